@@ -1,0 +1,49 @@
+# `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
+.DEFAULT_GOAL := help
+.PHONY: help run build setup setup-test test lint unit isa doc browser deny clean
+
+LISTEN ?= 127.0.0.1:60000
+CARGO ?= cargo
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+help: ## Shows this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: setup ## Builds CloudPose and serves on http://127.0.0.1:60000 (LISTEN=address:port).
+	$(CARGO) run --release --locked -- serve --listen $(LISTEN)
+
+build: setup ## Builds the binary into target/release.
+	$(CARGO) build --release --locked
+
+setup: ## Installs what the build needs, where apt is there and we may.
+	@deploy/setup.sh build
+
+setup-test: ## Installs what the tests need.
+	@deploy/setup.sh test
+
+test: setup setup-test lint doc browser unit isa ## Runs every check, as CI does.
+
+lint: setup ## Format, and warnings as errors.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit: setup setup-test ## All tests in Rust.
+	$(CARGO) nextest run --workspace --locked
+	$(CARGO) test --workspace --locked --doc --quiet
+
+isa: setup setup-test ## The kernels and the engine again on the portable instruction set, whole.
+	CLOUDPOSE_ISA=portable $(CARGO) nextest run --locked -p cloudpose-kernels -p cloudpose-infer
+
+doc: setup ## The documentation builds without warnings.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+browser: setup setup-test ## The web page in headless Chromium with a fake camera.
+	$(CARGO) build --locked
+	cd tests/browser && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" npm test
+
+deny: ## Licences and sources of all dependencies (needs cargo-deny).
+	$(CARGO) deny check licenses bans sources
+
+clean: ## Removes what was built.
+	$(CARGO) clean
+	rm -rf tests/browser/node_modules

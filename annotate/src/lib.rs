@@ -1,0 +1,1 @@
+//! Overlay drawing on YUV planes and JPEG encoding.

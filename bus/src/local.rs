@@ -1,0 +1,219 @@
+//! The bus inside one process.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cloudpose_wire::{Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage};
+use tokio::{
+    sync::{Notify, broadcast, mpsc},
+    time::Instant,
+};
+
+use crate::{Delivery, Depth, MAX_DELIVERIES, PublishError};
+
+/// Results that may wait for one gateway, and pose events for one listener.
+const RESULT_QUEUE: usize = 1024;
+const POSE_QUEUE: usize = 256;
+
+/// Bounds of the lanes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Frames on a still lane; one more is refused.
+    pub still_frames: usize,
+    /// Frames on a live lane; one more pushes the oldest out.
+    pub live_frames: usize,
+    /// A live frame older than this is not handed out.
+    pub live_max_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { still_frames: 256, live_frames: 2048, live_max_age: Duration::from_secs(10) }
+    }
+}
+
+/// The bus inside this process. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Local(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    state: Mutex<State>,
+    arrived: HashMap<Stage, Notify>,
+    poses: broadcast::Sender<PoseEvent>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lanes: HashMap<Lane, VecDeque<Waiting>>,
+    gateways: HashMap<GatewayId, mpsc::Sender<FrameResult>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Frame,
+    since: Instant,
+    attempt: u32,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every critical section leaves the state whole, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_first(&self, lane: Lane, waiting: Waiting) {
+        self.state().lanes.entry(lane).or_default().push_front(waiting);
+        self.arrived[&lane.stage].notify_one();
+    }
+}
+
+impl Local {
+    /// An empty bus.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            state: Mutex::default(),
+            arrived: [Stage::Infer, Stage::Annotate].map(|s| (s, Notify::new())).into(),
+            poses: broadcast::channel(POSE_QUEUE).0,
+        }))
+    }
+
+    pub(crate) fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
+        let lane = Lane { stage, kind: frame.header.kind };
+        let mut state = self.0.state();
+        let queue = state.lanes.entry(lane).or_default();
+        match lane.kind {
+            Kind::Still if queue.len() >= self.0.limits.still_frames => {
+                return Err(PublishError::Full { lane, limit: self.0.limits.still_frames });
+            }
+            Kind::Live if queue.len() >= self.0.limits.live_frames => {
+                queue.pop_front();
+            }
+            _ => {}
+        }
+        queue.push_back(Waiting { frame, since: Instant::now(), attempt: 1 });
+        drop(state);
+        self.0.arrived[&stage].notify_one();
+        Ok(())
+    }
+
+    pub(crate) async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
+        loop {
+            // Registered before looking, so that a frame published in between wakes us.
+            let arrived = self.0.arrived[&stage].notified();
+            let taken = self.take(stage, max);
+            if !taken.is_empty() {
+                // One permit may stand for many frames: pass it on if something is left.
+                if self.waiting(stage) {
+                    self.0.arrived[&stage].notify_one();
+                }
+                return taken;
+            }
+            arrived.await;
+        }
+    }
+
+    fn waiting(&self, stage: Stage) -> bool {
+        self.0.state().lanes.iter().any(|(lane, queue)| lane.stage == stage && !queue.is_empty())
+    }
+
+    fn take(&self, stage: Stage, max: usize) -> Vec<Delivery> {
+        let now = Instant::now();
+        let [live, still] = [Kind::Live, Kind::Still].map(|kind| Lane { stage, kind });
+        let mut state = self.0.state();
+        let queue = state.lanes.entry(live).or_default();
+        while queue.front().is_some_and(|w| now - w.since > self.0.limits.live_max_age) {
+            queue.pop_front();
+        }
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let since = |lane| state.lanes.get(&lane).and_then(|q| q.front()).map(|w| w.since);
+            let lane = match (since(live), since(still)) {
+                (Some(a), Some(b)) if a <= b => live,
+                (_, Some(_)) => still,
+                (Some(_), None) => live,
+                (None, None) => break,
+            };
+            let Some(Waiting { frame, since, attempt }) =
+                state.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
+            else {
+                break;
+            };
+            let origin = Origin(Some(Home { bus: self.clone(), lane, since }));
+            taken.push(Delivery { frame, waited: now - since, attempt, origin });
+        }
+        taken
+    }
+
+    pub(crate) fn reply(&self, result: FrameResult) {
+        let gateway = self.0.state().gateways.get(&result.reply.gateway).cloned();
+        let sent = gateway.is_some_and(|g| g.try_send(result).is_ok());
+        if !sent {
+            tracing::debug!("result not taken: the gateway is gone or behind");
+        }
+    }
+
+    pub(crate) fn results(&self, gateway: &GatewayId) -> mpsc::Receiver<FrameResult> {
+        let (sender, receiver) = mpsc::channel(RESULT_QUEUE);
+        self.0.state().gateways.insert(gateway.clone(), sender);
+        receiver
+    }
+
+    pub(crate) fn publish_pose(&self, event: &PoseEvent) {
+        if self.0.poses.receiver_count() > 0 {
+            // An error means that the last listener left meanwhile.
+            self.0.poses.send(event.clone()).ok();
+        }
+    }
+
+    pub(crate) fn poses(&self) -> broadcast::Receiver<PoseEvent> {
+        self.0.poses.subscribe()
+    }
+
+    pub(crate) fn depth(&self, lane: Lane) -> Depth {
+        let state = self.0.state();
+        let queue = state.lanes.get(&lane);
+        Depth {
+            frames: queue.map_or(0, VecDeque::len),
+            oldest: queue.and_then(VecDeque::front).map_or(Duration::ZERO, |w| w.since.elapsed()),
+        }
+    }
+}
+
+/// Where a delivery came from; empty once it is settled.
+#[derive(Debug)]
+pub(crate) struct Origin(Option<Home>);
+
+#[derive(Debug)]
+struct Home {
+    bus: Local,
+    lane: Lane,
+    since: Instant,
+}
+
+impl Origin {
+    pub(crate) fn ack(&mut self) {
+        self.0 = None;
+    }
+
+    pub(crate) fn hand_back(&mut self, frame: Frame, attempt: u32) {
+        if let Some(Home { bus, lane, since }) = self.0.take() {
+            bus.0.put_first(lane, Waiting { frame, since, attempt });
+        }
+    }
+
+    /// The worker died with the frame in its hands.
+    pub(crate) fn abandon(&mut self, frame: &Frame, attempt: u32) {
+        if let Some(Home { bus, lane, since }) = self.0.take()
+            && lane.kind == Kind::Still
+            && attempt < MAX_DELIVERIES
+        {
+            bus.0.put_first(lane, Waiting { frame: frame.clone(), since, attempt: attempt + 1 });
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One suite for every kind of bus: what `cloudpose-bus` promises in its crate documentation.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cloudpose_bus::{Bus, Limits, MAX_DELIVERIES, PublishError};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, GatewayId, Kind, Lane, ModelName, PoseEvent, SessionId, Stage,
+    StreamName, Want, frame::Reply, pose::TimingsMs,
+};
+
+const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(1) };
+
+fn frame(kind: Kind, seq: u64) -> Frame {
+    Frame {
+        header: FrameHeader {
+            stream: StreamName::new("cam").unwrap(),
+            seq,
+            kind,
+            reply: reply_to("g"),
+            received_at: 1,
+            deadline_ms: 1000,
+            want: Want::Both,
+            model: ModelName::Thunder,
+            quality: 81,
+            min_score: 0.25,
+        },
+        pose: (seq % 2 == 0).then(|| pose(seq)),
+        image: Bytes::from(vec![seq as u8; 3]),
+    }
+}
+
+fn reply_to(gateway: &str) -> Reply {
+    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+}
+
+fn pose(seq: u64) -> PoseEvent {
+    PoseEvent {
+        stream: StreamName::new("cam").unwrap(),
+        seq,
+        captured_at: 5,
+        width: 4,
+        height: 3,
+        model: ModelName::Thunder,
+        device: "cpu".into(),
+        persons: vec![],
+        timings_ms: TimingsMs::default(),
+    }
+}
+
+fn live(stage: Stage) -> Lane {
+    Lane { stage, kind: Kind::Live }
+}
+
+fn still(stage: Stage) -> Lane {
+    Lane { stage, kind: Kind::Still }
+}
+
+async fn seqs(bus: &Bus, stage: Stage, max: usize) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    for delivery in bus.pull(stage, max).await {
+        seqs.push(delivery.frame.header.seq);
+        delivery.ack().await;
+    }
+    seqs
+}
+
+async fn nothing_waits(bus: &Bus, stage: Stage) {
+    let pulled = tokio::time::timeout(Duration::from_millis(200), bus.pull(stage, 9)).await;
+    assert!(pulled.is_err(), "expected an empty lane, got {pulled:?}");
+}
+
+async fn frames_arrive_whole_in_order_and_once(bus: Bus) {
+    for seq in 1..=3 {
+        bus.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
+    }
+    let first = bus.pull(Stage::Infer, 1).await.remove(0);
+    assert_eq!(first.frame, frame(Kind::Live, 1));
+    assert_eq!(first.attempt, 1);
+    first.ack().await;
+    let second = bus.pull(Stage::Infer, 1).await.remove(0);
+    assert_eq!(second.frame, frame(Kind::Live, 2), "poses travel with the frame");
+    second.ack().await;
+    assert_eq!(seqs(&bus, Stage::Infer, 9).await, [3]);
+    nothing_waits(&bus, Stage::Infer).await;
+}
+
+async fn stages_are_apart_and_a_pull_takes_both_kinds(bus: Bus) {
+    bus.publish(Stage::Annotate, frame(Kind::Live, 1)).await.unwrap();
+    nothing_waits(&bus, Stage::Infer).await;
+    bus.publish(Stage::Annotate, frame(Kind::Still, 2)).await.unwrap();
+    assert_eq!(seqs(&bus, Stage::Annotate, 9).await, [1, 2]);
+}
+
+async fn full_still_lane_refuses_and_recovers(bus: Bus) {
+    for seq in 0..4 {
+        bus.publish(Stage::Infer, frame(Kind::Still, seq)).await.unwrap();
+    }
+    let refused = bus.publish(Stage::Infer, frame(Kind::Still, 4)).await;
+    assert_eq!(refused, Err(PublishError::Full { lane: still(Stage::Infer), limit: 4 }));
+    assert_eq!(bus.depth(still(Stage::Infer)).frames, 4);
+    assert_eq!(seqs(&bus, Stage::Infer, 1).await, [0]);
+    bus.publish(Stage::Infer, frame(Kind::Still, 5)).await.unwrap();
+    assert_eq!(seqs(&bus, Stage::Infer, 9).await, [1, 2, 3, 5]);
+}
+
+async fn full_live_lane_lets_the_oldest_go(bus: Bus) {
+    for seq in 0..8 {
+        bus.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
+    }
+    assert_eq!(seqs(&bus, Stage::Infer, 9).await, [2, 3, 4, 5, 6, 7]);
+}
+
+async fn stale_live_frames_are_not_handed_out(bus: Bus) {
+    bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
+    bus.publish(Stage::Infer, frame(Kind::Still, 2)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    bus.publish(Stage::Infer, frame(Kind::Live, 3)).await.unwrap();
+    let taken = bus.pull(Stage::Infer, 9).await;
+    assert_eq!(taken.iter().map(|d| d.frame.header.seq).collect::<Vec<_>>(), [2, 3]);
+    assert!(taken[0].waited >= Duration::from_millis(1400), "{:?}", taken[0].waited);
+    assert!(taken[1].waited < Duration::from_millis(1000), "{:?}", taken[1].waited);
+}
+
+async fn a_dead_workers_still_comes_again_three_times_in_all(bus: Bus) {
+    bus.publish(Stage::Infer, frame(Kind::Still, 7)).await.unwrap();
+    for attempt in 1..=MAX_DELIVERIES {
+        let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
+        assert_eq!((delivery.frame.header.seq, delivery.attempt), (7, attempt));
+        drop(delivery);
+    }
+    nothing_waits(&bus, Stage::Infer).await;
+}
+
+async fn a_dead_workers_live_frame_is_lost(bus: Bus) {
+    bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
+    drop(bus.pull(Stage::Infer, 1).await);
+    nothing_waits(&bus, Stage::Infer).await;
+    assert_eq!(bus.depth(live(Stage::Infer)).frames, 0);
+}
+
+async fn what_is_handed_back_goes_to_the_next_worker(bus: Bus) {
+    for kind in [Kind::Live, Kind::Still] {
+        bus.publish(Stage::Infer, frame(kind, 1)).await.unwrap();
+        bus.pull(Stage::Infer, 1).await.remove(0).hand_back().await;
+        let again = bus.pull(Stage::Infer, 1).await.remove(0);
+        assert_eq!((again.frame.header.seq, again.attempt), (1, 1), "{kind:?}");
+        again.ack().await;
+    }
+}
+
+async fn a_cancelled_pull_loses_nothing(bus: Bus) {
+    for _ in 0..3 {
+        nothing_waits(&bus, Stage::Infer).await;
+    }
+    let waiting = [bus.clone(), bus.clone()].map(|bus| async move { seqs(&bus, Stage::Infer, 1).await });
+    let [a, b] = waiting;
+    let publish = async {
+        bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
+        bus.publish(Stage::Infer, frame(Kind::Live, 2)).await.unwrap();
+    };
+    let (mut a, b, ()) = tokio::join!(a, b, publish);
+    a.extend(b);
+    a.sort_unstable();
+    assert_eq!(a, [1, 2], "two waiting workers share two frames");
+}
+
+async fn results_reach_the_gateway_they_name(bus: Bus) {
+    let mut first = bus.results(&GatewayId::new("g1").unwrap()).await;
+    let mut second = bus.results(&GatewayId::new("g2").unwrap()).await;
+    for (gateway, seq) in [("g2", 1), ("nobody", 2), ("g1", 3)] {
+        let mut header = frame(Kind::Live, seq).header;
+        header.reply = reply_to(gateway);
+        bus.reply(header.dropped(DropReason::Expired, "too old")).await;
+    }
+    assert_eq!(first.next().await.unwrap().seq, 3);
+    assert_eq!(second.next().await.unwrap().seq, 1);
+    let mut header = frame(Kind::Live, 4).header;
+    header.reply = reply_to("g1");
+    let done = header.done(pose(4), Some(Bytes::from_static(b"jpeg")));
+    bus.reply(done.clone()).await;
+    assert_eq!(first.next().await.unwrap(), done);
+}
+
+async fn everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody(bus: Bus) {
+    bus.publish_pose(&pose(0)).await;
+    let mut one = bus.poses().await;
+    let mut two = bus.poses().await;
+    bus.publish_pose(&pose(1)).await;
+    assert_eq!(one.next().await.unwrap(), pose(1));
+    for seq in 2..2000 {
+        bus.publish_pose(&pose(seq)).await;
+    }
+    let next = two.next().await.unwrap().seq;
+    assert!(next >= 1, "a listener gets nothing from before it listened");
+}
+
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod local {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$name(super::Bus::local(super::LIMITS)).await;
+            })*
+        }
+    };
+}
+
+conformance!(
+    frames_arrive_whole_in_order_and_once,
+    stages_are_apart_and_a_pull_takes_both_kinds,
+    full_still_lane_refuses_and_recovers,
+    full_live_lane_lets_the_oldest_go,
+    stale_live_frames_are_not_handed_out,
+    a_dead_workers_still_comes_again_three_times_in_all,
+    a_dead_workers_live_frame_is_lost,
+    what_is_handed_back_goes_to_the_next_worker,
+    a_cancelled_pull_loses_nothing,
+    results_reach_the_gateway_they_name,
+    everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody,
+);

@@ -1,0 +1,121 @@
+//! One encoded image on its way through the stages, and what comes back of it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, SessionId, StreamName};
+
+/// What the client wants back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Want {
+    /// The poses.
+    #[default]
+    Pose,
+    /// The picture with the skeletons drawn on it.
+    Overlay,
+    /// Both.
+    Both,
+}
+
+impl Want {
+    /// True if somebody has to draw.
+    pub const fn overlay(self) -> bool {
+        matches!(self, Self::Overlay | Self::Both)
+    }
+}
+
+/// The gateway and session to which the result goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reply {
+    /// The process that holds the client.
+    pub gateway: GatewayId,
+    /// The client's session there.
+    pub session: SessionId,
+}
+
+/// What every stage needs to know of a frame. Travels as one JSON header beside the image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FrameHeader {
+    /// The stream, or the still's id.
+    pub stream: StreamName,
+    /// Number of the frame within its session, from 1.
+    pub seq: u64,
+    /// Which lane it goes on.
+    pub kind: Kind,
+    /// Where the result goes.
+    pub reply: Reply,
+    /// When the gateway received it: milliseconds since 1970-01-01T00:00:00Z.
+    pub received_at: u64,
+    /// Milliseconds, counted from when the bus took the frame, within which a stage must have begun.
+    pub deadline_ms: u32,
+    /// What the client wants back.
+    pub want: Want,
+    /// The model to run.
+    pub model: ModelName,
+    /// JPEG quality of the overlay, 1 to 100.
+    pub quality: u8,
+    /// Persons below this score are not reported, 0 to 1.
+    pub min_score: f32,
+}
+
+/// A frame on a lane.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// What to do with it.
+    pub header: FrameHeader,
+    /// Its poses, once they are known: always there on the annotate lanes.
+    pub pose: Option<PoseEvent>,
+    /// The encoded image as the client sent it.
+    pub image: Bytes,
+}
+
+/// What became of a frame, addressed to the gateway in `reply`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameResult {
+    /// Copied from the frame.
+    pub reply: Reply,
+    /// Copied from the frame.
+    pub seq: u64,
+    /// Poses and picture, or why there are none.
+    pub body: ResultBody,
+}
+
+/// The good or the bad end of a frame's work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResultBody {
+    /// Done.
+    Done {
+        /// The poses.
+        pose: Box<PoseEvent>,
+        /// The annotated JPEG, if one was wanted.
+        overlay: Option<Bytes>,
+    },
+    /// Not done.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// In words for the client: what was wrong, what to do.
+        detail: String,
+    },
+}
+
+impl FrameHeader {
+    /// The result that says that this frame was not done.
+    pub fn dropped(&self, reason: DropReason, detail: impl Into<String>) -> FrameResult {
+        FrameResult {
+            reply: self.reply.clone(),
+            seq: self.seq,
+            body: ResultBody::Dropped { reason, detail: detail.into() },
+        }
+    }
+
+    /// The result that says that this frame was done.
+    pub fn done(&self, pose: PoseEvent, overlay: Option<Bytes>) -> FrameResult {
+        FrameResult {
+            reply: self.reply.clone(),
+            seq: self.seq,
+            body: ResultBody::Done { pose: Box::new(pose), overlay },
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The contract between CloudPose's roles, and between CloudPose and other people's programs.
+//!
+//! Pure data: no runtime, no sockets, no tensors. Every other crate builds on this one.
+//!
+//! - [`id`]: names and numbers that identify things, checked when they are made
+//! - [`lane`]: the work queues (stage × kind)
+//! - [`frame`]: one encoded image on its way through the stages, and what comes back
+//! - [`pose`]: pose events, COCO-17 names and limbs
+//! - [`outcome`]: the closed set of ends that a frame can meet
+//! - [`ws`]: messages of the WebSocket `/v1/stream`
+//! - [`subject`]: NATS subjects, built and parsed here only
+
+pub mod frame;
+pub mod id;
+pub mod lane;
+pub mod model;
+pub mod outcome;
+pub mod pose;
+pub mod subject;
+pub mod ws;
+
+pub use frame::{Frame, FrameHeader, FrameResult, Want};
+pub use id::{GatewayId, SessionId, StreamName};
+pub use lane::{Kind, Lane, Stage};
+pub use model::ModelName;
+pub use outcome::{DropReason, Outcome};
+pub use pose::{Keypoint, KeypointName, Person, PoseEvent};

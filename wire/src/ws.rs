@@ -1,0 +1,178 @@
+//! Messages of the WebSocket `GET /v1/stream`.
+//!
+//! Client → server: a binary message is one encoded image (JPEG, PNG or WebP); the n-th one has
+//! `seq` n, from 1. A text message is a [`ClientMessage`]. Server → client: text messages are
+//! [`ServerMessage`]s; a binary message is the annotated JPEG of the `result` just before it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DropReason, ModelName, PoseEvent, SessionId, StreamName, Want};
+
+/// What happens when frames come faster than they can be worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The newest frame wins: older waiting frames are dropped and counted. Latency stays low.
+    #[default]
+    Live,
+    /// Every frame is processed; the server reads no faster than it works.
+    Complete,
+}
+
+/// Text from the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum ClientMessage {
+    /// Changes what the session gets, from the next frame on. Absent fields stay as they are.
+    Configure {
+        /// What comes back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        want: Option<Want>,
+        /// The model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<ModelName>,
+        /// JPEG quality of the overlay, 1 to 100.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quality: Option<u8>,
+        /// Whether each dropped frame is told with a `drop` message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drops: Option<bool>,
+    },
+    /// No more frames will come: deliver what is in flight, then close.
+    End,
+}
+
+/// Text from the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ServerMessage {
+    /// The first message of a session.
+    Hello {
+        /// Id of this session, for support and logs.
+        session: SessionId,
+        /// The stream's name, given or made up.
+        stream: StreamName,
+        /// In force for this session.
+        mode: Mode,
+        /// In force until changed with `configure`.
+        want: Want,
+        /// In force until changed with `configure`.
+        model: ModelName,
+        /// In force until changed with `configure`.
+        quality: u8,
+        /// What the server takes.
+        limits: Limits,
+    },
+    /// A frame is done.
+    Result {
+        /// Which frame.
+        seq: u64,
+        /// Its poses. Absent if only the overlay was wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pose: Option<Box<PoseEvent>>,
+        /// From the frame's arrival at the gateway until now, in milliseconds.
+        latency_ms: f32,
+        /// True: the next message is binary and holds the annotated JPEG of this frame.
+        overlay: bool,
+        /// Frames of this session dropped so far, by reason.
+        dropped: BTreeMap<DropReason, u64>,
+    },
+    /// A frame will get no result. Only sent after `configure` with `drops: true`.
+    Drop {
+        /// Which frame.
+        seq: u64,
+        /// Why.
+        reason: DropReason,
+        /// In words; may be empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+    },
+    /// Something is wrong. If the connection closes, this came before.
+    Error {
+        /// For programs.
+        code: ErrorCode,
+        /// For people: what is wrong and what to do.
+        message: String,
+    },
+}
+
+/// What the server takes in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Largest encoded image, in bytes.
+    pub max_image_bytes: usize,
+    /// Largest decoded image, in pixels.
+    pub max_image_pixels: u64,
+    /// Frames of the session in flight at once.
+    pub window: usize,
+    /// A frame older than this, in milliseconds, is dropped.
+    pub max_age_ms: u32,
+}
+
+/// Codes of [`ServerMessage::Error`]. All but `bad_message` and `bad_frame` are followed by a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The query holds something that we don't understand.
+    BadQuery,
+    /// A text message that is no [`ClientMessage`].
+    BadMessage,
+    /// A binary message that is no image that we take. The frame is in the ledger as `undecodable`.
+    BadFrame,
+    /// A message beyond `max_image_bytes`.
+    TooLarge,
+    /// The client took too long to read its results.
+    SlowReader,
+    /// Nothing came for too long.
+    IdleTimeout,
+    /// The server is going away: connect again.
+    ShuttingDown,
+    /// The server cannot do its work now: connect again later.
+    Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_messages_parse_strictly() {
+        let parse = |s| serde_json::from_str::<ClientMessage>(s);
+        assert_eq!(parse(r#"{"type":"end"}"#).unwrap(), ClientMessage::End);
+        assert_eq!(
+            parse(r#"{"type":"configure","drops":true,"want":"both"}"#).unwrap(),
+            ClientMessage::Configure {
+                want: Some(Want::Both),
+                model: None,
+                quality: None,
+                drops: Some(true)
+            }
+        );
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"type":"stop"}"#,
+            r#"{"type":"configure","model":"yolo"}"#,
+            r#"{"type":"configure","speed":1}"#,
+            r#"{"type":"configure","quality":300}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn server_messages_have_the_documented_shape() {
+        let json = serde_json::to_string(&ServerMessage::Drop {
+            seq: 3,
+            reason: DropReason::Superseded,
+            detail: String::new(),
+        });
+        assert_eq!(json.unwrap(), r#"{"type":"drop","seq":3,"reason":"superseded"}"#);
+        let json =
+            serde_json::to_string(&ServerMessage::Error { code: ErrorCode::TooLarge, message: "m".into() });
+        assert_eq!(json.unwrap(), r#"{"type":"error","code":"too_large","message":"m"}"#);
+    }
+}
