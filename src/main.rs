@@ -1,1 +1,46 @@
-fn main() {}
+//! `cloudpose`: parses the command line, starts telemetry, and composes the roles.
+
+mod bench;
+mod cli;
+mod detect;
+mod mjpeg;
+mod models;
+mod serve;
+mod shutdown;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cli::{Bench, Cli, Command};
+
+/// Exit status for a configuration that cannot work (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no failure.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    if let Err(error) = telemetry::start_logging(&cli.telemetry) {
+        eprintln!("cloudpose: {error:#}");
+        return ExitCode::from(USAGE);
+    }
+    let done = match &cli.command {
+        Command::Serve(command) => serve::run(command),
+        Command::Detect(command) => detect::run(command),
+        Command::Models(command) => models::run(command),
+        Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloudpose: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

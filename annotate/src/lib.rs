@@ -1,1 +1,23 @@
-//! Overlay drawing on YUV planes and JPEG encoding.
+//! The annotate role: frames with poses in, pictures with skeletons out.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`overlay`] | draws skeletons on the planes of an image, pure |
+//! | `worker` | [`run`], the loop; [`Annotator`], one frame decoded, drawn and encoded |
+//!
+//! It knows no models and no sessions.
+
+mod metrics;
+pub mod overlay;
+mod worker;
+
+pub use worker::{Annotator, Config, run};
+
+/// Why a frame could not be annotated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image could not be decoded or encoded.
+    #[error(transparent)]
+    Pixels(#[from] cloudpose_pixels::Error),
+}

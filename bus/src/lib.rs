@@ -17,12 +17,14 @@
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod local;
+mod work;
 
 use std::time::Duration;
 
 use cloudpose_wire::{Frame, FrameResult, GatewayId, Lane, PoseEvent, Stage};
 
 pub use local::{Limits, Local};
+pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
 pub const MAX_DELIVERIES: u32 = 3;

@@ -1,14 +1,24 @@
 //! One suite for every kind of bus: what `cloudpose-bus` promises in its crate documentation.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for its task"
+)]
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits, MAX_DELIVERIES, PublishError};
+use cloudpose_bus::{Bus, Limits, MAX_DELIVERIES, PublishError, work};
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, GatewayId, Kind, Lane, ModelName, PoseEvent, SessionId, Stage,
     StreamName, Want, frame::Reply, pose::TimingsMs,
 };
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(1) };
 
@@ -26,7 +36,7 @@ fn frame(kind: Kind, seq: u64) -> Frame {
             quality: 81,
             min_score: 0.25,
         },
-        pose: (seq % 2 == 0).then(|| pose(seq)),
+        pose: seq.is_multiple_of(2).then(|| pose(seq)),
         image: Bytes::from(vec![seq as u8; 3]),
     }
 }
@@ -196,6 +206,43 @@ async fn everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody(bus: Bu
     assert!(next >= 1, "a listener gets nothing from before it listened");
 }
 
+async fn work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took(bus: Bus) {
+    for seq in 0..4 {
+        bus.publish(Stage::Infer, frame(Kind::Still, seq)).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    let gate = Arc::new(Semaphore::new(0));
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let worker = {
+        let (bus, stop, gate, done) = (bus.clone(), stop.clone(), gate.clone(), done.clone());
+        tokio::spawn(async move {
+            work(&bus, Stage::Infer, 2, stop, |delivery| {
+                let (gate, done) = (gate.clone(), done.clone());
+                async move {
+                    gate.acquire().await.unwrap().forget();
+                    let seq = delivery.frame.header.seq;
+                    assert_ne!(seq, 0, "the first frame's work panics");
+                    done.lock().unwrap().push(seq);
+                    delivery.ack().await;
+                }
+            })
+            .await;
+        })
+    };
+    while bus.depth(still(Stage::Infer)).frames != 2 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(bus.depth(still(Stage::Infer)).frames, 2, "two slots, two frames");
+    stop.cancel();
+    gate.add_permits(2);
+    worker.await.unwrap();
+    assert_eq!(*done.lock().unwrap(), [1]);
+    let mut left = seqs(&bus, Stage::Infer, 9).await;
+    left.sort_unstable();
+    assert_eq!(left, [0, 2, 3], "what panicked comes again, what was not begun stayed");
+}
+
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod local {
@@ -219,4 +266,5 @@ conformance!(
     a_cancelled_pull_loses_nothing,
     results_reach_the_gateway_they_name,
     everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody,
+    work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
 );

@@ -1,0 +1,128 @@
+//! The worker loop: frames with poses in, annotated JPEGs out.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cloudpose_bus::{Bus, Delivery};
+use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage};
+use cloudpose_wire::{DropReason, Frame, FrameResult, Person, Stage};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error, metrics,
+    overlay::{self, Style},
+};
+
+/// Settings of the annotate role.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "annotate")]
+pub struct Config {
+    /// Frames drawn at once [default: one per processor core]
+    #[arg(long = "annotate-threads", env = "CLOUDPOSE_ANNOTATE_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Draws until `stop`, then finishes what is in hand.
+///
+/// # Errors
+/// [`Error`] if the JPEG library does not start.
+pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
+    let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get);
+    let idle: Arc<Mutex<Vec<Annotator>>> = Arc::default();
+    for _ in 0..threads {
+        lock(&idle).push(Annotator::new()?);
+    }
+    tracing::info!(threads, "annotate: ready");
+    cloudpose_bus::work(&bus, Stage::Annotate, threads, stop, |delivery| {
+        annotate(bus.clone(), idle.clone(), delivery)
+    })
+    .await;
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The list is only pushed to and popped from: it is whole whatever happened.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn annotate(bus: Bus, idle: Arc<Mutex<Vec<Annotator>>>, delivery: Delivery) {
+    let frame = delivery.frame.clone();
+    let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
+        frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
+    } else {
+        let drawn = tokio::task::spawn_blocking(move || {
+            let annotator = lock(&idle).pop();
+            let mut annotator = annotator.map_or_else(Annotator::new, Ok)?;
+            let result = annotator.result(frame);
+            lock(&idle).push(annotator);
+            Ok::<_, Error>(result)
+        });
+        match drawn.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot annotate");
+                delivery.frame.header.dropped(DropReason::AnnotateFailed, error.to_string())
+            }
+            Err(panic) => {
+                tracing::error!(error = %panic, "annotating panicked");
+                delivery.frame.header.dropped(DropReason::AnnotateFailed, "the picture could not be drawn")
+            }
+        }
+    };
+    bus.reply(result).await;
+    delivery.ack().await;
+}
+
+/// Decodes, draws and encodes, one frame at a time, in buffers of its own that it uses again.
+pub struct Annotator {
+    decoder: Decoder,
+    encoder: Encoder,
+    image: PlanarImage,
+}
+
+impl Annotator {
+    /// An annotator with empty buffers.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] if the JPEG library does not start.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self {
+            decoder: Decoder::new(Limits::default())?,
+            encoder: Encoder::new()?,
+            image: PlanarImage::default(),
+        })
+    }
+
+    /// Draws `persons` on the encoded image `image` and encodes it as a JPEG of `quality` 1 to 100.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] if the image cannot be decoded or encoded.
+    pub fn annotate(&mut self, image: &[u8], persons: &[Person], quality: u8) -> Result<Bytes, Error> {
+        let begun = Instant::now();
+        self.decoder.decode(image, &mut self.image)?;
+        let decoded = Instant::now();
+        overlay::draw(&mut self.image, persons, &Style::default());
+        let drawn = Instant::now();
+        let jpeg = self.encoder.encode(&self.image, quality)?;
+        metrics::step("decode", decoded - begun);
+        metrics::step("draw", drawn - decoded);
+        metrics::step("encode", drawn.elapsed());
+        Ok(jpeg)
+    }
+
+    fn result(&mut self, frame: Frame) -> FrameResult {
+        let Frame { header, pose, image } = frame;
+        let Some(pose) = pose else {
+            return header.dropped(DropReason::AnnotateFailed, "the frame came without poses");
+        };
+        match self.annotate(&image, &pose.persons, header.quality) {
+            Ok(jpeg) => header.done(pose, Some(jpeg)),
+            Err(error) => header.dropped(DropReason::AnnotateFailed, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Depthwise 3×3 convolution, one output row a call, with bias and clamp.
+//!
+//! ```text
+//! out[x][c] = clamp(bias[c] + Σr Σd rows[r][x·stride − pad + d][c] · weights[r][d][c])    r, d = 0..3
+//! ```
+//!
+//! Padding is TensorFlow's `SAME` for the shapes that occur: one column and row of zeros on every side at
+//! stride 1, on the right and the bottom only at stride 2 (whose inputs must be even). Nothing is padded
+//! in memory: a row outside of the image is `None`, and columns outside of it are never read.
+//!
+//! Rows are `[width][channels]` with any distance between pixels, so a row may be part of an NHWC tensor
+//! or of a panel. The kernel walks a row once per vector of channels, with that vector's nine weights in
+//! registers: three loads and nine FMAs an output. The sum runs in the order of columns, then rows; the
+//! error against a double-precision sum is below `10 · 2⁻²⁴ · (|bias| + Σ|row · weight|)`.
+
+pub(crate) mod kernel;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use crate::{AlignedVec, Clamp, Kernels};
+
+/// The distance between the centres of neighbouring windows, in pixels, down and across.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stride {
+    /// As many outputs as inputs.
+    One,
+    /// Half as many.
+    Two,
+}
+
+impl Stride {
+    /// The distance in pixels.
+    pub fn pixels(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+
+    /// Rows (or columns) of zeros before the first.
+    pub fn pad_before(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 0,
+        }
+    }
+}
+
+/// Weights and biases of some channels of a depthwise layer, padded to whole vectors.
+#[derive(Clone, Debug)]
+pub struct Taps {
+    channels: usize,
+    width: usize,
+    /// `[9][width]`, then the bias `[width]`.
+    data: AlignedVec,
+    clamp: Clamp,
+}
+
+/// Rows of pixels to read, or a row to write.
+#[derive(Clone, Copy, Debug)]
+pub struct RowShape {
+    /// Pixels of an input row.
+    pub width: usize,
+    /// Floats from one input pixel to the next.
+    pub input_pitch: usize,
+    /// Floats from one output pixel to the next.
+    pub output_pitch: usize,
+    /// Between windows.
+    pub stride: Stride,
+}
+
+/// A checked row, as the kernels take it.
+pub(crate) struct RowTask<'a> {
+    /// The rows that exist: one to three, consecutive.
+    rows: [*const f32; 3],
+    count: usize,
+    /// The row of taps that meets `rows[0]`.
+    first_tap: usize,
+    taps: &'a Taps,
+    shape: RowShape,
+    output: *mut f32,
+}
+
+impl Taps {
+    /// Packs channels `first..first + channels` of `weights`, `[3, 3, total]` row-major. Without `bias`
+    /// it is zero.
+    ///
+    /// # Panics
+    /// If `weights` is not nine rows, or the channels go beyond it.
+    pub fn pack(
+        kernels: &Kernels,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        channels: std::ops::Range<usize>,
+        clamp: Clamp,
+    ) -> Self {
+        assert!(weights.len().is_multiple_of(9), "weights are [3, 3, channels]");
+        let total = weights.len() / 9;
+        let width = channels.len().next_multiple_of(kernels.lanes);
+        let mut data = AlignedVec::zeroed(10 * width);
+        for (tap, from) in weights.chunks_exact(total).chain(bias).enumerate() {
+            data[tap * width..][..channels.len()].copy_from_slice(&from[channels.clone()]);
+        }
+        Self { channels: channels.len(), width, data, clamp }
+    }
+}
+
+impl Kernels {
+    /// Computes one output row from the three input rows around it, as the module describes it.
+    ///
+    /// Writes exactly the channels of `taps` of each output pixel.
+    ///
+    /// # Panics
+    /// If all rows are missing or only the middle one is, if a row ends early, or if the width is odd at
+    /// stride 2.
+    pub fn depthwise_row(&self, taps: &Taps, shape: RowShape, rows: [Option<&[f32]>; 3], output: &mut [f32]) {
+        let channels = taps.channels;
+        assert!(shape.width.is_multiple_of(shape.stride.pixels()), "odd width at stride 2");
+        let outputs = shape.width / shape.stride.pixels();
+        if outputs == 0 || channels == 0 {
+            return;
+        }
+        let floats = |pixels: usize, pitch: usize| (pixels - 1) * pitch + channels;
+        assert!(outputs == 1 || channels <= shape.output_pitch, "output pixels overlap");
+        assert!(floats(outputs, shape.output_pitch) <= output.len(), "output row ends early");
+        let first_tap = rows.iter().position(Option::is_some).expect("at least one row is in the image");
+        let mut present = [std::ptr::null(); 3];
+        let mut count = 0;
+        for (tap, row) in rows.iter().enumerate() {
+            let Some(row) = row else { continue };
+            assert!(tap == first_tap + count, "rows in the image are consecutive");
+            assert!(floats(shape.width, shape.input_pitch) <= row.len(), "input row ends early");
+            present[count] = row.as_ptr();
+            count += 1;
+        }
+        assert!(taps.width.is_multiple_of(self.lanes), "taps were packed for other kernels");
+        let task = RowTask { rows: present, count, first_tap, taps, shape, output: output.as_mut_ptr() };
+        // SAFETY: every address the kernel derives from `task` was checked above, and the processor has
+        // the instructions: see `Kernels::of`.
+        unsafe { (self.depthwise_row)(&task) }
+    }
+}

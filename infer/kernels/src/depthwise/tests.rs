@@ -1,0 +1,122 @@
+use super::reference::{Case, convolution};
+use super::*;
+use crate::suite::{Numbers, assert_within, on_every_isa};
+
+fn case(height: usize, width: usize, channels: usize, stride: Stride) -> Case {
+    let mut numbers = Numbers::new(height * 10_007 + width * 101 + channels);
+    Case {
+        height,
+        width,
+        channels,
+        stride,
+        image: numbers.take(height * width * channels),
+        weights: numbers.take(9 * channels),
+        bias: Some(numbers.take(channels)),
+        clamp: Clamp::NONE,
+    }
+}
+
+/// The whole image, row by row.
+fn run(kernels: &Kernels, case: &Case) -> Vec<f32> {
+    let Case { height, width, channels, stride, .. } = *case;
+    let taps = Taps::pack(kernels, &case.weights, case.bias.as_deref(), 0..channels, case.clamp);
+    let (step, pad) = (stride.pixels(), stride.pad_before());
+    let mut output = vec![f32::NAN; height / step * (width / step) * channels];
+    let image_rows: Vec<&[f32]> = case.image.chunks_exact(width * channels).collect();
+    for (y, to) in output.chunks_exact_mut(width / step * channels).enumerate() {
+        let rows =
+            [0, 1, 2].map(|r| (y * step + r).checked_sub(pad).and_then(|row| image_rows.get(row).copied()));
+        let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride };
+        kernels.depthwise_row(&taps, shape, rows, to);
+    }
+    output
+}
+
+#[test]
+fn every_size_agrees_at_stride_1() {
+    on_every_isa(|kernels| {
+        for (height, width) in [(1, 1), (1, 5), (2, 1), (2, 2), (3, 3), (4, 7), (6, 6), (5, 12)] {
+            for channels in [1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 56] {
+                let case = case(height, width, channels, Stride::One);
+                let name = format!("{}: {height}×{width}×{channels}", kernels.isa());
+                assert_within(&run(kernels, &case), &convolution(&case), &name);
+            }
+        }
+    });
+}
+
+#[test]
+fn every_size_agrees_at_stride_2() {
+    on_every_isa(|kernels| {
+        for (height, width) in [(2, 2), (2, 8), (4, 2), (4, 4), (6, 10), (12, 12)] {
+            for channels in [1, 4, 5, 8, 9, 16, 17, 24, 48] {
+                let case = case(height, width, channels, Stride::Two);
+                let name = format!("{}: {height}×{width}×{channels}", kernels.isa());
+                assert_within(&run(kernels, &case), &convolution(&case), &name);
+            }
+        }
+    });
+}
+
+#[test]
+fn bias_may_be_absent_and_results_are_clamped() {
+    on_every_isa(|kernels| {
+        for stride in [Stride::One, Stride::Two] {
+            let mut case = case(4, 6, 19, stride);
+            case.bias = None;
+            case.clamp = Clamp::RELU6;
+            case.image.iter_mut().for_each(|x| *x *= 50.0);
+            let output = run(kernels, &case);
+            assert_within(&output, &convolution(&case), &kernels.isa().to_string());
+            assert!(output.contains(&0.0) && output.contains(&6.0));
+        }
+    });
+}
+
+#[test]
+fn nan_reaches_its_windows_and_no_others() {
+    on_every_isa(|kernels| {
+        let (width, channels) = (7, 10);
+        let mut case = case(7, width, channels, Stride::One);
+        case.clamp = Clamp::RELU6;
+        case.image[(3 * width + 2) * channels + 4] = f32::NAN;
+        for (i, value) in run(kernels, &case).into_iter().enumerate() {
+            let (y, x, c) = (i / channels / width, i / channels % width, i % channels);
+            let sees_it = (2..=4).contains(&y) && (1..=3).contains(&x) && c == 4;
+            assert_eq!(value.is_nan(), sees_it, "{} at {y},{x},{c}", kernels.isa());
+        }
+    });
+}
+
+#[test]
+fn some_channels_of_wider_pixels() {
+    on_every_isa(|kernels| {
+        let whole = case(3, 5, 40, Stride::One);
+        let want = run(kernels, &whole);
+        let taps = Taps::pack(kernels, &whole.weights, whole.bias.as_deref(), 9..30, Clamp::NONE);
+        let shape = RowShape { width: 5, input_pitch: 40, output_pitch: 23, stride: Stride::One };
+        let rows = [0, 1, 2].map(|r| Some(&whole.image[r * 5 * 40 + 9..(r + 1) * 5 * 40]));
+        let mut output = vec![7.0; 5 * 23];
+        kernels.depthwise_row(&taps, shape, rows, &mut output);
+        for (x, pixel) in output.chunks_exact(23).enumerate() {
+            assert_eq!(&pixel[..21], &want[(5 + x) * 40 + 9..(5 + x) * 40 + 30]);
+            assert_eq!(&pixel[21..], [7.0; 2], "only the channels are written");
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "odd width at stride 2")]
+fn an_odd_width_is_refused_at_stride_2() {
+    let kernels = Kernels::of(crate::Isa::Portable).unwrap();
+    run(&kernels, &Case { width: 3, ..case(4, 6, 8, Stride::Two) });
+}
+
+#[test]
+#[should_panic(expected = "input row ends early")]
+fn a_short_row_is_refused() {
+    let kernels = Kernels::of(crate::Isa::Portable).unwrap();
+    let taps = Taps::pack(&kernels, &[0.0; 72], None, 0..8, Clamp::NONE);
+    let shape = RowShape { width: 4, input_pitch: 8, output_pitch: 8, stride: Stride::One };
+    kernels.depthwise_row(&taps, shape, [None, Some(&[0.0; 31]), None], &mut [0.0; 32]);
+}

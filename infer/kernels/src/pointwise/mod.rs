@@ -1,0 +1,236 @@
+//! Pointwise (1×1) convolution: a product of two matrices with what surrounds it fused in.
+//!
+//! ```text
+//! out[m][n] = clamp(Σk left[m][k] · weights[k][n] + bias[n] (+ residual[m][n]))
+//! ```
+//!
+//! The sum runs over `k` in order, bias (and residual) first, in one accumulator per element. Against a
+//! double-precision sum the error is below `depth · 2⁻²⁴ · Σ|left · weights|`, the usual bound.
+//!
+//! - **Weights** are packed once into *panels*, as many columns as a register tile is wide (1 to 3 vectors),
+//!   each `[depth][width]`, so that the inner loop reads one contiguous stream. Panels are padded with zeros.
+//! - **left** is not copied. It is read through [`Segment`]s: runs of columns that are contiguous for
+//!   each row. A plain `[rows, depth]` matrix is one segment; a tensor stored panel by panel is one
+//!   segment a panel; the window of a 3×3 convolution is one segment a window row.
+//! - **depth may be cut**: a call that starts at `depth_from > 0` continues the sums in the output, and
+//!   only the call that reaches the full depth clamps. So a consumer can eat its input while it is being
+//!   produced, a cache-sized group of channels at a time.
+
+pub(crate) mod kernel;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::{AlignedVec, Kernels};
+
+/// The range that a layer's results are clamped to. NaN stays NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp {
+    /// Smallest result.
+    pub low: f32,
+    /// Largest result.
+    pub high: f32,
+}
+
+impl Clamp {
+    /// No activation.
+    pub const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+    /// `max(x, 0)`.
+    pub const RELU: Self = Self { low: 0.0, high: f32::INFINITY };
+    /// `min(max(x, 0), 6)`.
+    pub const RELU6: Self = Self { low: 0.0, high: 6.0 };
+}
+
+/// A run of output columns that one register tile covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panel {
+    /// The first column.
+    pub first: usize,
+    /// Columns in use.
+    pub columns: usize,
+    /// Columns in memory: `columns` rounded up to whole vectors.
+    pub width: usize,
+    /// The widths of the panels before this one, summed.
+    pub offset: usize,
+}
+
+/// Consecutive columns of the left matrix: row `m` of them begins at `offset + m * stride`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where the first row begins, in floats.
+    pub offset: usize,
+    /// From one row to the next, in floats; rows may overlap.
+    pub stride: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// The weights of one pointwise layer, packed for one instruction set.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    depth: usize,
+    columns: usize,
+    clamp: Clamp,
+    /// Lanes of the instruction set that the weights are packed for.
+    lanes: usize,
+    panels: Vec<Panel>,
+    data: AlignedVec,
+    bias: AlignedVec,
+}
+
+/// The left side of a product, and which part of the product to compute.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    /// What the segments lie in.
+    pub data: &'a [f32],
+    /// The columns, in order; their widths sum to the depth that this call covers.
+    pub segments: &'a [Segment],
+    /// Rows.
+    pub rows: usize,
+    /// The row of the weights that meets the first column. If it is not 0 the call adds to the output.
+    pub depth_from: usize,
+}
+
+/// Where the results go: row `m` begins at `m * stride`, with the first column of the computed panels.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// The floats to write.
+    pub data: &'a mut [f32],
+    /// From one row to the next, in floats.
+    pub stride: usize,
+    /// Added to the result where the call starts the sums; laid out like the output.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// A checked product, as the kernels take it.
+pub(crate) struct Product<'a> {
+    left: *const f32,
+    segments: &'a [Segment],
+    rows: usize,
+    panels: &'a [Panel],
+    /// Total depth of the weights, and where this call starts in it.
+    depth: usize,
+    depth_from: usize,
+    weights: *const f32,
+    bias: *const f32,
+    residual: *const f32,
+    output: *mut f32,
+    output_stride: usize,
+    clamp: Clamp,
+}
+
+/// Cuts `columns` into panels of `wide` vectors, 2 or 3, and the rest into few panels of 2 and 3 rather
+/// than one of 1.
+fn panels(columns: usize, lanes: usize, wide: usize) -> Vec<Panel> {
+    let mut vectors = columns.div_ceil(lanes);
+    let mut list = Vec::new();
+    let (mut first, mut offset) = (0, 0);
+    while vectors > 0 {
+        let take = match (wide, vectors) {
+            (_, 1..=3) => vectors,
+            (3, 4) => 2,
+            _ => wide,
+        };
+        let width = take * lanes;
+        list.push(Panel { first, columns: width.min(columns - first), width, offset });
+        vectors -= take;
+        first += width;
+        offset += width;
+    }
+    list
+}
+
+impl Weights {
+    /// Packs `weights`, `[depth, columns]` row-major with `columns = bias.len()`.
+    ///
+    /// # Panics
+    /// If `weights` is not a whole number of rows.
+    pub fn pack(kernels: &Kernels, weights: &[f32], bias: &[f32], clamp: Clamp) -> Self {
+        let columns = bias.len();
+        assert!(columns > 0 && weights.len().is_multiple_of(columns), "weights are [depth, columns]");
+        let depth = weights.len() / columns;
+        let panels = panels(columns, kernels.lanes, kernels.tile_vectors);
+        let padded: usize = panels.iter().map(|panel| panel.width).sum();
+        let mut data = AlignedVec::zeroed(padded * depth);
+        let mut packed_bias = AlignedVec::zeroed(padded);
+        for panel in &panels {
+            for k in 0..depth {
+                let from = k * columns + panel.first;
+                let to = panel.offset * depth + k * panel.width;
+                data[to..to + panel.columns].copy_from_slice(&weights[from..from + panel.columns]);
+            }
+            packed_bias[panel.offset..panel.offset + panel.columns]
+                .copy_from_slice(&bias[panel.first..panel.first + panel.columns]);
+        }
+        Self { depth, columns, clamp, lanes: kernels.lanes, panels, data, bias: packed_bias }
+    }
+
+    /// Rows of the weights: the input channels.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Output channels.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How the columns are cut.
+    pub fn panels(&self) -> &[Panel] {
+        &self.panels
+    }
+}
+
+impl Kernels {
+    /// How these kernels cut `columns` into panels: into as few as there can be, none overlapping.
+    pub fn panels(&self, columns: usize) -> Vec<Panel> {
+        panels(columns, self.lanes, self.tile_vectors)
+    }
+
+    /// Computes the `panels` of a pointwise convolution, as the module describes it.
+    ///
+    /// Writes exactly the `columns` of each panel; padding is left alone.
+    ///
+    /// # Panics
+    /// If a segment, the output or the residual ends early, or the depth does not fit the weights.
+    pub fn pointwise(&self, weights: &Weights, panels: Range<usize>, left: Left<'_>, output: Output<'_>) {
+        let panels = &weights.panels[panels];
+        let (Some(first), Some(last)) = (panels.first(), panels.last()) else { return };
+        if left.rows == 0 {
+            return;
+        }
+        assert_eq!(weights.lanes, self.lanes, "the weights were packed for other kernels");
+        let depth: usize = left.segments.iter().map(|s| s.width).sum();
+        assert!(left.depth_from + depth <= weights.depth, "depth exceeds the weights'");
+        for segment in left.segments {
+            let end = segment.offset + (left.rows - 1) * segment.stride + segment.width;
+            assert!(end <= left.data.len(), "segment ends at {end} of {}", left.data.len());
+        }
+        let columns = last.first + last.columns - first.first;
+        assert!(columns <= output.stride || left.rows == 1, "rows of the output overlap");
+        let end = (left.rows - 1) * output.stride + columns;
+        assert!(end <= output.data.len(), "output ends at {end} of {}", output.data.len());
+        assert!(output.residual.is_none_or(|r| end <= r.len()), "residual ends early");
+        let product = Product {
+            left: left.data.as_ptr(),
+            segments: left.segments,
+            rows: left.rows,
+            panels,
+            depth: weights.depth,
+            depth_from: left.depth_from,
+            weights: weights.data.as_ptr(),
+            bias: weights.bias.as_ptr(),
+            residual: output.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            output: output.data.as_mut_ptr(),
+            output_stride: output.stride,
+            clamp: if left.depth_from + depth == weights.depth { weights.clamp } else { Clamp::NONE },
+        };
+        // SAFETY: every address that the kernel derives from `product` was checked above, the panels'
+        // weights and biases exist by construction, and the processor has the instructions: see
+        // `Kernels::of`.
+        unsafe { (self.product)(&product) }
+    }
+}

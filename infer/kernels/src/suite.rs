@@ -1,0 +1,41 @@
+//! What the tests of all kernels share: every instruction set in turn, and reproducible numbers.
+
+use crate::{Isa, Kernels};
+
+/// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.
+pub(crate) fn on_every_isa(test: impl Fn(&Kernels)) {
+    for isa in Isa::ALL {
+        match Kernels::of(isa) {
+            Ok(kernels) => test(&kernels),
+            Err(error) => eprintln!("SKIPPED, NOT TESTED: {error}"),
+        }
+    }
+}
+
+/// Numbers in −1..1 from a linear congruential generator (Knuth, "Seminumerical Algorithms", 3.3.4).
+pub(crate) struct Numbers(u64);
+
+impl Numbers {
+    pub(crate) fn new(seed: usize) -> Self {
+        Self(seed as u64)
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Vec<f32> {
+        (0..count)
+            .map(|_| {
+                self.0 =
+                    self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+}
+
+/// Asserts that each of `got` lies within its error bound of `want`, given as `(value, bound)`.
+pub(crate) fn assert_within(got: &[f32], want: &[(f64, f64)], case: &str) {
+    assert_eq!(got.len(), want.len(), "{case}");
+    for (i, (&got, &(want, bound))) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(got) - want).abs();
+        assert!(error <= bound, "{case}: [{i}] is {got}, not {want}; off by {error:e}, bound {bound:e}");
+    }
+}

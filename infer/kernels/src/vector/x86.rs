@@ -1,0 +1,133 @@
+//! AVX2 with FMA, and AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::Vector;
+
+/// Eight floats in a `ymm` register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(__m256);
+
+/// Sixteen floats in a `zmm` register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+/// The lane mask of the first `count` lanes starts at `8 - count`.
+static FIRST_LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+// SAFETY of every block below: the trait's contract gives the instruction set and the memory.
+impl Vector for Avx2 {
+    const LANES: usize = 8;
+    const TILE_VECTORS: usize = 2;
+    const TILE_ROWS: [usize; 3] = [8, 6, 3];
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: see above; masked lanes are not accessed.
+        unsafe {
+            let mask = _mm256_loadu_si256(FIRST_LANES.as_ptr().add(8 - count).cast());
+            Self(_mm256_maskload_ps(from, mask))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        // Through memory: a masked store is slow microcode on AMD's processors before Zen 4.
+        let mut lanes = [0.0f32; 8];
+        // SAFETY: see above; `count < 8`.
+        unsafe {
+            _mm256_storeu_ps(lanes.as_mut_ptr(), self.0);
+            for (i, lane) in lanes.iter().enumerate().take(count) {
+                *to.add(i) = *lane;
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // The second operand is what these instructions return for NaN.
+        // SAFETY: see above.
+        Self(unsafe { _mm256_min_ps(high.0, _mm256_max_ps(low.0, self.0)) })
+    }
+}
+
+impl Vector for Avx512 {
+    const LANES: usize = 16;
+    const TILE_VECTORS: usize = 3;
+    const TILE_ROWS: [usize; 3] = [8, 8, 8];
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(from: *const f32, count: usize) -> Self {
+        // SAFETY: see above; masked lanes are not accessed.
+        Self(unsafe { _mm512_maskz_loadu_ps((1u16 << count) - 1, from) })
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, count: usize) {
+        // SAFETY: see above; masked lanes are not accessed.
+        unsafe { _mm512_mask_storeu_ps(to, (1u16 << count) - 1, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn clamp(self, low: Self, high: Self) -> Self {
+        // The second operand is what these instructions return for NaN.
+        // SAFETY: see above.
+        Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(low.0, self.0)) })
+    }
+}

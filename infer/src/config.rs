@@ -1,0 +1,36 @@
+//! What can be set about the infer role.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use crate::model::{self, ModelStore};
+
+/// Settings of the infer role.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "infer")]
+#[command(next_help_heading = "Inference")]
+pub struct Config {
+    /// Frames worked on at once, each on a thread of its own [default: one per processor core]
+    #[arg(long = "infer-threads", env = "CLOUDPOSE_INFER_THREADS", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Where the models are.
+    #[command(flatten)]
+    pub store: StoreConfig,
+}
+
+/// Where the models are.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StoreConfig {
+    /// Folder with model files and their manifest, instead of those built in
+    #[arg(long, env = "CLOUDPOSE_MODEL_DIR", value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+}
+
+impl StoreConfig {
+    /// The models built in, or those of the folder.
+    ///
+    /// # Errors
+    /// [`model::Error`] if the folder has no usable manifest.
+    pub fn open(&self) -> Result<ModelStore, model::Error> {
+        self.model_dir.as_deref().map_or_else(|| Ok(ModelStore::embedded()), ModelStore::open)
+    }
+}

@@ -1,0 +1,118 @@
+//! One block of memory for all activations: buffers that are never live at the same step share floats.
+
+use std::ops::Range;
+
+/// Buffers begin on a cache line.
+const ALIGNMENT: usize = 16;
+
+/// A buffer of a [`Layout`] under construction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Buffer(usize);
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    floats: usize,
+    first_step: usize,
+    last_step: usize,
+}
+
+/// Which buffers there are, how large, and from which step to which step each is in use.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    spans: Vec<Span>,
+}
+
+impl Layout {
+    /// A buffer that `step` uses.
+    pub(super) fn buffer(&mut self, floats: usize, step: usize) -> Buffer {
+        self.spans.push(Span { floats, first_step: step, last_step: step });
+        Buffer(self.spans.len() - 1)
+    }
+
+    /// Keeps `buffer` alive through `step`, not earlier than any it was named with.
+    pub(super) fn keep(&mut self, buffer: Buffer, step: usize) {
+        let span = &mut self.spans[buffer.0];
+        span.last_step = span.last_step.max(step);
+    }
+
+    /// Places every buffer and says how many floats that takes.
+    ///
+    /// Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and
+    /// Lee, 2020, arXiv:2001.03288), section 5: largest first, each at the lowest offset that is free
+    /// during its whole life.
+    pub(super) fn place(&self) -> Placement {
+        let mut order: Vec<usize> = (0..self.spans.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(self.spans[i].floats));
+        let mut ranges = vec![0..0; self.spans.len()];
+        let mut placed: Vec<usize> = Vec::new();
+        for index in order {
+            let span = self.spans[index];
+            let mut taken: Vec<Range<usize>> = placed
+                .iter()
+                .filter(|&&other| {
+                    let other = self.spans[other];
+                    other.first_step <= span.last_step && span.first_step <= other.last_step
+                })
+                .map(|&other| ranges[other].clone())
+                .collect();
+            taken.sort_by_key(|range| range.start);
+            let mut start = 0;
+            for range in taken {
+                if start + span.floats <= range.start {
+                    break;
+                }
+                start = start.max(range.end.next_multiple_of(ALIGNMENT));
+            }
+            ranges[index] = start..start + span.floats;
+            placed.push(index);
+        }
+        Placement { floats: ranges.iter().map(|range| range.end).max().unwrap_or(0), ranges }
+    }
+}
+
+/// Where each buffer of a [`Layout`] lies.
+#[derive(Debug)]
+pub(super) struct Placement {
+    /// The size of the arena.
+    pub(super) floats: usize,
+    ranges: Vec<Range<usize>>,
+}
+
+impl Placement {
+    /// The floats of `buffer`, or none.
+    pub(super) fn range(&self, buffer: Option<Buffer>) -> Range<usize> {
+        buffer.map_or(0..0, |buffer| self.ranges[buffer.0].clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_that_live_together_are_apart_and_others_share() {
+        let mut layout = Layout::default();
+        let sizes = [100, 37, 5, 64, 100, 1, 80];
+        let buffers: Vec<Buffer> = (0..sizes.len()).map(|step| layout.buffer(sizes[step], step)).collect();
+        for (step, &buffer) in buffers.iter().enumerate() {
+            layout.keep(buffer, step + 1);
+        }
+        layout.keep(buffers[1], 6);
+        let placement = layout.place();
+        let ranges: Vec<Range<usize>> = buffers.iter().map(|&b| placement.range(Some(b))).collect();
+        for (i, a) in ranges.iter().enumerate() {
+            assert_eq!(a.len(), sizes[i]);
+            assert!(a.start.is_multiple_of(ALIGNMENT) && a.end <= placement.floats);
+            for (j, b) in ranges.iter().enumerate().skip(i + 1) {
+                let together = j == i + 1 || i == 1;
+                assert!(!together || a.end <= b.start || b.end <= a.start, "{i} and {j} overlap");
+            }
+        }
+        assert!(placement.floats < sizes.iter().sum(), "nothing is shared");
+    }
+
+    #[test]
+    fn no_buffer_is_no_floats() {
+        assert!(Layout::default().place().range(None).is_empty());
+    }
+}

@@ -1,0 +1,58 @@
+//! Two pointwise convolutions in a row, the wide map between them a group of channels at a time.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use cloudpose_kernels::Kernels;
+use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
+
+/// Channels of the map in the middle that exist at once: with its share of the weights it should fit in
+/// the second cache.
+const GROUP_CHANNELS: usize = 192;
+
+/// `second(first(input))` for a map of `pixels`.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) first: Arc<Pointwise>,
+    pub(super) second: Arc<Pointwise>,
+    pub(super) pixels: usize,
+    /// `[pixels, first.depth()]`, read.
+    pub(super) input: Range<usize>,
+    /// `[pixels, second.columns()]`, written.
+    pub(super) output: Range<usize>,
+    /// [`Chain::middle_len`] floats.
+    pub(super) middle: Range<usize>,
+}
+
+impl Chain {
+    pub(super) fn middle_len(pixels: usize) -> usize {
+        pixels * GROUP_CHANNELS
+    }
+
+    pub(super) fn run(&self, kernels: &Kernels, arena: &mut [f32]) {
+        let [input, output, middle] = arena
+            .get_disjoint_mut([self.input.clone(), self.output.clone(), self.middle.clone()])
+            .expect("buffers of one step do not overlap");
+        let (depth, columns) = (self.first.depth(), self.second.columns());
+        let panels = self.first.panels();
+        let mut start = 0;
+        while start < panels.len() {
+            let first = panels[start].first;
+            let fits =
+                |p: &&cloudpose_kernels::pointwise::Panel| p.first + p.columns - first <= GROUP_CHANNELS;
+            let end = start + panels[start..].iter().take_while(fits).count();
+            let width = panels[end - 1].first + panels[end - 1].columns - first;
+
+            let segment = Segment { offset: 0, stride: depth, width: depth };
+            let left = Left { data: input, segments: &[segment], rows: self.pixels, depth_from: 0 };
+            let to = Output { data: &mut *middle, stride: width, residual: None };
+            kernels.pointwise(&self.first, start..end, left, to);
+
+            let segment = Segment { offset: 0, stride: width, width };
+            let left = Left { data: middle, segments: &[segment], rows: self.pixels, depth_from: first };
+            let to = Output { data: &mut *output, stride: columns, residual: None };
+            kernels.pointwise(&self.second, 0..self.second.panels().len(), left, to);
+            start = end;
+        }
+    }
+}

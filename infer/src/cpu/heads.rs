@@ -1,0 +1,82 @@
+//! The heads: centre and keypoint logits for every cell, the others at the cells that are read.
+
+use cloudpose_kernels::depthwise::{RowShape, Stride};
+use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
+
+use super::network::Network;
+use super::plan::Maps;
+use crate::model::arch::{FEATURES, HEAD_HIDDEN, Head};
+use crate::postprocess::{Grid, Heads};
+
+/// The most channels that a head has.
+const MOST_CHANNELS: usize = 34;
+
+/// The result of one run of a plan.
+#[derive(Debug)]
+pub struct PlanHeads<'a> {
+    network: &'a Network,
+    maps: &'a Maps,
+    arena: &'a [f32],
+}
+
+impl<'a> PlanHeads<'a> {
+    pub(super) fn new(network: &'a Network, maps: &'a Maps, arena: &'a [f32]) -> Self {
+        Self { network, maps, arena }
+    }
+
+    /// The depthwise convolution at one cell: of a row of the window, three cells wide or fewer at the
+    /// edges.
+    fn depthwise(&self, head: Head, cell: usize) -> [f32; FEATURES] {
+        let features = &self.arena[self.maps.features.clone()];
+        let Maps { height, width, .. } = *self.maps;
+        let (y, x) = (cell / width, cell % width);
+        let (left, right) = (x.saturating_sub(1), (x + 2).min(width));
+        let rows = [0, 1, 2].map(|r| {
+            let row = (y + r).checked_sub(1).filter(|&row| row < height)?;
+            Some(&features[(row * width + left) * FEATURES..(row * width + right) * FEATURES])
+        });
+        let shape = RowShape {
+            width: right - left,
+            input_pitch: FEATURES,
+            output_pitch: FEATURES,
+            stride: Stride::One,
+        };
+        let separable = &self.network.head(head).separable;
+        let mut output = [0.0; 3 * FEATURES];
+        for (taps, panel) in separable.taps.iter().zip(&separable.panels) {
+            let rows = rows.map(|row| row.map(|row| &row[panel.first..]));
+            self.network.kernels.depthwise_row(taps, shape, rows, &mut output[panel.first..]);
+        }
+        std::array::from_fn(|c| output[(x - left) * FEATURES + c])
+    }
+
+    fn pointwise(&self, weights: &Pointwise, input: &[f32], output: &mut [f32]) {
+        let segment = Segment { offset: 0, stride: input.len(), width: input.len() };
+        let left = Left { data: input, segments: &[segment], rows: 1, depth_from: 0 };
+        let output = Output { data: output, stride: weights.columns(), residual: None };
+        self.network.kernels.pointwise(weights, 0..weights.panels().len(), left, output);
+    }
+}
+
+impl Heads for PlanHeads<'_> {
+    fn grid(&self) -> Grid {
+        Grid { height: self.maps.height, width: self.maps.width }
+    }
+
+    fn center(&self) -> &[f32] {
+        &self.arena[self.maps.center.clone()]
+    }
+
+    fn keypoints(&self) -> &[f32] {
+        &self.arena[self.maps.keypoints.clone()]
+    }
+
+    fn read(&mut self, head: Head, cell: usize, first_channel: usize, out: &mut [f32]) {
+        let layers = self.network.head(head);
+        let mut hidden = [0.0; HEAD_HIDDEN];
+        self.pointwise(&layers.separable.pointwise, &self.depthwise(head, cell), &mut hidden);
+        let mut all = [0.0; MOST_CHANNELS];
+        self.pointwise(&layers.out, &hidden, &mut all);
+        out.copy_from_slice(&all[first_channel..first_channel + out.len()]);
+    }
+}

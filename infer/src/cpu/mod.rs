@@ -1,0 +1,174 @@
+//! The CPU engine: each model as a static plan over the kernels of `cloudpose-kernels`.
+//!
+//! | module | what |
+//! |---|---|
+//! | `network` | a model's weights, packed once, shared by all threads |
+//! | `plan` | the steps for one input size, built by walking the architecture |
+//! | `stage` | rows → depthwise → pointwise, fused, a band of rows at a time: nearly every layer |
+//! | `chain` | pointwise → pointwise, fused |
+//! | `arena` | one block of memory, shared by buffers that do not live together |
+//! | `heads` | what the decoder reads; most heads are evaluated at those cells only |
+//! | `op` | the engine behind a candle operation |
+//!
+//! An [`Engine`] belongs to one thread and allocates only when it meets a model and size for the first
+//! time. Activations are NHWC float32.
+
+mod arena;
+mod chain;
+mod heads;
+mod network;
+mod op;
+mod plan;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+
+use cloudpose_kernels::{Isa, IsaError, Kernels};
+use cloudpose_wire::ModelName;
+
+pub use heads::PlanHeads;
+pub use op::DenseHeadsOp;
+
+use crate::model::arch::{Architecture, INPUT_MULTIPLE, InputSize};
+use crate::model::{self, ModelStore, Weights};
+use network::Network;
+use plan::Plan;
+
+/// Why the engine cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The instruction set that was asked for cannot be used.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+    /// The model cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The model does not take this input.
+    #[error("{model} does not take an input of {width}×{height} pixels in {bytes} bytes")]
+    Input {
+        /// The model.
+        model: ModelName,
+        /// Rows of pixels.
+        height: usize,
+        /// Pixels a row.
+        width: usize,
+        /// Length of the input.
+        bytes: usize,
+    },
+}
+
+/// What all threads share: the models' packed weights, each loaded when it is first asked for.
+#[derive(Debug)]
+pub struct Engines {
+    store: ModelStore,
+    kernels: Kernels,
+    networks: [OnceLock<Arc<Network>>; ModelName::ALL.len()],
+}
+
+impl Engines {
+    /// Engines for the models of `store`, on the best instruction set or the one that `CLOUDPOSE_ISA`
+    /// names.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] if that is unknown or this processor lacks it.
+    pub fn new(store: ModelStore) -> Result<Self, Error> {
+        Ok(Self::with(store, Kernels::detect()?))
+    }
+
+    fn with(store: ModelStore, kernels: Kernels) -> Self {
+        Self { store, kernels, networks: Default::default() }
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Reads and checks a model's weights, for what is not part of the engine.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if they cannot be loaded.
+    pub fn weights(&self, model: ModelName) -> Result<Weights, Error> {
+        Ok(self.store.load(model)?)
+    }
+
+    fn network(&self, model: ModelName) -> Result<Arc<Network>, Error> {
+        let slot = &self.networks[model as usize];
+        if let Some(network) = slot.get() {
+            return Ok(network.clone());
+        }
+        // Two threads may both get here and pack; the second result is dropped.
+        let network = Arc::new(Network::pack(&self.weights(model)?, self.kernels));
+        Ok(slot.get_or_init(|| network).clone())
+    }
+}
+
+/// One thread's engine: the plans it has made so far.
+#[derive(Debug)]
+pub struct Engine {
+    engines: Arc<Engines>,
+    plans: Vec<(Key, Plan)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    model: ModelName,
+    height: usize,
+    width: usize,
+}
+
+/// Plans an engine keeps: beyond it the one used longest ago is dropped. Streams have few aspect ratios.
+const MOST_PLANS: usize = 8;
+
+impl Engine {
+    /// An engine without plans.
+    pub fn new(engines: Arc<Engines>) -> Self {
+        Self { engines, plans: Vec::new() }
+    }
+
+    /// Runs `model` on `rgb`, `[height, width, 3]` RGB. The result borrows the engine's memory.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the model does not take that size, or `rgb` is not that long; [`Error::Model`]
+    /// if the model's weights cannot be loaded.
+    pub fn run(
+        &mut self,
+        model: ModelName,
+        height: usize,
+        width: usize,
+        rgb: &[u8],
+    ) -> Result<PlanHeads<'_>, Error> {
+        let key = Key { model, height, width };
+        // The most recent plan is last.
+        if let Some(index) = self.plans.iter().position(|(k, _)| *k == key) {
+            self.plans[index..].rotate_left(1);
+        } else {
+            if !takes(model, height, width) {
+                return Err(Error::Input { model, height, width, bytes: rgb.len() });
+            }
+            let plan = Plan::new(self.engines.network(model)?, height, width);
+            if self.plans.len() == MOST_PLANS {
+                self.plans.remove(0);
+            }
+            self.plans.push((key, plan));
+        }
+        if rgb.len() != height * width * 3 {
+            return Err(Error::Input { model, height, width, bytes: rgb.len() });
+        }
+        let (_, plan) = self.plans.last_mut().expect("a plan was found or made");
+        Ok(plan.run(rgb))
+    }
+}
+
+/// Whether `model` takes inputs of that size.
+fn takes(model: ModelName, height: usize, width: usize) -> bool {
+    match Architecture::of(model).input {
+        InputSize::Square(side) => height == side && width == side,
+        InputSize::Multiple { .. } => {
+            [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(INPUT_MULTIPLE))
+        }
+    }
+}

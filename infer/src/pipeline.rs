@@ -1,0 +1,190 @@
+//! One frame's whole way through the infer stage: encoded image → pixels → model input → heads → persons.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use cloudpose_pixels::{Limits, PlanarImage, Subsampling};
+use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, pose::TimingsMs};
+
+use crate::{
+    Error, StoreConfig,
+    cpu::{Engine, Engines},
+    model::arch::{Architecture, InputSize},
+    postprocess::{
+        Decoder, ModelPose,
+        persons::{self, Thresholds},
+    },
+    preprocess::{Fit, ModelInput, Preprocessor},
+};
+
+/// The longer side of a picture as MultiPose sees it, in pixels: what its authors recommend.
+const MULTIPOSE_SIDE: usize = 256;
+
+/// What runs where.
+const DEVICE: &str = "cpu";
+
+/// What all pipelines of a process share: the models, each loaded when it is first asked for.
+#[derive(Debug)]
+pub struct Models {
+    engines: Arc<Engines>,
+    decoders: [OnceLock<Decoder>; ModelName::ALL.len()],
+}
+
+impl Models {
+    /// The models of a store.
+    ///
+    /// # Errors
+    /// [`Error`] if the store cannot be opened, or `CLOUDPOSE_ISA` names an instruction set that this
+    /// processor lacks.
+    pub fn open(config: &StoreConfig) -> Result<Self, Error> {
+        Ok(Self { engines: Arc::new(Engines::new(config.open()?)?), decoders: Default::default() })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> cloudpose_kernels::Isa {
+        self.engines.isa()
+    }
+
+    fn decoder(&self, model: ModelName) -> Result<&Decoder, Error> {
+        let slot = &self.decoders[model as usize];
+        if let Some(decoder) = slot.get() {
+            return Ok(decoder);
+        }
+        let decoder = Decoder::new(&self.engines.weights(model)?);
+        Ok(slot.get_or_init(|| decoder))
+    }
+}
+
+/// One thread's pipeline, with buffers of its own that it uses again.
+#[derive(Debug)]
+pub struct Pipeline {
+    models: Arc<Models>,
+    engine: Engine,
+    image_decoder: cloudpose_pixels::Decoder,
+    image: PlanarImage,
+    preprocessors: [Preprocessor; ModelName::ALL.len()],
+    input: ModelInput,
+}
+
+/// The persons of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Poses {
+    /// The model that ran.
+    pub model: ModelName,
+    /// Width of the image, upright, in pixels.
+    pub width: u32,
+    /// Height of the image, upright, in pixels.
+    pub height: u32,
+    /// By falling score, in pixels of the image.
+    pub persons: Vec<Person>,
+    /// Where the time went; `queue` is zero.
+    pub timings_ms: TimingsMs,
+}
+
+impl Pipeline {
+    /// A pipeline with empty buffers.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] if the JPEG library does not start.
+    pub fn new(models: Arc<Models>) -> Result<Self, Error> {
+        let mut preprocessors = [None, None, None];
+        for model in ModelName::ALL {
+            preprocessors[model as usize] = Some(Preprocessor::new(fit(model)));
+        }
+        Ok(Self {
+            engine: Engine::new(models.engines.clone()),
+            models,
+            image_decoder: cloudpose_pixels::Decoder::new(Limits::default())?,
+            image: PlanarImage::default(),
+            preprocessors: preprocessors.map(|p| p.expect("every model has one")),
+            input: ModelInput::default(),
+        })
+    }
+
+    /// Loads `model` and runs it on a black picture, so that the first frame does not wait for it.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the model cannot be loaded.
+    pub fn warm_up(&mut self, model: ModelName) -> Result<(), Error> {
+        self.image.resize(1280, 720, Subsampling::S420);
+        self.preprocessors[model as usize].run(&self.image, &mut self.input);
+        self.infer(model, &mut Clock::start())?;
+        Ok(())
+    }
+
+    /// Finds the persons in an encoded image (JPEG, PNG or WebP) whose score is at least `min_score`.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Engine`] if the model cannot be loaded.
+    pub fn detect(&mut self, image: &[u8], model: ModelName, min_score: f32) -> Result<Poses, Error> {
+        let mut clock = Clock::start();
+        self.image_decoder.decode(image, &mut self.image)?;
+        let decode = clock.lap_ms();
+        self.preprocessors[model as usize].run(&self.image, &mut self.input);
+        let preprocess = clock.lap_ms();
+        let (poses, inference) = self.infer(model, &mut clock)?;
+        let ModelInput { width, height, image_from_model, .. } = &self.input;
+        let (width, height) = (*width as f32, *height as f32);
+        let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
+        let persons =
+            persons::in_image(&poses, thresholds, |[x, y]| image_from_model.apply([x * width, y * height]));
+        let postprocess = clock.lap_ms();
+        Ok(Poses {
+            model,
+            width: self.image.width() as u32,
+            height: self.image.height() as u32,
+            persons,
+            timings_ms: TimingsMs { queue: 0.0, decode, preprocess, inference, postprocess },
+        })
+    }
+
+    /// The poses in the model input, and how long the network took, in milliseconds.
+    fn infer(&mut self, model: ModelName, clock: &mut Clock) -> Result<(Vec<ModelPose>, f32), Error> {
+        let ModelInput { pixels, width, height, .. } = &self.input;
+        let decoder = self.models.decoder(model)?;
+        let mut heads = self.engine.run(model, *height, *width, pixels)?;
+        let inference = clock.lap_ms();
+        Ok((decoder.decode(&mut heads), inference))
+    }
+}
+
+impl Poses {
+    /// The pose event of the frame that these are the poses of. `queue_ms`: how long it had waited.
+    pub fn into_event(self, header: &FrameHeader, queue_ms: f32) -> PoseEvent {
+        PoseEvent {
+            stream: header.stream.clone(),
+            seq: header.seq,
+            captured_at: header.received_at,
+            width: self.width,
+            height: self.height,
+            model: self.model,
+            device: DEVICE.to_owned(),
+            persons: self.persons,
+            timings_ms: TimingsMs { queue: queue_ms, ..self.timings_ms },
+        }
+    }
+}
+
+fn fit(model: ModelName) -> Fit {
+    match Architecture::of(model).input {
+        InputSize::Square(side) => Fit::Letterbox { side },
+        InputSize::Multiple { .. } => Fit::Aspect { longer_side: MULTIPOSE_SIDE },
+    }
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Milliseconds since the last lap.
+    fn lap_ms(&mut self) -> f32 {
+        let now = Instant::now();
+        let lap = now - std::mem::replace(&mut self.0, now);
+        lap.as_secs_f32() * 1000.0
+    }
+}

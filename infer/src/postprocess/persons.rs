@@ -1,0 +1,127 @@
+//! From what a model reports to persons in pixels of the original image.
+
+use cloudpose_wire::pose::{BoundingBox, Keypoint, KeypointName, Person};
+
+use super::{ModelBox, ModelPose};
+
+/// The scores below which something is taken for noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// A person with a lower score is not reported. 0 to 1.
+    pub person: f32,
+    /// A keypoint with a lower score does not shape the box that is drawn around a SinglePose. It is
+    /// reported all the same, with its score; whoever draws leaves it out. 0 to 1.
+    pub keypoint: f32,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { person: 0.2, keypoint: 0.3 }
+    }
+}
+
+/// The persons among `poses`, by falling score, in pixels of the original image.
+///
+/// `image_from_model` maps `[x, y]` from coordinates of the model input, 0..1, to pixels of the image; it
+/// must keep the axes and their directions. Keypoints and boxes may reach beyond the image. A SinglePose
+/// has no box of its own: it gets the smallest one around its keypoints that reach the threshold, or
+/// around all of them if none does.
+pub fn in_image(
+    poses: &[ModelPose],
+    thresholds: Thresholds,
+    image_from_model: impl Fn([f32; 2]) -> [f32; 2],
+) -> Vec<Person> {
+    let mut persons: Vec<Person> = poses
+        .iter()
+        .filter(|pose| pose.score >= thresholds.person)
+        .map(|pose| person(pose, thresholds.keypoint, &image_from_model))
+        .collect();
+    persons.sort_by(|a, b| b.score.total_cmp(&a.score));
+    persons
+}
+
+fn person(
+    pose: &ModelPose,
+    keypoint_threshold: f32,
+    image_from_model: impl Fn([f32; 2]) -> [f32; 2],
+) -> Person {
+    let keypoints: Vec<Keypoint> = KeypointName::ALL
+        .into_iter()
+        .zip(&pose.keypoints)
+        .map(|(name, keypoint)| {
+            let [x, y] = image_from_model([keypoint.x, keypoint.y]);
+            Keypoint { name, x, y, score: keypoint.score }
+        })
+        .collect();
+    let ([x, y], [x_max, y_max]) = match pose.bounds {
+        Some(ModelBox { x_min, y_min, x_max, y_max }) => {
+            (image_from_model([x_min, y_min]), image_from_model([x_max, y_max]))
+        }
+        None => extent(&keypoints, keypoint_threshold),
+    };
+    let bounding_box = BoundingBox { x, y, width: x_max - x, height: y_max - y };
+    Person { track_id: None, score: pose.score, bounding_box, keypoints }
+}
+
+/// The least and greatest `[x, y]` of the keypoints that reach `threshold`; of all if none does.
+fn extent(keypoints: &[Keypoint], threshold: f32) -> ([f32; 2], [f32; 2]) {
+    let any = keypoints.iter().any(|k| k.score >= threshold);
+    let counted = || keypoints.iter().filter(|k| !any || k.score >= threshold);
+    let least = |value: fn(&Keypoint) -> f32| counted().map(value).fold(f32::INFINITY, f32::min);
+    let greatest = |value: fn(&Keypoint) -> f32| counted().map(value).fold(f32::NEG_INFINITY, f32::max);
+    ([least(|k| k.x), least(|k| k.y)], [greatest(|k| k.x), greatest(|k| k.y)])
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudpose_wire::pose::KEYPOINTS;
+
+    use super::*;
+    use crate::postprocess::ModelKeypoint;
+
+    fn pose(score: f32) -> ModelPose {
+        let mut keypoints = [ModelKeypoint { x: 0.5, y: 0.5, score: 0.1 }; KEYPOINTS];
+        keypoints[0] = ModelKeypoint { x: 0.25, y: 0.5, score: 0.9 };
+        keypoints[1] = ModelKeypoint { x: 0.75, y: 1.0, score: 0.3 };
+        keypoints[2] = ModelKeypoint { x: 0.0, y: 0.0, score: 0.29 };
+        ModelPose { score, keypoints, bounds: None }
+    }
+
+    fn image_from_model([x, y]: [f32; 2]) -> [f32; 2] {
+        [200.0 * x, 100.0 * y - 10.0]
+    }
+
+    #[test]
+    fn persons_below_the_threshold_are_left_out_and_the_rest_sorted() {
+        let poses = [pose(0.3), pose(0.19), pose(0.2), pose(0.9)];
+        let persons = in_image(&poses, Thresholds::default(), image_from_model);
+        assert_eq!(persons.iter().map(|p| p.score).collect::<Vec<_>>(), [0.9, 0.3, 0.2]);
+    }
+
+    #[test]
+    fn single_pose_box_surrounds_the_confident_keypoints() {
+        let persons = in_image(&[pose(0.5)], Thresholds::default(), image_from_model);
+        let expected = BoundingBox { x: 50.0, y: 40.0, width: 100.0, height: 50.0 };
+        assert_eq!(persons[0].bounding_box, expected);
+        assert_eq!(persons[0].keypoints.len(), KEYPOINTS, "faint keypoints are reported too");
+        assert_eq!(persons[0].keypoints[2].score, 0.29);
+        assert_eq!((persons[0].keypoints[1].x, persons[0].keypoints[1].y), (150.0, 90.0));
+    }
+
+    #[test]
+    fn single_pose_box_surrounds_all_keypoints_when_none_is_confident() {
+        let thresholds = Thresholds { keypoint: 0.95, ..Thresholds::default() };
+        let persons = in_image(&[pose(0.5)], thresholds, image_from_model);
+        let expected = BoundingBox { x: 0.0, y: -10.0, width: 150.0, height: 100.0 };
+        assert_eq!(persons[0].bounding_box, expected);
+    }
+
+    #[test]
+    fn multi_pose_keeps_its_own_box() {
+        let bounds = ModelBox { x_min: 0.1, y_min: 0.2, x_max: 0.6, y_max: 0.7 };
+        let pose = ModelPose { bounds: Some(bounds), ..pose(0.5) };
+        let bounding_box = in_image(&[pose], Thresholds::default(), image_from_model)[0].bounding_box;
+        assert!((bounding_box.x - 20.0).abs() < 1e-4 && (bounding_box.width - 100.0).abs() < 1e-4);
+        assert!((bounding_box.y - 10.0).abs() < 1e-4 && (bounding_box.height - 50.0).abs() < 1e-4);
+    }
+}

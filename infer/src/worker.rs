@@ -1,0 +1,128 @@
+//! The worker loop: frames in, pose events out.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cloudpose_bus::{Bus, Delivery, PublishError};
+use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, ModelName, PoseEvent, Stage};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, Error, Models, Pipeline, metrics};
+
+/// An infer role that has its models and is warm.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    threads: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    models: Arc<Models>,
+    idle: Mutex<Vec<Pipeline>>,
+}
+
+impl Worker {
+    /// Loads `model` and runs it once, so that the first frame does not wait. Other models load when
+    /// they are first asked for.
+    ///
+    /// # Errors
+    /// [`Error`] if the model cannot be loaded or run.
+    pub fn load(config: &Config, model: ModelName) -> Result<Self, Error> {
+        let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
+        let threads = threads.map_or(1, NonZeroUsize::get);
+        let models = Arc::new(Models::open(&config.store)?);
+        let mut idle = (0..threads).map(|_| Pipeline::new(models.clone())).collect::<Result<Vec<_>, _>>()?;
+        for pipeline in &mut idle {
+            pipeline.warm_up(model)?;
+        }
+        tracing::info!(threads, %model, isa = %models.isa(), "infer: ready");
+        Ok(Self { shared: Arc::new(Shared { models, idle: Mutex::new(idle) }), threads })
+    }
+
+    /// Works until `stop`, then finishes what is in hand.
+    pub async fn run(self, bus: Bus, stop: CancellationToken) {
+        cloudpose_bus::work(&bus, Stage::Infer, self.threads, stop, |delivery| {
+            infer(bus.clone(), self.shared.clone(), delivery)
+        })
+        .await;
+    }
+}
+
+async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
+    let Frame { header, image, .. } = &delivery.frame;
+    let begun = Instant::now();
+    if delivery.waited > budget(header) {
+        bus.reply(header.dropped(DropReason::Expired, "waited too long to be worked on")).await;
+        return delivery.ack().await;
+    }
+    let (model, min_score, image) = (header.model, header.min_score, image.clone());
+    let worked = tokio::task::spawn_blocking(move || {
+        let pipeline = shared.idle().pop();
+        let mut pipeline = pipeline.map_or_else(|| Pipeline::new(shared.models.clone()), Ok)?;
+        let poses = pipeline.detect(&image, model, min_score);
+        shared.idle().push(pipeline);
+        poses
+    });
+    let result = match worked.await {
+        Ok(Ok(poses)) => {
+            let queue = delivery.waited.as_secs_f32() * 1000.0;
+            let event = poses.into_event(header, queue);
+            metrics::timings(model, &event.timings_ms);
+            metrics::batch(1);
+            bus.publish_pose(&event).await;
+            pass_on(&bus, &delivery, event, begun.elapsed()).await
+        }
+        Ok(Err(Error::Pixels(error))) => Some(header.dropped(DropReason::Undecodable, error.to_string())),
+        Ok(Err(error)) => {
+            tracing::error!(%error, %model, "inference failed");
+            Some(header.dropped(DropReason::InferFailed, "the model could not be run on this image"))
+        }
+        Err(panic) => {
+            tracing::error!(error = %panic, %model, "inference panicked");
+            Some(header.dropped(DropReason::InferFailed, "the model could not be run on this image"))
+        }
+    };
+    if let Some(result) = result {
+        bus.reply(result).await;
+    }
+    delivery.ack().await;
+}
+
+/// Gives the frame to the annotate stage if a picture is wanted; otherwise it is done.
+async fn pass_on(bus: &Bus, delivery: &Delivery, event: PoseEvent, took: Duration) -> Option<FrameResult> {
+    let header = &delivery.frame.header;
+    if !header.want.overlay() {
+        return Some(header.done(event, None));
+    }
+    let left = budget(header).saturating_sub(delivery.waited + took);
+    let next = Frame {
+        header: FrameHeader {
+            deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),
+            ..header.clone()
+        },
+        pose: Some(event),
+        image: delivery.frame.image.clone(),
+    };
+    match bus.publish(Stage::Annotate, next).await {
+        Ok(()) => None,
+        Err(error @ PublishError::Full { .. }) => {
+            Some(header.dropped(DropReason::QueueFull, error.to_string()))
+        }
+        Err(error) => Some(header.dropped(DropReason::BusLost, error.to_string())),
+    }
+}
+
+fn budget(header: &FrameHeader) -> Duration {
+    Duration::from_millis(header.deadline_ms.into())
+}
+
+impl Shared {
+    fn idle(&self) -> MutexGuard<'_, Vec<Pipeline>> {
+        // The list is only pushed to and popped from: it is whole whatever happened.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

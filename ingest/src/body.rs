@@ -1,0 +1,202 @@
+//! Request bodies: read within bounds, and the image taken out of them.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Multipart, Request},
+    http::{HeaderMap, header},
+};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::Deserialize;
+
+use crate::problem::Problem;
+
+/// For what stands around the image: field names, boundaries, an id.
+const SLACK: usize = 64 << 10;
+/// How much of a body that is too large is read and thrown away. The answer to a client that is still
+/// sending is easily lost, because the connection is reset.
+const DISCARD: usize = 64 << 20;
+/// How long a body may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Standard base64, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// An image, and the id its sender gave it.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) id: Option<String>,
+    pub(crate) image: Bytes,
+}
+
+#[derive(Deserialize)]
+struct Encoded<'a> {
+    id: Option<String>,
+    #[serde(borrow)]
+    image: Option<Cow<'a, str>>,
+}
+
+/// The content type without its parameters, in lower case.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next()?.trim().to_ascii_lowercase())
+}
+
+/// Room for an image of `max_image_bytes` in base64 and the JSON around it.
+pub(crate) const fn json_limit(max_image_bytes: usize) -> usize {
+    max_image_bytes.div_ceil(3).saturating_mul(4).saturating_add(SLACK)
+}
+
+/// Takes the image out of a request of any of the three forms: raw, multipart field `file`, JSON.
+pub(crate) async fn upload(request: Request, max_image_bytes: usize) -> Result<Upload, Problem> {
+    let (parts, body) = request.into_parts();
+    let upload = match content_type(&parts.headers).as_deref() {
+        Some("image/jpeg" | "image/jpg" | "image/png" | "image/webp") => {
+            Upload { id: None, image: read(&parts.headers, body, max_image_bytes).await? }
+        }
+        Some("multipart/form-data") => {
+            let whole = read(&parts.headers, body, max_image_bytes.saturating_add(SLACK)).await?;
+            from_multipart(Request::from_parts(parts, Body::from(whole))).await?
+        }
+        Some("application/json") => {
+            let whole = read(&parts.headers, body, json_limit(max_image_bytes)).await?;
+            from_json(&whole)?
+        }
+        other => {
+            return Err(Problem::unsupported_content_type(format!(
+                "content type is {}; use image/jpeg, image/png, image/webp, multipart/form-data or application/json",
+                other.unwrap_or("missing")
+            )));
+        }
+    };
+    if upload.image.len() > max_image_bytes {
+        return Err(too_large(max_image_bytes));
+    }
+    Ok(upload)
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let announced: Option<usize> =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    // A client that waits for our go-ahead has sent nothing yet: it need not.
+    let waits = headers.contains_key(header::EXPECT);
+    if announced.is_some_and(|length| length > limit && (waits || length > DISCARD)) {
+        return Err(too_large(limit));
+    }
+    let collect = async {
+        let mut chunks = body.into_data_stream();
+        let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
+        let mut received = 0usize;
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| Problem::bad_body(format!("the body broke off: {error}")))?;
+            received = received.saturating_add(chunk.len());
+            if received <= limit {
+                whole.extend_from_slice(&chunk);
+            } else {
+                whole = BytesMut::new();
+                if received > DISCARD {
+                    break;
+                }
+            }
+        }
+        if received > limit { Err(too_large(limit)) } else { Ok(whole.freeze()) }
+    };
+    match tokio::time::timeout(PATIENCE, collect).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::slow_body(format!("not complete after {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// Decodes base64: line breaks and a `data:` URL's head are allowed, padding need not be there.
+pub(crate) fn decode_base64(text: &str) -> Result<Bytes, Problem> {
+    let text = match text.strip_prefix("data:").and_then(|url| url.split_once(";base64,")) {
+        Some((_, data)) => data,
+        None => text,
+    };
+    let decoded = if text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        let packed: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        BASE64.decode(packed)
+    } else {
+        BASE64.decode(text)
+    };
+    decoded.map(Bytes::from).map_err(|error| Problem::bad_base64(error.to_string()))
+}
+
+/// Encodes as the existing API does: standard alphabet, padded.
+pub(crate) fn encode_base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+async fn from_multipart(request: Request) -> Result<Upload, Problem> {
+    let mut fields = Multipart::from_request(request, &())
+        .await
+        .map_err(|rejection| Problem::bad_body(rejection.body_text()))?;
+    while let Some(field) = fields.next_field().await.map_err(|e| Problem::bad_body(e.body_text()))? {
+        if field.name() == Some("file") {
+            let image = field.bytes().await.map_err(|e| Problem::bad_body(e.body_text()))?;
+            return Ok(Upload { id: None, image });
+        }
+    }
+    Err(Problem::missing_image("the form has no field `file`"))
+}
+
+fn from_json(body: &[u8]) -> Result<Upload, Problem> {
+    let encoded: Encoded<'_> =
+        serde_json::from_slice(body).map_err(|error| Problem::bad_body(error.to_string()))?;
+    let image = encoded.image.ok_or_else(|| Problem::missing_image("the JSON has no `image`"))?;
+    Ok(Upload { id: encoded.id, image: decode_base64(&image)? })
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::too_large(format!("more than {limit} bytes; scale the image down or compress it more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn base64_in_the_forms_that_clients_send() {
+        for text in ["aGVsbG8=", "aGVsbG8", "aGVs\r\nbG8=\n", "data:image/png;base64,aGVsbG8="] {
+            assert_eq!(decode_base64(text).as_deref(), Ok(&b"hello"[..]), "{text:?}");
+        }
+        for text in ["aGVsbG8*", "a", "data:image/png,aGVsbG8=", "aGVs=bG8"] {
+            assert!(decode_base64(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn content_type_is_found_under_its_parameters() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(content_type(&headers), None);
+        headers.insert(header::CONTENT_TYPE, "Application/JSON; charset=utf-8".parse().unwrap());
+        assert_eq!(content_type(&headers).as_deref(), Some("application/json"));
+    }
+
+    proptest! {
+        #[test]
+        fn json_limit_holds_the_largest_image(size in 0usize..100_000) {
+            prop_assert!(encode_base64(&vec![0; size]).len() + SLACK <= json_limit(size));
+        }
+
+        #[test]
+        fn any_json_body_is_taken_or_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let upload = from_json(&body);
+            prop_assert!(upload.is_ok() || upload.is_err_and(|problem| problem.status < 500));
+        }
+    }
+}

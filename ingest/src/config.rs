@@ -1,0 +1,136 @@
+//! What can be set about the gateway.
+
+use std::{net::SocketAddr, time::Duration};
+
+use cloudpose_wire::ModelName;
+
+/// Settings of the gateway.
+#[derive(Debug, Clone, PartialEq, clap::Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct Config {
+    /// Address and port to serve on. 0.0.0.0 lets other machines in, port 0 picks a free port.
+    #[arg(long, env = "CLOUDPOSE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:60000")]
+    pub listen: SocketAddr,
+
+    /// Largest encoded image, in bytes.
+    #[arg(long, env = "CLOUDPOSE_MAX_IMAGE_BYTES", value_name = "BYTES", default_value = "8388608",
+        value_parser = at_least_1)]
+    pub max_image_bytes: usize,
+
+    /// Sessions (WebSockets and single images being worked on) at once; beyond it 503.
+    #[arg(long, env = "CLOUDPOSE_MAX_SESSIONS", value_name = "N", default_value = "1000",
+        value_parser = at_least_1)]
+    pub max_sessions: usize,
+
+    /// Frames of a stream in flight at once. More uses more workers for one stream, at more latency.
+    #[arg(long, env = "CLOUDPOSE_WINDOW", value_name = "N", default_value = "2", value_parser = at_least_1)]
+    pub window: usize,
+
+    /// A live frame older than this is dropped, unless its client asks otherwise.
+    #[arg(long, env = "CLOUDPOSE_MAX_AGE", value_name = "TIME", default_value = "1s", value_parser = some_time)]
+    pub max_age: Duration,
+
+    /// A single image is answered with 504 if it takes longer.
+    #[arg(long, env = "CLOUDPOSE_STILL_DEADLINE", value_name = "TIME", default_value = "5s",
+        value_parser = some_time)]
+    pub still_deadline: Duration,
+
+    /// A client that takes no message for this long is cut off.
+    #[arg(long, env = "CLOUDPOSE_WRITE_TIMEOUT", value_name = "TIME", default_value = "5s",
+        value_parser = some_time)]
+    pub write_timeout: Duration,
+
+    /// A client that sends nothing and answers no ping for this long is cut off.
+    #[arg(long, env = "CLOUDPOSE_IDLE_TIMEOUT", value_name = "TIME", default_value = "1m",
+        value_parser = some_time)]
+    pub idle_timeout: Duration,
+
+    /// The model for clients that name none.
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME", default_value_t = ModelName::default())]
+    pub model: ModelName,
+
+    /// Persons below this score are not reported, 0 to 1, unless the client asks otherwise.
+    #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
+        value_parser = unit_interval)]
+    pub min_score: f32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 60000)),
+            max_image_bytes: 8 << 20,
+            max_sessions: 1000,
+            window: 2,
+            max_age: Duration::from_secs(1),
+            still_deadline: Duration::from_secs(5),
+            write_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            model: ModelName::default(),
+            min_score: 0.2,
+        }
+    }
+}
+
+fn at_least_1(s: &str) -> Result<usize, String> {
+    match s.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+fn some_time(s: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(s) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
+        Ok(time) if time > Duration::from_secs(3600) => Err("must be at most 1h".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}; write it like 500ms, 5s or 1m")),
+    }
+}
+
+fn unit_interval(s: &str) -> Result<f32, String> {
+    match s.parse() {
+        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
+        Ok(_) => Err("must lie between 0 and 1".into()),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn command_line_defaults_are_the_defaults() {
+        assert_eq!(Cli::parse_from(["x"]).config, Config::default());
+    }
+
+    #[test]
+    fn values_are_checked_with_their_units() {
+        let parsed = Cli::try_parse_from(["x", "--max-age", "250ms", "--model", "thunder"]).ok();
+        let expected =
+            Config { max_age: Duration::from_millis(250), model: ModelName::Thunder, ..Config::default() };
+        assert_eq!(parsed.map(|cli| cli.config), Some(expected));
+        for bad in [
+            ["--window", "0"],
+            ["--max-age", "0s"],
+            ["--max-age", "5"],
+            ["--idle-timeout", "2h"],
+            ["--min-score", "1.5"],
+            ["--min-score", "NaN"],
+            ["--model", "yolo"],
+            ["--listen", "localhost"],
+        ] {
+            assert!(Cli::try_parse_from(["x", bad[0], bad[1]]).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Results from the bus to the sessions that wait for them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use cloudpose_bus::Results;
+use cloudpose_wire::{FrameResult, SessionId};
+use tokio::sync::mpsc;
+
+use crate::metrics;
+
+/// Which session gets which result. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Dispatch(Arc<Mutex<HashMap<SessionId, mpsc::Sender<FrameResult>>>>);
+
+impl Dispatch {
+    /// Registers a session. `room` results may wait for it; it never has more frames in flight.
+    pub(crate) fn open(&self, session: SessionId, room: usize) -> Inbox {
+        let (sender, results) = mpsc::channel(room);
+        self.sessions().insert(session.clone(), sender);
+        Inbox { dispatch: self.clone(), session, results }
+    }
+
+    /// Hands out results until the bus sends no more.
+    pub(crate) async fn run(self, mut results: Results) {
+        while let Some(result) = results.next().await {
+            let sender = self.sessions().get(&result.reply.session).cloned();
+            let taken = sender.is_some_and(|sender| sender.try_send(result).is_ok());
+            if !taken {
+                metrics::result_unclaimed();
+            }
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<FrameResult>>> {
+        // Insert, get and remove leave the map whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The results of one session. Dropping it ends the registration.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    dispatch: Dispatch,
+    session: SessionId,
+    results: mpsc::Receiver<FrameResult>,
+}
+
+impl Inbox {
+    /// Waits for the next result. Dropping the future loses none.
+    pub(crate) async fn next(&mut self) -> FrameResult {
+        match self.results.recv().await {
+            Some(result) => result,
+            // Not while we are registered, and we are until we are dropped.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.dispatch.sessions().remove(&self.session);
+    }
+}

@@ -1,0 +1,271 @@
+//! The existing CloudPose API, kept for its clients: `POST /api/pose_detection` and
+//! `POST /api/pose_detection_annotation`.
+//!
+//! Same fields in the same order, keypoints normalised to 0..1, boxes in pixels, any string as id, and
+//! errors under `detail` as that service (FastAPI) has them: a list for a body of the wrong shape, a
+//! string otherwise. The string comes with the other members of problem details beside it. Unlike
+//! FastAPI's, our lists do not repeat the input: it may hold megabytes.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use cloudpose_wire::{PoseEvent, Want};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    body,
+    gateway::{App, token_of},
+    problem::Problem,
+    still::{Answer, Still},
+};
+
+/// What OpenCV's encoder, which the existing service used, takes by default.
+const QUALITY: u8 = 95;
+
+/// An image, for the existing API.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = ImageRequest)]
+pub(crate) struct ImageRequest {
+    /// Any string; comes back.
+    id: String,
+    /// The image file (JPEG, PNG or WebP) in base64.
+    image: String,
+}
+
+/// The poses, as the existing API answers them.
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PoseDetection)]
+pub(crate) struct Detection {
+    /// As it was sent.
+    id: String,
+    /// Number of persons.
+    count: usize,
+    /// One per person.
+    boxes: Vec<LegacyBox>,
+    /// One list of 17 per person: x and y from 0 to 1 of the image's width and height, and the score.
+    keypoints: Vec<Vec<[f32; 3]>>,
+    /// Decoding and scaling, in milliseconds.
+    speed_preprocess: f32,
+    /// The network, in milliseconds.
+    speed_inference: f32,
+    /// From the network's output to poses, in milliseconds.
+    speed_postprocess: f32,
+}
+
+/// A person's box in pixels: top left corner and size.
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PoseDetectionBox)]
+pub(crate) struct LegacyBox {
+    x: f32,
+    y: f32,
+    width: f32,
+    height: f32,
+    probability: f32,
+}
+
+/// The annotated picture, as the existing API answers it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = PoseAnnotation)]
+pub(crate) struct Annotation {
+    /// As it was sent.
+    id: String,
+    /// The annotated JPEG in base64.
+    image: String,
+}
+
+/// What FastAPI says of a body of the wrong shape.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ImageRequestErrors)]
+pub(crate) struct Invalid {
+    detail: Vec<Flaw>,
+}
+
+/// One thing that is wrong with the body.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ImageRequestError)]
+pub(crate) struct Flaw {
+    /// A word for programs.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Where: `body`, then the field's name or the offset in bytes.
+    loc: Vec<Value>,
+    /// In words.
+    msg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ctx: Option<Context>,
+}
+
+/// What the JSON parser says.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ImageRequestErrorContext)]
+pub(crate) struct Context {
+    error: String,
+}
+
+/// How the existing API says that something is wrong.
+#[derive(Debug)]
+pub(crate) enum Rejection {
+    /// The body has the wrong shape: 422, `detail` is a list.
+    Invalid(Vec<Flaw>),
+    /// Anything else: `detail` is a string.
+    Problem(Problem),
+}
+
+/// Finds the poses in one image (the existing API).
+#[utoipa::path(
+    post, path = "/api/pose_detection", tag = "existing API", request_body = ImageRequest,
+    responses(
+        (status = 200, body = Detection, description = "The poses."),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "Not an image in base64."),
+        (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+    ),
+)]
+pub(crate) async fn pose_detection(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<Detection>, Rejection> {
+    let (id, answer) = detect(&app, request, Want::Pose).await?;
+    Ok(Json(Detection::new(id, &answer.pose)))
+}
+
+/// Draws the poses on one image (the existing API).
+#[utoipa::path(
+    post, path = "/api/pose_detection_annotation", tag = "existing API", request_body = ImageRequest,
+    responses(
+        (status = 200, body = Annotation, description = "The annotated picture."),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "Not an image in base64."),
+        (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+    ),
+)]
+pub(crate) async fn pose_detection_annotation(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Json<Annotation>, Rejection> {
+    let (id, answer) = detect(&app, request, Want::Overlay).await?;
+    let jpeg = answer.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
+    Ok(Json(Annotation { id, image: body::encode_base64(&jpeg) }))
+}
+
+async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answer), Rejection> {
+    let _seat = app.seat().ok_or_else(Problem::no_room)?;
+    let (parts, body) = request.into_parts();
+    let limit = body::json_limit(app.config.max_image_bytes);
+    let body = body::read(&parts.headers, body, limit).await?;
+    let json = body::content_type(&parts.headers)
+        .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
+    let ImageRequest { id, image } = parse(&body, json).map_err(Rejection::Invalid)?;
+    let still = Still {
+        id: token_of("still"),
+        image: body::decode_base64(&image).map_err(|_| invalid_image())?,
+        want,
+        model: app.config.model,
+        quality: QUALITY,
+        min_score: app.config.min_score,
+    };
+    let answer = still.answer(app).await.map_err(|refusal| match Problem::from(refusal) {
+        problem if problem.status == StatusCode::UNPROCESSABLE_ENTITY => invalid_image(),
+        problem => problem,
+    })?;
+    Ok((id, answer))
+}
+
+/// The existing service does not tell broken base64 from a broken image.
+fn invalid_image() -> Problem {
+    Problem::bad_base64("Invalid base64 image")
+}
+
+/// Reads the body as FastAPI does, or says what it says.
+fn parse(body: &[u8], json: bool) -> Result<ImageRequest, Vec<Flaw>> {
+    if body.is_empty() {
+        return Err(vec![Flaw::at(["body"], "missing", "Field required")]);
+    }
+    let value = if json {
+        serde_json::from_slice(body).map_err(|error| {
+            let mut flaw = Flaw::at(["body"], "json_invalid", "JSON decode error");
+            flaw.loc.push(offset(body, error.line(), error.column()).into());
+            flaw.ctx = Some(Context { error: error.to_string() });
+            vec![flaw]
+        })?
+    } else {
+        Value::Null
+    };
+    let Value::Object(mut fields) = value else {
+        let message = "Input should be a valid dictionary or object to extract fields from";
+        return Err(vec![Flaw::at(["body"], "model_attributes_type", message)]);
+    };
+    let mut flaws = Vec::new();
+    let mut take = |name| match fields.remove(name) {
+        Some(Value::String(text)) => text,
+        Some(_) => {
+            flaws.push(Flaw::at(["body", name], "string_type", "Input should be a valid string"));
+            String::new()
+        }
+        None => {
+            flaws.push(Flaw::at(["body", name], "missing", "Field required"));
+            String::new()
+        }
+    };
+    let request = ImageRequest { id: take("id"), image: take("image") };
+    if flaws.is_empty() { Ok(request) } else { Err(flaws) }
+}
+
+impl Flaw {
+    fn at<const N: usize>(loc: [&'static str; N], kind: &'static str, msg: &'static str) -> Self {
+        Self { kind, loc: loc.map(Value::from).to_vec(), msg, ctx: None }
+    }
+}
+
+/// Where `line` and `column`, both from 1, are in `body`, in bytes from 0.
+fn offset(body: &[u8], line: usize, column: usize) -> usize {
+    let before: usize =
+        body.split_inclusive(|&byte| byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    before + column.saturating_sub(1)
+}
+
+impl Detection {
+    fn new(id: String, event: &PoseEvent) -> Self {
+        let (width, height) = (event.width.max(1) as f32, event.height.max(1) as f32);
+        let timings = &event.timings_ms;
+        let boxes = event.persons.iter().map(|person| {
+            let b = person.bounding_box;
+            LegacyBox { x: b.x, y: b.y, width: b.width, height: b.height, probability: person.score }
+        });
+        let keypoints = event.persons.iter().map(|person| {
+            person.keypoints.iter().map(|k| [k.x / width, k.y / height, k.score]).collect::<Vec<_>>()
+        });
+        Self {
+            id,
+            count: event.persons.len(),
+            boxes: boxes.collect(),
+            keypoints: keypoints.collect(),
+            speed_preprocess: timings.decode + timings.preprocess,
+            speed_inference: timings.inference,
+            speed_postprocess: timings.postprocess,
+        }
+    }
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid(detail) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Json(Invalid { detail })).into_response()
+            }
+            Self::Problem(problem) => problem.into_response(),
+        }
+    }
+}

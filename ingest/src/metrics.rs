@@ -1,0 +1,64 @@
+//! Every metric of the gateway.
+#![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
+
+use std::time::Duration;
+
+use cloudpose_wire::{Kind, Outcome};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+const ACCEPTED: &str = "cloudpose_frames_accepted_total";
+const ENDED: &str = "cloudpose_frames_total";
+const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
+const LATENCY: &str = "cloudpose_frame_latency_seconds";
+const SESSIONS: &str = "cloudpose_sessions";
+const REFUSED: &str = "cloudpose_sessions_refused_total";
+const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
+
+/// Tells the installed recorder what each metric of the gateway means.
+pub fn describe() {
+    describe_counter!(ACCEPTED, "Frames taken from clients, by kind.");
+    describe_counter!(ENDED, "Frames that have ended, by kind and outcome.");
+    describe_gauge!(IN_FLIGHT, "Frames taken that have not ended, by kind.");
+    describe_histogram!(
+        LATENCY,
+        Unit::Seconds,
+        "From a frame's arrival until the client had its result, by kind."
+    );
+    describe_gauge!(SESSIONS, "Open sessions: WebSockets, and stills being worked on.");
+    describe_counter!(REFUSED, "Sessions refused because the gateway had no room.");
+    describe_counter!(UNCLAIMED, "Results that came after their frame or session had ended.");
+}
+
+pub(crate) fn frame_accepted(kind: Kind) {
+    counter!(ACCEPTED, "kind" => kind.as_str()).increment(1);
+    gauge!(IN_FLIGHT, "kind" => kind.as_str()).increment(1);
+}
+
+pub(crate) fn frame_ended(kind: Kind, outcome: Outcome) {
+    let word = match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Dropped(reason) => reason.as_str(),
+    };
+    counter!(ENDED, "kind" => kind.as_str(), "outcome" => word).increment(1);
+    gauge!(IN_FLIGHT, "kind" => kind.as_str()).decrement(1);
+}
+
+pub(crate) fn frame_latency(kind: Kind, latency: Duration) {
+    histogram!(LATENCY, "kind" => kind.as_str()).record(latency);
+}
+
+pub(crate) fn session_opened() {
+    gauge!(SESSIONS).increment(1);
+}
+
+pub(crate) fn session_closed() {
+    gauge!(SESSIONS).decrement(1);
+}
+
+pub(crate) fn session_refused() {
+    counter!(REFUSED).increment(1);
+}
+
+pub(crate) fn result_unclaimed() {
+    counter!(UNCLAIMED).increment(1);
+}

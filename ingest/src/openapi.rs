@@ -1,0 +1,77 @@
+//! The description of the HTTP calls, made from the handlers and the types of the contract.
+
+use std::sync::LazyLock;
+
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "CloudPose", description = "Finds people and their joints in images and live video."),
+    paths(
+        crate::http::pose,
+        crate::ws::stream,
+        crate::legacy::pose_detection,
+        crate::legacy::pose_detection_annotation,
+        crate::pages::health,
+        crate::pages::ready,
+        crate::pages::metrics,
+    ),
+    tags(
+        (name = "pose", description = "One image"),
+        (name = "stream", description = "Live video"),
+        (name = "existing API", description = "For clients of the earlier service"),
+        (name = "operation", description = "For monitors"),
+    )
+)]
+struct Api;
+
+/// OpenAPI 3.1, as JSON.
+pub(crate) fn json() -> &'static str {
+    static JSON: LazyLock<String> =
+        LazyLock::new(|| Api::openapi().to_json().expect("a description made of strings is JSON"));
+    &JSON
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| references(field, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn description_is_whole_and_says_what_the_types_say() {
+        let api: Value = serde_json::from_str(json()).unwrap();
+        assert!(api["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+        let mut found = BTreeSet::new();
+        references(&api, &mut found);
+        assert!(found.len() > 5, "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(api.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+        let pose = &api["components"]["schemas"]["PoseEvent"]["properties"];
+        for field in
+            ["stream", "seq", "captured_at", "width", "height", "model", "device", "persons", "timings_ms"]
+        {
+            assert!(pose.get(field).is_some(), "PoseEvent lacks {field}");
+        }
+        let call = &api["paths"]["/v1/pose"]["post"];
+        for kind in ["image/jpeg", "image/png", "image/webp", "multipart/form-data", "application/json"] {
+            assert!(call["requestBody"]["content"].get(kind).is_some(), "{kind}");
+        }
+        assert!(call["responses"]["200"]["content"].get("image/jpeg").is_some());
+    }
+}

@@ -1,0 +1,146 @@
+//! What people and monitors look at: the web page, the browsable API, health, readiness, metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{gateway::App, openapi, problem::Problem};
+
+/// A file in the binary.
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($name:literal: $kind:ident;)*) => {
+        [$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!("../web/", $name)) }),*]
+    };
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JS: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const JPEG: &str = "image/jpeg";
+
+/// The page's parts, each at `/<name>`.
+const PAGE: [Asset; 9] = assets! {
+    "app.js": JS;
+    "session.js": JS;
+    "source.js": JS;
+    "stats.js": JS;
+    "style.css": CSS;
+    "view.js": JS;
+    "words.js": JS;
+    "favicon.svg": SVG;
+    "sample.jpg": JPEG;
+};
+const INDEX: Asset = Asset { name: "", kind: HTML, bytes: include_bytes!("../web/index.html") };
+const DOCS: Asset = Asset { name: "docs", kind: HTML, bytes: include_bytes!("../docs/docs.html") };
+const DOCS_JS: Asset = Asset { name: "docs.js", kind: JS, bytes: include_bytes!("../docs/docs.js") };
+const DOCS_CSS: Asset = Asset { name: "docs.css", kind: CSS, bytes: include_bytes!("../docs/docs.css") };
+
+impl IntoResponse for &'static Asset {
+    fn into_response(self) -> Response {
+        // Asked for each time, so that page and server are always of one version.
+        let headers = [(header::CONTENT_TYPE, self.kind), (header::CACHE_CONTROL, "no-cache")];
+        (headers, self.bytes).into_response()
+    }
+}
+
+/// A word on how things are.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct Status {
+    /// The word.
+    status: &'static str,
+}
+
+/// The page for browsers, a word for programs.
+pub(crate) async fn index(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let mut response = if accept.to_ascii_lowercase().contains("text/html") {
+        (&INDEX).into_response()
+    } else {
+        let message = concat!("CloudPose ", env!("CARGO_PKG_VERSION"), ": the API is described at /docs");
+        Json(serde_json::json!({ "message": message })).into_response()
+    };
+    response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("accept"));
+    response
+}
+
+/// A part of the page.
+pub(crate) async fn asset(Path(name): Path<String>) -> Response {
+    match PAGE.iter().chain([&DOCS, &DOCS_JS, &DOCS_CSS]).find(|asset| asset.name == name) {
+        Some(asset) => asset.into_response(),
+        None => not_found().await.into_response(),
+    }
+}
+
+/// Anything else.
+pub(crate) async fn not_found() -> Problem {
+    Problem::not_found("see /docs for what there is")
+}
+
+/// The right address with the wrong method.
+pub(crate) async fn method_not_allowed() -> Problem {
+    Problem::method_not_allowed("see the `Allow` header, or /docs")
+}
+
+/// Tells that the process is alive.
+#[utoipa::path(get, path = "/health", tag = "operation",
+    responses((status = 200, body = Status, description = "Alive.")))]
+pub(crate) async fn health() -> Json<Status> {
+    Json(Status { status: "ok" })
+}
+
+/// Tells whether the server takes work.
+#[utoipa::path(get, path = "/ready", tag = "operation",
+    responses(
+        (status = 200, body = Status, description = "Ready."),
+        (status = 503, body = Status, description = "Starting, or shutting down."),
+    ))]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Status>) {
+    if *app.probes.ready.borrow() && !app.stopping.is_cancelled() {
+        (StatusCode::OK, Json(Status { status: "ready" }))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "not ready" }))
+    }
+}
+
+/// The metrics, in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, body = String, content_type = "text/plain", description = "The metrics.")))]
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let text = app.books.at_rest(|| (app.probes.metrics)());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The description of the API.
+pub(crate) async fn api() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::json())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_served() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+        let files =
+            fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let files: BTreeSet<String> =
+            files.filter(|name| !name.ends_with(".txt") && name != "index.html").collect();
+        assert_eq!(files, PAGE.iter().map(|asset| asset.name.to_owned()).collect());
+    }
+}

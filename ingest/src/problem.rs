@@ -1,0 +1,119 @@
+//! Errors of the HTTP calls: RFC 9457 problem details with stable types.
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use cloudpose_wire::DropReason;
+use serde::Serialize;
+
+use crate::still::Refusal;
+
+/// When to come again after a 503, in seconds: a full queue is worked off in about that time.
+const RETRY_AFTER_S: &str = "1";
+
+/// What went wrong: `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub(crate) struct Problem {
+    /// Stable name of the kind of problem: `urn:cloudpose:problem:…`.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:cloudpose:problem:undecodable-image")]
+    kind: &'static str,
+    /// The kind in words.
+    title: &'static str,
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// What was wrong this time, and what to do.
+    pub(crate) detail: String,
+}
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident: $status:ident, $kind:literal, $title:literal;)*) => {
+        impl Problem {
+            $(
+                $(#[$doc])*
+                pub(crate) fn $name(detail: impl Into<String>) -> Self {
+                    Self {
+                        kind: concat!("urn:cloudpose:problem:", $kind),
+                        title: $title,
+                        status: StatusCode::$status.as_u16(),
+                        detail: detail.into(),
+                    }
+                }
+            )*
+        }
+    };
+}
+
+problems! {
+    bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
+    bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
+    bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
+    not_found: NOT_FOUND, "not-found", "There is nothing here";
+    method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
+    not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
+    slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
+    too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
+    unsupported_content_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "This content type is not taken";
+    missing_image: UNPROCESSABLE_ENTITY, "missing-image", "The body holds no image";
+    bad_id: UNPROCESSABLE_ENTITY, "bad-id", "The id is not valid";
+    undecodable: UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be read";
+    upgrade_required: UPGRADE_REQUIRED, "not-a-websocket", "This address speaks WebSocket";
+    failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";
+    unavailable: SERVICE_UNAVAILABLE, "no-room", "The server has no room now";
+    queue_full: SERVICE_UNAVAILABLE, "queue-full", "Too many images are waiting";
+    stopping: SERVICE_UNAVAILABLE, "shutting-down", "The server is going away";
+    deadline_missed: GATEWAY_TIMEOUT, "deadline-missed", "The image was not done in time";
+}
+
+impl Problem {
+    pub(crate) fn no_room() -> Self {
+        Self::unavailable("all sessions are taken; try again in a moment")
+    }
+
+    pub(crate) fn shutting_down() -> Self {
+        Self::stopping("the server is shutting down; try again")
+    }
+
+    pub(crate) fn not_a_websocket(why: &str) -> Self {
+        Self::upgrade_required(format!("{why}; connect with a WebSocket client"))
+    }
+
+    /// The status and the headers that belong to the problem, around `body`.
+    pub(crate) fn respond(&self, content_type: &'static str, body: String) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let extra: Option<(HeaderName, &'static str)> = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
+            StatusCode::UPGRADE_REQUIRED => Some((header::UPGRADE, "websocket")),
+            _ => None,
+        };
+        let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
+        if let Some((name, value)) = extra {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_string(&self).expect("strings and a number are JSON");
+        self.respond("application/problem+json", body)
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(Refusal { reason, detail }: Refusal) -> Self {
+        match reason {
+            DropReason::Undecodable => Self::undecodable(detail),
+            DropReason::QueueFull => Self::queue_full("the queue for single images is full; try again"),
+            DropReason::ShuttingDown => Self::shutting_down(),
+            DropReason::Expired | DropReason::BusLost | DropReason::Superseded | DropReason::Late => {
+                Self::deadline_missed("no worker finished the image in time; try again")
+            }
+            DropReason::InferFailed | DropReason::AnnotateFailed | DropReason::ClientGone => {
+                Self::failed(if detail.is_empty() { "the worker did not say why".to_owned() } else { detail })
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Which address leads where.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, header},
+    routing::{get, post},
+};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::{gateway::App, http, legacy, pages, ws};
+
+/// The page takes everything from this server, and may use the camera.
+const SECURITY: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self' ws: wss:; \
+         object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(), geolocation=()"),
+];
+
+pub(crate) fn new(app: Arc<App>) -> Router {
+    let router = Router::new()
+        .route("/v1/stream", get(ws::stream))
+        .route("/v1/pose", post(http::pose))
+        .route("/api/pose_detection", post(legacy::pose_detection))
+        .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
+        .route("/health", get(pages::health))
+        .route("/ready", get(pages::ready))
+        .route("/metrics", get(pages::metrics))
+        .route("/openapi.json", get(pages::api))
+        .route("/", get(pages::index))
+        .route("/{asset}", get(pages::asset))
+        .fallback(pages::not_found)
+        .method_not_allowed_fallback(pages::method_not_allowed)
+        // `body` has its own limits, which answer with a problem.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(app);
+    SECURITY.into_iter().fold(router, |router, (name, value)| {
+        router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
+    })
+}

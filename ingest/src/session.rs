@@ -1,0 +1,379 @@
+//! One streaming session without its socket, bus and clock: what comes in goes to [`Session`] with the
+//! time, what is to be done comes out of [`Session::next_output`].
+//!
+//! A frame holds its credit from when it goes on the bus until the client has taken its result. So a
+//! client that does not read fills its window with results and gets no further: what it makes us keep is
+//! bounded by the window and the outbox.
+//!
+//! The caller's loop: hand in what happened, call [`Session::advance`], carry out all outputs, sleep
+//! until [`Session::next_deadline`] or until something happens.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName, Want,
+    frame::{Reply, ResultBody},
+    ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
+};
+
+use crate::{
+    admit::{Admit, Next, Rules},
+    ledger::Account,
+    metrics,
+    order::{Arrival, Order},
+};
+
+/// How much longer than the deadline we wait for a worker's word.
+pub(crate) const GRACE: Duration = Duration::from_millis(250);
+/// After this a frame of a complete session counts as lost. Long, because it may wait behind a full lane.
+const COMPLETE_DEADLINE: Duration = Duration::from_secs(60);
+/// Pause before a complete session's frame is offered again to a full lane.
+const RETRY: Duration = Duration::from_millis(20);
+/// JPEG quality of the overlay unless the client asks otherwise.
+pub(crate) const DEFAULT_QUALITY: u8 = 85;
+
+/// What holds for the whole session.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) reply: Reply,
+    pub(crate) stream: StreamName,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    pub(crate) min_score: f32,
+}
+
+impl Terms {
+    /// The lanes on which the session's frames go.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.mode {
+            Mode::Live => Kind::Live,
+            Mode::Complete => Kind::Still,
+        }
+    }
+
+    fn max_age(&self) -> Duration {
+        Duration::from_millis(self.limits.max_age_ms.into())
+    }
+}
+
+/// What the client can change from frame to frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) want: Want,
+    pub(crate) model: ModelName,
+    pub(crate) quality: u8,
+    /// Tell the client of each dropped frame.
+    pub(crate) drops: bool,
+}
+
+/// What the loop has to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Put it on the infer lane; if the bus refuses, tell with [`Session::refused`].
+    Publish(Frame),
+    /// Send it.
+    Send(ServerMessage),
+    /// Send the `result`, then the annotated JPEG; when the client has taken both, tell with
+    /// [`Session::sent`].
+    Deliver { seq: u64, result: ServerMessage, overlay: Option<Bytes> },
+}
+
+/// A frame that has come in and waits for a credit.
+#[derive(Debug)]
+struct Arrived {
+    settings: Settings,
+    received_at: u64,
+    image: Bytes,
+}
+
+/// A frame that holds a credit.
+#[derive(Debug)]
+struct Flight {
+    received: Instant,
+    want: Want,
+    /// When it counts as lost. `None` when the bus does not have it.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Done {
+    pose: Box<PoseEvent>,
+    overlay: Option<Bytes>,
+}
+
+/// One streaming session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    terms: Terms,
+    settings: Settings,
+    account: Account,
+    admit: Admit<Arrived>,
+    order: Order<Done>,
+    flights: BTreeMap<u64, Flight>,
+    /// Frames that a full lane refused, to be offered again at the given time.
+    retry: Vec<Frame>,
+    retry_at: Option<Instant>,
+    last_seq: u64,
+    ending: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Session {
+    pub(crate) fn new(terms: Terms, settings: Settings, account: Account) -> Self {
+        let rules = Rules { mode: terms.mode, window: terms.limits.window, max_age: terms.max_age() };
+        let hello = ServerMessage::Hello {
+            session: terms.reply.session.clone(),
+            stream: terms.stream.clone(),
+            mode: terms.mode,
+            want: settings.want,
+            model: settings.model,
+            quality: settings.quality,
+            limits: terms.limits,
+        };
+        Self {
+            admit: Admit::new(rules),
+            order: Order::new(terms.mode),
+            terms,
+            settings,
+            account,
+            flights: BTreeMap::new(),
+            retry: Vec::new(),
+            retry_at: None,
+            last_seq: 0,
+            ending: false,
+            outputs: VecDeque::from([Output::Send(hello)]),
+        }
+    }
+
+    /// True if the socket may be read.
+    pub(crate) fn accepts(&self) -> bool {
+        self.admit.accepts()
+    }
+
+    /// A binary message came.
+    pub(crate) fn image(&mut self, now: Instant, received_at: u64, image: Bytes) {
+        if self.ending {
+            return self.error(ErrorCode::BadMessage, "this frame came after `end` and was not taken");
+        }
+        self.last_seq += 1;
+        let seq = self.last_seq;
+        self.account.accept(seq);
+        let limits = cloudpose_pixels::Limits { max_pixels: self.terms.limits.max_image_pixels };
+        if let Err(error) = cloudpose_pixels::probe(&image, limits) {
+            return self.dropped(seq, DropReason::Undecodable, error.to_string());
+        }
+        let arrived = Arrived { settings: self.settings, received_at, image };
+        if let Some(old) = self.admit.offer(now, seq, arrived) {
+            self.dropped(old, DropReason::Superseded, String::new());
+        }
+    }
+
+    /// A text message came.
+    pub(crate) fn text(&mut self, text: &str) {
+        match serde_json::from_str(text) {
+            Ok(ClientMessage::End) => self.ending = true,
+            Ok(ClientMessage::Configure { quality: Some(quality), .. }) if !(1..=100).contains(&quality) => {
+                self.error(ErrorCode::BadMessage, format!("quality is {quality}; use 1 to 100"));
+            }
+            Ok(ClientMessage::Configure { want, model, quality, drops }) => {
+                let old = self.settings;
+                self.settings = Settings {
+                    want: want.unwrap_or(old.want),
+                    model: model.unwrap_or(old.model),
+                    quality: quality.unwrap_or(old.quality),
+                    drops: drops.unwrap_or(old.drops),
+                };
+            }
+            Err(error) => self.error(
+                ErrorCode::BadMessage,
+                format!("not a message that we know: {error}; send images as binary messages"),
+            ),
+        }
+    }
+
+    /// A worker's word on a frame came.
+    pub(crate) fn result(&mut self, result: FrameResult) {
+        let seq = result.seq;
+        match result.body {
+            ResultBody::Done { pose, overlay } => match self.order.arrive(seq, Done { pose, overlay }) {
+                Arrival::Kept => {
+                    if let Some(flight) = self.flights.get_mut(&seq) {
+                        flight.due = None;
+                    }
+                }
+                Arrival::Late => self.lost(seq, DropReason::Late, String::new()),
+                Arrival::Unknown => metrics::result_unclaimed(),
+            },
+            ResultBody::Dropped { reason, detail } => {
+                if self.order.forget(seq) {
+                    self.lost(seq, reason, detail);
+                } else {
+                    metrics::result_unclaimed();
+                }
+            }
+        }
+    }
+
+    /// The client has taken the result of frame `seq`.
+    pub(crate) fn sent(&mut self, now: Instant, seq: u64) {
+        if let Some(flight) = self.flights.remove(&seq) {
+            self.admit.release();
+            self.account.end(seq, Outcome::Delivered);
+            metrics::frame_latency(self.terms.kind(), now - flight.received);
+        }
+    }
+
+    /// The bus did not take `frame`: a live one is dropped, a complete session's is offered again.
+    pub(crate) fn refused(&mut self, now: Instant, frame: Frame) {
+        let seq = frame.header.seq;
+        match self.terms.mode {
+            Mode::Live => {
+                self.order.forget(seq);
+                self.lost(seq, DropReason::QueueFull, String::new());
+            }
+            Mode::Complete => {
+                if let Some(flight) = self.flights.get_mut(&seq) {
+                    flight.due = None;
+                }
+                self.retry.push(frame);
+                self.retry_at = Some(now + RETRY);
+            }
+        }
+    }
+
+    /// No more frames will come; the accepted ones are finished.
+    pub(crate) fn end(&mut self) {
+        self.ending = true;
+    }
+
+    /// True after [`end`](Self::end), or the client's own, when every frame has ended.
+    pub(crate) fn finished(&self) -> bool {
+        self.ending && self.account.own().in_flight() == 0
+    }
+
+    /// What is still open ends now, for `reason`.
+    pub(crate) fn give_up(&mut self, reason: DropReason) {
+        self.account.end_all(reason);
+    }
+
+    /// Does what has become possible or due.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        let overdue: Vec<u64> = self
+            .flights
+            .iter()
+            .filter(|(_, f)| f.due.is_some_and(|due| now >= due))
+            .map(|(s, _)| *s)
+            .collect();
+        for seq in overdue {
+            self.order.forget(seq);
+            match self.terms.mode {
+                Mode::Live => self.lost(seq, DropReason::Expired, String::new()),
+                Mode::Complete => self.lost(seq, DropReason::BusLost, "no worker finished it".into()),
+            }
+        }
+        if self.retry_at.is_some_and(|at| now >= at) {
+            self.retry_at = None;
+            for frame in std::mem::take(&mut self.retry) {
+                self.publish(now, frame);
+            }
+        }
+        while let Some(next) = self.admit.poll(now) {
+            match next {
+                Next::Publish(waiting) => {
+                    let Arrived { settings, received_at, image } = waiting.frame;
+                    let seq = waiting.seq;
+                    let header = self.header(seq, settings, received_at, now - waiting.received);
+                    let flight = Flight { received: waiting.received, want: settings.want, due: None };
+                    self.flights.insert(seq, flight);
+                    self.order.expect(seq);
+                    self.publish(now, Frame { header, pose: None, image });
+                }
+                Next::Expire(seq) => self.dropped(seq, DropReason::Expired, String::new()),
+            }
+        }
+        while let Some((seq, done)) = self.order.next() {
+            self.deliver(now, seq, done);
+        }
+    }
+
+    /// The next thing to do.
+    pub(crate) fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`advance`](Self::advance) has something to do though nothing else happens.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let due = self.flights.values().filter_map(|flight| flight.due).min();
+        [due, self.admit.next_deadline(), self.retry_at].into_iter().flatten().min()
+    }
+
+    fn header(&self, seq: u64, settings: Settings, received_at: u64, waited: Duration) -> FrameHeader {
+        let deadline = match self.terms.mode {
+            Mode::Live => self.terms.max_age().saturating_sub(waited),
+            Mode::Complete => COMPLETE_DEADLINE,
+        };
+        FrameHeader {
+            stream: self.terms.stream.clone(),
+            seq,
+            kind: self.terms.kind(),
+            reply: self.terms.reply.clone(),
+            received_at,
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            want: settings.want,
+            model: settings.model,
+            quality: settings.quality,
+            min_score: self.terms.min_score,
+        }
+    }
+
+    fn publish(&mut self, now: Instant, frame: Frame) {
+        if let Some(flight) = self.flights.get_mut(&frame.header.seq) {
+            flight.due = Some(now + Duration::from_millis(frame.header.deadline_ms.into()) + GRACE);
+        }
+        self.outputs.push_back(Output::Publish(frame));
+    }
+
+    fn deliver(&mut self, now: Instant, seq: u64, done: Done) {
+        let Some(flight) = self.flights.get(&seq) else {
+            debug_assert!(false, "frame {seq} has a result but no flight");
+            return;
+        };
+        let result = ServerMessage::Result {
+            seq,
+            pose: (flight.want != Want::Overlay).then_some(done.pose),
+            latency_ms: (now - flight.received).as_secs_f32() * 1000.0,
+            overlay: done.overlay.is_some(),
+            dropped: self.account.own().dropped.clone(),
+        };
+        self.outputs.push_back(Output::Deliver { seq, result, overlay: done.overlay });
+    }
+
+    /// A frame that held a credit has ended without a result.
+    fn lost(&mut self, seq: u64, reason: DropReason, detail: String) {
+        if self.flights.remove(&seq).is_some() {
+            self.admit.release();
+            self.dropped(seq, reason, detail);
+        }
+    }
+
+    fn dropped(&mut self, seq: u64, reason: DropReason, detail: String) {
+        self.account.end(seq, Outcome::Dropped(reason));
+        if reason == DropReason::Undecodable {
+            self.error(ErrorCode::BadFrame, format!("frame {seq}: {detail}"));
+        }
+        if self.settings.drops {
+            self.outputs.push_back(Output::Send(ServerMessage::Drop { seq, reason, detail }));
+        }
+    }
+
+    fn error(&mut self, code: ErrorCode, message: impl Into<String>) {
+        self.outputs.push_back(Output::Send(ServerMessage::Error { code, message: message.into() }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! One image on its way to the workers and back, for the HTTP calls.
+
+use bytes::Bytes;
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, Want,
+    frame::ResultBody,
+};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    gateway::{App, unix_ms},
+    metrics,
+    session::GRACE,
+};
+
+/// A still has one frame.
+const SEQ: u64 = 1;
+
+/// One image and what is wanted of it.
+#[derive(Debug)]
+pub(crate) struct Still {
+    /// Under this name its poses are published.
+    pub(crate) id: StreamName,
+    pub(crate) image: Bytes,
+    pub(crate) want: Want,
+    pub(crate) model: ModelName,
+    pub(crate) quality: u8,
+    pub(crate) min_score: f32,
+}
+
+/// What the workers made of it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) pose: Box<PoseEvent>,
+    /// The annotated JPEG, if one was wanted.
+    pub(crate) overlay: Option<Bytes>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: DropReason,
+    pub(crate) detail: String,
+}
+
+impl Refusal {
+    fn new(reason: DropReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl Still {
+    /// Has the image worked on. Dropping the future closes the frame as `client_gone`.
+    pub(crate) async fn answer(self, app: &App) -> Result<Answer, Refusal> {
+        let received = Instant::now();
+        let mut account = app.books.open(Kind::Still);
+        account.accept(SEQ);
+        let answer = self.work(app).await;
+        let outcome = match &answer {
+            Ok(_) => Outcome::Delivered,
+            Err(refusal) => Outcome::Dropped(refusal.reason),
+        };
+        account.end(SEQ, outcome);
+        if outcome == Outcome::Delivered {
+            metrics::frame_latency(Kind::Still, received.elapsed());
+        }
+        answer
+    }
+
+    async fn work(self, app: &App) -> Result<Answer, Refusal> {
+        cloudpose_pixels::probe(&self.image, cloudpose_pixels::Limits::default())
+            .map_err(|error| Refusal::new(DropReason::Undecodable, error.to_string()))?;
+        let (reply, mut inbox) = app.open(1);
+        let deadline = app.config.still_deadline;
+        let header = FrameHeader {
+            stream: self.id,
+            seq: SEQ,
+            kind: Kind::Still,
+            reply,
+            received_at: unix_ms(),
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            want: self.want,
+            model: self.model,
+            quality: self.quality,
+            min_score: self.min_score,
+        };
+        app.bus
+            .publish(Stage::Infer, Frame { header, pose: None, image: self.image })
+            .await
+            .map_err(|error| Refusal::new(DropReason::QueueFull, error.to_string()))?;
+        match timeout(deadline + GRACE, inbox.next()).await {
+            Ok(result) => match result.body {
+                ResultBody::Done { pose, overlay } => Ok(Answer { pose, overlay }),
+                ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
+            },
+            Err(_) => Err(Refusal::new(DropReason::BusLost, "")),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway from outside: real sockets on one side, the bus with a stub worker on the other.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_streams;
+mod http;
+mod legacy;
+mod pages;
+mod stage;
+mod streams;

@@ -1,0 +1,212 @@
+//! Streaming sessions that go as they should.
+
+use cloudpose_bus::{Bus, Limits};
+use cloudpose_ingest::Config;
+use cloudpose_wire::{
+    DropReason, Kind, ModelName, Stage, Want,
+    ws::{ErrorCode, Mode, ServerMessage},
+};
+
+use crate::stage::{Client, Heard, JPEG, PNG, Server, WEBP, done, soon};
+
+const END: &str = r#"{"type":"end"}"#;
+const TELL_DROPS: &str = r#"{"type":"configure","drops":true}"#;
+
+#[tokio::test]
+async fn hello_tells_what_is_in_force() {
+    let server = Server::with_worker(Config::default()).await;
+    let query = "?stream=cam-1&want=both&model=thunder&mode=complete&max_age_ms=400&quality=60";
+    let Heard::Message(ServerMessage::Hello { session, stream, mode, want, model, quality, limits }) =
+        Client::connect(&server, query).await.next().await
+    else {
+        panic!("no hello");
+    };
+    assert!(!session.as_str().is_empty());
+    assert_eq!(stream.as_str(), "cam-1");
+    assert_eq!((mode, want, model, quality), (Mode::Complete, Want::Both, ModelName::Thunder, 60));
+    assert_eq!((limits.max_image_bytes, limits.window, limits.max_age_ms), (8 << 20, 2, 400));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn each_format_gets_its_poses_then_its_picture() {
+    let server = Server::with_worker(Config::default()).await;
+    let mut client = Client::greeted(&server, "?want=both&stream=cam").await;
+    for (seq, image) in (1..).zip([JPEG, PNG, WEBP]) {
+        client.image(image).await;
+        let Heard::Message(ServerMessage::Result { pose: Some(pose), latency_ms, dropped, .. }) =
+            client.next().await
+        else {
+            panic!("no result with poses");
+        };
+        assert_eq!((pose.seq, pose.stream.as_str(), pose.persons.len()), (seq, "cam", 1));
+        assert!(latency_ms > 0.0 && dropped.is_empty());
+        assert_eq!(client.next().await, Heard::Overlay(crate::stage::overlay(seq)));
+    }
+    client.text(END).await;
+    assert_eq!(client.next().await, Heard::Closed(1000));
+    let ledger = server.stop().await;
+    assert_eq!((ledger.accepted, ledger.delivered), (3, 3));
+}
+
+#[tokio::test]
+async fn poses_or_picture_alone() {
+    let server = Server::with_worker(Config::default()).await;
+    let mut client = Client::greeted(&server, "?want=overlay").await;
+    client.image(JPEG).await;
+    assert!(matches!(client.next().await, Heard::Message(ServerMessage::Result { pose: None, .. })));
+    assert!(matches!(client.next().await, Heard::Overlay(_)));
+    client.text(r#"{"type":"configure","want":"pose"}"#).await;
+    client.image(JPEG).await;
+    assert_eq!(client.result(false).await, 2);
+}
+
+#[tokio::test]
+async fn live_session_that_is_sent_too_much_drops_all_but_the_newest_and_says_so() {
+    let server = Server::start(Config::default()).await;
+    let mut client = Client::greeted(&server, "?max_age_ms=10000").await;
+    client.text(TELL_DROPS).await;
+    for _ in 1..=6 {
+        client.image(JPEG).await;
+    }
+    for seq in 3..=5 {
+        assert_eq!(client.dropped().await, (seq, DropReason::Superseded));
+    }
+    server.ledger(|l| l.accepted == 6 && l.in_flight() == 3).await;
+    for seq in [1, 2, 6] {
+        let frame = server.frame().await;
+        assert_eq!((frame.frame.header.seq, frame.frame.header.kind), (seq, Kind::Live));
+        server.bus.reply(done(&frame.frame.header)).await;
+        frame.ack().await;
+        assert_eq!(client.result(false).await, seq);
+    }
+    let ledger = server.stop().await;
+    assert_eq!((ledger.delivered, ledger.dropped.get(&DropReason::Superseded)), (3, Some(&3)));
+}
+
+#[tokio::test]
+async fn live_result_that_is_overtaken_is_late() {
+    let server = Server::start(Config::default()).await;
+    let mut client = Client::greeted(&server, "?max_age_ms=10000").await;
+    client.text(TELL_DROPS).await;
+    client.image(JPEG).await;
+    client.image(JPEG).await;
+    let (first, second) = (server.frame().await, server.frame().await);
+    server.bus.reply(done(&second.frame.header)).await;
+    assert_eq!(client.result(false).await, 2);
+    server.bus.reply(done(&first.frame.header)).await;
+    assert_eq!(client.dropped().await, (1, DropReason::Late));
+}
+
+#[tokio::test]
+async fn live_frame_that_no_worker_takes_expires() {
+    let server = Server::start(Config::default()).await;
+    let mut client = Client::greeted(&server, "?max_age_ms=50").await;
+    client.text(TELL_DROPS).await;
+    client.image(JPEG).await;
+    assert_eq!(client.dropped().await, (1, DropReason::Expired));
+    let dead = server.frame().await;
+    server.bus.reply(done(&dead.frame.header)).await;
+    client.text(END).await;
+    assert_eq!(client.next().await, Heard::Closed(1000), "a result after the end is ignored");
+}
+
+#[tokio::test]
+async fn complete_session_processes_every_frame_in_order_though_workers_do_not() {
+    const FRAMES: u64 = 30;
+    let server = Server::start(Config { window: 3, ..Config::default() }).await;
+    let mut client = Client::greeted(&server, "?mode=complete&want=both").await;
+    for _ in 0..FRAMES {
+        client.image(JPEG).await;
+    }
+    client.text(END).await;
+    for first in (1..=FRAMES).step_by(3) {
+        let frames = [server.frame().await, server.frame().await, server.frame().await];
+        assert!(frames.iter().all(|f| f.frame.header.kind == Kind::Still));
+        for frame in frames.into_iter().rev() {
+            server.bus.reply(done(&frame.frame.header)).await;
+            frame.ack().await;
+        }
+        for seq in first..first + 3 {
+            assert_eq!(client.result(true).await, seq);
+        }
+    }
+    assert_eq!(client.next().await, Heard::Closed(1000));
+    let ledger = server.stop().await;
+    assert_eq!((ledger.accepted, ledger.delivered), (FRAMES, FRAMES));
+}
+
+#[tokio::test]
+async fn complete_session_survives_a_full_lane_and_a_dying_worker() {
+    const FRAMES: u64 = 8;
+    let bus = Bus::local(Limits { still_frames: 1, ..Limits::default() });
+    let server = Server::with_bus(Config { window: 4, ..Config::default() }, bus).await;
+    let mut client = Client::greeted(&server, "?mode=complete").await;
+    for _ in 0..FRAMES {
+        client.image(JPEG).await;
+    }
+    client.text(END).await;
+    drop(server.frame().await);
+    for _ in 0..FRAMES {
+        server.work().await;
+    }
+    for seq in 1..=FRAMES {
+        assert_eq!(client.result(false).await, seq);
+    }
+    assert_eq!(client.next().await, Heard::Closed(1000));
+}
+
+#[tokio::test]
+async fn sessions_of_one_gateway_do_not_get_each_others_results() {
+    let server = Server::with_worker(Config::default()).await;
+    let mut clients = vec![];
+    for name in ["a", "b", "c"] {
+        clients.push((name, Client::greeted(&server, &format!("?stream={name}")).await));
+    }
+    for (_, client) in &mut clients {
+        client.image(JPEG).await;
+    }
+    for (name, client) in &mut clients {
+        let Heard::Message(ServerMessage::Result { pose: Some(pose), .. }) = client.next().await else {
+            panic!("no result");
+        };
+        assert_eq!(pose.stream.as_str(), *name);
+    }
+}
+
+#[tokio::test]
+async fn stopping_gateway_finishes_what_is_in_flight_then_says_so() {
+    let server = Server::start(Config::default()).await;
+    let mut busy = Client::greeted(&server, "?mode=complete").await;
+    let mut quiet = Client::greeted(&server, "").await;
+    busy.image(JPEG).await;
+    let frame = server.frame().await;
+    server.token.cancel();
+    quiet.error(ErrorCode::ShuttingDown).await;
+    assert_eq!(quiet.next().await, Heard::Closed(1001));
+    server.bus.reply(done(&frame.frame.header)).await;
+    assert_eq!(busy.result(false).await, 1);
+    busy.error(ErrorCode::ShuttingDown).await;
+    assert_eq!(busy.next().await, Heard::Closed(1001));
+    let url = server.url("/health");
+    let ledger = server.stop().await;
+    assert_eq!((ledger.accepted, ledger.delivered), (1, 1));
+    assert!(soon(reqwest::get(url)).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn live_frame_carries_what_the_worker_needs() {
+    let server = Server::start(Config { min_score: 0.4, ..Config::default() }).await;
+    let mut client = Client::greeted(&server, "?stream=cam&want=both&model=lightning&quality=33").await;
+    client.image(JPEG).await;
+    let frame = server.frame().await.frame;
+    let header = &frame.header;
+    assert_eq!(frame.image, JPEG);
+    assert_eq!((header.stream.as_str(), header.seq, header.kind), ("cam", 1, Kind::Live));
+    assert_eq!((header.want, header.model, header.quality), (Want::Both, ModelName::Lightning, 33));
+    assert_eq!(header.min_score, 0.4);
+    assert!((1..=1000).contains(&header.deadline_ms) && header.received_at > 1_700_000_000_000);
+    assert!(frame.pose.is_none());
+    let lane = cloudpose_wire::Lane { stage: Stage::Annotate, kind: Kind::Live };
+    assert_eq!(server.bus.depth(lane).frames, 0);
+}

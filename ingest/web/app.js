@@ -1,0 +1,362 @@
+// The page: one source at a time → a session → the picture.
+
+import { Session, streamUrl } from "./session.js";
+import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
+import { Recent } from "./stats.js";
+import * as view from "./view.js";
+import { DROP_REASONS, cameraError, serverError } from "./words.js";
+
+const WELCOME = { title: "See how people move", text: "Start your webcam, or drop a picture or a video here." };
+const PRIVACY = "Frames go only to this server, which keeps none of them.";
+/** Rates and latencies are those of the last seconds. Milliseconds. */
+const RECENT_MS = 3000;
+const REFRESH_MS = 250;
+
+const element = (id) => document.getElementById(id);
+const video = element("source");
+const form = element("settings");
+
+/**
+ * What goes on, or null. `kind`: camera, video or still. `over` aborts when it ends. `session` and `run`,
+ * which aborts with it, are replaced when the mode changes. `connection`: opening, open or lost. Stills
+ * hold their `file`, and its `result`.
+ */
+let activity = null;
+let numbers = freshNumbers();
+
+function freshNumbers() {
+  return {
+    sent: new Recent(RECENT_MS),
+    shown: new Recent(RECENT_MS),
+    roundTripMs: new Recent(RECENT_MS),
+    serverMs: new Recent(RECENT_MS),
+    persons: null,
+    drops: {},
+    skipped: 0,
+  };
+}
+
+function settings() {
+  const data = new FormData(form);
+  return {
+    model: data.get("model"),
+    mode: data.get("mode"),
+    quality: Number(data.get("quality")),
+    mirror: data.has("mirror"),
+  };
+}
+
+// Beginning and ending.
+
+function begin(kind, name) {
+  end();
+  const over = new AbortController();
+  activity = { kind, name, over, session: null, run: null, connection: "opening", paused: false };
+  numbers = freshNumbers();
+  view.showSourceName(name);
+  view.showTools(["stop"]);
+  element("stop").textContent = kind === "still" ? "Close" : "Stop";
+  element("stop").focus();
+  return activity;
+}
+
+function end() {
+  if (activity === null) return;
+  activity.over.abort();
+  closeSession(activity);
+  release(video);
+  video.hidden = true;
+  activity = null;
+  numbers.persons = null;
+  view.clearPicture();
+  view.showPoses(null);
+  view.showTools([]);
+  view.showSourceName(PRIVACY);
+}
+
+function stop() {
+  end();
+  view.showPanel(WELCOME);
+  view.showStatus("idle", "Ready");
+  element("start-camera").focus();
+}
+
+function fail(problem) {
+  end();
+  view.showPanel(problem);
+  view.showStatus("failed", "Stopped");
+  element("start-camera").focus();
+}
+
+function closeSession(mine) {
+  mine.run?.abort();
+  mine.session?.close();
+}
+
+/** Session handlers that all sources share. */
+function connectionHandlers(mine) {
+  return {
+    connecting() {
+      mine.retryAt = null;
+      if (mine.connection === "lost") view.showBanner("Connecting again …");
+      else view.showStatus("connecting", "Connecting");
+    },
+    lost(retryAt, error) {
+      mine.connection = "lost";
+      mine.retryAt = retryAt;
+      mine.why = error === null ? "The connection is lost." : serverError(error.code, "");
+      view.showStatus("reconnecting", "Reconnecting");
+      refresh();
+    },
+    note(error) {
+      mine.note = serverError(error.code, error.message);
+    },
+    failed(error) {
+      fail({ title: "The server ended the session", text: serverError(error.code, error.message) });
+    },
+    drops(counts) {
+      numbers.drops = counts;
+    },
+  };
+}
+
+function count({ pose, latencyMs, roundTripMs }) {
+  const now = performance.now();
+  numbers.serverMs.add(now, latencyMs);
+  if (roundTripMs !== null) numbers.roundTripMs.add(now, roundTripMs);
+  if (pose) numbers.persons = pose.persons.length;
+}
+
+// Webcam and video files.
+
+async function startCamera() {
+  const mine = begin("camera", "Webcam");
+  view.showStatus("connecting", "Waiting for the webcam");
+  try {
+    await openCamera(video, mine.over.signal, () =>
+      fail({ title: "The webcam is gone", text: "It was unplugged, or the browser took it back." }),
+    );
+  } catch (error) {
+    if (mine === activity) fail(cameraError(error));
+    return;
+  }
+  if (mine === activity) startStream(mine);
+}
+
+async function startVideo(file) {
+  const mine = begin("video", file.name);
+  view.showStatus("connecting", "Opening the video");
+  try {
+    await openVideo(video, file, { loop: settings().mode === "live" });
+  } catch {
+    if (mine === activity) fail(unreadable(file));
+    return;
+  }
+  if (mine === activity) startStream(mine);
+}
+
+function startStream(mine) {
+  mine.name += ` · ${video.videoWidth} × ${video.videoHeight}`;
+  view.showSourceName(mine.name);
+  view.showTools(["pause", "stop"]);
+  video.hidden = false;
+  showMirror();
+  openStream(mine);
+}
+
+function openStream(mine) {
+  mine.run = new AbortController();
+  mine.connection = "opening";
+  mine.session = new Session(settings(), {
+    ...connectionHandlers(mine),
+    connected() {
+      mine.connection = "open";
+      showPaused(mine);
+    },
+    async result(result) {
+      count(result);
+      const shown = result.image !== null && (await view.showPicture(result.image));
+      if (shown) numbers.shown.add(performance.now());
+    },
+  });
+  const hooks = {
+    options() {
+      const { mode, mirror, quality } = settings();
+      const isFile = mine.kind === "video";
+      return { mirror: mirror && !isFile, quality, wait: isFile && mode === "complete", paused: mine.paused };
+    },
+    sent: () => numbers.sent.add(performance.now()),
+    skipped: (n) => (numbers.skipped += n),
+  };
+  streamVideo(video, mine.session, mine.run.signal, hooks).catch((error) => {
+    if (mine === activity) fail({ title: "The page stumbled", text: `${error.message}. Start again.` });
+  });
+  if (!mine.paused) play(video);
+}
+
+function setPaused(mine, paused) {
+  mine.paused = paused;
+  if (paused) video.pause();
+  else play(video);
+  showPaused(mine);
+}
+
+function showPaused(mine) {
+  element("pause").textContent = mine.paused ? "Resume" : "Pause";
+  if (mine.connection !== "open") return;
+  if (mine.paused) view.showStatus("paused", video.ended ? "Finished" : "Paused");
+  else view.showStatus("live", "Live");
+}
+
+function showMirror() {
+  video.classList.toggle("mirrored", activity?.kind === "camera" && settings().mirror);
+}
+
+// Pictures.
+
+async function startStill(file) {
+  const mine = begin("still", file.name);
+  view.showStatus("connecting", "Reading the picture");
+  mine.file = file;
+  mine.bitmap = await createImageBitmap(file).catch(() => null);
+  if (mine !== activity) return;
+  if (mine.bitmap === null) fail(unreadable(file));
+  else openStill(mine);
+}
+
+function openStill(mine) {
+  const { model, quality } = settings();
+  mine.connection = "opening";
+  mine.session = new Session({ model, quality, mode: "complete" }, {
+    ...connectionHandlers(mine),
+    async connected(limits) {
+      mine.connection = "open";
+      view.showStatus("connecting", "Looking for people");
+      const { session } = mine;
+      session.send(await encodeStill(mine.file, mine.bitmap, limits, quality));
+    },
+    drops(counts) {
+      const reason = Object.keys(counts).find((reason) => reason !== "connection_lost" && counts[reason] > 0);
+      if (reason === undefined) return;
+      const text = mine.note ?? `The server says: ${DROP_REASONS[reason] ?? reason}.`;
+      fail({ title: "This picture got no result", text });
+    },
+    async result(result) {
+      mine.session.close();
+      mine.result = result;
+      count(result);
+      view.showPoses(result.pose);
+      view.showTools(["save-picture", "save-poses", "stop"]);
+      if (result.image !== null) await view.showPicture(result.image);
+      if (mine !== activity) return;
+      view.showStatus("still", `${view.personCount(result.pose.persons.length)} found`);
+    },
+  });
+}
+
+async function startSample() {
+  const response = await fetch("/sample.jpg").catch(() => null);
+  if (!response?.ok) {
+    fail({ title: "The sample did not come", text: "The server did not send it. Is it still running?" });
+    return;
+  }
+  startStill(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
+}
+
+function startFile(file) {
+  if (file.type.startsWith("video/")) startVideo(file);
+  else startStill(file);
+}
+
+function unreadable(file) {
+  return {
+    title: "The browser cannot open this file",
+    text: `${file.name} is no picture (JPEG, PNG, WebP, …) and no video (MP4, WebM, …) that it knows.`,
+  };
+}
+
+function save(blob, suffix) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = activity.file.name.replace(/\.[^.]*$/, "") + suffix;
+  link.click();
+  // The download has begun once this task is over.
+  setTimeout(() => URL.revokeObjectURL(link.href), 0);
+}
+
+// What the user does.
+
+element("start-camera").onclick = startCamera;
+element("open-file").onclick = () => element("file").click();
+element("try-sample").onclick = startSample;
+element("stop").onclick = stop;
+element("pause").onclick = () => setPaused(activity, !activity.paused);
+element("retry-now").onclick = () => activity.session.retryNow();
+element("save-picture").onclick = () => save(activity.result.image, "-annotated.jpg");
+element("save-poses").onclick = () => {
+  const json = JSON.stringify(activity.result.pose, null, 2);
+  save(new Blob([json], { type: "application/json" }), "-poses.json");
+};
+element("file").onchange = (event) => {
+  const [file] = event.target.files;
+  if (file) startFile(file);
+  // So that the same file can be chosen again.
+  event.target.value = "";
+};
+video.onended = () => setPaused(activity, true);
+
+form.oninput = () => (element("quality-value").textContent = settings().quality);
+form.onchange = (event) => {
+  showMirror();
+  const { name } = event.target;
+  if (activity?.session == null || name === "mirror") return;
+  const { model, quality, mode } = settings();
+  if (activity.kind === "still") {
+    if (name === "mode") return;
+    closeSession(activity);
+    openStill(activity);
+  } else if (name === "mode") {
+    video.loop = mode === "live";
+    closeSession(activity);
+    openStream(activity);
+  } else {
+    activity.session.configure({ model, quality });
+  }
+};
+form.onsubmit = (event) => event.preventDefault();
+
+const isFileDrag = (event) => event.dataTransfer?.types.includes("Files");
+document.ondragover = (event) => {
+  if (!isFileDrag(event)) return;
+  event.preventDefault();
+  document.body.classList.add("dragging");
+};
+document.ondragleave = (event) => {
+  if (event.relatedTarget === null) document.body.classList.remove("dragging");
+};
+document.ondrop = (event) => {
+  document.body.classList.remove("dragging");
+  if (!isFileDrag(event)) return;
+  event.preventDefault();
+  const [file] = event.dataTransfer.files;
+  if (file) startFile(file);
+};
+
+function refresh() {
+  const now = performance.now();
+  view.showNumbers({
+    persons: numbers.persons,
+    latencyMs: numbers.roundTripMs.median(now),
+    serverMs: numbers.serverMs.median(now),
+    sentRate: numbers.sent.rate(now),
+    shownRate: numbers.shown.rate(now),
+  });
+  view.showDrops(numbers.drops, numbers.skipped);
+  if (activity?.connection === "lost" && activity.retryAt !== null) {
+    const seconds = Math.max(1, Math.ceil((activity.retryAt - now) / 1000));
+    view.showBanner(`${activity.why} Trying again in ${seconds} s.`);
+  }
+}
+
+view.showExamples(location.origin, streamUrl({ want: "both", model: "multipose", mode: "live" }));
+setInterval(refresh, REFRESH_MS);

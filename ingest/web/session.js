@@ -1,0 +1,230 @@
+// A session of the WebSocket `/v1/stream`, which comes back by itself when the connection is lost.
+
+import { addCounts } from "./stats.js";
+
+/** Frames on their way at once. The server's own window is as wide: more would only wait there. */
+const WINDOW = 2;
+/** No word for this long while one is due: the connection is dead. Milliseconds. */
+const SILENCE_MS = 10_000;
+/** Wait before the first attempt to connect again, doubled each time up to the longest. Milliseconds. */
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15_000;
+/** After these errors an equal session would fail again. */
+const FATAL = new Set(["bad_query", "too_large"]);
+/** These don't end the session. */
+const HARMLESS = new Set(["bad_message", "bad_frame"]);
+
+/**
+ * Wait before attempt `n` (from 0), in milliseconds: between half of the full wait and all of it, so
+ * that many pages don't come back at the same moment. `random` is in 0..1.
+ */
+export function backoff(n, random) {
+  const full = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** n);
+  return full * (0.5 + random / 2);
+}
+
+/** The address of `/v1/stream` on the page's own host. `parameters` that are null are left out. */
+export function streamUrl(parameters) {
+  const url = new URL("/v1/stream", location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== null) url.searchParams.set(name, value);
+  }
+  return url.href;
+}
+
+/**
+ * Sends frames, hands out results. `handlers`:
+ *
+ * - `connecting()`: an attempt to connect has begun
+ * - `connected(limits)`: the server has said hello
+ * - `result({pose, latencyMs, roundTripMs, image})`: `image` is the annotated JPEG, a Blob, or null
+ * - `drops(counts)`: frames dropped so far by reason, over all connections of this session
+ * - `lost(retryAt, error)`: the connection is lost; the next attempt is at `retryAt`, in the time of
+ *   `performance.now()`; `error` is what the server said, `{code, message}`, or null
+ * - `note(error)`: an error that does not end the session
+ * - `failed(error)`: an error that ends it for good
+ */
+export class Session {
+  #settings;
+  #handlers;
+  #socket = null;
+  #stream = null;
+  #connected = false;
+  #seq = 0;
+  #sentAt = new Map();
+  #resultBeforeImage = null;
+  #error = null;
+  #drops = {};
+  #earlierDrops = {};
+  #attempt = 0;
+  #retryTimer = null;
+  #silenceTimer = null;
+  #asleep = false;
+
+  /** `settings`: `{model, mode, quality}`. Connects at once. */
+  constructor(settings, handlers) {
+    this.#settings = { ...settings };
+    this.#handlers = handlers;
+    this.#connect();
+  }
+
+  /** True if a frame should be sent: connected, and the ones before it don't pile up. */
+  get ready() {
+    return this.#open && this.#sentAt.size < WINDOW && this.#socket.bufferedAmount === 0;
+  }
+
+  /** True if every frame sent has met its end. */
+  get settled() {
+    return this.#sentAt.size === 0;
+  }
+
+  /** Sends one encoded image, a Blob. Returns false, and sends nothing, if the connection is lost. */
+  send(image) {
+    if (!this.#open) return false;
+    if (this.settled) this.#expectWord();
+    this.#seq += 1;
+    this.#sentAt.set(this.#seq, performance.now());
+    this.#socket.send(image);
+    return true;
+  }
+
+  /** Changes `model` or `quality` from the next frame on. */
+  configure(changes) {
+    Object.assign(this.#settings, changes);
+    if (this.#open) this.#socket.send(JSON.stringify({ type: "configure", ...changes }));
+  }
+
+  /** Connects again if the server closed the connection because nothing was sent. */
+  wake() {
+    if (this.#asleep) this.#connect();
+  }
+
+  /** Connects at once if the session waits for its next attempt. */
+  retryNow() {
+    if (this.#retryTimer !== null) this.#connect();
+  }
+
+  /** Ends the session. No handler is called afterwards. */
+  close() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    this.#asleep = false;
+    this.#forgetSocket();
+  }
+
+  /** True from the hello until the connection begins to close. */
+  get #open() {
+    return this.#connected && this.#socket.readyState === WebSocket.OPEN;
+  }
+
+  #connect() {
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = null;
+    this.#asleep = false;
+    this.#error = null;
+    this.#seq = 0;
+    const { model, mode, quality } = this.#settings;
+    const parameters = { stream: this.#stream, want: "both", model, mode, quality };
+    this.#socket = new WebSocket(streamUrl(parameters));
+    this.#socket.onmessage = (event) => this.#receive(event.data);
+    this.#socket.onclose = () => this.#lose();
+    this.#expectWord();
+    this.#handlers.connecting();
+  }
+
+  #receive(data) {
+    this.#expectWord();
+    if (data instanceof Blob) {
+      this.#deliver(this.#resultBeforeImage, new Blob([data], { type: "image/jpeg" }));
+      return;
+    }
+    const message = JSON.parse(data);
+    switch (message.type) {
+      case "hello":
+        this.#greet(message);
+        break;
+      case "result":
+        this.#resolve(message);
+        break;
+      case "drop":
+        this.#sentAt.delete(message.seq);
+        this.#setDrops(addCounts(this.#drops, { [message.reason]: 1 }));
+        break;
+      case "error":
+        if (HARMLESS.has(message.code)) this.#handlers.note(message);
+        else this.#error = message;
+        break;
+    }
+  }
+
+  #greet({ stream, limits }) {
+    this.#stream = stream;
+    this.#connected = true;
+    // Settings may have changed while the connection was being made.
+    const { model, quality } = this.#settings;
+    this.configure({ model, quality, drops: true });
+    this.#handlers.connected(limits);
+  }
+
+  #resolve({ seq, pose, latency_ms: latencyMs, overlay, dropped }) {
+    const result = { pose, latencyMs, sentAt: this.#sentAt.get(seq) ?? null };
+    // Results come in order: nothing before this one is still to come.
+    for (const earlier of this.#sentAt.keys()) if (earlier <= seq) this.#sentAt.delete(earlier);
+    this.#attempt = 0;
+    this.#setDrops(dropped);
+    if (overlay) this.#resultBeforeImage = result;
+    else this.#deliver(result, null);
+  }
+
+  #deliver(result, image) {
+    const { pose, latencyMs, sentAt } = result;
+    const roundTripMs = sentAt === null ? null : performance.now() - sentAt;
+    this.#handlers.result({ pose, latencyMs, roundTripMs, image });
+  }
+
+  #setDrops(drops) {
+    this.#drops = drops;
+    this.#handlers.drops(addCounts(this.#earlierDrops, drops));
+  }
+
+  #expectWord() {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => {
+      if (!this.#connected || !this.settled) this.#lose();
+    }, SILENCE_MS);
+  }
+
+  #lose() {
+    const error = this.#error;
+    const unanswered = this.#sentAt.size;
+    this.#forgetSocket();
+    this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
+    this.#setDrops(unanswered > 0 ? { connection_lost: unanswered } : {});
+    this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
+    this.#drops = {};
+    if (FATAL.has(error?.code)) {
+      this.#handlers.failed(error);
+    } else if (error?.code === "idle_timeout") {
+      this.#asleep = true;
+    } else {
+      const wait = backoff(this.#attempt, Math.random());
+      this.#attempt += 1;
+      this.#retryTimer = setTimeout(() => this.#connect(), wait);
+      this.#handlers.lost(performance.now() + wait, error);
+    }
+  }
+
+  #forgetSocket() {
+    clearTimeout(this.#silenceTimer);
+    this.#connected = false;
+    this.#sentAt.clear();
+    this.#resultBeforeImage = null;
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket === null) return;
+    socket.onmessage = null;
+    socket.onclose = null;
+    socket.close();
+  }
+}

@@ -1,0 +1,53 @@
+// Numbers about the last seconds. Pure: the caller passes the time, in milliseconds.
+
+/** Samples of a sliding window of time. */
+export class Recent {
+  #spanMs;
+  #samples = [];
+
+  /** @param {number} spanMs length of the window, in milliseconds */
+  constructor(spanMs) {
+    this.#spanMs = spanMs;
+  }
+
+  /** Takes a sample. Times must not fall. */
+  add(now, value = 0) {
+    this.#samples.push({ at: now, value });
+    this.#forget(now);
+  }
+
+  /** Samples per second, or null if there are fewer than two in the window. */
+  rate(now) {
+    this.#forget(now);
+    if (this.#samples.length < 2) return null;
+    // Over the time since the first sample, so that a young window does not read too low.
+    const span = now - this.#samples[0].at;
+    return span > 0 ? ((this.#samples.length - 1) * 1000) / span : null;
+  }
+
+  /** Median of the samples in the window, or null if there are none. */
+  median(now) {
+    this.#forget(now);
+    if (this.#samples.length === 0) return null;
+    const sorted = this.#samples.map((sample) => sample.value).sort((a, b) => a - b);
+    const middle = sorted.length >> 1;
+    return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+
+  clear() {
+    this.#samples = [];
+  }
+
+  #forget(now) {
+    const oldest = now - this.#spanMs;
+    const keep = this.#samples.findIndex((sample) => sample.at >= oldest);
+    this.#samples.splice(0, keep === -1 ? this.#samples.length : keep);
+  }
+}
+
+/** Adds the counts of `more` to those of `counts`, both `{reason: number}`, into a new object. */
+export function addCounts(counts, more) {
+  const sum = { ...counts };
+  for (const [reason, n] of Object.entries(more)) sum[reason] = (sum[reason] ?? 0) + n;
+  return sum;
+}

@@ -1,0 +1,160 @@
+// Everything that is written to the page. Knows no sockets and no sources.
+
+import { DROP_REASONS, keypointWords } from "./words.js";
+
+const element = (id) => document.getElementById(id);
+const picture = element("picture");
+const context = picture.getContext("2d", { alpha: false });
+
+/** Keypoints below this score count as not seen. As the server draws them. */
+const MIN_KEYPOINT_SCORE = 0.3;
+
+/**
+ * Shows what is going on. `state` is one of idle, connecting, live, paused, reconnecting, still, failed;
+ * `text` is read out by screen readers when it changes.
+ */
+export function showStatus(state, text) {
+  const status = element("status");
+  status.dataset.state = state;
+  if (status.textContent !== text) status.textContent = text;
+  element("stage").dataset.state = state;
+  const running = state !== "idle" && state !== "failed";
+  element("panel").hidden = running;
+  element("spinner").hidden = state !== "connecting";
+  element("banner").hidden = state !== "reconnecting";
+}
+
+/** The panel that stands in for the picture: what is wrong, or what to do. */
+export function showPanel({ title, text }) {
+  element("panel-title").textContent = title;
+  element("panel-text").textContent = text;
+}
+
+/** What to say while the connection is lost. */
+export function showBanner(text) {
+  element("banner-text").textContent = text;
+}
+
+/** The line below the picture. */
+export function showSourceName(text) {
+  element("source-name").textContent = text;
+}
+
+/** Which of the buttons below the picture there are, by their ids. */
+export function showTools(ids) {
+  for (const id of ["save-picture", "save-poses", "pause", "stop"]) element(id).hidden = !ids.includes(id);
+}
+
+/** Number of the last picture asked for, and of the last one drawn: decoding may change their order. */
+let asked = 0;
+let drawn = 0;
+
+/** Draws an annotated JPEG, a Blob. Resolves to false if by then a newer one, or none, is wanted. */
+export async function showPicture(image) {
+  asked += 1;
+  const number = asked;
+  const bitmap = await createImageBitmap(image);
+  if (number < drawn) return false;
+  drawn = number;
+  if (picture.width !== bitmap.width) picture.width = bitmap.width;
+  if (picture.height !== bitmap.height) picture.height = bitmap.height;
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  picture.hidden = false;
+  picture.dataset.shown = Number(picture.dataset.shown) + 1;
+  return true;
+}
+
+/** Takes the picture away, and those that are on their way. */
+export function clearPicture() {
+  drawn = asked + 1;
+  asked = drawn;
+  picture.hidden = true;
+  picture.dataset.shown = 0;
+}
+
+/** The tiles. Numbers that are null are not known. */
+export function showNumbers({ persons, latencyMs, serverMs, sentRate, shownRate }) {
+  const write = (id, number, digits = 0) => {
+    element(id).textContent = number === null ? "–" : number.toFixed(digits);
+  };
+  write("persons-count", persons);
+  write("latency", latencyMs);
+  write("server-latency", serverMs);
+  write("fps-in", sentRate, 1);
+  write("fps-out", shownRate, 1);
+}
+
+/** The drops by reason; `skipped` frames were never sent, since the ones before them were on their way. */
+export function showDrops(counts, skipped) {
+  const reasons = Object.entries(counts).filter(([, n]) => n > 0);
+  element("dropped").textContent = reasons.reduce((sum, [, n]) => sum + n, 0);
+  const lines = reasons.map(([reason, n]) => `${n} ${DROP_REASONS[reason] ?? reason}`);
+  if (skipped > 0) lines.push(`${skipped} not sent, to keep up`);
+  if (lines.length === 0) lines.push("None so far");
+  element("drops").replaceChildren(...lines.map((line) => make("li", line)));
+}
+
+/** The poses of a still; null takes them away. */
+export function showPoses(pose) {
+  element("poses").hidden = pose === null;
+  if (pose === null) return;
+  element("poses-title").textContent = `${personCount(pose.persons.length)} found`;
+  element("persons").replaceChildren(...pose.persons.map(personDetails));
+  element("poses-json").textContent = JSON.stringify(pose, null, 2);
+}
+
+/** The examples for this host. */
+export function showExamples(origin, streamUrl) {
+  const post = `curl ${origin}/v1/pose -H 'Content-Type: image/jpeg' --data-binary @photo.jpg`;
+  element("curl-pose").textContent = post;
+  element("curl-overlay").textContent = `${post} \\\n  -H 'Accept: image/jpeg' -o annotated.jpg`;
+  element("stream-url").textContent = streamUrl;
+}
+
+function personDetails(person, index) {
+  const seen = person.keypoints.filter((keypoint) => keypoint.score >= MIN_KEYPOINT_SCORE).length;
+  const details = make("details");
+  const summary = make("summary");
+  summary.append(
+    make("b", `Person ${index + 1}`),
+    make("span", `${percent(person.score)} sure`),
+    make("span", `${seen} of ${person.keypoints.length} joints`),
+  );
+  const table = make("table");
+  const head = make("tr");
+  head.append(...["Joint", "x", "y", "Score"].map((title) => headCell(title, "col")));
+  table.createTHead().append(head);
+  const body = table.createTBody();
+  for (const { name, x, y, score } of person.keypoints) {
+    const row = make("tr");
+    row.classList.toggle("unseen", score < MIN_KEYPOINT_SCORE);
+    const numbers = [x.toFixed(1), y.toFixed(1), percent(score)];
+    row.append(headCell(keypointWords(name), "row"), ...numbers.map((number) => make("td", number)));
+    body.append(row);
+  }
+  details.append(summary, table);
+  return details;
+}
+
+/** How many persons there are, in words. */
+export function personCount(n) {
+  if (n === 0) return "Nobody";
+  return n === 1 ? "1 person" : `${n} persons`;
+}
+
+function headCell(text, scope) {
+  const cell = make("th", text);
+  cell.scope = scope;
+  return cell;
+}
+
+function make(tag, text = "") {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  return node;
+}
+
+function percent(score) {
+  return `${Math.round(score * 100)} %`;
+}

@@ -1,0 +1,151 @@
+//! Which format an image is, how large, which way up; then its planes.
+
+use std::fmt;
+
+use crate::{Error, Orientation, PlanarImage, jpeg, orient, packed};
+
+/// Longest side of a JPEG that libjpeg-turbo reads and writes (`JPEG_MAX_DIMENSION`). It holds for
+/// the other formats too, since every frame may have to leave as JPEG.
+const MAX_SIDE: u64 = 65_500;
+
+/// What a decoder refuses to allocate pixels for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest width × height, in pixels.
+    pub max_pixels: u64,
+}
+
+impl Default for Limits {
+    /// 4096×4096 pixels, in any shape.
+    fn default() -> Self {
+        Self { max_pixels: 4096 * 4096 }
+    }
+}
+
+impl Limits {
+    pub(crate) fn check(&self, width: u64, height: u64) -> Result<(), Error> {
+        let pixels = width.saturating_mul(height);
+        if pixels > self.max_pixels || width > MAX_SIDE || height > MAX_SIDE {
+            return Err(Error::TooLarge { width, height, max_pixels: self.max_pixels });
+        }
+        Ok(())
+    }
+}
+
+/// The formats we take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub enum Format {
+    Jpeg,
+    Png,
+    WebP,
+}
+
+impl Format {
+    /// Tells the format by the file's first bytes, never by a name or content type.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::UnknownFormat`].
+    pub fn sniff(bytes: &[u8]) -> Result<Self, Error> {
+        match bytes {
+            [] => Err(Error::Empty),
+            [0xFF, 0xD8, 0xFF, ..] => Ok(Self::Jpeg),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Ok(Self::Png),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Self::WebP),
+            _ => Err(Error::UnknownFormat),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+        })
+    }
+}
+
+/// What an image's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The format, by its first bytes.
+    pub format: Format,
+    /// Width of the upright picture, in pixels.
+    pub width: u32,
+    /// Height of the upright picture, in pixels.
+    pub height: u32,
+    /// How the stored picture is turned to be upright; `NoTransforms` if the file does not say.
+    pub orientation: Orientation,
+}
+
+impl Header {
+    /// From the size as stored in the file.
+    pub(crate) fn new(format: Format, (width, height): (u32, u32), orientation: Orientation) -> Self {
+        let (width, height) =
+            if orient::swaps_sides(orientation) { (height, width) } else { (width, height) };
+        Self { format, width, height, orientation }
+    }
+}
+
+/// Reads an image's header and checks it against the limits, without decoding a pixel.
+///
+/// What passes can still turn out truncated or corrupt when it is decoded.
+///
+/// # Errors
+/// Every variant of [`Error`] but [`Error::Codec`].
+pub fn probe(bytes: &[u8], limits: Limits) -> Result<Header, Error> {
+    match Format::sniff(bytes)? {
+        Format::Jpeg => jpeg::read_header(bytes, limits),
+        format => packed::read_header(format, bytes, limits),
+    }
+}
+
+/// Decodes images of any of the formats to planes, keeping its buffers from one to the next.
+pub struct Decoder {
+    limits: Limits,
+    jpeg: turbojpeg::Decompressor,
+    /// Interleaved pixels of the formats that do not decode to planes.
+    packed: Vec<u8>,
+    /// The picture as stored, when it has to be turned.
+    sideways: PlanarImage,
+}
+
+impl Decoder {
+    /// Sets up a decoder. One serves any number of images, one at a time.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] if libjpeg-turbo finds no memory.
+    pub fn new(limits: Limits) -> Result<Self, Error> {
+        Ok(Self { limits, jpeg: jpeg::decompressor()?, packed: Vec::new(), sideways: PlanarImage::default() })
+    }
+
+    /// Decodes one image, upright, `into` planes; their buffer is reused.
+    ///
+    /// JPEG keeps its own subsampling (4:4:4 where the file's is an unusual one). PNG and WebP
+    /// become 4:4:4, or grey when the file is; transparent pixels are blended over white, 16-bit
+    /// ones rounded to 8. Of an animation the first picture is taken.
+    ///
+    /// # Errors
+    /// Every variant of [`Error`] but [`Error::Codec`]. A picture that is incomplete is an error,
+    /// never half a picture. `into` then holds nothing of meaning.
+    pub fn decode(&mut self, bytes: &[u8], into: &mut PlanarImage) -> Result<Header, Error> {
+        let header = probe(bytes, self.limits)?;
+        match header.format {
+            Format::Jpeg => jpeg::decode(&mut self.jpeg, bytes, self.limits, &mut self.packed, into)?,
+            format => packed::decode(format, bytes, &mut self.packed, into)?,
+        }
+        if header.orientation != Orientation::NoTransforms {
+            std::mem::swap(into, &mut self.sideways);
+            orient::turn(&mut self.sideways, header.orientation, into);
+        }
+        Ok(header)
+    }
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

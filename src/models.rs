@@ -1,0 +1,53 @@
+//! `cloudpose models`: what models there are, whether they are whole, and where they come from.
+#![expect(clippy::print_stdout, reason = "the answer of a command")]
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use cloudpose_infer::{StoreConfig, model};
+
+use crate::cli::Models;
+
+pub(crate) fn run(command: &Models) -> Result<()> {
+    match command {
+        Models::List(store) => list(store),
+        Models::Verify(store) => verify(store),
+        Models::Import { from, to } => import(from, to),
+    }
+}
+
+fn list(store: &StoreConfig) -> Result<()> {
+    let store = store.open()?;
+    println!("{:10} {:30} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
+    for entry in store.list() {
+        let name = entry.name.as_str();
+        println!("{name:10} {:30} {:44} {:11} {}", entry.title, entry.input, entry.licence, entry.sha256);
+    }
+    Ok(())
+}
+
+fn verify(store: &StoreConfig) -> Result<()> {
+    let store = store.open()?;
+    let mut broken = 0;
+    for entry in store.list() {
+        match store.load(entry.name) {
+            Ok(_) => println!("{:10} ok  {} bytes, {}", entry.name.as_str(), entry.bytes, entry.file),
+            Err(error) => {
+                broken += 1;
+                println!("{:10} BAD {:#}", entry.name.as_str(), anyhow::Error::from(error));
+            }
+        }
+    }
+    if broken > 0 {
+        bail!("{broken} of {} models cannot be used", store.list().len());
+    }
+    Ok(())
+}
+
+fn import(from: &Path, to: &Path) -> Result<()> {
+    let manifest = model::import::import_all(from, to)?;
+    for entry in &manifest.models {
+        println!("{:10} {} ({} bytes) from {}", entry.name.as_str(), entry.file, entry.bytes, entry.source);
+    }
+    Ok(())
+}

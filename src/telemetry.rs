@@ -1,0 +1,66 @@
+//! Logs and metrics of the process: the only place that installs a recorder or a subscriber.
+
+use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
+
+use anyhow::{Context as _, Result};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Settings of logs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Config {
+    /// What is logged: error, warn, info, debug, trace, or per module (`cloudpose_infer=debug`)
+    #[arg(long, env = "CLOUDPOSE_LOG", default_value = "info", global = true, value_name = "FILTER")]
+    log: String,
+    /// How log lines look
+    #[arg(long, env = "CLOUDPOSE_LOG_FORMAT", value_enum, default_value = "text", global = true)]
+    log_format: LogFormat,
+}
+
+/// Seconds: from a kernel's millisecond to the longest deadline.
+const SECONDS_BUCKETS: [f64; 12] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0];
+
+/// Starts logging to standard error.
+///
+/// # Errors
+/// If the filter does not parse.
+pub(crate) fn start_logging(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Installs the Prometheus recorder. The handle renders `/metrics`.
+///
+/// # Errors
+/// If a recorder is installed already.
+pub(crate) fn start_metrics() -> Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS_BUCKETS)?
+        .install_recorder()
+        .context("cannot install the metrics recorder")
+}
+
+/// Keeps the recorder's histograms bounded: they grow between scrapes otherwise.
+pub(crate) async fn upkeep(metrics: PrometheusHandle) -> Infallible {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        metrics.run_upkeep();
+    }
+}

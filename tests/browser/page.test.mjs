@@ -1,0 +1,277 @@
+// The web page in Chromium, against a real server. See server.mjs for the environment it needs.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+
+import { launchRefusing, launchWithCamera } from "./chromium.mjs";
+import { compareWithSource, differencesAt } from "./pixels.mjs";
+import { startProxy, startServer } from "./server.mjs";
+
+/** Two persons, both in full. */
+const SAMPLE = new URL("../../ingest/web/sample.jpg", import.meta.url);
+/** Limbs that both persons of the sample show, as indexes of COCO-17. */
+const LIMBS = [[5, 6], [5, 7], [6, 8], [11, 12], [11, 13], [12, 14], [13, 15], [14, 16]];
+const MIN_KEYPOINT_SCORE = 0.3;
+const TEST_MS = { timeout: 120_000 };
+const STEP_MS = 45_000;
+
+let server;
+let proxy;
+let browser;
+
+before(async () => {
+  server = await startServer();
+  proxy = await startProxy(server.url);
+  browser = await launchWithCamera([await readFile(SAMPLE)]);
+});
+
+after(async () => {
+  await browser?.close();
+  await proxy?.stop();
+  const code = await server?.stop();
+  assert.ok(code === null || code === 0, `the server ended with code ${code}`);
+});
+
+/**
+ * Opens the page. `check()` fails if the page has logged an error, thrown, or asked another origin than
+ * its own for anything; errors that match `expected` are let pass.
+ */
+async function open(from = browser, options = {}) {
+  const context = await from.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP_MS);
+  const errors = [];
+  const strangers = [];
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  page.on("pageerror", (error) => errors.push(error.message));
+  const seeAddress = (address) => {
+    const { host, protocol } = new URL(address);
+    if (protocol !== "blob:" && protocol !== "data:" && host !== new URL(proxy.origin).host) strangers.push(address);
+  };
+  page.on("request", (request) => seeAddress(request.url()));
+  page.on("websocket", (socket) => seeAddress(socket.url()));
+  await page.goto(proxy.origin);
+  return {
+    page,
+    async check(expected = /^$/) {
+      await context.close();
+      assert.deepEqual(errors.filter((error) => !expected.test(error)), []);
+      assert.deepEqual(strangers, []);
+    },
+  };
+}
+
+const waitForState = (page, state) => page.waitForSelector(`#stage[data-state="${state}"]`);
+
+const waitForFrames = (page, count) =>
+  page.waitForFunction((count) => Number(document.getElementById("picture").dataset.shown) >= count, count);
+
+const number = async (page, id) => Number(await page.textContent(`#${id}`));
+
+const assertFits = async (page, when) => {
+  const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= width, `${when}: the page is ${content} px wide in a window of ${width} px`);
+};
+
+test("the webcam is shown with skeletons on it", TEST_MS, async () => {
+  const { page, check } = await open();
+  await page.click("#start-camera");
+  await waitForFrames(page, 10);
+  await waitForState(page, "live");
+  // The numbers follow the frames by a fraction of a second.
+  await page.waitForFunction(() => document.getElementById("fps-out").textContent !== "–");
+  assert.equal(await number(page, "persons-count"), 2);
+  for (const id of ["fps-in", "fps-out", "latency", "server-latency"]) {
+    assert.ok((await number(page, id)) > 0, `${id} is ${await page.textContent(`#${id}`)}`);
+  }
+  const { changed, spread } = await page.evaluate(compareWithSource, null);
+  assert.ok(spread > 20, `the picture is blank: its spread is ${spread}`);
+  assert.ok(changed > 0.002 && changed < 0.2, `${changed} of the picture differs from the webcam`);
+
+  await page.click("#pause");
+  await waitForState(page, "paused");
+  await page.click("#pause");
+  await waitForState(page, "live");
+  const shown = Number(await page.getAttribute("#picture", "data-shown"));
+  await page.check("input[value=lightning]");
+  await waitForFrames(page, shown + 5);
+  // Lightning finds one person.
+  await page.waitForFunction(() => document.getElementById("persons-count").textContent === "1");
+
+  await page.click("#stop");
+  await waitForState(page, "idle");
+  assert.equal(await page.evaluate(() => document.getElementById("source").srcObject), null);
+  await check();
+});
+
+test("a lost connection comes back by itself", TEST_MS, async () => {
+  const { page, check } = await open();
+  await page.click("#start-camera");
+  await waitForFrames(page, 3);
+  proxy.cut();
+  try {
+    await waitForState(page, "reconnecting");
+    await page.waitForFunction(() => /Trying again in \d+ s/.test(document.getElementById("banner-text").textContent));
+  } finally {
+    proxy.restore();
+  }
+  await waitForState(page, "live");
+  const shown = Number(await page.getAttribute("#picture", "data-shown"));
+  await waitForFrames(page, shown + 5);
+  await check(/WebSocket connection to .* failed/);
+});
+
+test("a refused webcam is explained, and the sample works all the same", TEST_MS, async () => {
+  const refusing = await launchRefusing();
+  try {
+    const { page, check } = await open(refusing);
+    await page.click("#start-camera");
+    await waitForState(page, "failed");
+    assert.equal(await page.textContent("#panel-title"), "The webcam is blocked");
+    assert.match(await page.textContent("#panel-text"), /allow the camera for this page/);
+    await page.click("#try-sample");
+    await waitForState(page, "still");
+    assert.equal(await page.textContent("#status"), "2 persons found");
+    await check();
+  } finally {
+    await refusing.close();
+  }
+});
+
+test("a picture file is answered with its poses, drawn and in numbers", TEST_MS, async () => {
+  const { page, check } = await open();
+  await page.setInputFiles("#file", { name: "two.jpg", mimeType: "image/jpeg", buffer: await readFile(SAMPLE) });
+  await waitForState(page, "still");
+  assert.equal(await page.textContent("#poses-title"), "2 persons found");
+  assert.equal(await page.locator("#persons tbody tr").count(), 2 * 17);
+
+  const pose = JSON.parse(await page.textContent("#poses-json"));
+  const middles = pose.persons.flatMap(({ keypoints }) =>
+    LIMBS.map(([a, b]) => [keypoints[a], keypoints[b]])
+      .filter((ends) => ends.every(({ score }) => score >= MIN_KEYPOINT_SCORE))
+      .map(([a, b]) => [Math.round((a.x + b.x) / 2), Math.round((a.y + b.y) / 2)]),
+  );
+  assert.ok(middles.length >= LIMBS.length, `only ${middles.length} limbs found`);
+  const onLimbs = await page.evaluate(differencesAt, { source: "/sample.jpg", points: middles });
+  const drawn = onLimbs.filter((difference) => difference > 40).length;
+  assert.ok(drawn >= 0.8 * middles.length, `${drawn} of ${middles.length} limbs are drawn: ${onLimbs}`);
+  const { width, height, changed } = await page.evaluate(compareWithSource, "/sample.jpg");
+  assert.deepEqual([width, height], [pose.width, pose.height]);
+  assert.ok(changed < 0.2, `${changed} of the picture differs from the file`);
+
+  const [saved] = await Promise.all([page.waitForEvent("download"), page.click("#save-picture")]);
+  assert.equal(saved.suggestedFilename(), "two-annotated.jpg");
+  const jpeg = await readFile(await saved.path());
+  assert.deepEqual([...jpeg.subarray(0, 3)], [0xff, 0xd8, 0xff]);
+  const [poses] = await Promise.all([page.waitForEvent("download"), page.click("#save-poses")]);
+  assert.deepEqual(JSON.parse(await readFile(await poses.path())), pose);
+
+  await page.check("input[value=thunder]");
+  await page.waitForFunction(() => document.getElementById("poses-title").textContent === "1 person found");
+  await check();
+});
+
+test("a video file streams, and in complete mode no frame of it is dropped", TEST_MS, async () => {
+  const { page, check } = await open();
+  const video = await page.evaluate(async () => {
+    const image = await createImageBitmap(await (await fetch("/sample.jpg")).blob());
+    const canvas = document.createElement("canvas");
+    canvas.width = image.width / 2;
+    canvas.height = image.height / 2;
+    const context = canvas.getContext("2d");
+    const recorder = new MediaRecorder(canvas.captureStream(), { mimeType: "video/webm" });
+    const chunks = [];
+    recorder.ondataavailable = ({ data }) => chunks.push(data);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    for (let shift = 0; shift < 30; shift += 1) {
+      context.drawImage(image, shift, 0, canvas.width, canvas.height);
+      await new Promise(requestAnimationFrame);
+    }
+    recorder.stop();
+    await stopped;
+    const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+    return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+  });
+  await page.check("input[value=complete]");
+  await page.setInputFiles("#file", { name: "two.webm", mimeType: "video/webm", buffer: Buffer.from(video, "base64") });
+  await waitForFrames(page, 5);
+  await waitForState(page, "paused");
+  assert.equal(await page.textContent("#status"), "Finished");
+  assert.equal(await page.textContent("#dropped"), "0");
+  assert.equal(await page.textContent("#persons-count"), "2");
+
+  await page.check("input[value=live]");
+  const shown = Number(await page.getAttribute("#picture", "data-shown"));
+  await page.click("#pause");
+  await waitForFrames(page, shown + 5);
+  await check();
+});
+
+test("what is no picture is told in words", TEST_MS, async () => {
+  const { page, check } = await open();
+  for (const mimeType of ["image/jpeg", "video/mp4", "text/plain"]) {
+    await page.setInputFiles("#file", { name: "not.one", mimeType, buffer: Buffer.from("neither") });
+    await waitForState(page, "failed");
+    assert.equal(await page.textContent("#panel-title"), "The browser cannot open this file");
+    await page.click("#try-sample");
+    await waitForState(page, "still");
+    await page.click("#stop");
+  }
+  await check();
+});
+
+test("on a phone nothing is wider than the screen, and the keyboard is enough", TEST_MS, async () => {
+  const { page, check } = await open(browser, { viewport: { width: 360, height: 740 } });
+  await assertFits(page, "empty");
+  await page.click(".program-area summary");
+  await assertFits(page, "with the examples open");
+  const examples = await page.textContent(".program-area");
+  assert.ok(examples.includes(`${proxy.origin}/v1/pose`) && examples.includes(`ws://${new URL(proxy.origin).host}/v1/stream`));
+
+  await page.focus("#open-file");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await waitForState(page, "still");
+  await page.click("#persons summary");
+  await page.click("#poses > details summary");
+  await assertFits(page, "with a picture");
+
+  await page.focus("#stop");
+  await page.keyboard.press("Enter");
+  await waitForState(page, "idle");
+  // The focus has come back to where one begins.
+  await page.keyboard.press("Enter");
+  await waitForFrames(page, 3);
+  await assertFits(page, "live");
+  proxy.cut();
+  try {
+    await waitForState(page, "reconnecting");
+    await assertFits(page, "reconnecting");
+  } finally {
+    proxy.restore();
+  }
+  await check(/WebSocket connection to .* failed/);
+});
+
+test("waits between attempts grow, and rates are those of the window", TEST_MS, async () => {
+  const { page, check } = await open();
+  const { waits, rate, median, gone } = await page.evaluate(async () => {
+    const { backoff } = await import("/session.js");
+    const { Recent } = await import("/stats.js");
+    const recent = new Recent(1000);
+    for (let at = 0; at <= 2000; at += 100) recent.add(at, at);
+    return {
+      waits: [0, 1, 2, 20].flatMap((n) => [backoff(n, 0), backoff(n, 1)]),
+      rate: recent.rate(2000),
+      median: recent.median(2000),
+      gone: [recent.rate(9000), recent.median(9000)],
+    };
+  });
+  assert.deepEqual(waits, [250, 500, 500, 1000, 1000, 2000, 7500, 15000]);
+  assert.equal(rate, 10);
+  assert.equal(median, 1500);
+  assert.deepEqual(gone, [null, null]);
+  await check();
+});

@@ -1,0 +1,96 @@
+//! A real `cloudpose serve` on a free port, for one test.
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Stops when dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts the server and waits until it listens.
+    pub fn start(options: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cloudpose"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .inspect(|line| eprintln!("{line}"))
+            .find_map(|line| Some(line.split_once("listening on http://")?.1.trim().to_owned()))
+            .expect("the server says where it listens");
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Self { child, address }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn websocket(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.address)
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    /// Waits for the process to end.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    /// Waits until every one of `accepted` frames has its outcome in `/metrics`.
+    pub async fn ledger_closes(&self, accepted: u64) {
+        let mut page = String::new();
+        for _ in 0..200 {
+            page = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
+            let sum = |name: &str| -> f64 {
+                let lines = page.lines().filter(|l| l.strip_prefix(name).is_some_and(|r| r.starts_with(['{', ' '])));
+                lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+            };
+            let (taken, ended) =
+                (sum("cloudpose_frames_accepted_total"), sum("cloudpose_frames_total"));
+            assert!(ended <= taken, "{ended} ends of {taken} frames");
+            if taken == accepted as f64 && ended == taken {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the ledger does not close on {accepted} frames:\n{page}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The beginning of a PNG that claims a size: signature and IHDR with its CRC.
+pub fn png_header(width: u32, height: u32) -> Vec<u8> {
+    let mut chunk = b"IHDR".to_vec();
+    chunk.extend(width.to_be_bytes());
+    chunk.extend(height.to_be_bytes());
+    chunk.extend([8, 2, 0, 0, 0]);
+    let crc = chunk.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 })
+    });
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\r".to_vec();
+    png.extend(&chunk);
+    png.extend((!crc).to_be_bytes());
+    png
+}
