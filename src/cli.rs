@@ -113,12 +113,14 @@ pub(crate) enum Models {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Run a model on demand: reads a number N per line, answers with the times of N inferences
-    #[command(after_help = "Prints `ready` after the warm-up. Then for each line N on standard input it runs N
+    #[command(
+        after_help = "Prints `ready` after the warm-up. Then for each line N on standard input it runs N
 inferences and prints one line of JSON: {\"wall\": [nanoseconds, …], \"cpu\": nanoseconds}.
 One inference copies the 8-bit input tensor in, runs the network and decodes the poses.
 
 Example:
-  echo 100 | cloudpose bench worker --model lightning")]
+  echo 100 | cloudpose bench worker --model lightning"
+    )]
     Worker {
         /// The model to run
         #[arg(long, value_name = "MODEL")]

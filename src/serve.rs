@@ -27,6 +27,7 @@ async fn serve(command: &Serve) -> Result<()> {
     let stop = CancellationToken::new();
     let _signals = shutdown::on_signal(stop.clone())?;
     let metrics = telemetry::start_metrics()?;
+    cloudpose_ingest::metrics::describe();
     let bus = Bus::local(Limits::default());
     let (ready, is_ready) = watch::channel(false);
     let render = metrics.clone();

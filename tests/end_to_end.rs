@@ -190,7 +190,10 @@ async fn a_photo_gets_poses_or_a_picture() {
     let client = reqwest::Client::new();
     let photo = golden("multi_cam01_f000");
     let post = |query: &str| {
-        client.post(server.url(&format!("/v1/pose{query}"))).header("content-type", "image/jpeg").body(photo.clone())
+        client
+            .post(server.url(&format!("/v1/pose{query}")))
+            .header("content-type", "image/jpeg")
+            .body(photo.clone())
     };
     for (model, people) in [("multipose", 2), ("lightning", 1), ("thunder", 1)] {
         let answer = post(&format!("?model={model}")).send().await.unwrap();

@@ -123,8 +123,7 @@ impl Figure {
     fn height(&self) -> f32 {
         let extent = |axis: usize| {
             let along = self.joints.iter().flatten().map(|p| p[axis]);
-            let (low, high) =
-                along.fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
+            let (low, high) = along.fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
             (high - low).max(0.0)
         };
         extent(0).max(extent(1))

@@ -22,7 +22,12 @@ use crate::{
 #[group(id = "annotate")]
 pub struct Config {
     /// Frames drawn at once [default: one per processor core]
-    #[arg(long = "annotate-threads", env = "CLOUDPOSE_ANNOTATE_THREADS", value_name = "N")]
+    #[arg(
+        id = "annotate_threads",
+        long = "annotate-threads",
+        env = "CLOUDPOSE_ANNOTATE_THREADS",
+        value_name = "N"
+    )]
     pub threads: Option<NonZeroUsize>,
 }
 

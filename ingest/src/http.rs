@@ -45,6 +45,21 @@ pub(crate) struct PoseRequest {
     image: String,
 }
 
+/// An image in a form.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `body::upload` reads")]
+pub(crate) struct PoseForm {
+    /// The image file (JPEG, PNG or WebP).
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// The bytes of an image file.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes raw bodies")]
+pub(crate) struct ImageFile(Vec<u8>);
+
 /// What the client can be answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -60,13 +75,13 @@ enum Answer {
     request_body(
         description = "One JPEG, PNG or WebP image: raw, as field `file` of a form, or in JSON.",
         content(
-            (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"), (Vec<u8> = "image/webp"),
-            (Object = "multipart/form-data"), (PoseRequest = "application/json"),
+            (ImageFile = "image/jpeg"), (ImageFile = "image/png"), (ImageFile = "image/webp"),
+            (PoseForm = "multipart/form-data"), (PoseRequest = "application/json"),
         ),
     ),
     responses(
         (status = 200, description = "The poses, or the picture with the skeletons drawn on it.",
-            content((PoseEvent = "application/json"), (Vec<u8> = "image/jpeg"))),
+            content((PoseEvent = "application/json"), (ImageFile = "image/jpeg"))),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "The query or the body was not understood."),
         (status = 406, body = Problem, content_type = "application/problem+json",

@@ -153,6 +153,37 @@ mod tests {
         assert_eq!(total.dropped, BTreeMap::from([(DropReason::ClientGone, 1)]));
     }
 
+    /// The sum of all samples of `name` in Prometheus' text format.
+    fn sum(text: &str, name: &str) -> f64 {
+        let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    #[test]
+    fn metrics_add_up_as_the_ledger_does() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, || {
+            let books = Books::default();
+            let mut accounts = [Kind::Live, Kind::Still].map(|kind| books.open(kind));
+            for account in &mut accounts {
+                (1..=5).for_each(|seq| account.accept(seq));
+                account.end(1, Outcome::Delivered);
+                account.end(2, Outcome::Dropped(DropReason::Late));
+                account.end(2, Outcome::Delivered);
+            }
+            let text = books.at_rest(|| handle.render());
+            assert_eq!(sum(&text, "cloudpose_frames_accepted_total"), 10.0, "{text}");
+            assert_eq!(sum(&text, "cloudpose_frames_total"), 4.0, "{text}");
+            assert_eq!(sum(&text, "cloudpose_frames_in_flight"), 6.0, "{text}");
+            assert!(text.contains(r#"cloudpose_frames_total{kind="still",outcome="late"} 1"#), "{text}");
+            drop(accounts);
+            let text = handle.render();
+            assert_eq!(sum(&text, "cloudpose_frames_total"), 10.0, "{text}");
+            assert_eq!(sum(&text, "cloudpose_frames_in_flight"), 0.0, "{text}");
+        });
+    }
+
     proptest! {
         /// The law, after every step, for the sessions and for their sum.
         #[test]

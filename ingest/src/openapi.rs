@@ -72,6 +72,8 @@ mod tests {
         for kind in ["image/jpeg", "image/png", "image/webp", "multipart/form-data", "application/json"] {
             assert!(call["requestBody"]["content"].get(kind).is_some(), "{kind}");
         }
+        let file = &api["components"]["schemas"]["ImageFile"];
+        assert_eq!((&file["type"], &file["format"]), (&"string".into(), &"binary".into()));
         assert!(call["responses"]["200"]["content"].get("image/jpeg").is_some());
     }
 }

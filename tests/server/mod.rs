@@ -58,11 +58,11 @@ impl Server {
         for _ in 0..200 {
             page = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
             let sum = |name: &str| -> f64 {
-                let lines = page.lines().filter(|l| l.strip_prefix(name).is_some_and(|r| r.starts_with(['{', ' '])));
+                let lines =
+                    page.lines().filter(|l| l.strip_prefix(name).is_some_and(|r| r.starts_with(['{', ' '])));
                 lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
             };
-            let (taken, ended) =
-                (sum("cloudpose_frames_accepted_total"), sum("cloudpose_frames_total"));
+            let (taken, ended) = (sum("cloudpose_frames_accepted_total"), sum("cloudpose_frames_total"));
             assert!(ended <= taken, "{ended} ends of {taken} frames");
             if taken == accepted as f64 && ended == taken {
                 return;

@@ -58,15 +58,19 @@ impl<'a> Canvas<'a> {
             if columns.is_empty() {
                 continue;
             }
+            // Whole chroma columns too.
             let chroma_columns = columns.start / across..columns.end.div_ceil(across);
+            let columns = chroma_columns.start * across..columns.end;
             self.chroma_row.clear();
             self.chroma_row.resize(chroma_columns.len(), 0.0);
             for y in band.clone() {
                 capsule.cover(y, columns.start, columns.len(), paint.opacity, &mut self.row);
                 let samples = &mut self.luma.row_mut(y)[columns.clone()];
                 blend(samples, &self.row, 1.0, color[0]);
-                for (x, coverage) in columns.clone().zip(&self.row) {
-                    self.chroma_row[x / across - chroma_columns.start] += coverage;
+                match across {
+                    1 => add_groups::<1>(&self.row, &mut self.chroma_row),
+                    2 => add_groups::<2>(&self.row, &mut self.chroma_row),
+                    _ => add_groups::<4>(&self.row, &mut self.chroma_row),
                 }
             }
             let share = 1.0 / (across * down) as f32;
@@ -75,6 +79,17 @@ impl<'a> Canvas<'a> {
                 blend(samples, &self.chroma_row, share, value);
             }
         }
+    }
+}
+
+/// Adds the sum of each `N` values to one of `sums`; the last few may be less than `N`.
+fn add_groups<const N: usize>(values: &[f32], sums: &mut [f32]) {
+    let (groups, rest) = values.as_chunks::<N>();
+    for (group, sum) in groups.iter().zip(&mut *sums) {
+        *sum += group.iter().sum::<f32>();
+    }
+    if let Some(sum) = sums.get_mut(groups.len()) {
+        *sum += rest.iter().sum::<f32>();
     }
 }
 

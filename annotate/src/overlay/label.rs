@@ -42,10 +42,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, id: u32, above: Point, pen: Pen, col
     let size = canvas.size();
     let inside = |v: f32, half: f32, len: f32| v.min(len - half - 1.0).max(half + 1.0);
     let lift = half_height + 7.0 * pen.limb + 2.0 * cell;
-    let center = [
-        inside(above[0], half_width, size[0]),
-        inside(above[1] - lift, half_height, size[1]),
-    ];
+    let center = [inside(above[0], half_width, size[0]), inside(above[1] - lift, half_height, size[1])];
 
     let (left, right) = (center[0] - text_width / 2.0, center[0] + text_width / 2.0);
     canvas.capsule([left, center[1]], [right, center[1]], half_height + pen.halo, HALO);

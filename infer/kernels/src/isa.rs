@@ -4,9 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use crate::depthwise::kernel::Walks;
 use crate::depthwise::{self, RowTask};
 use crate::normalise;
-use crate::pointwise::{self, Product};
+use crate::pointwise::kernel::{Rows, Tiles};
+use crate::pointwise::{self, Panel, Product};
 use crate::upsample::{self, UpsampleTask};
 #[cfg(target_arch = "aarch64")]
 use crate::vector::Neon;
@@ -75,7 +77,7 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f"),
+            Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
         }
@@ -104,7 +106,7 @@ macro_rules! entries {
     ($module:ident, $vector:ty, $isa:expr $(, $feature:literal)?) => {
         mod $module {
             use super::*;
-            // SAFETY, for all four: callers uphold the generic body's contract; having come through
+            // SAFETY, for all of them: callers uphold the generic body's contract; having come through
             // `Kernels::of`, the processor supports the features.
             $(#[target_feature(enable = $feature)])?
             unsafe fn product(task: &Product<'_>) {
@@ -124,6 +126,36 @@ macro_rules! entries {
             $(#[target_feature(enable = $feature)])?
             unsafe fn normalise(pattern: &normalise::Pattern, from: &[u8], to: &mut [f32]) {
                 normalise::kernel::normalise(pattern, from, to);
+            }
+            #[inline(never)]
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn tiles<const MR: usize, const NV: usize>(task: &Product<'_>, panel: &Panel, rows: Rows) {
+                // SAFETY: see above.
+                unsafe { pointwise::kernel::tiles::<$vector, MR, NV>(task, panel, rows) }
+            }
+            #[inline(never)]
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
+                // SAFETY: see above.
+                unsafe { depthwise::kernel::walk::<$vector, R, S>(task) }
+            }
+            impl Walks for $vector {
+                #[inline(always)]
+                unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
+                    // SAFETY: see above.
+                    unsafe { walk::<R, S>(task) }
+                }
+            }
+            impl Tiles for $vector {
+                #[inline(always)]
+                unsafe fn tiles<const MR: usize, const NV: usize>(
+                    task: &Product<'_>,
+                    panel: &Panel,
+                    rows: Rows,
+                ) {
+                    // SAFETY: see above.
+                    unsafe { tiles::<MR, NV>(task, panel, rows) }
+                }
             }
             pub(super) const KERNELS: Kernels = Kernels {
                 isa: $isa,

@@ -23,9 +23,9 @@ use super::network::Separable;
 
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
 /// a band stays in the first cache.
-const BAND_PIXELS: usize = 96;
+const BAND_PIXELS: usize = 256;
 /// Floats of `middle` that a group of panels may fill: a share of the second cache.
-const MIDDLE_FLOATS: usize = 16 * 1024;
+const MIDDLE_FLOATS: usize = 32 * 1024;
 
 /// Where the rows that enter the depthwise convolution come from.
 #[derive(Debug)]

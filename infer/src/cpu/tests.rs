@@ -1,5 +1,4 @@
 //! The engine against TensorFlow's outputs and against the candle reference, on every instruction set.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::path::Path;
 
@@ -118,7 +117,7 @@ fn the_second_run_of_a_plan_gives_the_same_bits() {
     let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
     let all = Golden::all(ModelName::MultiPose);
     let mut engine = Engine::new(engines.clone());
-    let mut run = |engine: &mut Engine, golden: &Golden| {
+    let run = |engine: &mut Engine, golden: &Golden| {
         let [_, height, width, _] = golden.shape;
         engine.run(ModelName::MultiPose, height, width, &golden.pixels()).unwrap().keypoints().to_vec()
     };
@@ -163,8 +162,9 @@ mod reference {
     use super::*;
     use crate::model::MoveNet;
 
-    /// Both executions sum in float32 in different orders; the logits are of the order of 10.
-    const TOLERANCE: f32 = 2e-4;
+    /// Both executions sum in float32, in different orders: a share of the head's largest value, which says
+    /// how large the terms of its sums are. Seen: up to 2e-5, in Thunder's cells without a person.
+    const TOLERANCE: f32 = 5e-5;
 
     #[test]
     fn every_head_agrees_with_the_candle_graph() {
@@ -180,10 +180,11 @@ mod reference {
             let output: Vec<f32> = output.flatten_all().unwrap().to_vec1().unwrap();
             let mut first = 0;
             for (head, map) in &expected[0].maps {
+                let largest = map.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
                 for (cell, want) in map.chunks_exact(head.channels()).enumerate() {
                     let got = &output[cell * channels + first..][..head.channels()];
                     let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-                    assert!(worst <= TOLERANCE, "{model} {head:?} cell {cell}: off by {worst:e}");
+                    assert!(worst <= TOLERANCE * largest, "{model} {head:?} cell {cell}: off by {worst:e}");
                 }
                 first += head.channels();
             }

@@ -16,19 +16,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungsten
 use tokio_util::sync::CancellationToken;
 
 /// 16×12 pixels.
-pub const JPEG: &[u8] = include_bytes!("../images/small.jpg");
-pub const PNG: &[u8] = include_bytes!("../images/small.png");
-pub const WEBP: &[u8] = include_bytes!("../images/small.webp");
+pub(crate) const JPEG: &[u8] = include_bytes!("../images/small.jpg");
+pub(crate) const PNG: &[u8] = include_bytes!("../images/small.png");
+pub(crate) const WEBP: &[u8] = include_bytes!("../images/small.webp");
 
 /// Far beyond what anything here takes: only a hang lasts longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this must not hang")
 }
 
 /// A PNG whose header claims `width` × `height` pixels, and that has none.
-pub fn claiming_png(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn claiming_png(width: u32, height: u32) -> Vec<u8> {
     let mut png = PNG.to_vec();
     png[16..20].copy_from_slice(&width.to_be_bytes());
     png[20..24].copy_from_slice(&height.to_be_bytes());
@@ -43,11 +43,11 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub bus: Bus,
-    pub token: CancellationToken,
-    pub ready: watch::Sender<bool>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) bus: Bus,
+    pub(crate) token: CancellationToken,
+    pub(crate) ready: watch::Sender<bool>,
     ledger: Box<dyn Fn() -> Ledger + Send + Sync>,
     gateway: JoinSet<Result<(), Error>>,
     worker: JoinSet<()>,
@@ -55,12 +55,12 @@ pub struct Server {
 
 impl Server {
     /// A gateway whose frames nobody works on but the test.
-    pub async fn start(config: Config) -> Self {
+    pub(crate) async fn start(config: Config) -> Self {
         Self::with_bus(config, Bus::local(Limits::default())).await
     }
 
     /// A gateway with a worker that finds one person in every image at once.
-    pub async fn with_worker(config: Config) -> Self {
+    pub(crate) async fn with_worker(config: Config) -> Self {
         let mut server = Self::start(config).await;
         let bus = server.bus.clone();
         server.worker.spawn(async move {
@@ -73,7 +73,7 @@ impl Server {
         server
     }
 
-    pub async fn with_bus(config: Config, bus: Bus) -> Self {
+    pub(crate) async fn with_bus(config: Config, bus: Bus) -> Self {
         let (ready, is_ready) = watch::channel(true);
         let probes = Probes { ready: is_ready, metrics: Arc::new(|| "a_metric 1\n".to_owned()) };
         let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
@@ -85,17 +85,17 @@ impl Server {
         Self { address, bus, token, ready, ledger, gateway: running, worker: JoinSet::new() }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// The next frame that the gateway put on the bus.
-    pub async fn frame(&self) -> Delivery {
+    pub(crate) async fn frame(&self) -> Delivery {
         soon(self.bus.pull(Stage::Infer, 1)).await.remove(0)
     }
 
     /// Works on the next frame.
-    pub async fn work(&self) -> u64 {
+    pub(crate) async fn work(&self) -> u64 {
         let delivery = self.frame().await;
         let seq = delivery.frame.header.seq;
         finish(&self.bus, delivery).await;
@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// Waits until the ledger is as `expected`, and returns it.
-    pub async fn ledger(&self, expected: impl Fn(&Ledger) -> bool) -> Ledger {
+    pub(crate) async fn ledger(&self, expected: impl Fn(&Ledger) -> bool) -> Ledger {
         soon(async {
             loop {
                 let ledger = (self.ledger)();
@@ -117,7 +117,7 @@ impl Server {
     }
 
     /// Stops the gateway and checks that it stopped well and that the ledger closed.
-    pub async fn stop(mut self) -> Ledger {
+    pub(crate) async fn stop(mut self) -> Ledger {
         self.token.cancel();
         soon(self.gateway.join_next()).await.unwrap().unwrap().unwrap();
         let ledger = (self.ledger)();
@@ -127,7 +127,7 @@ impl Server {
 }
 
 /// Answers `delivery` as a good worker does: a JPEG that breaks off is undecodable, else see [`event`].
-pub async fn finish(bus: &Bus, delivery: Delivery) {
+pub(crate) async fn finish(bus: &Bus, delivery: Delivery) {
     let frame = &delivery.frame;
     let broken = frame.image.starts_with(&[0xFF, 0xD8]) && !frame.image.ends_with(&[0xFF, 0xD9]);
     let result = if broken {
@@ -139,18 +139,18 @@ pub async fn finish(bus: &Bus, delivery: Delivery) {
     delivery.ack().await;
 }
 
-pub fn done(header: &FrameHeader) -> FrameResult {
+pub(crate) fn done(header: &FrameHeader) -> FrameResult {
     let overlay = header.want.overlay().then(|| overlay(header.seq));
     header.done(event(header), overlay)
 }
 
 /// What stands for the annotated picture of frame `seq`.
-pub fn overlay(seq: u64) -> Bytes {
+pub(crate) fn overlay(seq: u64) -> Bytes {
     Bytes::from(format!("\u{ff}\u{d8} picture {seq}"))
 }
 
 /// One person: keypoint i at (i, 2i) of 16×12 pixels.
-pub fn event(header: &FrameHeader) -> PoseEvent {
+pub(crate) fn event(header: &FrameHeader) -> PoseEvent {
     let keypoint = |name: KeypointName| {
         let i = name as usize as f32;
         Keypoint { name, x: i, y: 2.0 * i, score: 0.5 }
@@ -180,7 +180,7 @@ pub fn event(header: &FrameHeader) -> PoseEvent {
 }
 
 #[derive(Debug, PartialEq)]
-pub enum Heard {
+pub(crate) enum Heard {
     Message(ServerMessage),
     Overlay(Bytes),
     Closed(u16),
@@ -188,31 +188,31 @@ pub enum Heard {
     Lost,
 }
 
-pub struct Client(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Client(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
-    pub async fn connect(server: &Server, query: &str) -> Self {
+    pub(crate) async fn connect(server: &Server, query: &str) -> Self {
         let url = format!("ws://{}/v1/stream{query}", server.address);
         Self(soon(connect_async(url)).await.unwrap().0)
     }
 
     /// Connects, and reads the `hello`.
-    pub async fn greeted(server: &Server, query: &str) -> Self {
+    pub(crate) async fn greeted(server: &Server, query: &str) -> Self {
         let mut client = Self::connect(server, query).await;
         let first = client.next().await;
         assert!(matches!(first, Heard::Message(ServerMessage::Hello { .. })), "{first:?}");
         client
     }
 
-    pub async fn image(&mut self, image: impl Into<Bytes>) {
+    pub(crate) async fn image(&mut self, image: impl Into<Bytes>) {
         soon(self.0.send(Message::Binary(image.into()))).await.unwrap();
     }
 
-    pub async fn text(&mut self, text: &str) {
+    pub(crate) async fn text(&mut self, text: &str) {
         soon(self.0.send(Message::text(text))).await.unwrap();
     }
 
-    pub async fn next(&mut self) -> Heard {
+    pub(crate) async fn next(&mut self) -> Heard {
         soon(async {
             loop {
                 match self.0.next().await {
@@ -232,7 +232,7 @@ impl Client {
     }
 
     /// The `seq` of the next `result`, which must be the next message, and must have an overlay or not.
-    pub async fn result(&mut self, with_overlay: bool) -> u64 {
+    pub(crate) async fn result(&mut self, with_overlay: bool) -> u64 {
         match self.next().await {
             Heard::Message(ServerMessage::Result { seq, overlay: has, .. }) if has == with_overlay => {
                 if with_overlay {
@@ -245,14 +245,14 @@ impl Client {
     }
 
     /// The next message, which must be an `error` with this code. Returns its words.
-    pub async fn error(&mut self, expected: ErrorCode) -> String {
+    pub(crate) async fn error(&mut self, expected: ErrorCode) -> String {
         match self.next().await {
             Heard::Message(ServerMessage::Error { code, message }) if code == expected => message,
             other => panic!("expected {expected:?}, got {other:?}"),
         }
     }
 
-    pub async fn dropped(&mut self) -> (u64, DropReason) {
+    pub(crate) async fn dropped(&mut self) -> (u64, DropReason) {
         match self.next().await {
             Heard::Message(ServerMessage::Drop { seq, reason, .. }) => (seq, reason),
             other => panic!("expected a drop, got {other:?}"),

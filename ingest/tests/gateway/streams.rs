@@ -199,7 +199,7 @@ async fn live_frame_carries_what_the_worker_needs() {
     let server = Server::start(Config { min_score: 0.4, ..Config::default() }).await;
     let mut client = Client::greeted(&server, "?stream=cam&want=both&model=lightning&quality=33").await;
     client.image(JPEG).await;
-    let frame = server.frame().await.frame;
+    let frame = server.frame().await.frame.clone();
     let header = &frame.header;
     assert_eq!(frame.image, JPEG);
     assert_eq!((header.stream.as_str(), header.seq, header.kind), ("cam", 1, Kind::Live));

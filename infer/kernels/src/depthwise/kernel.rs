@@ -9,23 +9,58 @@ use crate::vector::Vector;
 /// Needs `V`'s instruction set, and a [`RowTask`] that [`crate::Kernels::depthwise_row`] has checked,
 /// packed for `V::LANES`.
 #[inline(always)]
-pub(crate) unsafe fn row<V: Vector>(task: &RowTask<'_>) {
+pub(crate) unsafe fn row<V: Walks>(task: &RowTask<'_>) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (task.shape.stride, task.count) {
+            (Stride::One, 1) => V::walk::<1, 1>(task),
+            (Stride::One, 2) => V::walk::<2, 1>(task),
+            (Stride::One, _) => V::walk::<3, 1>(task),
+            (Stride::Two, 1) => V::walk::<1, 2>(task),
+            (Stride::Two, 2) => V::walk::<2, 2>(task),
+            (Stride::Two, _) => V::walk::<3, 2>(task),
+        }
+    }
+}
+
+/// A vector type whose walks are functions of their own: see [`crate::pointwise::kernel::Tiles`].
+pub(crate) trait Walks: Vector {
+    /// [`walk`], compiled for this instruction set.
+    ///
+    /// # Safety
+    /// As for [`walk`].
+    unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>);
+}
+
+/// Walks along `R` rows, `S` pixels from window to window, once for each vector of channels.
+///
+/// # Safety
+/// As for [`row`]; `R` and `S` are the task's.
+#[inline(always)]
+pub(crate) unsafe fn walk<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>) {
     let channels = task.taps.channels;
     let mut channel = 0;
-    while channel < channels {
-        let count = (channels - channel).min(V::LANES);
-        // SAFETY: the caller's contract; `channel + count <= channels`.
-        unsafe {
-            match (task.shape.stride, task.count) {
-                (Stride::One, 1) => stride1::<V, 1>(task, channel, count),
-                (Stride::One, 2) => stride1::<V, 2>(task, channel, count),
-                (Stride::One, _) => stride1::<V, 3>(task, channel, count),
-                (Stride::Two, 1) => stride2::<V, 1>(task, channel, count),
-                (Stride::Two, 2) => stride2::<V, 2>(task, channel, count),
-                (Stride::Two, _) => stride2::<V, 3>(task, channel, count),
-            }
+    // SAFETY: the caller's contract; `channel + count <= channels`.
+    unsafe {
+        while channel + V::LANES <= channels {
+            one::<V, R, S>(task, channel, V::LANES);
+            channel += V::LANES;
         }
-        channel += V::LANES;
+        if channel < channels {
+            one::<V, R, S>(task, channel, channels - channel);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn one<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>, channel: usize, count: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if S == 1 {
+            stride1::<V, R>(task, channel, count);
+        } else {
+            stride2::<V, R>(task, channel, count);
+        }
     }
 }
 
@@ -90,6 +125,19 @@ impl<V: Vector, const R: usize> Lane<V, R> {
         sum
     }
 
+    /// The pixels of a column times the taps `d` from the left: a chain of its own.
+    #[inline(always)]
+    unsafe fn share(&self, column: &[V; R], d: usize) -> V {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut sum = column[0].mul(self.taps[0][d]);
+            for r in 1..R {
+                sum = column[r].mul_add(self.taps[r][d], sum);
+            }
+            sum
+        }
+    }
+
     #[inline(always)]
     unsafe fn finish(&self, sum: V, to: *mut f32) {
         // SAFETY: the caller's contract.
@@ -118,9 +166,9 @@ unsafe fn stride1<V: Vector, const R: usize>(task: &RowTask<'_>, channel: usize,
         let mut middle = lane.add(&first, 0, lane.bias);
         for x in 1..task.shape.width {
             let column = lane.column(x * input);
-            lane.finish(lane.add(&column, 2, left), to);
+            lane.finish(left.add(lane.share(&column, 2)), to);
             to = to.add(output);
-            left = lane.add(&column, 1, middle);
+            left = middle.add(lane.share(&column, 1));
             middle = lane.add(&column, 0, lane.bias);
         }
         lane.finish(left, to);
@@ -140,10 +188,10 @@ unsafe fn stride2<V: Vector, const R: usize>(task: &RowTask<'_>, channel: usize,
         sum = lane.add(&lane.column(input), 1, sum);
         for x in 1..task.shape.width / 2 {
             let even = lane.column(2 * x * input);
-            lane.finish(lane.add(&even, 2, sum), to);
+            lane.finish(sum.add(lane.share(&even, 2)), to);
             to = to.add(output);
             sum = lane.add(&even, 0, lane.bias);
-            sum = lane.add(&lane.column((2 * x + 1) * input), 1, sum);
+            sum = sum.add(lane.share(&lane.column((2 * x + 1) * input), 1));
         }
         lane.finish(sum, to);
     }

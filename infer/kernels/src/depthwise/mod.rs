@@ -10,8 +10,9 @@
 //!
 //! Rows are `[width][channels]` with any distance between pixels, so a row may be part of an NHWC tensor
 //! or of a panel. The kernel walks a row once per vector of channels, with that vector's nine weights in
-//! registers: three loads and nine FMAs an output. The sum runs in the order of columns, then rows; the
-//! error against a double-precision sum is below `10 · 2⁻²⁴ · (|bias| + Σ|row · weight|)`.
+//! registers: three loads and nine FMAs an output. A column's three products are summed first, then the
+//! columns: three short chains of FMAs, where one of nine would be longer than the processor looks ahead.
+//! The error against a double-precision sum is below `10 · 2⁻²⁴ · (|bias| + Σ|row · weight|)`.
 
 pub(crate) mod kernel;
 #[cfg(test)]

@@ -119,7 +119,20 @@ pub(crate) struct Product<'a> {
     residual: *const f32,
     output: *mut f32,
     output_stride: usize,
-    clamp: Clamp,
+    /// None if nothing is to be clamped, or not yet.
+    clamp: Option<Clamp>,
+}
+
+impl Product<'_> {
+    /// Where the weights of `panel` begin, for the depth of this call.
+    ///
+    /// # Safety
+    /// `panel` must be one of the packed weights'.
+    #[inline(always)]
+    unsafe fn weights_of(&self, panel: &Panel) -> *const f32 {
+        // SAFETY: panels lie one behind the other, each `[depth][width]`.
+        unsafe { self.weights.add(panel.offset * self.depth + self.depth_from * panel.width) }
+    }
 }
 
 /// Cuts `columns` into panels of `wide` vectors, 2 or 3, and the rest into few panels of 2 and 3 rather
@@ -226,7 +239,8 @@ impl Kernels {
             residual: output.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
             output: output.data.as_mut_ptr(),
             output_stride: output.stride,
-            clamp: if left.depth_from + depth == weights.depth { weights.clamp } else { Clamp::NONE },
+            clamp: (left.depth_from + depth == weights.depth && weights.clamp != Clamp::NONE)
+                .then_some(weights.clamp),
         };
         // SAFETY: every address that the kernel derives from `product` was checked above, the panels'
         // weights and biases exist by construction, and the processor has the instructions: see

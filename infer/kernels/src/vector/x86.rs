@@ -46,13 +46,23 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_part(self, to: *mut f32, count: usize) {
-        // Through memory: a masked store is slow microcode on AMD's processors before Zen 4.
-        let mut lanes = [0.0f32; 8];
-        // SAFETY: see above; `count < 8`.
+        // In powers of two: a masked store is slow microcode on AMD's processors before Zen 4.
+        // SAFETY: see above; exactly `count` lanes are stored.
         unsafe {
-            _mm256_storeu_ps(lanes.as_mut_ptr(), self.0);
-            for (i, lane) in lanes.iter().enumerate().take(count) {
-                *to.add(i) = *lane;
+            let mut rest = _mm256_castps256_ps128(self.0);
+            let mut to = to;
+            if count & 4 != 0 {
+                _mm_storeu_ps(to, rest);
+                rest = _mm256_extractf128_ps::<1>(self.0);
+                to = to.add(4);
+            }
+            if count & 2 != 0 {
+                _mm_store_sd(to.cast(), _mm_castps_pd(rest));
+                rest = _mm_movehl_ps(rest, rest);
+                to = to.add(2);
+            }
+            if count & 1 != 0 {
+                _mm_store_ss(to, rest);
             }
         }
     }
