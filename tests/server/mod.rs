@@ -1,5 +1,4 @@
 //! A real `cloudpose serve` on a free port, for one test.
-#![expect(dead_code, reason = "each test file uses its part")]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -8,14 +7,14 @@ use std::{
 };
 
 /// Stops when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
     /// Starts the server and waits until it listens.
-    pub fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cloudpose"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(options)
@@ -33,27 +32,27 @@ impl Server {
         Self { child, address }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub fn websocket(&self, path: &str) -> String {
+    pub(crate) fn websocket(&self, path: &str) -> String {
         format!("ws://{}{path}", self.address)
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(killed.success());
     }
 
     /// Waits for the process to end.
-    pub fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
 
     /// Waits until every one of `accepted` frames has its outcome in `/metrics`.
-    pub async fn ledger_closes(&self, accepted: u64) {
+    pub(crate) async fn ledger_closes(&self, accepted: u64) {
         let mut page = String::new();
         for _ in 0..200 {
             page = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
@@ -81,7 +80,7 @@ impl Drop for Server {
 }
 
 /// The beginning of a PNG that claims a size: signature and IHDR with its CRC.
-pub fn png_header(width: u32, height: u32) -> Vec<u8> {
+pub(crate) fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut chunk = b"IHDR".to_vec();
     chunk.extend(width.to_be_bytes());
     chunk.extend(height.to_be_bytes());
