@@ -86,6 +86,8 @@ pub(crate) struct Detect {
     #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100), value_name = "1-100")]
     pub(crate) quality: u8,
     #[command(flatten)]
+    pub(crate) style: cloudpose_annotate::Style,
+    #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 

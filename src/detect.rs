@@ -30,7 +30,7 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     let mut detector = Detector {
         command,
         pipeline: Pipeline::new(Arc::new(Models::open(&command.store)?))?,
-        annotator: Annotator::new()?,
+        annotator: Annotator::new(command.style)?,
         progress: progress(files.len()),
     };
     let mut failed = 0;

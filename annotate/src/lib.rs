@@ -11,6 +11,7 @@ mod metrics;
 pub mod overlay;
 mod worker;
 
+pub use overlay::Style;
 pub use worker::{Annotator, Config, run};
 
 /// Why a frame could not be annotated.

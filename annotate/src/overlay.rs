@@ -18,14 +18,27 @@ use canvas::{Canvas, Point};
 use palette::{HALO, RIM};
 
 /// What to draw.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, clap::Args)]
+#[group(id = "style")]
+#[command(next_help_heading = "Overlay")]
 pub struct Style {
-    /// Joints with a lower score are left out, and limbs that end in them. 0 to 1.
+    /// Leave out joints with a lower score, 0 to 1, and limbs that end in them
+    #[arg(long, env = "CLOUDPOSE_KEYPOINT_MIN_SCORE", default_value_t = 0.3, value_parser = unit_interval,
+        value_name = "SCORE")]
     pub keypoint_min_score: f32,
-    /// Mark the corners of each person's box.
+    /// Mark the corners of each person's box
+    #[arg(long = "draw-boxes", env = "CLOUDPOSE_DRAW_BOXES")]
     pub boxes: bool,
-    /// Write the id of each tracked person above them.
+    /// Leave out the ids of tracked persons
+    #[arg(long = "no-ids", env = "CLOUDPOSE_NO_IDS", action = clap::ArgAction::SetFalse)]
     pub ids: bool,
+}
+
+fn unit_interval(s: &str) -> Result<f32, String> {
+    match s.parse() {
+        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
 }
 
 impl Default for Style {

@@ -29,6 +29,9 @@ pub struct Config {
         value_name = "N"
     )]
     pub threads: Option<NonZeroUsize>,
+    /// What to draw.
+    #[command(flatten)]
+    pub style: Style,
 }
 
 /// Draws until `stop`, then finishes what is in hand.
@@ -40,11 +43,11 @@ pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<()
     let threads = threads.map_or(1, NonZeroUsize::get);
     let idle: Arc<Mutex<Vec<Annotator>>> = Arc::default();
     for _ in 0..threads {
-        lock(&idle).push(Annotator::new()?);
+        lock(&idle).push(Annotator::new(config.style)?);
     }
     tracing::info!(threads, "annotate: ready");
     cloudpose_bus::work(&bus, Stage::Annotate, threads, stop, |delivery| {
-        annotate(bus.clone(), idle.clone(), delivery)
+        annotate(bus.clone(), config.style, idle.clone(), delivery)
     })
     .await;
     Ok(())
@@ -55,14 +58,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn annotate(bus: Bus, idle: Arc<Mutex<Vec<Annotator>>>, delivery: Delivery) {
+async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, delivery: Delivery) {
     let frame = delivery.frame.clone();
     let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
         frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
     } else {
         let drawn = tokio::task::spawn_blocking(move || {
             let annotator = lock(&idle).pop();
-            let mut annotator = annotator.map_or_else(Annotator::new, Ok)?;
+            let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
             let result = annotator.result(frame);
             lock(&idle).push(annotator);
             Ok::<_, Error>(result)
@@ -88,6 +91,7 @@ pub struct Annotator {
     decoder: Decoder,
     encoder: Encoder,
     image: PlanarImage,
+    style: Style,
 }
 
 impl Annotator {
@@ -95,11 +99,12 @@ impl Annotator {
     ///
     /// # Errors
     /// [`Error::Pixels`] if the JPEG library does not start.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(style: Style) -> Result<Self, Error> {
         Ok(Self {
             decoder: Decoder::new(Limits::default())?,
             encoder: Encoder::new()?,
             image: PlanarImage::default(),
+            style,
         })
     }
 
@@ -111,7 +116,7 @@ impl Annotator {
         let begun = Instant::now();
         self.decoder.decode(image, &mut self.image)?;
         let decoded = Instant::now();
-        overlay::draw(&mut self.image, persons, &Style::default());
+        overlay::draw(&mut self.image, persons, &self.style);
         let drawn = Instant::now();
         let jpeg = self.encoder.encode(&self.image, quality)?;
         metrics::step("decode", decoded - begun);

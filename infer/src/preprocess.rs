@@ -8,7 +8,7 @@
 //! antialiasing) and what the golden tensors were made with. Averaging over the area of each model
 //! pixel would look better and serve no better: over 176 windows cut from the golden frames, shrunk 2
 //! to 20 times and judged by Thunder on a close-up of each person, MultiPose and Thunder found the
-//! same persons and placed their joints no nearer at any reduction.
+//! same persons and placed their joints not consistently nearer.
 
 use cloudpose_pixels::{Component, PlanarImage, Plane, Subsampling, bt601};
 
