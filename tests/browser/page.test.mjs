@@ -81,7 +81,9 @@ test("the webcam is shown with skeletons on it", TEST_MS, async () => {
   await waitForState(page, "live");
   // The numbers follow the frames by a fraction of a second.
   await page.waitForFunction(() => document.getElementById("fps-out").textContent !== "–");
-  assert.equal(await number(page, "persons-count"), 2);
+  // Behind the two stands a third, small, whose score lies about the threshold.
+  const persons = await number(page, "persons-count");
+  assert.ok(persons === 2 || persons === 3, `${persons} persons`);
   for (const id of ["fps-in", "fps-out", "latency", "server-latency"]) {
     assert.ok((await number(page, id)) > 0, `${id} is ${await page.textContent(`#${id}`)}`);
   }
