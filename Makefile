@@ -32,7 +32,7 @@ unit: setup setup-test ## All tests in Rust.
 	$(CARGO) test --workspace --locked --doc --quiet
 
 isa: setup setup-test ## The kernels and the engine again on the portable instruction set, whole.
-	CLOUDPOSE_ISA=portable $(CARGO) nextest run --locked -p cloudpose-kernels -p cloudpose-infer
+	CLOUDPOSE_ISA=portable $(CARGO) nextest run --workspace --locked -E 'package(cloudpose-kernels) + package(cloudpose-infer)'
 
 doc: setup ## The documentation builds without warnings.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use cloudpose_infer::{
     StoreConfig,
     cpu::{Engine, Engines},
@@ -32,10 +32,9 @@ const WARM_UP: u32 = 30;
 /// # Errors
 /// If the model does not load or run, or a line is no number.
 pub(crate) fn worker(model: ModelName, threads: NonZeroUsize) -> Result<()> {
-    ensure!(threads.get() == 1, "one inference runs on one thread");
     let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
     let decoder = Decoder::new(&engines.weights(model)?);
-    let mut engine = Engine::new(engines);
+    let mut engine = Engine::with_threads(engines, threads)?;
     let ModelInput { pixels, width, height, .. } = sample(model)?;
     let mut input = pixels.clone();
     let mut infer = || -> Result<()> {

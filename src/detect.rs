@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufWriter, IsTerminal as _, Write as _},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,9 +28,11 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     if let Some(folder) = &command.output {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
+    // One image at a time, so it gets all cores.
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut detector = Detector {
         command,
-        pipeline: Pipeline::new(Arc::new(Models::open(&command.store)?))?,
+        pipeline: Pipeline::new(Arc::new(Models::open(&command.store)?), threads)?,
         annotator: Annotator::new(command.style)?,
         progress: progress(files.len()),
     };

@@ -9,9 +9,13 @@ use crate::model::{self, ModelStore};
 #[group(id = "infer")]
 #[command(next_help_heading = "Inference")]
 pub struct Config {
-    /// Frames worked on at once, each on a thread of its own [default: one per processor core]
+    /// Frames worked on at once [default: as many as keep every processor core busy]
     #[arg(id = "infer_threads", long = "infer-threads", env = "CLOUDPOSE_INFER_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Threads that share one frame: shortens the wait for a frame where there are more processor cores
+    /// than frames at a time, and costs throughput where there are not
+    #[arg(long, env = "CLOUDPOSE_THREADS_PER_FRAME", value_name = "N", default_value = "1")]
+    pub threads_per_frame: NonZeroUsize,
     /// Where the models are.
     #[command(flatten)]
     pub store: StoreConfig,

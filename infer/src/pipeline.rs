@@ -1,6 +1,7 @@
 //! One frame's whole way through the infer stage: encoded image → pixels → model input → heads → persons.
 
 use std::{
+    num::NonZeroUsize,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -84,17 +85,17 @@ pub struct Poses {
 }
 
 impl Pipeline {
-    /// A pipeline with empty buffers.
+    /// A pipeline with empty buffers, whose inferences are shared by `threads`.
     ///
     /// # Errors
-    /// [`Error::Pixels`] if the JPEG library does not start.
-    pub fn new(models: Arc<Models>) -> Result<Self, Error> {
+    /// [`Error::Pixels`] if the JPEG library does not start, [`Error::Engine`] if threads do not.
+    pub fn new(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
         let mut preprocessors = [None, None, None];
         for model in ModelName::ALL {
             preprocessors[model as usize] = Some(Preprocessor::new(fit(model)));
         }
         Ok(Self {
-            engine: Engine::new(models.engines.clone()),
+            engine: Engine::with_threads(models.engines.clone(), threads)?,
             models,
             image_decoder: cloudpose_pixels::Decoder::new(Limits::default())?,
             image: PlanarImage::default(),

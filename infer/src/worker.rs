@@ -16,12 +16,14 @@ use crate::{Config, Error, Models, Pipeline, metrics};
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    threads: usize,
+    /// Frames worked on at once.
+    slots: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
     models: Arc<Models>,
+    threads_per_frame: NonZeroUsize,
     idle: Mutex<Vec<Pipeline>>,
 }
 
@@ -32,20 +34,22 @@ impl Worker {
     /// # Errors
     /// [`Error`] if the model cannot be loaded or run.
     pub fn load(config: &Config, model: ModelName) -> Result<Self, Error> {
-        let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
-        let threads = threads.map_or(1, NonZeroUsize::get);
+        let threads_per_frame = config.threads_per_frame;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
         let models = Arc::new(Models::open(&config.store)?);
-        let mut idle = (0..threads).map(|_| Pipeline::new(models.clone())).collect::<Result<Vec<_>, _>>()?;
+        let pipeline = || Pipeline::new(models.clone(), threads_per_frame);
+        let mut idle = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
         for pipeline in &mut idle {
             pipeline.warm_up(model)?;
         }
-        tracing::info!(threads, %model, isa = %models.isa(), "infer: ready");
-        Ok(Self { shared: Arc::new(Shared { models, idle: Mutex::new(idle) }), threads })
+        tracing::info!(slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
+        Ok(Self { shared: Arc::new(Shared { models, threads_per_frame, idle: Mutex::new(idle) }), slots })
     }
 
     /// Works until `stop`, then finishes what is in hand.
     pub async fn run(self, bus: Bus, stop: CancellationToken) {
-        cloudpose_bus::work(&bus, Stage::Infer, self.threads, stop, |delivery| {
+        cloudpose_bus::work(&bus, Stage::Infer, self.slots, stop, |delivery| {
             infer(bus.clone(), self.shared.clone(), delivery)
         })
         .await;
@@ -62,7 +66,10 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
     let (model, min_score, image) = (header.model, header.min_score, image.clone());
     let worked = tokio::task::spawn_blocking(move || {
         let pipeline = shared.idle().pop();
-        let mut pipeline = pipeline.map_or_else(|| Pipeline::new(shared.models.clone()), Ok)?;
+        let mut pipeline = match pipeline {
+            Some(pipeline) => pipeline,
+            None => Pipeline::new(shared.models.clone(), shared.threads_per_frame)?,
+        };
         let poses = pipeline.detect(&image, model, min_score);
         shared.idle().push(pipeline);
         poses

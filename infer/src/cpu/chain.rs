@@ -10,12 +10,13 @@ use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
 /// the second cache.
 const GROUP_CHANNELS: usize = 192;
 
-/// `second(first(input))` for a map of `pixels`.
+/// `second(first(input))`.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) first: Arc<Pointwise>,
     pub(super) second: Arc<Pointwise>,
-    pub(super) pixels: usize,
+    /// Threads that share the pixels.
+    pub(super) threads: usize,
     /// `[pixels, first.depth()]`, read.
     pub(super) input: Range<usize>,
     /// `[pixels, second.columns()]`, written.
@@ -33,6 +34,30 @@ impl Chain {
         let [input, output, middle] = arena
             .get_disjoint_mut([self.input.clone(), self.output.clone(), self.middle.clone()])
             .expect("buffers of one step do not overlap");
+        self.run_pixels(kernels, self.threads, input, output, middle);
+    }
+
+    /// Runs the pixels that the slices hold, shared by `threads` of the pool that this is called in.
+    fn run_pixels(
+        &self,
+        kernels: &Kernels,
+        threads: usize,
+        input: &[f32],
+        output: &mut [f32],
+        middle: &mut [f32],
+    ) {
+        let pixels = output.len() / self.second.columns();
+        if threads > 1 && pixels > 1 {
+            let half = pixels / 2;
+            let (input, input_2) = input.split_at(half * self.first.depth());
+            let (output, output_2) = output.split_at_mut(half * self.second.columns());
+            let (middle, middle_2) = middle.split_at_mut(half * GROUP_CHANNELS);
+            rayon::join(
+                || self.run_pixels(kernels, threads / 2, input, output, middle),
+                || self.run_pixels(kernels, threads - threads / 2, input_2, output_2, middle_2),
+            );
+            return;
+        }
         let (depth, columns) = (self.first.depth(), self.second.columns());
         let panels = self.first.panels();
         let mut start = 0;
@@ -44,12 +69,12 @@ impl Chain {
             let width = panels[end - 1].first + panels[end - 1].columns - first;
 
             let segment = Segment { offset: 0, stride: depth, width: depth };
-            let left = Left { data: input, segments: &[segment], rows: self.pixels, depth_from: 0 };
+            let left = Left { data: input, segments: &[segment], rows: pixels, depth_from: 0 };
             let to = Output { data: &mut *middle, stride: width, residual: None };
             kernels.pointwise(&self.first, start..end, left, to);
 
             let segment = Segment { offset: 0, stride: width, width };
-            let left = Left { data: middle, segments: &[segment], rows: self.pixels, depth_from: first };
+            let left = Left { data: middle, segments: &[segment], rows: pixels, depth_from: first };
             let to = Output { data: &mut *output, stride: columns, residual: None };
             kernels.pointwise(&self.second, 0..self.second.panels().len(), left, to);
             start = end;

@@ -10,7 +10,7 @@
 //! | `heads` | what the decoder reads; most heads are evaluated at those cells only |
 //! | `op` | the engine behind a candle operation |
 //!
-//! An [`Engine`] belongs to one thread and allocates only when it meets a model and size for the first
+//! An [`Engine`] runs one frame at a time and allocates only when it meets a model and size for the first
 //! time. Activations are NHWC float32.
 
 mod arena;
@@ -23,6 +23,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
 use cloudpose_kernels::{Isa, IsaError, Kernels};
@@ -43,6 +44,9 @@ pub enum Error {
     /// The instruction set that was asked for cannot be used.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// The threads that share an inference cannot be started.
+    #[error("cannot start the threads that share an inference: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// The model cannot be loaded.
     #[error(transparent)]
     Model(#[from] model::Error),
@@ -106,10 +110,12 @@ impl Engines {
     }
 }
 
-/// One thread's engine: the plans it has made so far.
+/// The plans of one frame at a time, and the threads that share them.
 #[derive(Debug)]
 pub struct Engine {
     engines: Arc<Engines>,
+    /// None if the caller's thread does everything.
+    pool: Option<rayon::ThreadPool>,
     plans: Vec<(Key, Plan)>,
 }
 
@@ -124,9 +130,23 @@ struct Key {
 const MOST_PLANS: usize = 8;
 
 impl Engine {
-    /// An engine without plans.
+    /// An engine without plans, which works on the caller's thread.
     pub fn new(engines: Arc<Engines>) -> Self {
-        Self { engines, plans: Vec::new() }
+        Self { engines, pool: None, plans: Vec::new() }
+    }
+
+    /// An engine without plans, which shares the rows of each inference among `threads` of its own. For
+    /// machines with more cores than frames at a time: every thread more brings less than the one before.
+    ///
+    /// # Errors
+    /// [`Error::Threads`] if the system does not start them.
+    pub fn with_threads(engines: Arc<Engines>, threads: NonZeroUsize) -> Result<Self, Error> {
+        let mut engine = Self::new(engines);
+        if threads.get() > 1 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+            engine.pool = Some(pool.thread_name(|index| format!("engine-{index}")).build()?);
+        }
+        Ok(engine)
     }
 
     /// Runs `model` on `rgb`, `[height, width, 3]` RGB. The result borrows the engine's memory.
@@ -149,7 +169,10 @@ impl Engine {
             if !takes(model, height, width) {
                 return Err(Error::Input { model, height, width, bytes: rgb.len() });
             }
-            let plan = Plan::new(self.engines.network(model)?, height, width);
+            let plan = {
+                let threads = self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
+                Plan::new(self.engines.network(model)?, height, width, threads)
+            };
             if self.plans.len() == MOST_PLANS {
                 self.plans.remove(0);
             }
@@ -159,7 +182,10 @@ impl Engine {
             return Err(Error::Input { model, height, width, bytes: rgb.len() });
         }
         let (_, plan) = self.plans.last_mut().expect("a plan was found or made");
-        Ok(plan.run(rgb))
+        Ok(match &self.pool {
+            Some(pool) => pool.install(|| plan.run(rgb)),
+            None => plan.run(rgb),
+        })
     }
 }
 

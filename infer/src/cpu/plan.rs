@@ -42,10 +42,11 @@ pub(super) struct Maps {
 }
 
 impl Plan {
-    /// Plans `network` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`].
-    pub(super) fn new(network: Arc<Network>, height: usize, width: usize) -> Self {
+    /// Plans `network` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`], and
+    /// `threads` that share the work.
+    pub(super) fn new(network: Arc<Network>, height: usize, width: usize, threads: usize) -> Self {
         debug_assert!(height.is_multiple_of(INPUT_MULTIPLE) && width.is_multiple_of(INPUT_MULTIPLE));
-        let mut builder = Builder::default();
+        let mut builder = Builder { threads, ..Builder::default() };
         let backbone = builder.backbone(&network, height, width);
         let features = builder.pyramid(&network, &backbone, height, width);
         let (height, width) = (height / CELL_PX, width / CELL_PX);
@@ -83,7 +84,7 @@ impl Plan {
         Self { network, steps, arena: AlignedVec::zeroed(placement.floats), maps }
     }
 
-    /// Runs the plan on `pixels`, `[height, width, 3]` RGB.
+    /// Runs the plan on `pixels`, `[height, width, 3]` RGB, in the rayon pool that this is called in.
     ///
     /// # Panics
     /// If `pixels` has another length than the plan was made for.
@@ -107,6 +108,7 @@ struct Pending {
 
 #[derive(Default)]
 struct Builder {
+    threads: usize,
     layout: Layout,
     pending: Vec<Pending>,
 }
@@ -130,7 +132,11 @@ impl Builder {
             let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
             let residual = block.residual;
             let layers = Layers { source, separable: separable.clone(), then: None, stride, residual };
-            blocks.push(self.stage(Stage::new(layers, height, width), blocks.last().copied(), None));
+            blocks.push(self.stage(
+                Stage::new(layers, height, width, self.threads),
+                blocks.last().copied(),
+                None,
+            ));
             (height, width) = (height / stride.pixels(), width / stride.pixels());
         }
         let last = blocks[blocks.len() - 1];
@@ -146,7 +152,7 @@ impl Builder {
         let chain = Chain {
             first: network.last.clone(),
             second: network.top.clone(),
-            pixels,
+            threads: self.threads,
             input: 0..0,
             output: 0..0,
             middle: 0..0,
@@ -166,7 +172,7 @@ impl Builder {
                 stride: Stride::One,
                 residual: false,
             };
-            let stage = Stage::new(layers, height >> merge.level, width >> merge.level);
+            let stage = Stage::new(layers, height >> merge.level, width >> merge.level, self.threads);
             coarse = self.stage(stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
         }
         coarse
@@ -189,7 +195,7 @@ impl Builder {
             stride: Stride::One,
             residual: false,
         };
-        self.stage(Stage::new(layers, height, width), Some(features), None)
+        self.stage(Stage::new(layers, height, width, self.threads), Some(features), None)
     }
 
     /// Appends a stage and returns its output.
@@ -200,8 +206,8 @@ impl Builder {
         }
         let scratch = stage.scratch();
         let output = self.layout.buffer(stage.output_len(), step);
-        let [ring, middle, rows] =
-            [scratch.ring, scratch.middle, scratch.rows].map(|floats| Some(self.layout.buffer(floats, step)));
+        let [ring, middle, rows] = [scratch.ring, scratch.middle, scratch.rows]
+            .map(|floats| Some(self.layout.buffer(stage.parts() * floats, step)));
         let buffers = [input, coarse, Some(output), ring, middle, rows];
         self.pending.push(Pending { step: Step::Stage(stage), buffers });
         output

@@ -6,6 +6,9 @@
 //! once, while they are in the first cache; a group of panels then adds its share to the pointwise sums.
 //! The rows that the next band's windows still need stay in a ring.
 //!
+//! Threads that share an inference each take a run of output rows, with a ring of their own: the few rows at
+//! the seams are produced twice, and every sum stays the same whatever the number of threads.
+//!
 //! ```text
 //! source rows ──panel──▶ ring ──depthwise──▶ middle ──pointwise, per group──▶ output rows
 //! ```
@@ -24,6 +27,8 @@ use super::network::Separable;
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
 /// a band stays in the first cache.
 const BAND_PIXELS: usize = 256;
+/// Output rows that a part should at least have: below, what is done twice at the seams outweighs.
+const PART_ROWS: usize = 2;
 /// Floats of `middle` that a group of panels may fill: a share of the second cache.
 const MIDDLE_FLOATS: usize = 32 * 1024;
 
@@ -67,7 +72,7 @@ pub(super) struct Regions {
     pub(super) rows: Range<usize>,
 }
 
-/// Floats that a stage needs while it runs.
+/// Floats that each part of a stage needs while it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scratch {
     pub(super) ring: usize,
@@ -89,6 +94,8 @@ pub(super) struct Stage {
     /// Size of the map that enters the depthwise convolution.
     height: usize,
     width: usize,
+    /// Threads that share the output rows.
+    parts: usize,
     /// Output rows of a band.
     band: usize,
     ring_rows: usize,
@@ -96,7 +103,7 @@ pub(super) struct Stage {
     pub(super) regions: Regions,
 }
 
-/// The slices behind [`Regions`].
+/// The slices behind [`Regions`]: inputs whole, of the output the rows to write, scratch for each part.
 struct Memory<'a> {
     input: &'a [f32],
     coarse: &'a [f32],
@@ -107,14 +114,17 @@ struct Memory<'a> {
 }
 
 impl Stage {
-    /// `height` × `width` is the size of the map that enters the depthwise convolution.
-    pub(super) fn new(layers: Layers, height: usize, width: usize) -> Self {
+    /// `height` × `width` is the size of the map that enters the depthwise convolution, `threads` how many
+    /// share it.
+    pub(super) fn new(layers: Layers, height: usize, width: usize, threads: usize) -> Self {
         let (out_height, out_width) = (height / layers.stride.pixels(), width / layers.stride.pixels());
-        let bands = out_height.div_ceil((BAND_PIXELS / out_width).max(1));
-        let band = out_height.div_ceil(bands);
+        let parts = threads.min(out_height.div_ceil(PART_ROWS));
+        let part_height = out_height.div_ceil(parts);
+        let bands = part_height.div_ceil((BAND_PIXELS / out_width).max(1));
+        let band = part_height.div_ceil(bands);
         let ring_rows = ((band - 1) * layers.stride.pixels() + 3).min(height);
         let groups = groups(&layers.separable.panels, band * out_width);
-        Self { layers, height, width, band, ring_rows, groups, regions: Regions::default() }
+        Self { layers, height, width, parts, band, ring_rows, groups, regions: Regions::default() }
     }
 
     fn out_height(&self) -> usize {
@@ -125,15 +135,30 @@ impl Stage {
         self.width / self.layers.stride.pixels()
     }
 
-    /// Whether one band is the whole map: then no rows have to be kept, and panels share the ring.
+    /// Whether one band is a whole part: then no rows have to be kept, and panels share the ring.
     fn is_one_band(&self) -> bool {
-        self.band >= self.out_height()
+        self.band >= self.out_height().div_ceil(self.parts)
+    }
+
+    /// Floats of an output row.
+    fn output_row(&self) -> usize {
+        let weights = self.layers.then.as_ref().unwrap_or(&self.layers.separable.pointwise);
+        self.out_width() * weights.columns()
     }
 
     /// The size of the output.
     pub(super) fn output_len(&self) -> usize {
-        let weights = self.layers.then.as_ref().unwrap_or(&self.layers.separable.pointwise);
-        self.out_height() * self.out_width() * weights.columns()
+        self.out_height() * self.output_row()
+    }
+
+    /// How many [`Stage::scratch`] the regions hold.
+    pub(super) fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The first output row of a part.
+    fn part_top(&self, part: usize) -> usize {
+        part * self.out_height() / self.parts
     }
 
     pub(super) fn scratch(&self) -> Scratch {
@@ -168,12 +193,38 @@ impl Stage {
         let [input, coarse, output, ring, middle, rows] = arena
             .get_disjoint_mut([input, coarse, output, ring, middle, rows])
             .expect("buffers of one step do not overlap");
-        let mut memory = Memory { input, coarse, output, ring, middle, rows };
+        let memory = Memory { input, coarse, output, ring, middle, rows };
+        self.run_parts(kernels, pixels, 0..self.parts, memory);
+    }
 
+    /// Runs `parts`, for which `memory` has the output rows and scratch, each on a thread of the pool that
+    /// this is called in.
+    fn run_parts(&self, kernels: &Kernels, pixels: &[u8], parts: Range<usize>, memory: Memory<'_>) {
+        if parts.len() == 1 {
+            return self.run_part(kernels, pixels, parts.start, memory);
+        }
+        let half = parts.start + parts.len() / 2;
+        let Memory { input, coarse, output, ring, middle, rows } = memory;
+        let output_at = (self.part_top(half) - self.part_top(parts.start)) * self.output_row();
+        let (output, output_2) = output.split_at_mut(output_at);
+        let (count, scratch) = (half - parts.start, self.scratch());
+        let (ring, ring_2) = ring.split_at_mut(count * scratch.ring);
+        let (middle, middle_2) = middle.split_at_mut(count * scratch.middle);
+        let (rows, rows_2) = rows.split_at_mut(count * scratch.rows);
+        let first = Memory { input, coarse, output, ring, middle, rows };
+        let second = Memory { input, coarse, output: output_2, ring: ring_2, middle: middle_2, rows: rows_2 };
+        rayon::join(
+            || self.run_parts(kernels, pixels, parts.start..half, first),
+            || self.run_parts(kernels, pixels, half..parts.end, second),
+        );
+    }
+
+    fn run_part(&self, kernels: &Kernels, pixels: &[u8], part: usize, mut memory: Memory<'_>) {
         let step = self.layers.stride.pixels();
-        let mut produced = 0;
-        for top in (0..self.out_height()).step_by(self.band) {
-            let band = top..(top + self.band).min(self.out_height());
+        let part = self.part_top(part)..self.part_top(part + 1);
+        let mut produced = (part.start * step).saturating_sub(self.layers.stride.pad_before());
+        for top in part.clone().step_by(self.band) {
+            let band = top..(top + self.band).min(part.end);
             let needed = ((band.end - 1) * step + 3 - self.layers.stride.pad_before()).min(self.height);
             let fresh = produced..needed;
             if let Source::Stem { pattern, .. } = &self.layers.source {
@@ -184,10 +235,10 @@ impl Stage {
                     self.produce(kernels, panel, fresh.clone(), &mut memory);
                     self.depthwise(kernels, panel, group, band.clone(), &mut memory);
                 }
-                self.pointwise(kernels, group, band.clone(), &mut memory);
+                self.pointwise(kernels, group, band.clone(), part.start, &mut memory);
             }
             if let Some(then) = &self.layers.then {
-                self.second_pointwise(kernels, then, band, &mut memory);
+                self.second_pointwise(kernels, then, band, part.start, &mut memory);
             }
             produced = needed;
         }
@@ -331,8 +382,15 @@ impl Stage {
         }
     }
 
-    /// Adds a group's share to the pointwise sums of a band.
-    fn pointwise(&self, kernels: &Kernels, group: &Group, band: Range<usize>, memory: &mut Memory<'_>) {
+    /// Adds a group's share to the pointwise sums of a band, in a part that begins at row `top`.
+    fn pointwise(
+        &self,
+        kernels: &Kernels,
+        group: &Group,
+        band: Range<usize>,
+        top: usize,
+        memory: &mut Memory<'_>,
+    ) {
         let weights = &self.layers.separable.pointwise;
         let pixels = band.len() * self.out_width();
         let left = Left {
@@ -342,12 +400,12 @@ impl Stage {
             depth_from: self.layers.separable.panels[group.panels.start].first,
         };
         let stride = weights.columns();
-        let from = band.start * self.out_width() * stride;
         let output = if self.layers.then.is_some() {
             Output { data: memory.rows, stride, residual: None }
         } else {
-            let residual = self.layers.residual.then(|| &memory.input[from..]);
-            Output { data: &mut memory.output[from..], stride, residual }
+            let row = self.output_row();
+            let residual = self.layers.residual.then(|| &memory.input[band.start * row..]);
+            Output { data: &mut memory.output[(band.start - top) * row..], stride, residual }
         };
         kernels.pointwise(weights, 0..weights.panels().len(), left, output);
     }
@@ -357,6 +415,7 @@ impl Stage {
         kernels: &Kernels,
         weights: &Pointwise,
         band: Range<usize>,
+        top: usize,
         memory: &mut Memory<'_>,
     ) {
         let (depth, stride) = (weights.depth(), weights.columns());
@@ -366,8 +425,8 @@ impl Stage {
             rows: band.len() * self.out_width(),
             depth_from: 0,
         };
-        let from = band.start * self.out_width() * stride;
-        let output = Output { data: &mut memory.output[from..], stride, residual: None };
+        let data = &mut memory.output[(band.start - top) * self.output_row()..];
+        let output = Output { data, stride, residual: None };
         kernels.pointwise(weights, 0..weights.panels().len(), left, output);
     }
 }

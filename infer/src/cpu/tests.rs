@@ -130,6 +130,30 @@ fn the_second_run_of_a_plan_gives_the_same_bits() {
 }
 
 #[test]
+fn any_number_of_threads_gives_the_same_numbers() {
+    on_every_isa(|engines| {
+        let isa = engines.isa();
+        for (model, height, width) in [
+            (ModelName::Lightning, 192, 192),
+            (ModelName::MultiPose, 160, 256),
+            (ModelName::MultiPose, 32, 64),
+        ] {
+            let pixels: Vec<u8> = (0..height * width * 3).map(|i| (i * i / 7 + i) as u8).collect();
+            let run = |threads| {
+                let threads = NonZeroUsize::new(threads).unwrap();
+                let mut engine = Engine::with_threads(engines.clone(), threads).unwrap();
+                let heads = engine.run(model, height, width, &pixels).unwrap();
+                [heads.center().to_vec(), heads.keypoints().to_vec()]
+            };
+            let alone = run(1);
+            for threads in [2, 3, 5, 16] {
+                assert!(run(threads) == alone, "{isa} {model} {height}×{width} on {threads} threads");
+            }
+        }
+    });
+}
+
+#[test]
 fn more_sizes_than_plans_are_kept_still_run() {
     let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
     let mut engine = Engine::new(engines);
