@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint unit isa doc browser deny clean
+.PHONY: help run build setup setup-test test lint unit isa doc browser bench-peers deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -40,6 +40,11 @@ doc: setup ## The documentation builds without warnings.
 browser: setup setup-test ## The web page in headless Chromium with a fake camera.
 	$(CARGO) build --locked
 	cd tests/browser && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" npm test
+
+bench-peers: build ## Our engine beside LiteRT and OpenVINO (ARGS="thunder --threads 1").
+	python3 -m venv $(TARGET_DIR)/peers
+	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
+	$(TARGET_DIR)/peers/bin/python benches/peers/compare.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources

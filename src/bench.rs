@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, Write as _},
     num::NonZeroUsize,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -60,6 +60,32 @@ pub(crate) fn worker(model: ModelName, threads: NonZeroUsize) -> Result<()> {
         println!("{}", serde_json::json!({"wall": wall, "cpu": cpu}));
         std::io::stdout().flush()?;
     }
+    Ok(())
+}
+
+/// Prints what each step of `model` takes on one thread, as a Markdown table.
+///
+/// # Errors
+/// If the model does not load or run.
+pub(crate) fn layers(model: ModelName, runs: usize) -> Result<()> {
+    let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
+    let peak = engines.peak_flops(Duration::from_secs(1));
+    println!("{model}, {}, peak {:.1} GFLOP/s, fastest of {runs} runs\n", engines.isa(), peak / 1e9);
+    let mut engine = Engine::new(engines);
+    let ModelInput { pixels, width, height, .. } = sample(model)?;
+    let steps = engine.profile(model, height, width, &pixels, runs)?;
+    println!("| step | output | M multiply-adds | ms | GFLOP/s | of peak |\n|---|---|---|---|---|---|");
+    let row = |name: &str, output: &str, multiply_adds: usize, time: Duration| {
+        let (count, flops) = (multiply_adds as f64 / 1e6, 2.0 * multiply_adds as f64 / time.as_secs_f64());
+        let (ms, gflops, share) = (time.as_secs_f64() * 1e3, flops / 1e9, 100.0 * flops / peak);
+        println!("| {name} | {output} | {count:.2} | {ms:.3} | {gflops:.1} | {share:.0} % |");
+    };
+    for step in &steps {
+        let [rows, columns, channels] = step.output;
+        row(&step.name, &format!("{rows}×{columns}×{channels}"), step.multiply_adds, step.shortest);
+    }
+    let multiply_adds = steps.iter().map(|step| step.multiply_adds).sum();
+    row("**all**", "", multiply_adds, steps.iter().map(|step| step.shortest).sum());
     Ok(())
 }
 

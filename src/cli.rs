@@ -131,6 +131,17 @@ Example:
         #[arg(long, default_value = "1", value_name = "N")]
         threads: NonZeroUsize,
     },
+    /// Show what each step of a model takes on one thread, as a Markdown table
+    #[command(after_help = "Example:
+  CLOUDPOSE_ISA=avx2 cloudpose bench layers --model thunder")]
+    Layers {
+        /// The model to run
+        #[arg(long, value_name = "MODEL")]
+        model: ModelName,
+        /// How often to run it; the fastest run of each step counts
+        #[arg(long, default_value = "300", value_name = "N")]
+        runs: usize,
+    },
 }
 
 fn unit_interval(s: &str) -> Result<f32, String> {

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Detect(command) => detect::run(command),
         Command::Models(command) => models::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
+        Command::Bench(Bench::Layers { model, runs }) => bench::layers(*model, *runs),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

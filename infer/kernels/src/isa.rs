@@ -99,6 +99,7 @@ pub struct Kernels {
     pub(crate) depthwise_row: unsafe fn(&RowTask<'_>),
     pub(crate) upsample_add_row: unsafe fn(&UpsampleTask),
     pub(crate) normalise: unsafe fn(&normalise::Pattern, &[u8], &mut [f32]),
+    pub(crate) peak: unsafe fn(f32) -> f32,
 }
 
 /// Defines the entry points of one instruction set: the only place where it is enabled.
@@ -126,6 +127,11 @@ macro_rules! entries {
             $(#[target_feature(enable = $feature)])?
             unsafe fn normalise(pattern: &normalise::Pattern, from: &[u8], to: &mut [f32]) {
                 normalise::kernel::normalise(pattern, from, to);
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn peak(factor: f32) -> f32 {
+                // SAFETY: see above.
+                unsafe { crate::peak::chains::<$vector>(factor) }
             }
             #[inline(never)]
             $(#[target_feature(enable = $feature)])?
@@ -165,6 +171,7 @@ macro_rules! entries {
                 depthwise_row,
                 upsample_add_row,
                 normalise,
+                peak,
             };
         }
     };

@@ -11,6 +11,7 @@
 //! | [`depthwise`] | 3×3 depthwise convolution, stride 1 and 2 |
 //! | [`upsample`] | bilinear ×2 upsampling, added to a row |
 //! | [`normalise`] | 8-bit pixels to the model's input range |
+//! | `peak` | what the processor can do at most, to compare with |
 //! | `vector` | the operations the kernels are written in, per instruction set |
 //!
 //! Activations are float32, channels last. Each kernel's module states its formula, order of summation
@@ -25,6 +26,7 @@ mod aligned;
 pub mod depthwise;
 mod isa;
 pub mod normalise;
+mod peak;
 pub mod pointwise;
 #[cfg(test)]
 mod suite;

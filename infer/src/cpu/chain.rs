@@ -15,6 +15,9 @@ const GROUP_CHANNELS: usize = 192;
 pub(super) struct Chain {
     pub(super) first: Arc<Pointwise>,
     pub(super) second: Arc<Pointwise>,
+    /// Size of the maps.
+    pub(super) height: usize,
+    pub(super) width: usize,
     /// Threads that share the pixels.
     pub(super) threads: usize,
     /// `[pixels, first.depth()]`, read.
@@ -28,6 +31,16 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) fn middle_len(pixels: usize) -> usize {
         pixels * GROUP_CHANNELS
+    }
+
+    pub(super) fn multiply_adds(&self) -> usize {
+        let depths = self.first.depth() + self.second.columns();
+        self.height * self.width * self.first.columns() * depths
+    }
+
+    /// Height, width and channels of the output.
+    pub(super) fn output_shape(&self) -> [usize; 3] {
+        [self.height, self.width, self.second.columns()]
     }
 
     pub(super) fn run(&self, kernels: &Kernels, arena: &mut [f32]) {

@@ -25,12 +25,14 @@ mod tests;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cloudpose_kernels::{Isa, IsaError, Kernels};
 use cloudpose_wire::ModelName;
 
 pub use heads::PlanHeads;
 pub use op::DenseHeadsOp;
+pub use plan::StepProfile;
 
 use crate::model::arch::{Architecture, INPUT_MULTIPLE, InputSize};
 use crate::model::{self, ModelStore, Weights};
@@ -89,6 +91,11 @@ impl Engines {
     /// The instruction set in use.
     pub fn isa(&self) -> Isa {
         self.kernels.isa()
+    }
+
+    /// Floating point operations a second that this thread can do at most, as measured for `duration`.
+    pub fn peak_flops(&self, duration: Duration) -> f64 {
+        self.kernels.peak_flops(duration)
     }
 
     /// Reads and checks a model's weights, for what is not part of the engine.
@@ -161,31 +168,52 @@ impl Engine {
         width: usize,
         rgb: &[u8],
     ) -> Result<PlanHeads<'_>, Error> {
-        let key = Key { model, height, width };
-        // The most recent plan is last.
-        if let Some(index) = self.plans.iter().position(|(k, _)| *k == key) {
-            self.plans[index..].rotate_left(1);
-        } else {
-            if !takes(model, height, width) {
-                return Err(Error::Input { model, height, width, bytes: rgb.len() });
-            }
-            let plan = {
-                let threads = self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
-                Plan::new(self.engines.network(model)?, height, width, threads)
-            };
-            if self.plans.len() == MOST_PLANS {
-                self.plans.remove(0);
-            }
-            self.plans.push((key, plan));
-        }
-        if rgb.len() != height * width * 3 {
-            return Err(Error::Input { model, height, width, bytes: rgb.len() });
-        }
-        let (_, plan) = self.plans.last_mut().expect("a plan was found or made");
+        self.prepare(model, height, width, rgb)?;
+        let (_, plan) = self.plans.last_mut().expect("it was prepared");
         Ok(match &self.pool {
             Some(pool) => pool.install(|| plan.run(rgb)),
             None => plan.run(rgb),
         })
+    }
+
+    /// Runs `model` on `rgb` as [`Engine::run`] does, `runs` times, and says what each step of its plan took
+    /// at least.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn profile(
+        &mut self,
+        model: ModelName,
+        height: usize,
+        width: usize,
+        rgb: &[u8],
+        runs: usize,
+    ) -> Result<Vec<StepProfile>, Error> {
+        self.prepare(model, height, width, rgb)?;
+        let (_, plan) = self.plans.last_mut().expect("it was prepared");
+        Ok(match &self.pool {
+            Some(pool) => pool.install(|| plan.profile(rgb, runs)),
+            None => plan.profile(rgb, runs),
+        })
+    }
+
+    /// Makes the plan for an input the last of `plans`.
+    fn prepare(&mut self, model: ModelName, height: usize, width: usize, rgb: &[u8]) -> Result<(), Error> {
+        if !takes(model, height, width) || rgb.len() != height * width * 3 {
+            return Err(Error::Input { model, height, width, bytes: rgb.len() });
+        }
+        let key = Key { model, height, width };
+        if let Some(index) = self.plans.iter().position(|(k, _)| *k == key) {
+            self.plans[index..].rotate_left(1);
+            return Ok(());
+        }
+        let threads = self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
+        let plan = Plan::new(self.engines.network(model)?, height, width, threads);
+        if self.plans.len() == MOST_PLANS {
+            self.plans.remove(0);
+        }
+        self.plans.push((key, plan));
+        Ok(())
     }
 }
 

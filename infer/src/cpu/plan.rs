@@ -1,9 +1,10 @@
 //! The static plan: what runs in which order, on which floats of the arena.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use cloudpose_kernels::AlignedVec;
 use cloudpose_kernels::depthwise::Stride;
+use cloudpose_kernels::{AlignedVec, Kernels};
 
 use super::arena::{Buffer, Layout};
 use super::chain::Chain;
@@ -13,9 +14,29 @@ use super::stage::{Layers, Regions, Source, Stage};
 use crate::model::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
 
 #[derive(Debug)]
-enum Step {
+struct Step {
+    /// The last of its layers, as the weights are named.
+    name: String,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
     Stage(Stage),
     Chain(Chain),
+}
+
+/// What a step of a plan is and how long it takes.
+#[derive(Clone, Debug)]
+pub struct StepProfile {
+    /// The last of the layers that the step fuses, as the weights are named.
+    pub name: String,
+    /// Height, width and channels of the result.
+    pub output: [usize; 3],
+    /// Multiply-adds.
+    pub multiply_adds: usize,
+    /// The shortest run.
+    pub shortest: Duration,
 }
 
 /// One model at one input size, with the memory it runs in.
@@ -72,11 +93,11 @@ impl Plan {
             .into_iter()
             .map(|Pending { mut step, buffers }| {
                 let [input, coarse, output, ring, middle, rows] = buffers.map(|b| placement.range(b));
-                match &mut step {
-                    Step::Stage(stage) => {
+                match &mut step.work {
+                    Work::Stage(stage) => {
                         stage.regions = Regions { input, coarse, output, ring, middle, rows };
                     }
-                    Step::Chain(chain) => (chain.input, chain.output, chain.middle) = (input, output, middle),
+                    Work::Chain(chain) => (chain.input, chain.output, chain.middle) = (input, output, middle),
                 }
                 step
             })
@@ -91,12 +112,39 @@ impl Plan {
     pub(super) fn run(&mut self, pixels: &[u8]) -> PlanHeads<'_> {
         assert_eq!(pixels.len(), self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3);
         for step in &self.steps {
-            match step {
-                Step::Stage(stage) => stage.run(&self.network.kernels, pixels, &mut self.arena),
-                Step::Chain(chain) => chain.run(&self.network.kernels, &mut self.arena),
-            }
+            step.run(&self.network.kernels, pixels, &mut self.arena);
         }
         PlanHeads::new(&self.network, &self.maps, &self.arena)
+    }
+
+    /// Runs the plan `runs` times as [`Plan::run`] does, and says what each step took at least.
+    pub(super) fn profile(&mut self, pixels: &[u8], runs: usize) -> Vec<StepProfile> {
+        let mut profiles: Vec<_> = self.steps.iter().map(Step::profile).collect();
+        for _ in 0..runs {
+            for (step, profile) in self.steps.iter().zip(&mut profiles) {
+                let begun = Instant::now();
+                step.run(&self.network.kernels, pixels, &mut self.arena);
+                profile.shortest = profile.shortest.min(begun.elapsed());
+            }
+        }
+        profiles
+    }
+}
+
+impl Step {
+    fn run(&self, kernels: &Kernels, pixels: &[u8], arena: &mut [f32]) {
+        match &self.work {
+            Work::Stage(stage) => stage.run(kernels, pixels, arena),
+            Work::Chain(chain) => chain.run(kernels, arena),
+        }
+    }
+
+    fn profile(&self) -> StepProfile {
+        let (output, multiply_adds) = match &self.work {
+            Work::Stage(stage) => (stage.output_shape(), stage.multiply_adds()),
+            Work::Chain(chain) => (chain.output_shape(), chain.multiply_adds()),
+        };
+        StepProfile { name: self.name.clone(), output, multiply_adds, shortest: Duration::MAX }
     }
 }
 
@@ -133,6 +181,7 @@ impl Builder {
             let residual = block.residual;
             let layers = Layers { source, separable: separable.clone(), then: None, stride, residual };
             blocks.push(self.stage(
+                block.name(),
                 Stage::new(layers, height, width, self.threads),
                 blocks.last().copied(),
                 None,
@@ -140,25 +189,29 @@ impl Builder {
             (height, width) = (height / stride.pixels(), width / stride.pixels());
         }
         let last = blocks[blocks.len() - 1];
-        Backbone { top: self.top(network, last, height * width), blocks }
+        Backbone { top: self.top(network, last, height, width), blocks }
     }
 
     /// The backbone's last convolution and the pyramid's first.
-    fn top(&mut self, network: &Network, input: Buffer, pixels: usize) -> Buffer {
+    fn top(&mut self, network: &Network, input: Buffer, height: usize, width: usize) -> Buffer {
         let step = self.pending.len();
         self.layout.keep(input, step);
+        let pixels = height * width;
         let output = self.layout.buffer(pixels * network.top.columns(), step);
         let middle = self.layout.buffer(Chain::middle_len(pixels), step);
         let chain = Chain {
             first: network.last.clone(),
             second: network.top.clone(),
+            height,
+            width,
             threads: self.threads,
             input: 0..0,
             output: 0..0,
             middle: 0..0,
         };
         let buffers = [Some(input), None, Some(output), None, Some(middle), None];
-        self.pending.push(Pending { step: Step::Chain(chain), buffers });
+        let step = Step { name: "fpn.lateral5".to_owned(), work: Work::Chain(chain) };
+        self.pending.push(Pending { step, buffers });
         output
     }
 
@@ -173,7 +226,8 @@ impl Builder {
                 residual: false,
             };
             let stage = Stage::new(layers, height >> merge.level, width >> merge.level, self.threads);
-            coarse = self.stage(stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
+            let name = format!("fpn.merge{}", merge.level);
+            coarse = self.stage(name, stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
         }
         coarse
     }
@@ -186,6 +240,7 @@ impl Builder {
         height: usize,
         width: usize,
     ) -> Buffer {
+        let name = head.name().to_owned();
         let head = network.head(head);
         debug_assert_eq!(head.separable.pointwise.depth(), FEATURES);
         let layers = Layers {
@@ -195,11 +250,11 @@ impl Builder {
             stride: Stride::One,
             residual: false,
         };
-        self.stage(Stage::new(layers, height, width, self.threads), Some(features), None)
+        self.stage(name, Stage::new(layers, height, width, self.threads), Some(features), None)
     }
 
     /// Appends a stage and returns its output.
-    fn stage(&mut self, stage: Stage, input: Option<Buffer>, coarse: Option<Buffer>) -> Buffer {
+    fn stage(&mut self, name: String, stage: Stage, input: Option<Buffer>, coarse: Option<Buffer>) -> Buffer {
         let step = self.pending.len();
         for buffer in [input, coarse].into_iter().flatten() {
             self.layout.keep(buffer, step);
@@ -209,7 +264,7 @@ impl Builder {
         let [ring, middle, rows] = [scratch.ring, scratch.middle, scratch.rows]
             .map(|floats| Some(self.layout.buffer(stage.parts() * floats, step)));
         let buffers = [input, coarse, Some(output), ring, middle, rows];
-        self.pending.push(Pending { step: Step::Stage(stage), buffers });
+        self.pending.push(Pending { step: Step { name, work: Work::Stage(stage) }, buffers });
         output
     }
 }

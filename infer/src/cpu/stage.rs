@@ -151,6 +151,27 @@ impl Stage {
         self.out_height() * self.output_row()
     }
 
+    /// Multiply-adds of a run, those that the seams between parts repeat not counted.
+    pub(super) fn multiply_adds(&self) -> usize {
+        let separable = &self.layers.separable;
+        let channels = separable.pointwise.depth();
+        let source = match &self.layers.source {
+            Source::Stem { weights, .. } | Source::Expand(weights) | Source::Merge { lateral: weights } => {
+                weights.depth() * channels
+            }
+            Source::Input => 0,
+        };
+        let columns = separable.pointwise.columns();
+        let then = self.layers.then.as_ref().map_or(0, |then| columns * then.columns());
+        self.height * self.width * source
+            + self.out_height() * self.out_width() * (channels * (9 + columns) + then)
+    }
+
+    /// Height, width and channels of the output.
+    pub(super) fn output_shape(&self) -> [usize; 3] {
+        [self.out_height(), self.out_width(), self.output_row() / self.out_width()]
+    }
+
     /// How many [`Stage::scratch`] the regions hold.
     pub(super) fn parts(&self) -> usize {
         self.parts

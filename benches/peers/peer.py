@@ -1,0 +1,84 @@
+"""One runtime as a bench worker: peer.py RUNTIME MODEL THREADS, RUNTIME being litert or openvino.
+
+Speaks what `cloudpose bench worker --help` describes. One inference copies the input tensor in, runs the
+graph in float32 and reads the output. Refuses to measure a graph that does not answer the golden output.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import graphs
+
+GOLDEN = Path(__file__).parent / "../../infer/tests/golden"
+SIDE = {"lightning": 192, "thunder": 256, "multipose": 256}
+WARM_UP = 30
+
+
+def litert(graph: bytes, image: np.ndarray, threads: int):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=graph, num_threads=threads)
+    input_index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(input_index, image.shape)
+    interpreter.allocate_tensors()
+    output_index = interpreter.get_output_details()[0]["index"]
+
+    def run():
+        interpreter.set_tensor(input_index, image)
+        interpreter.invoke()
+        return interpreter.get_tensor(output_index)
+
+    return run
+
+
+def openvino(graph: bytes, image: np.ndarray, threads: int):
+    import tempfile
+
+    import openvino as ov
+
+    core = ov.Core()
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(graph)
+        file.flush()
+        model = core.read_model(file.name)
+    model.reshape(list(image.shape))
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    request, output = compiled.create_infer_request(), compiled.output(0)
+    return lambda: request.infer([image], share_inputs=True)[output]
+
+
+def main():
+    runtime, model, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    rows = json.loads((GOLDEN / f"{model}.json").read_text())
+    row = next(row for row in rows if row["shape"][1] == row["shape"][2] == SIDE[model])
+    image = np.load(GOLDEN / row["file"]).astype(np.int32)
+    run = {"litert": litert, "openvino": openvino}[runtime](graphs.tflite(model), image, threads)
+    # Rows of MultiPose without a person are noise, and come in any order.
+    got, want = np.array(run()).reshape(-1)[:51], np.array(row["output_f32"]).reshape(-1)[:51]
+    worst = np.abs(got - want).max()
+    if worst > 1e-3:
+        raise SystemExit(f"{runtime} is off the golden output of {model} by {worst}")
+    for _ in range(WARM_UP):
+        run()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        wall, cpu = [], time.process_time_ns()
+        for _ in range(int(line)):
+            begun = time.perf_counter_ns()
+            run()
+            wall.append(time.perf_counter_ns() - begun)
+        print(json.dumps({"wall": wall, "cpu": time.process_time_ns() - cpu}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
