@@ -97,7 +97,7 @@ fn sample(model: ModelName) -> Result<ModelInput> {
     };
     let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
     cloudpose_pixels::Decoder::new(Limits::default())?.decode(SAMPLE, &mut image)?;
-    Preprocessor::new(Fit::Letterbox { side }).run(&image, &mut input);
+    Preprocessor::new(Fit::Letterbox { side }).run(&image, None, &mut input);
     Ok(input)
 }
 

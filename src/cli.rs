@@ -65,7 +65,8 @@ pub(crate) struct Serve {
   cloudpose detect photo.jpg                    says how many people there are
   cloudpose detect photo.jpg -o out             writes out/photo.jpg, annotated
   cloudpose detect album/ clip.mjpeg --json     prints one line of JSON per image or frame
-  cloudpose detect clip.mjpeg -o out            writes out/clip.mjpeg, annotated")]
+  cloudpose detect clip.mjpeg -o out            writes out/clip.mjpeg, annotated, and out/clip.jsonl,
+                                                the persons of each frame with their track ids")]
 pub(crate) struct Detect {
     /// Images (JPEG, PNG, WebP), folders of images, Motion JPEG files
     #[arg(required = true, value_name = "PATH")]

@@ -11,12 +11,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_annotate::Annotator;
-use cloudpose_infer::{Models, Pipeline, Poses};
+use cloudpose_infer::{Job, Models, Past, Pipeline, Poses};
+use cloudpose_tracks::Registry;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{cli::Detect, mjpeg};
 
 const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// Motion JPEG does not say how fast it goes.
+const ASSUMED_FPS: u64 = 30;
 const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
 
 /// Runs the command. Files that cannot be read are named on standard error, and the others done.
@@ -95,28 +98,41 @@ struct Detector<'a> {
 impl Detector<'_> {
     fn file(&mut self, path: &Path) -> Result<()> {
         let bytes = fs::read(path).context("cannot read it")?;
-        if !has_suffix(path, &MJPEG_SUFFIXES) {
-            let (poses, jpeg) = self.image(&bytes)?;
-            self.report(path, None, &poses)?;
+        if has_suffix(path, &MJPEG_SUFFIXES) {
+            self.video(path, &bytes)
+        } else {
+            let (poses, jpeg) = self.image(&bytes, None)?;
+            self.report(&Self::line(path, None, &poses)?, path, None, &poses);
             if let (Some(target), Some(jpeg)) = (self.target(path, Some("jpg"))?, jpeg) {
                 fs::write(&target, jpeg).with_context(|| format!("cannot write {}", target.display()))?;
             }
-            return Ok(());
+            Ok(())
         }
-        let target = self.target(path, None)?;
-        let mut output = match &target {
-            Some(target) => {
-                let file = fs::File::create(target);
-                Some(BufWriter::new(file.with_context(|| format!("cannot write {}", target.display()))?))
-            }
-            None => None,
+    }
+
+    /// Frames in order, with tracks. Writes the annotated frames, and beside them a line of JSON for each.
+    fn video(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let create = |target: Option<PathBuf>| -> Result<_> {
+            let Some(target) = target else { return Ok(None) };
+            let file = fs::File::create(&target);
+            Ok(Some(BufWriter::new(file.with_context(|| format!("cannot write {}", target.display()))?)))
         };
+        let mut pictures = create(self.target(path, None)?)?;
+        let mut lines = create(self.target(path, Some("jsonl"))?)?;
+        let mut tracks = Registry::default();
         let mut frames = 0;
-        for (frame, seq) in mjpeg::frames(&bytes).zip(1..) {
-            let (poses, jpeg) = self.image(frame).with_context(|| format!("frame {seq}"))?;
-            self.report(path, Some(seq), &poses)?;
-            if let (Some(output), Some(jpeg)) = (&mut output, jpeg) {
-                output.write_all(&jpeg).context("cannot write the annotated frames")?;
+        for (frame, seq) in mjpeg::frames(bytes).zip(1..) {
+            let prior = tracks.prior();
+            let past = Past { prior: &prior, at: seq * 1000 / ASSUMED_FPS, smooth: true };
+            let (mut poses, jpeg) = self.image(frame, Some(past)).with_context(|| format!("frame {seq}"))?;
+            if let Some(found) = poses.tracks.take() {
+                tracks.absorb(found);
+            }
+            let line = Self::line(path, Some(seq), &poses)?;
+            self.report(&line, path, Some(seq), &poses);
+            if let (Some(pictures), Some(lines), Some(jpeg)) = (&mut pictures, &mut lines, jpeg) {
+                pictures.write_all(&jpeg).context("cannot write the annotated frames")?;
+                writeln!(lines, "{line}").context("cannot write the tracks")?;
             }
             self.progress.tick();
             frames = seq;
@@ -124,18 +140,19 @@ impl Detector<'_> {
         if frames == 0 {
             bail!("there is no JPEG in it");
         }
-        if let Some(mut output) = output {
-            output.flush().context("cannot write the annotated frames")?;
+        for mut output in [pictures, lines].into_iter().flatten() {
+            output.flush().context("cannot write what was found")?;
         }
         Ok(())
     }
 
     /// The poses, and the annotated JPEG if one is to be written.
-    fn image(&mut self, bytes: &[u8]) -> Result<(Poses, Option<bytes::Bytes>)> {
+    fn image(&mut self, image: &[u8], past: Option<Past<'_>>) -> Result<(Poses, Option<bytes::Bytes>)> {
         let command = self.command;
-        let poses = self.pipeline.detect(bytes, command.model, command.min_score)?;
+        let Detect { model, min_score, .. } = *command;
+        let poses = self.pipeline.detect(Job { image, model, min_score, past })?;
         let jpeg = match command.output {
-            Some(_) => Some(self.annotator.annotate(bytes, &poses.persons, command.quality)?),
+            Some(_) => Some(self.annotator.annotate(image, &poses.persons, command.quality)?),
             None => None,
         };
         Ok((poses, jpeg))
@@ -153,20 +170,26 @@ impl Detector<'_> {
         Ok(Some(target))
     }
 
-    fn report(&self, path: &Path, frame: Option<u64>, poses: &Poses) -> Result<()> {
+    /// The poses as a line of JSON.
+    fn line(path: &Path, frame: Option<u64>, poses: &Poses) -> Result<String> {
+        let mut line = serde_json::json!({
+            "file": path.display().to_string(),
+            "width": poses.width,
+            "height": poses.height,
+            "model": poses.model,
+            "persons": poses.persons,
+            "timings_ms": poses.timings_ms,
+        });
+        if let Some(frame) = frame {
+            line["frame"] = frame.into();
+        }
+        Ok(serde_json::to_string(&line)?)
+    }
+
+    /// Prints `line`, or the same in words.
+    fn report(&self, line: &str, path: &Path, frame: Option<u64>, poses: &Poses) {
         let line = if self.command.json {
-            let mut line = serde_json::json!({
-                "file": path.display().to_string(),
-                "width": poses.width,
-                "height": poses.height,
-                "model": poses.model,
-                "persons": poses.persons,
-                "timings_ms": poses.timings_ms,
-            });
-            if let Some(frame) = frame {
-                line["frame"] = frame.into();
-            }
-            serde_json::to_string(&line)?
+            line.to_owned()
         } else {
             let frame = frame.map_or(String::new(), |seq| format!(" frame {seq}"));
             let people = match poses.persons.len() {
@@ -177,6 +200,5 @@ impl Detector<'_> {
             format!("{}{frame}: {people} in {}×{}", path.display(), poses.width, poses.height)
         };
         self.progress.suspend(|| println!("{line}"));
-        Ok(())
     }
 }

@@ -35,6 +35,8 @@ fn frame(kind: Kind, seq: u64) -> Frame {
             model: ModelName::Thunder,
             quality: 81,
             min_score: 0.25,
+            smooth: true,
+            prior: None,
         },
         pose: seq.is_multiple_of(2).then(|| pose(seq)),
         image: Bytes::from(vec![seq as u8; 3]),

@@ -15,7 +15,7 @@ fn preprocess(c: &mut Criterion) {
         ("aspect 256 from 1280x720", Fit::Aspect { longer_side: 256 }),
     ] {
         let mut preprocessor = Preprocessor::new(fit);
-        c.bench_function(name, |b| b.iter(|| preprocessor.run(black_box(&frame), &mut input)));
+        c.bench_function(name, |b| b.iter(|| preprocessor.run(black_box(&frame), None, &mut input)));
     }
 }
 

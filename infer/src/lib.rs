@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `worker` | [`Worker`], the loop: lane → pipeline → pose event → next lane or gateway |
 //! | `pipeline` | [`Pipeline`], one frame's whole way: image → pixels → model input → heads → persons |
+//! | [`crop`] | where SinglePose looks, from where the person was |
 //! | [`preprocess`] | planes → model input |
 //! | [`model`] | MoveNet: weights, architecture, reference graph in candle |
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
@@ -15,6 +16,7 @@
 pub mod batch;
 mod config;
 pub mod cpu;
+pub mod crop;
 mod metrics;
 pub mod model;
 mod pipeline;
@@ -23,7 +25,7 @@ pub mod preprocess;
 mod worker;
 
 pub use config::{Config, StoreConfig};
-pub use pipeline::{Models, Pipeline, Poses};
+pub use pipeline::{Job, Models, Past, Pipeline, Poses};
 pub use worker::Worker;
 
 /// Why a frame has no poses, or the role cannot start.

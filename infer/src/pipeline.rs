@@ -7,11 +7,12 @@ use std::{
 };
 
 use cloudpose_pixels::{Limits, PlanarImage, Subsampling};
-use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, pose::TimingsMs};
+use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, Prior, pose::TimingsMs};
 
 use crate::{
     Error, StoreConfig,
     cpu::{Engine, Engines},
+    crop,
     model::arch::{Architecture, InputSize},
     postprocess::{
         Decoder, ModelPose,
@@ -69,6 +70,30 @@ pub struct Pipeline {
     input: ModelInput,
 }
 
+/// What to do with an encoded image.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// JPEG, PNG or WebP.
+    pub image: &'a [u8],
+    /// The model to run.
+    pub model: ModelName,
+    /// Persons below this score are not reported, 0 to 1.
+    pub min_score: f32,
+    /// What came before it, if it is a frame of a stream.
+    pub past: Option<Past<'a>>,
+}
+
+/// What came before a frame of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    /// The stream's tracks.
+    pub prior: &'a Prior,
+    /// When this frame was received, in milliseconds on the clock of `prior`.
+    pub at: u64,
+    /// Whether to smooth the keypoints over time.
+    pub smooth: bool,
+}
+
 /// The persons of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Poses {
@@ -80,6 +105,8 @@ pub struct Poses {
     pub height: u32,
     /// By falling score, in pixels of the image.
     pub persons: Vec<Person>,
+    /// The stream's tracks with this frame.
+    pub tracks: Option<Prior>,
     /// Where the time went; `queue` is zero.
     pub timings_ms: TimingsMs,
 }
@@ -110,33 +137,45 @@ impl Pipeline {
     /// [`Error::Engine`] if the model cannot be loaded.
     pub fn warm_up(&mut self, model: ModelName) -> Result<(), Error> {
         self.image.resize(1280, 720, Subsampling::S420);
-        self.preprocessors[model as usize].run(&self.image, &mut self.input);
+        self.preprocessors[model as usize].run(&self.image, None, &mut self.input);
         self.infer(model, &mut Clock::start())?;
         Ok(())
     }
 
-    /// Finds the persons in an encoded image (JPEG, PNG or WebP) whose score is at least `min_score`.
+    /// Finds the persons in an image, and who of them is whom of a stream's past.
     ///
     /// # Errors
     /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Engine`] if the model cannot be loaded.
-    pub fn detect(&mut self, image: &[u8], model: ModelName, min_score: f32) -> Result<Poses, Error> {
+    pub fn detect(&mut self, job: Job<'_>) -> Result<Poses, Error> {
+        let Job { image, model, min_score, past } = job;
         let mut clock = Clock::start();
         self.image_decoder.decode(image, &mut self.image)?;
         let decode = clock.lap_ms();
-        self.preprocessors[model as usize].run(&self.image, &mut self.input);
+        let size @ (width, height) = (self.image.width(), self.image.height());
+        let crop = match (past, fit(model)) {
+            (Some(past), Fit::Letterbox { .. }) => crop::square(past.prior, width, height),
+            _ => None,
+        };
+        self.preprocessors[model as usize].run(&self.image, crop, &mut self.input);
         let preprocess = clock.lap_ms();
         let (poses, inference) = self.infer(model, &mut clock)?;
         let ModelInput { width, height, image_from_model, .. } = &self.input;
         let (width, height) = (*width as f32, *height as f32);
         let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
-        let persons =
+        let mut persons =
             persons::in_image(&poses, thresholds, |[x, y]| image_from_model.apply([x * width, y * height]));
+        let (width, height) = (size.0 as u32, size.1 as u32);
+        let tracks = past.map(|Past { prior, at, smooth }| {
+            let frame = cloudpose_tracks::Frame { at, width, height };
+            cloudpose_tracks::follow(prior, frame, &mut persons, smooth)
+        });
         let postprocess = clock.lap_ms();
         Ok(Poses {
             model,
-            width: self.image.width() as u32,
-            height: self.image.height() as u32,
+            width,
+            height,
             persons,
+            tracks,
             timings_ms: TimingsMs { queue: 0.0, decode, preprocess, inference, postprocess },
         })
     }

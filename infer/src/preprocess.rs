@@ -12,6 +12,8 @@
 
 use cloudpose_pixels::{Component, PlanarImage, Plane, Subsampling, bt601};
 
+use crate::crop::Square;
+
 /// How a picture is fitted into a model's input. What it does not cover is black.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -68,6 +70,30 @@ impl Fit {
     }
 }
 
+impl Fit {
+    /// Places the part of a picture that a crop shows, which fills the whole input: rows and columns
+    /// beyond the picture's edge are left out.
+    fn place_crop(self, crop: Square, width: usize, height: usize) -> Placement {
+        let (Self::Letterbox { side } | Self::Aspect { longer_side: side }) = self;
+        let scale = f64::from(crop.side) / side as f64;
+        // Those whose centre lies in the picture.
+        let visible = |start: f32, len: usize| {
+            let first = (-f64::from(start) / scale - 0.5).ceil().max(0.0) as usize;
+            let end = ((len as f64 - f64::from(start)) / scale - 0.5).ceil().max(0.0) as usize;
+            first.min(side)..end.min(side)
+        };
+        let (across, down) = (visible(crop.x, width), visible(crop.y, height));
+        Placement {
+            width: side,
+            height: side,
+            inner_width: across.len(),
+            inner_height: down.len(),
+            x0: across.start,
+            y0: down.start,
+        }
+    }
+}
+
 /// Maps model input pixels to image pixels. Both have their origin top left and the first pixel's
 /// centre at (0.5, 0.5).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -120,7 +146,9 @@ pub struct Preprocessor {
 #[derive(Debug)]
 struct Plan {
     shape: (usize, usize, Subsampling),
+    crop: Option<Square>,
     placement: Placement,
+    image_from_model: Transform,
     luma: Axes,
     chroma: Axes,
 }
@@ -140,14 +168,15 @@ struct Tap {
     share: u32,
 }
 
-/// Plans the resizing of `len` pixels to `out_len`, on a plane that has one sample per `step` pixels,
-/// sited in their middle. The outermost samples continue beyond the edges.
-fn taps(len: usize, step: usize, out_len: usize) -> Vec<Tap> {
+/// Plans the resizing of one axis, `len` pixels long: `out_len` output samples, `scale` pixels apart, from
+/// pixel `start` on, out of a plane that has one sample per `step` pixels, sited in their middle. The
+/// outermost samples continue beyond the edges.
+fn taps(len: usize, step: usize, (start, scale): (f64, f64), out_len: usize) -> Vec<Tap> {
     let last = len.div_ceil(step) - 1;
-    let samples_per_output = len as f64 / (step * out_len) as f64;
     (0..out_len)
         .map(|out| {
-            let centre = ((out as f64 + 0.5) * samples_per_output - 0.5).clamp(0.0, last as f64);
+            let pixel = start + (out as f64 + 0.5) * scale;
+            let centre = (pixel / step as f64 - 0.5).clamp(0.0, last as f64);
             let first = centre as usize;
             let share = ((centre - first as f64) * 256.0).round() as u32;
             Tap { first, second: (first + 1).min(last), share }
@@ -156,14 +185,35 @@ fn taps(len: usize, step: usize, out_len: usize) -> Vec<Tap> {
 }
 
 impl Plan {
-    fn new(fit: Fit, shape: (usize, usize, Subsampling)) -> Self {
+    fn new(fit: Fit, shape: (usize, usize, Subsampling), crop: Option<Square>) -> Self {
         let (width, height, subsampling) = shape;
-        let placement = fit.place(width, height);
-        let axes = |step: (usize, usize)| Axes {
-            across: taps(width, step.0, placement.inner_width),
-            down: taps(height, step.1, placement.inner_height),
+        let placement = match crop {
+            Some(crop) => fit.place_crop(crop, width, height),
+            None => fit.place(width, height),
         };
-        Self { shape, placement, luma: axes((1, 1)), chroma: axes(subsampling.step()) }
+        let (inner_width, inner_height) = (placement.inner_width, placement.inner_height);
+        let (scale, origin) = match crop {
+            Some(Square { x, y, side }) => {
+                let scale = side / placement.width as f32;
+                ([scale; 2], [-x / scale, -y / scale])
+            }
+            None => (
+                [width as f32 / inner_width as f32, height as f32 / inner_height as f32],
+                [placement.x0 as f32, placement.y0 as f32],
+            ),
+        };
+        let image_from_model = Transform { scale, origin };
+        // Where along each axis the first output sample begins, and how far apart they are, in pixels.
+        let [across, down] = [(0, placement.x0), (1, placement.y0)].map(|(axis, first)| {
+            let scale = f64::from(scale[axis]);
+            ((first as f64 - f64::from(origin[axis])) * scale, scale)
+        });
+        let axes = |step: (usize, usize)| Axes {
+            across: taps(width, step.0, across, inner_width),
+            down: taps(height, step.1, down, inner_height),
+        };
+        let (luma, chroma) = (axes((1, 1)), axes(subsampling.step()));
+        Self { shape, crop, placement, image_from_model, luma, chroma }
     }
 }
 
@@ -173,27 +223,22 @@ impl Preprocessor {
         Self { fit, plan: None, rows: Default::default() }
     }
 
-    /// Makes the model input of a picture. A picture of no pixels becomes an empty input.
-    pub fn run(&mut self, image: &PlanarImage, into: &mut ModelInput) {
+    /// Makes the model input of a picture, or of the part of it that `crop` shows; a crop must meet the
+    /// picture. A picture of no pixels becomes an empty input.
+    pub fn run(&mut self, image: &PlanarImage, crop: Option<Square>, into: &mut ModelInput) {
         let shape @ (width, height, subsampling) = (image.width(), image.height(), image.subsampling());
         if width == 0 || height == 0 {
             *into = ModelInput::default();
             return;
         }
-        if self.plan.as_ref().is_none_or(|plan| plan.shape != shape) {
-            self.plan = Some(Plan::new(self.fit, shape));
+        if self.plan.as_ref().is_none_or(|plan| (plan.shape, plan.crop) != (shape, crop)) {
+            self.plan = Some(Plan::new(self.fit, shape, crop));
         }
         let plan = self.plan.as_ref().expect("made above");
         let placement = plan.placement;
 
         (into.width, into.height) = (placement.width, placement.height);
-        into.image_from_model = Transform {
-            scale: [
-                width as f32 / placement.inner_width as f32,
-                height as f32 / placement.inner_height as f32,
-            ],
-            origin: [placement.x0 as f32, placement.y0 as f32],
-        };
+        into.image_from_model = plan.image_from_model;
         into.pixels.clear();
         into.pixels.resize(placement.width * placement.height * 3, 0);
 

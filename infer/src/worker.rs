@@ -10,7 +10,7 @@ use cloudpose_bus::{Bus, Delivery, PublishError};
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, ModelName, PoseEvent, Stage};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Error, Models, Pipeline, metrics};
+use crate::{Config, Error, Job, Models, Past, Pipeline, metrics};
 
 /// An infer role that has its models and is warm.
 #[derive(Debug)]
@@ -63,25 +63,30 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
         bus.reply(header.dropped(DropReason::Expired, "waited too long to be worked on")).await;
         return delivery.ack().await;
     }
-    let (model, min_score, image) = (header.model, header.min_score, image.clone());
+    let (mut header, image) = (header.clone(), image.clone());
+    let (model, prior) = (header.model, header.prior.take());
+    let job_header = header.clone();
     let worked = tokio::task::spawn_blocking(move || {
         let pipeline = shared.idle().pop();
         let mut pipeline = match pipeline {
             Some(pipeline) => pipeline,
             None => Pipeline::new(shared.models.clone(), shared.threads_per_frame)?,
         };
-        let poses = pipeline.detect(&image, model, min_score);
+        let FrameHeader { received_at: at, min_score, smooth, .. } = job_header;
+        let past = prior.as_ref().map(|prior| Past { prior, at, smooth });
+        let poses = pipeline.detect(Job { image: &image, model, min_score, past });
         shared.idle().push(pipeline);
         poses
     });
     let result = match worked.await {
-        Ok(Ok(poses)) => {
+        Ok(Ok(mut poses)) => {
+            header.prior = poses.tracks.take();
             let queue = delivery.waited.as_secs_f32() * 1000.0;
-            let event = poses.into_event(header, queue);
+            let event = poses.into_event(&header, queue);
             metrics::timings(model, &event.timings_ms);
             metrics::batch(1);
             bus.publish_pose(&event).await;
-            pass_on(&bus, &delivery, event, begun.elapsed()).await
+            pass_on(&bus, &delivery, header, event, begun.elapsed()).await
         }
         Ok(Err(Error::Pixels(error))) => Some(header.dropped(DropReason::Undecodable, error.to_string())),
         Ok(Err(error)) => {
@@ -100,12 +105,17 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
 }
 
 /// Gives the frame to the annotate stage if a picture is wanted; otherwise it is done.
-async fn pass_on(bus: &Bus, delivery: &Delivery, event: PoseEvent, took: Duration) -> Option<FrameResult> {
-    let header = &delivery.frame.header;
+async fn pass_on(
+    bus: &Bus,
+    delivery: &Delivery,
+    header: FrameHeader,
+    event: PoseEvent,
+    took: Duration,
+) -> Option<FrameResult> {
     if !header.want.overlay() {
         return Some(header.done(event, None));
     }
-    let left = budget(header).saturating_sub(delivery.waited + took);
+    let left = budget(&header).saturating_sub(delivery.waited + took);
     let next = Frame {
         header: FrameHeader {
             deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cloudpose_infer::crop::Square;
 use cloudpose_infer::preprocess::{Fit, ModelInput, Preprocessor};
 use cloudpose_pixels::{Component, Decoder, Limits, PlanarImage, Subsampling, bt601};
 use serde::Deserialize;
@@ -30,7 +31,7 @@ fn folder() -> PathBuf {
 
 fn model_input(image: &PlanarImage, fit: Fit) -> ModelInput {
     let mut input = ModelInput::default();
-    Preprocessor::new(fit).run(image, &mut input);
+    Preprocessor::new(fit).run(image, None, &mut input);
     assert_eq!(input.pixels.len(), input.width * input.height * 3);
     input
 }
@@ -166,13 +167,13 @@ fn buffers_used_again_keep_nothing_of_the_picture_before() {
         smooth(480, 640, Subsampling::Grey),
         smooth(30, 20, Subsampling::S444),
     ] {
-        preprocessor.run(&image, &mut input);
+        preprocessor.run(&image, None, &mut input);
         assert_eq!(input, model_input(&image, Fit::Letterbox { side: 192 }));
         if image.plane(Component::U).is_none() {
             assert!(input.pixels.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b));
         }
     }
-    preprocessor.run(&PlanarImage::default(), &mut input);
+    preprocessor.run(&PlanarImage::default(), None, &mut input);
     assert_eq!(input, ModelInput::default());
 }
 
@@ -190,5 +191,39 @@ fn the_transform_maps_edges_to_edges() {
             // The longer side fills the model's.
             assert_eq!(size[0].max(size[1]).round() as usize, input.width.max(input.height));
         }
+    }
+}
+
+#[test]
+fn a_crop_is_what_a_smaller_picture_would_be_and_black_beyond_the_edge() {
+    let image = smooth(1280, 720, Subsampling::S444);
+    let fit = Fit::Letterbox { side: 192 };
+    let (mut preprocessor, mut input) = (Preprocessor::new(fit), ModelInput::default());
+    // The whole picture as a crop is the letterbox.
+    preprocessor.run(&image, Some(Square { x: 0.0, y: -280.0, side: 1280.0 }), &mut input);
+    assert_eq!(input.pixels, model_input(&image, fit).pixels);
+
+    for crop in [Square { x: 500.0, y: 200.0, side: 96.0 }, Square { x: 1200.0, y: -50.0, side: 150.5 }] {
+        preprocessor.run(&image, Some(crop), &mut input);
+        let mut black = 0;
+        for (index, pixel) in input.pixels.as_chunks::<3>().0.iter().enumerate() {
+            let (x, y) = (index % 192, index / 192);
+            let [u, v] = input.image_from_model.apply([x as f32 + 0.5, y as f32 + 0.5]);
+            assert!((u - (crop.x + (x as f32 + 0.5) * crop.side / 192.0)).abs() < 0.01);
+            if (0.0..1280.0).contains(&u) && (0.0..720.0).contains(&v) {
+                let [u, v] = [u as usize, v as usize];
+                let sample = |component| i32::from(image.plane(component).unwrap().row(v)[u]);
+                let luma = sample(Component::Y);
+                let expected =
+                    bt601::rgb_from_ycc([luma as u8, sample(Component::U) as u8, sample(Component::V) as u8]);
+                for (got, expected) in pixel.iter().zip(expected) {
+                    assert!(got.abs_diff(expected) <= 8, "{crop:?} ({x}, {y}): {pixel:?}, not {expected:?}");
+                }
+            } else {
+                assert_eq!(*pixel, [0; 3], "{crop:?} ({x}, {y})");
+                black += 1;
+            }
+        }
+        assert_eq!(black > 0, crop.x > 1000.0);
     }
 }

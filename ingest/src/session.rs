@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cloudpose_tracks::Registry;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName, Want,
     frame::{Reply, ResultBody},
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) quality: u8,
     /// Tell the client of each dropped frame.
     pub(crate) drops: bool,
+    /// Smooth keypoints over time.
+    pub(crate) smooth: bool,
 }
 
 /// What the loop has to do.
@@ -114,6 +117,7 @@ pub(crate) struct Session {
     admit: Admit<Arrived>,
     order: Order<Done>,
     flights: BTreeMap<u64, Flight>,
+    tracks: Registry,
     /// Frames that a full lane refused, to be offered again at the given time.
     retry: Vec<Frame>,
     retry_at: Option<Instant>,
@@ -132,6 +136,7 @@ impl Session {
             want: settings.want,
             model: settings.model,
             quality: settings.quality,
+            smooth: settings.smooth,
             limits: terms.limits,
         };
         Self {
@@ -141,6 +146,7 @@ impl Session {
             settings,
             account,
             flights: BTreeMap::new(),
+            tracks: Registry::default(),
             retry: Vec::new(),
             retry_at: None,
             last_seq: 0,
@@ -179,13 +185,14 @@ impl Session {
             Ok(ClientMessage::Configure { quality: Some(quality), .. }) if !(1..=100).contains(&quality) => {
                 self.error(ErrorCode::BadMessage, format!("quality is {quality}; use 1 to 100"));
             }
-            Ok(ClientMessage::Configure { want, model, quality, drops }) => {
+            Ok(ClientMessage::Configure { want, model, quality, drops, smooth }) => {
                 let old = self.settings;
                 self.settings = Settings {
                     want: want.unwrap_or(old.want),
                     model: model.unwrap_or(old.model),
                     quality: quality.unwrap_or(old.quality),
                     drops: drops.unwrap_or(old.drops),
+                    smooth: smooth.unwrap_or(old.smooth),
                 };
             }
             Err(error) => self.error(
@@ -199,15 +206,22 @@ impl Session {
     pub(crate) fn result(&mut self, result: FrameResult) {
         let seq = result.seq;
         match result.body {
-            ResultBody::Done { pose, overlay } => match self.order.arrive(seq, Done { pose, overlay }) {
-                Arrival::Kept => {
-                    if let Some(flight) = self.flights.get_mut(&seq) {
-                        flight.due = None;
-                    }
+            ResultBody::Done { pose, overlay, tracks } => {
+                let arrival = self.order.arrive(seq, Done { pose, overlay });
+                // A frame that comes too late to be shown still says who was there.
+                if let (Arrival::Kept | Arrival::Late, Some(tracks)) = (&arrival, tracks) {
+                    self.tracks.absorb(tracks);
                 }
-                Arrival::Late => self.lost(seq, DropReason::Late, String::new()),
-                Arrival::Unknown => metrics::result_unclaimed(),
-            },
+                match arrival {
+                    Arrival::Kept => {
+                        if let Some(flight) = self.flights.get_mut(&seq) {
+                            flight.due = None;
+                        }
+                    }
+                    Arrival::Late => self.lost(seq, DropReason::Late, String::new()),
+                    Arrival::Unknown => metrics::result_unclaimed(),
+                }
+            }
             ResultBody::Dropped { reason, detail } => {
                 if self.order.forget(seq) {
                     self.lost(seq, reason, detail);
@@ -327,6 +341,8 @@ impl Session {
             model: settings.model,
             quality: settings.quality,
             min_score: self.terms.min_score,
+            smooth: settings.smooth,
+            prior: Some(self.tracks.prior()),
         }
     }
 

@@ -83,6 +83,8 @@ impl Still {
             model: self.model,
             quality: self.quality,
             min_score: self.min_score,
+            smooth: false,
+            prior: None,
         };
         app.bus
             .publish(Stage::Infer, Frame { header, pose: None, image: self.image })
@@ -90,7 +92,7 @@ impl Still {
             .map_err(|error| Refusal::new(DropReason::QueueFull, error.to_string()))?;
         match timeout(deadline + GRACE, inbox.next()).await {
             Ok(result) => match result.body {
-                ResultBody::Done { pose, overlay } => Ok(Answer { pose, overlay }),
+                ResultBody::Done { pose, overlay, .. } => Ok(Answer { pose, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
             },
             Err(_) => Err(Refusal::new(DropReason::BusLost, "")),

@@ -67,6 +67,8 @@ pub(crate) struct StreamQuery {
     /// JPEG quality of the overlay, 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     quality: Option<u8>,
+    /// Whether keypoints are smoothed over time (default), or left as found in each frame.
+    smooth: Option<bool>,
 }
 
 impl StreamQuery {
@@ -99,6 +101,7 @@ impl StreamQuery {
             model: self.model.unwrap_or(config.model),
             quality: self.quality.unwrap_or(DEFAULT_QUALITY),
             drops: false,
+            smooth: self.smooth.unwrap_or(true),
         };
         (Terms { reply, stream, mode: self.mode, limits, min_score: config.min_score }, settings)
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, SessionId, StreamName};
+use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, Prior, SessionId, StreamName};
 
 /// What the client wants back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -57,6 +57,13 @@ pub struct FrameHeader {
     pub quality: u8,
     /// Persons below this score are not reported, 0 to 1.
     pub min_score: f32,
+    /// Whether keypoints are smoothed over time. Only with `prior`.
+    #[serde(default)]
+    pub smooth: bool,
+    /// The stream's tracks before this frame; from the infer stage on, after it. Absent for single images,
+    /// whose persons get no ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<Prior>,
 }
 
 /// A frame on a lane.
@@ -90,6 +97,8 @@ pub enum ResultBody {
         pose: Box<PoseEvent>,
         /// The annotated JPEG, if one was wanted.
         overlay: Option<Bytes>,
+        /// The stream's tracks after this frame.
+        tracks: Option<Prior>,
     },
     /// Not done.
     Dropped {
@@ -115,7 +124,7 @@ impl FrameHeader {
         FrameResult {
             reply: self.reply.clone(),
             seq: self.seq,
-            body: ResultBody::Done { pose: Box::new(pose), overlay },
+            body: ResultBody::Done { pose: Box::new(pose), overlay, tracks: self.prior.clone() },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - [`frame`]: one encoded image on its way through the stages, and what comes back
 //! - [`pose`]: pose events, COCO-17 names and limbs
 //! - [`outcome`]: the closed set of ends that a frame can meet
+//! - [`track`]: what a stream remembers of its persons
 //! - [`ws`]: messages of the WebSocket `/v1/stream`
 //! - [`subject`]: NATS subjects, built and parsed here only
 
@@ -17,6 +18,7 @@ pub mod model;
 pub mod outcome;
 pub mod pose;
 pub mod subject;
+pub mod track;
 pub mod ws;
 
 pub use frame::{Frame, FrameHeader, FrameResult, Want};
@@ -25,3 +27,4 @@ pub use lane::{Kind, Lane, Stage};
 pub use model::ModelName;
 pub use outcome::{DropReason, Outcome};
 pub use pose::{Keypoint, KeypointName, Person, PoseEvent};
+pub use track::Prior;

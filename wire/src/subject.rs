@@ -47,6 +47,8 @@ mod tests {
             model: crate::ModelName::Lightning,
             quality: 80,
             min_score: 0.2,
+            smooth: true,
+            prior: None,
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
         assert_eq!(frame("cloudpose", lane, &header), "cloudpose.infer.live.cam");

@@ -39,6 +39,9 @@ pub enum ClientMessage {
         /// Whether each dropped frame is told with a `drop` message.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drops: Option<bool>,
+        /// Whether keypoints are smoothed over time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        smooth: Option<bool>,
     },
     /// No more frames will come: deliver what is in flight, then close.
     End,
@@ -62,6 +65,8 @@ pub enum ServerMessage {
         model: ModelName,
         /// In force until changed with `configure`.
         quality: u8,
+        /// In force until changed with `configure`.
+        smooth: bool,
         /// What the server takes.
         limits: Limits,
     },
@@ -89,6 +94,11 @@ pub enum ServerMessage {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         detail: String,
     },
+    /// Frames come faster than they can be worked on. Sending at most this many a second wastes none.
+    Hint {
+        /// Frames a second.
+        fps: f32,
+    },
     /// Something is wrong. If the connection closes, this came before.
     Error {
         /// For programs.
@@ -111,7 +121,8 @@ pub struct Limits {
     pub max_age_ms: u32,
 }
 
-/// Codes of [`ServerMessage::Error`]. All but `bad_message` and `bad_frame` are followed by a close.
+/// Codes of [`ServerMessage::Error`]. All but `bad_frame` are followed by a close, and so is
+/// `bad_message` if the message broke the WebSocket protocol itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
@@ -147,7 +158,8 @@ mod tests {
                 want: Some(Want::Both),
                 model: None,
                 quality: None,
-                drops: Some(true)
+                drops: Some(true),
+                smooth: None,
             }
         );
         for bad in [

@@ -26,7 +26,8 @@ impl Bench {
         let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
         let limits = Limits { max_image_bytes: 1 << 20, max_image_pixels: 1 << 20, window, max_age_ms: 1000 };
         let terms = Terms { reply, stream: StreamName::new("cam").unwrap(), mode, limits, min_score: 0.2 };
-        let settings = Settings { want: Want::Both, model: ModelName::Lightning, quality: 80, drops };
+        let settings =
+            Settings { want: Want::Both, model: ModelName::Lightning, quality: 80, drops, smooth: true };
         let books = Books::default();
         let account = books.open(terms.kind());
         let mut bench = Self {

@@ -16,11 +16,12 @@ const TELL_DROPS: &str = r#"{"type":"configure","drops":true}"#;
 async fn hello_tells_what_is_in_force() {
     let server = Server::with_worker(Config::default()).await;
     let query = "?stream=cam-1&want=both&model=thunder&mode=complete&max_age_ms=400&quality=60";
-    let Heard::Message(ServerMessage::Hello { session, stream, mode, want, model, quality, limits }) =
+    let Heard::Message(ServerMessage::Hello { session, stream, mode, want, model, quality, smooth, limits }) =
         Client::connect(&server, query).await.next().await
     else {
         panic!("no hello");
     };
+    assert!(smooth);
     assert!(!session.as_str().is_empty());
     assert_eq!(stream.as_str(), "cam-1");
     assert_eq!((mode, want, model, quality), (Mode::Complete, Want::Both, ModelName::Thunder, 60));

@@ -1,0 +1,127 @@
+//! Where to look for the person of a SinglePose model, from where they were in the frame before.
+//!
+//! MoveNet's authors prescribe it: a square around the hips, wide enough for torso and body with a margin
+//! (TensorFlow Hub, "MoveNet: Ultra fast and accurate pose detection model", `determine_crop_region`). So a
+//! small person fills the model's input.
+
+use cloudpose_wire::pose::KeypointName;
+use cloudpose_wire::track::{Joint, Prior, Track};
+
+/// Joints with a lower score don't shape the crop: the authors' `MIN_CROP_KEYPOINT_SCORE`.
+const LEAST_SCORE: f32 = 0.2;
+/// The crop reaches this many times as far as the furthest joint of the torso, and of the whole body.
+const TORSO_MARGIN: f32 = 1.9;
+const BODY_MARGIN: f32 = 1.2;
+
+/// A square in pixels of the image, which may reach beyond it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Square {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width and height, more than 0.
+    pub side: f32,
+}
+
+/// The square to look in; none for the whole image, because nobody was there, their torso was not to be
+/// seen, or they fill the image anyway.
+pub fn square(prior: &Prior, width: usize, height: usize) -> Option<Square> {
+    if (prior.width as usize, prior.height as usize) != (width, height) {
+        return None;
+    }
+    // Who was not in the newest frame is looked for everywhere.
+    let seen = prior.tracks.iter().filter(|track| track.seen_at == prior.at);
+    let track = seen.max_by(|a, b| a.size.total_cmp(&b.size))?;
+    around(track, width as f32, height as f32)
+}
+
+fn around(track: &Track, width: f32, height: f32) -> Option<Square> {
+    use KeypointName::{LeftHip, LeftShoulder, RightHip, RightShoulder};
+    let joint = |name: KeypointName| track.joints.get(name as usize);
+    let is_seen = |joint: &&Joint| joint.score > LEAST_SCORE;
+    let any = |pair: [KeypointName; 2]| pair.into_iter().filter_map(joint).any(|j| is_seen(&j));
+    if !any([LeftHip, RightHip]) || !any([LeftShoulder, RightShoulder]) {
+        return None;
+    }
+    let (left, right) = (joint(LeftHip)?, joint(RightHip)?);
+    let [x, y] = [(left.x + right.x) / 2.0, (left.y + right.y) / 2.0];
+    if !(0.0..width).contains(&x) || !(0.0..height).contains(&y) {
+        return None;
+    }
+    let reach = |joints: &mut dyn Iterator<Item = &Joint>| {
+        joints.map(|j| (j.x - x).abs().max((j.y - y).abs())).fold(0.0, f32::max)
+    };
+    let torso = [LeftHip, RightHip, LeftShoulder, RightShoulder];
+    let torso = reach(&mut torso.into_iter().filter_map(joint).filter(is_seen));
+    let body = reach(&mut track.joints.iter().filter(is_seen));
+    let to_edge = x.max(width - x).max(y).max(height - y);
+    let half = (TORSO_MARGIN * torso).max(BODY_MARGIN * body).min(to_edge);
+    // NaN in a foreign prior fails this too.
+    let is_useful = half >= 1.0 && half <= width.max(height) / 2.0;
+    is_useful.then_some(Square { x: x - half, y: y - half, side: 2.0 * half })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hips at (500, 300), shoulders 60 above, everything else within 80; all sure.
+    fn track() -> Track {
+        let joint = |name: KeypointName| {
+            let (x, y) = match name {
+                KeypointName::LeftHip => (510.0, 300.0),
+                KeypointName::RightHip => (490.0, 300.0),
+                KeypointName::LeftShoulder => (515.0, 240.0),
+                KeypointName::RightShoulder => (485.0, 240.0),
+                KeypointName::LeftAnkle => (505.0, 380.0),
+                _ => (500.0, 290.0),
+            };
+            Joint { x, y, score: 0.9, ..Joint::default() }
+        };
+        let joints = KeypointName::ALL.map(joint).to_vec();
+        Track { key: 1, id: Some(1), seen_at: 7, size: 90.0, joints }
+    }
+
+    fn prior(track: Track) -> Prior {
+        Prior { at: 7, width: 1280, height: 720, tracks: vec![track] }
+    }
+
+    #[test]
+    fn the_square_has_the_hips_in_its_middle_and_the_authors_margins() {
+        let crop = square(&prior(track()), 1280, 720).unwrap();
+        // 1.9 × 60 for the torso against 1.2 × 80 for the body.
+        assert_eq!(crop, Square { x: 500.0 - 114.0, y: 300.0 - 114.0, side: 228.0 });
+        let mut kicking = track();
+        kicking.joints[KeypointName::LeftAnkle as usize].x = 620.0;
+        assert_eq!(square(&prior(kicking), 1280, 720).unwrap().side, 2.0 * 1.2 * 120.0);
+    }
+
+    #[test]
+    fn without_a_torso_or_a_recent_sight_the_whole_image_is_searched() {
+        for pair in [[5, 6], [11, 12]] {
+            let mut hidden = track();
+            pair.into_iter().for_each(|index| hidden.joints[index].score = 0.1);
+            assert_eq!(square(&prior(hidden), 1280, 720), None, "{pair:?}");
+        }
+        let mut gone = prior(track());
+        gone.at = 40;
+        assert_eq!(square(&gone, 1280, 720), None);
+        assert_eq!(square(&prior(track()), 640, 360), None, "another size");
+        assert_eq!(square(&Prior::default(), 0, 0), None);
+        let mut large = track();
+        large.joints.iter_mut().for_each(|j| j.y = 720.0 * (j.y - 240.0) / 140.0);
+        assert_eq!(square(&prior(large), 1280, 720), None, "fills the image");
+    }
+
+    #[test]
+    fn nonsense_is_no_square() {
+        for value in [f32::NAN, f32::INFINITY, -1e30] {
+            let mut odd = track();
+            odd.joints.iter_mut().for_each(|j| (j.x, j.y) = (value, value));
+            assert_eq!(square(&prior(odd), 1280, 720), None);
+        }
+        let headless = Track { joints: Vec::new(), ..track() };
+        assert_eq!(square(&prior(headless), 1280, 720), None);
+    }
+}

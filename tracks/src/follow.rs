@@ -1,0 +1,85 @@
+//! One frame: its persons and the stream's past in, both brought up to date out.
+
+use cloudpose_wire::pose::{Keypoint, Person};
+use cloudpose_wire::track::{Joint, Prior, Track};
+
+use crate::associate::associate;
+use crate::similarity::oks;
+use crate::smooth;
+
+/// The most tracks of a prior that are looked at: more than any model finds, and what a foreign prior
+/// can cost.
+pub(crate) const MOST_TRACKS: usize = 32;
+
+/// Two persons of one frame that are more alike than this are one person, found twice.
+const SAME_PERSON: f32 = 0.7;
+
+/// The shortest time between two frames of a stream, in seconds: clocks may stand still or go back.
+const LEAST_ELAPSED_S: f32 = 0.001;
+
+/// What is known of a frame beside its persons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// When it was received, in milliseconds, on the clock of the prior.
+    pub at: u64,
+    /// Size of the picture, upright, in pixels.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+}
+
+/// Finds out who of `persons` is whom of `prior`. Moves them to where the smoothed tracks are, if
+/// `smooth`, and gives them the ids of confirmed tracks. Returns the tracks as of this frame: those of
+/// `prior`, brought up to date where the person was found, and one with key 0 for each newcomer.
+///
+/// A person found twice begins no second track.
+pub fn follow(prior: &Prior, frame: Frame, persons: &mut [Person], smooth: bool) -> Prior {
+    let same_size = (prior.width, prior.height) == (frame.width, frame.height);
+    let mut tracks: Vec<Track> = prior.tracks.iter().take(MOST_TRACKS).cloned().collect();
+    if !same_size {
+        tracks.clear();
+    }
+    let elapsed =
+        |track: &Track| (frame.at.saturating_sub(track.seen_at) as f32 / 1000.0).max(LEAST_ELAPSED_S);
+    let pairs = associate(tracks.len(), persons.len(), |track, person| {
+        oks(&tracks[track], elapsed(&tracks[track]), &persons[person].keypoints)
+    });
+    let mut newcomers: Vec<Track> = Vec::new();
+    // Tracks first, so that a newcomer can be compared with all who are known.
+    for (person, track) in persons.iter_mut().zip(&pairs) {
+        let Some(track) = track.map(|index| &mut tracks[index]) else { continue };
+        let elapsed = elapsed(track);
+        let size = size(person);
+        for (joint, keypoint) in track.joints.iter_mut().zip(&mut person.keypoints) {
+            *joint = smooth::advance(joint, keypoint, elapsed, size, smooth);
+            (keypoint.x, keypoint.y) = (joint.x, joint.y);
+        }
+        (track.seen_at, track.size) = (frame.at, size);
+        person.track_id = track.id;
+    }
+    for (person, _) in persons.iter().zip(&pairs).filter(|(_, track)| track.is_none()) {
+        let seen_now = tracks.iter().filter(|track| track.seen_at == frame.at).chain(&newcomers);
+        let is_known = |track: &Track| oks(track, 0.0, &person.keypoints) > SAME_PERSON;
+        if !seen_now.into_iter().any(is_known) && tracks.len() + newcomers.len() < MOST_TRACKS {
+            newcomers.push(begin(person, frame.at));
+        }
+    }
+    tracks.append(&mut newcomers);
+    Prior { at: frame.at, width: frame.width, height: frame.height, tracks }
+}
+
+fn begin(person: &Person, at: u64) -> Track {
+    let joint = |k: &Keypoint| Joint { x: k.x, y: k.y, score: k.score, ..Joint::default() };
+    Track {
+        key: 0,
+        id: None,
+        seen_at: at,
+        size: size(person),
+        joints: person.keypoints.iter().map(joint).collect(),
+    }
+}
+
+/// Square root of the area of the person's box, in pixels.
+fn size(person: &Person) -> f32 {
+    (person.bounding_box.width * person.bounding_box.height).max(0.0).sqrt()
+}

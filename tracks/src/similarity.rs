@@ -1,0 +1,40 @@
+//! Object keypoint similarity (OKS), as COCO defines it for evaluation
+//! (<https://cocodataset.org/#keypoints-eval>), between where a track's person is expected and a person
+//! that was found.
+
+use cloudpose_wire::pose::{KEYPOINTS, Keypoint};
+use cloudpose_wire::track::Track;
+
+/// How far annotators differ on each keypoint, as a share of the person's size: COCO's constants
+/// (`cocoeval.py`, `kpt_oks_sigmas`).
+const SIGMAS: [f32; KEYPOINTS] = [
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
+    0.089, 0.089,
+];
+
+/// How far people stray from where they are expected, in their own sizes a second.
+const DRIFT: f32 = 1.0;
+
+/// Velocity counts for no longer than this, in seconds: later, people have stopped or turned.
+const MOST_MOTION_S: f32 = 0.25;
+
+/// 1 where all keypoints are as expected, towards 0 the further away they are. `elapsed` is how long ago
+/// the track was seen, in seconds.
+///
+/// Beyond COCO's definition: keypoints weigh by their confidence in both, and the tolerance grows with
+/// `elapsed`.
+pub(crate) fn oks(track: &Track, elapsed: f32, keypoints: &[Keypoint]) -> f32 {
+    let motion = elapsed.min(MOST_MOTION_S);
+    let area = (track.size * track.size).max(1.0);
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for ((joint, keypoint), sigma) in track.joints.iter().zip(keypoints).zip(SIGMAS) {
+        let dx = joint.x + joint.vx * motion - keypoint.x;
+        let dy = joint.y + joint.vy * motion - keypoint.y;
+        let tolerance = (2.0 * sigma).powi(2) + (DRIFT * elapsed).powi(2);
+        let weight = joint.score.min(keypoint.score);
+        sum += weight * (-(dx * dx + dy * dy) / (2.0 * area * tolerance)).exp();
+        weights += weight;
+    }
+    // NaN, which a foreign prior might hold, compares as 0 too.
+    if weights > 0.0 && sum.is_finite() { sum / weights } else { 0.0 }
+}
