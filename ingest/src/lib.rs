@@ -10,7 +10,7 @@
 //! | `router` | which address leads where |
 //! | `ws`, `socket` | the loop of a streaming session, and its WebSocket |
 //! | `session` | a streaming session without socket, bus and clock |
-//! | `admit`, `order`, `ledger` | the policies: window, order, counting |
+//! | `admit`, `order`, `ledger`, `pace` | the policies: window, order, counting, hints |
 //! | `dispatch` | results from the bus to the sessions |
 //! | `http`, `legacy`, `body`, `still` | single images: the calls, their bodies, their way |
 //! | `problem` | errors as RFC 9457 problem details |
@@ -31,6 +31,7 @@ mod legacy;
 pub mod metrics;
 mod openapi;
 mod order;
+mod pace;
 mod pages;
 mod problem;
 mod router;

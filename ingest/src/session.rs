@@ -26,6 +26,7 @@ use crate::{
     ledger::Account,
     metrics,
     order::{Arrival, Order},
+    pace::Pace,
 };
 
 /// How much longer than the deadline we wait for a worker's word.
@@ -118,6 +119,7 @@ pub(crate) struct Session {
     order: Order<Done>,
     flights: BTreeMap<u64, Flight>,
     tracks: Registry,
+    pace: Pace,
     /// Frames that a full lane refused, to be offered again at the given time.
     retry: Vec<Frame>,
     retry_at: Option<Instant>,
@@ -147,6 +149,7 @@ impl Session {
             account,
             flights: BTreeMap::new(),
             tracks: Registry::default(),
+            pace: Pace::default(),
             retry: Vec::new(),
             retry_at: None,
             last_seq: 0,
@@ -168,12 +171,16 @@ impl Session {
         self.last_seq += 1;
         let seq = self.last_seq;
         self.account.accept(seq);
+        if let Some(fps) = self.pace.received(now) {
+            self.outputs.push_back(Output::Send(ServerMessage::Hint { fps }));
+        }
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.limits.max_image_pixels };
         if let Err(error) = cloudpose_pixels::probe(&image, limits) {
             return self.dropped(seq, DropReason::Undecodable, error.to_string());
         }
         let arrived = Arrived { settings: self.settings, received_at, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
+            self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
         }
     }
@@ -236,6 +243,7 @@ impl Session {
     pub(crate) fn sent(&mut self, now: Instant, seq: u64) {
         if let Some(flight) = self.flights.remove(&seq) {
             self.admit.release();
+            self.pace.delivered();
             self.account.end(seq, Outcome::Delivered);
             metrics::frame_latency(self.terms.kind(), now - flight.received);
         }

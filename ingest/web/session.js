@@ -9,6 +9,9 @@ const SILENCE_MS = 10_000;
 /** Wait before the first attempt to connect again, doubled each time up to the longest. Milliseconds. */
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
+/** When the server has not hinted for this long (milliseconds), frames may follow each other this much closer. */
+const EASE_AFTER_MS = 5_000;
+const EASE = 0.9;
 /** After these errors an equal session would fail again. */
 const FATAL = new Set(["bad_query", "too_large"]);
 /** These don't end the session. */
@@ -58,6 +61,10 @@ export class Session {
   #drops = {};
   #earlierDrops = {};
   #attempt = 0;
+  /** Milliseconds from one frame to the next, as the server hinted, and when it did. */
+  #interval = 0;
+  #hintedAt = 0;
+  #nextSend = 0;
   #retryTimer = null;
   #silenceTimer = null;
   #asleep = false;
@@ -71,7 +78,8 @@ export class Session {
 
   /** True if a frame should be sent: connected, and the ones before it don't pile up. */
   get ready() {
-    return this.#open && this.#sentAt.size < WINDOW && this.#socket.bufferedAmount === 0;
+    const due = performance.now() >= this.#nextSend;
+    return this.#open && due && this.#sentAt.size < WINDOW && this.#socket.bufferedAmount === 0;
   }
 
   /** True if every frame sent has met its end. */
@@ -84,7 +92,13 @@ export class Session {
     if (!this.#open) return false;
     if (this.settled) this.#expectWord();
     this.#seq += 1;
-    this.#sentAt.set(this.#seq, performance.now());
+    const now = performance.now();
+    this.#sentAt.set(this.#seq, now);
+    if (now - this.#hintedAt > EASE_AFTER_MS) {
+      this.#interval *= EASE;
+      this.#hintedAt = now;
+    }
+    this.#nextSend = now + this.#interval;
     this.#socket.send(image);
     return true;
   }
@@ -150,6 +164,10 @@ export class Session {
       case "drop":
         this.#sentAt.delete(message.seq);
         this.#setDrops(addCounts(this.#drops, { [message.reason]: 1 }));
+        break;
+      case "hint":
+        this.#interval = 1000 / message.fps;
+        this.#hintedAt = performance.now();
         break;
       case "error":
         if (HARMLESS.has(message.code)) this.#handlers.note(message);

@@ -1,0 +1,77 @@
+//! Tells a live client that sends too fast how fast it should send.
+
+use std::time::{Duration, Instant};
+
+/// Over how long frames are counted.
+const SPAN: Duration = Duration::from_secs(2);
+/// The share of frames that may be superseded before the client is told.
+const TOLERATED: f32 = 0.2;
+
+/// What became of a session's frames of late.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    since: Option<Instant>,
+    received: u32,
+    superseded: u32,
+    delivered: u32,
+}
+
+impl Pace {
+    /// A frame came. Returns the rate that the session sustains, in frames a second, if for a span of two
+    /// seconds more were superseded than is good.
+    pub(crate) fn received(&mut self, now: Instant) -> Option<f32> {
+        let since = *self.since.get_or_insert(now);
+        let span = now.duration_since(since);
+        self.received += 1;
+        if span < SPAN {
+            return None;
+        }
+        let Self { received, superseded, delivered, .. } = *self;
+        *self = Self { since: Some(now), ..Self::default() };
+        let is_too_fast = superseded as f32 > TOLERATED * received as f32 && delivered > 0;
+        is_too_fast.then(|| delivered as f32 / span.as_secs_f32())
+    }
+
+    /// A frame gave way to a newer one.
+    pub(crate) fn superseded(&mut self) {
+        self.superseded += 1;
+    }
+
+    /// The client has a frame's result.
+    pub(crate) fn delivered(&mut self) {
+        self.delivered += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thirty frames a second for `seconds`, of which one in `nth` is delivered and the others superseded.
+    fn hints(seconds: u64, nth: u64) -> Vec<f32> {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let mut hints = Vec::new();
+        for frame in 0..30 * seconds {
+            hints.extend(pace.received(start + Duration::from_millis(frame * 1000 / 30)));
+            if frame % nth == 0 {
+                pace.delivered();
+            } else {
+                pace.superseded();
+            }
+        }
+        hints
+    }
+
+    #[test]
+    fn who_sends_three_times_too_fast_is_told_the_rate_every_two_seconds() {
+        let hints = hints(9, 3);
+        assert_eq!(hints.len(), 4);
+        assert!(hints.iter().all(|fps| (9.5..10.5).contains(fps)), "{hints:?}");
+    }
+
+    #[test]
+    fn who_keeps_pace_and_who_gets_nothing_are_not_told() {
+        assert!(hints(9, 1).is_empty());
+        assert!(hints(9, 1_000).len() <= 1, "only the span with the one delivery");
+    }
+}
