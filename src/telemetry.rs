@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, Result};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -30,6 +30,9 @@ pub(crate) struct Config {
 const SECONDS_BUCKETS: [f64; 12] =
     [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0];
 
+/// Buckets of the histograms that count frames.
+const FRAMES_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
 /// Starts logging to standard error.
 ///
 /// # Errors
@@ -52,6 +55,7 @@ pub(crate) fn start_logging(config: &Config) -> Result<()> {
 pub(crate) fn start_metrics() -> Result<PrometheusHandle> {
     PrometheusBuilder::new()
         .set_buckets(&SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_frames".into()), &FRAMES_BUCKETS)?
         .install_recorder()
         .context("cannot install the metrics recorder")
 }
