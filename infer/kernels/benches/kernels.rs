@@ -9,7 +9,7 @@ use cloudpose_kernels::depthwise::{self, Stride, Taps};
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights};
 use cloudpose_kernels::upsample;
-use cloudpose_kernels::{AlignedVec, Clamp, Kernels};
+use cloudpose_kernels::{AlignedVec, Clamp, Kernels, Slab};
 
 /// Rows, depth and columns: expand and project convolutions from the first to the last blocks.
 const POINTWISE: [(usize, usize, usize); 9] = [
@@ -42,7 +42,13 @@ fn pointwise(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group(format!("pointwise/{}", kernels.isa()));
     for (rows, depth, columns) in POINTWISE {
         let left = vec![0.5; rows * depth];
-        let weights = Weights::pack(&kernels, &vec![0.1; depth * columns], &vec![0.0; columns], Clamp::RELU6);
+        let weights = Weights::pack(
+            &kernels,
+            &mut Slab::default(),
+            &vec![0.1; depth * columns],
+            &vec![0.0; columns],
+            Clamp::RELU6,
+        );
         let segment = Segment { offset: 0, stride: depth, width: depth };
         let mut output = AlignedVec::zeroed(rows * columns);
         group.throughput(Throughput::Elements(2 * (rows * depth * columns) as u64));
@@ -63,7 +69,14 @@ fn depthwise_row(criterion: &mut Criterion) {
     for (width, channels, stride) in DEPTHWISE {
         let rows = [0.5, 0.6, 0.7].map(|value| vec![value; width * channels]);
         let bias = vec![0.0; channels];
-        let taps = Taps::pack(&kernels, &vec![0.1; 9 * channels], Some(&bias), 0..channels, Clamp::RELU6);
+        let taps = Taps::pack(
+            &kernels,
+            &mut Slab::default(),
+            &vec![0.1; 9 * channels],
+            Some(&bias),
+            0..channels,
+            Clamp::RELU6,
+        );
         let shape = depthwise::RowShape { width, input_pitch: channels, output_pitch: channels, stride };
         let outputs = width / stride.pixels() * channels;
         let mut output = AlignedVec::zeroed(outputs);

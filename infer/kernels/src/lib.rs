@@ -33,6 +33,6 @@ mod suite;
 pub mod upsample;
 mod vector;
 
-pub use aligned::AlignedVec;
+pub use aligned::{AlignedVec, Slab};
 pub use isa::{ISA_VARIABLE, Isa, IsaError, Kernels};
 pub use pointwise::Clamp;

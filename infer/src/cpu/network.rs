@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudpose_kernels::depthwise::Taps;
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Panel, Weights as Pointwise};
-use cloudpose_kernels::{Clamp, Kernels};
+use cloudpose_kernels::{Clamp, Kernels, Slab};
 
 use crate::model::Weights;
 use crate::model::arch::{Architecture, Block, Head, Merge};
@@ -48,7 +48,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn pack(weights: &Weights, kernels: Kernels) -> Self {
-        let packer = Packer { weights, kernels };
+        let mut packer = Packer { weights, kernels, slab: Slab::default() };
         let architecture = weights.architecture().clone();
         Self {
             kernels,
@@ -75,6 +75,8 @@ impl Network {
 struct Packer<'a> {
     weights: &'a Weights,
     kernels: Kernels,
+    /// All weights lie side by side, in about the order in which they are read.
+    slab: Slab,
 }
 
 impl Packer<'_> {
@@ -87,14 +89,14 @@ impl Packer<'_> {
     }
 
     /// Packs `name.weight`, whose last dimension is the output channels, and `name.bias`.
-    fn pointwise(&self, name: &str, clamp: Clamp) -> Arc<Pointwise> {
+    fn pointwise(&mut self, name: &str, clamp: Clamp) -> Arc<Pointwise> {
         let weights = self.weights.values(&format!("{name}.weight"));
         let bias = self.weights.values(&format!("{name}.bias"));
-        Arc::new(Pointwise::pack(&self.kernels, &weights, &bias, clamp))
+        Arc::new(Pointwise::pack(&self.kernels, &mut self.slab, &weights, &bias, clamp))
     }
 
     fn separable(
-        &self,
+        &mut self,
         depthwise: &str,
         bias: Option<&[f32]>,
         clamp: Clamp,
@@ -102,14 +104,15 @@ impl Packer<'_> {
     ) -> Arc<Separable> {
         let weights = self.weights.values(&format!("{depthwise}.weight"));
         let panels = self.kernels.panels(pointwise.depth());
+        let (kernels, slab) = (&self.kernels, &mut self.slab);
         let taps = panels
             .iter()
-            .map(|p| Taps::pack(&self.kernels, &weights, bias, p.first..p.first + p.columns, clamp))
+            .map(|p| Taps::pack(kernels, slab, &weights, bias, p.first..p.first + p.columns, clamp))
             .collect();
         Arc::new(Separable { panels, taps, pointwise })
     }
 
-    fn block(&self, block: &Block) -> (Option<Arc<Pointwise>>, Arc<Separable>) {
+    fn block(&mut self, block: &Block) -> (Option<Arc<Pointwise>>, Arc<Separable>) {
         let name = block.name();
         let expand = block.expands().then(|| self.pointwise(&format!("{name}.expand"), Clamp::RELU6));
         let project = self.pointwise(&format!("{name}.project"), Clamp::NONE);
@@ -118,14 +121,14 @@ impl Packer<'_> {
         (expand, self.separable(&depthwise, Some(&bias), Clamp::RELU6, project))
     }
 
-    fn merge(&self, merge: &Merge) -> (Arc<Pointwise>, Arc<Separable>) {
+    fn merge(&mut self, merge: &Merge) -> (Arc<Pointwise>, Arc<Separable>) {
         let lateral = self.pointwise(&format!("fpn.lateral{}", merge.level), Clamp::NONE);
         let name = format!("fpn.merge{}", merge.level);
         let pointwise = self.pointwise(&format!("{name}.pointwise"), Clamp::RELU);
         (lateral, self.separable(&format!("{name}.depthwise"), None, Clamp::NONE, pointwise))
     }
 
-    fn head(&self, head: Head) -> HeadLayers {
+    fn head(&mut self, head: Head) -> HeadLayers {
         let name = head.name();
         let hidden = self.pointwise(&format!("{name}.hidden"), Clamp::RELU);
         HeadLayers {

@@ -20,7 +20,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
-use crate::{AlignedVec, Clamp, Kernels};
+use crate::{AlignedVec, Clamp, Kernels, Slab};
 
 /// The distance between the centres of neighbouring windows, in pixels, down and across.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Stride {
 }
 
 /// Weights and biases of some channels of a depthwise layer, padded to whole vectors.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Taps {
     channels: usize,
     width: usize,
@@ -92,6 +92,7 @@ impl Taps {
     /// If `weights` is not nine rows, or the channels go beyond it.
     pub fn pack(
         kernels: &Kernels,
+        slab: &mut Slab,
         weights: &[f32],
         bias: Option<&[f32]>,
         channels: std::ops::Range<usize>,
@@ -100,7 +101,7 @@ impl Taps {
         assert!(weights.len().is_multiple_of(9), "weights are [3, 3, channels]");
         let total = weights.len() / 9;
         let width = channels.len().next_multiple_of(kernels.lanes);
-        let mut data = AlignedVec::zeroed(10 * width);
+        let mut data = slab.zeroed(10 * width);
         for (tap, from) in weights.chunks_exact(total).chain(bias).enumerate() {
             data[tap * width..][..channels.len()].copy_from_slice(&from[channels.clone()]);
         }

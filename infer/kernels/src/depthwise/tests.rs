@@ -19,7 +19,14 @@ fn case(height: usize, width: usize, channels: usize, stride: Stride) -> Case {
 /// The whole image, row by row.
 fn run(kernels: &Kernels, case: &Case) -> Vec<f32> {
     let Case { height, width, channels, stride, .. } = *case;
-    let taps = Taps::pack(kernels, &case.weights, case.bias.as_deref(), 0..channels, case.clamp);
+    let taps = Taps::pack(
+        kernels,
+        &mut Slab::default(),
+        &case.weights,
+        case.bias.as_deref(),
+        0..channels,
+        case.clamp,
+    );
     let (step, pad) = (stride.pixels(), stride.pad_before());
     let mut output = vec![f32::NAN; height / step * (width / step) * channels];
     let image_rows: Vec<&[f32]> = case.image.chunks_exact(width * channels).collect();
@@ -93,7 +100,14 @@ fn some_channels_of_wider_pixels() {
     on_every_isa(|kernels| {
         let whole = case(3, 5, 40, Stride::One);
         let want = run(kernels, &whole);
-        let taps = Taps::pack(kernels, &whole.weights, whole.bias.as_deref(), 9..30, Clamp::NONE);
+        let taps = Taps::pack(
+            kernels,
+            &mut Slab::default(),
+            &whole.weights,
+            whole.bias.as_deref(),
+            9..30,
+            Clamp::NONE,
+        );
         let shape = RowShape { width: 5, input_pitch: 40, output_pitch: 23, stride: Stride::One };
         let rows = [0, 1, 2].map(|r| Some(&whole.image[r * 5 * 40 + 9..(r + 1) * 5 * 40]));
         let mut output = vec![7.0; 5 * 23];
@@ -116,7 +130,7 @@ fn an_odd_width_is_refused_at_stride_2() {
 #[should_panic(expected = "input row ends early")]
 fn a_short_row_is_refused() {
     let kernels = Kernels::of(crate::Isa::Portable).unwrap();
-    let taps = Taps::pack(&kernels, &[0.0; 72], None, 0..8, Clamp::NONE);
+    let taps = Taps::pack(&kernels, &mut Slab::default(), &[0.0; 72], None, 0..8, Clamp::NONE);
     let shape = RowShape { width: 4, input_pitch: 8, output_pitch: 8, stride: Stride::One };
     kernels.depthwise_row(&taps, shape, [None, Some(&[0.0; 31]), None], &mut [0.0; 32]);
 }

@@ -24,7 +24,7 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::{AlignedVec, Kernels};
+use crate::{AlignedVec, Kernels, Slab};
 
 /// The range that a layer's results are clamped to. NaN stays NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +69,7 @@ pub struct Segment {
 }
 
 /// The weights of one pointwise layer, packed for one instruction set.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Weights {
     depth: usize,
     columns: usize,
@@ -157,18 +157,18 @@ fn panels(columns: usize, lanes: usize, wide: usize) -> Vec<Panel> {
 }
 
 impl Weights {
-    /// Packs `weights`, `[depth, columns]` row-major with `columns = bias.len()`.
+    /// Packs `weights` into `slab`: `[depth, columns]` row-major with `columns = bias.len()`.
     ///
     /// # Panics
     /// If `weights` is not a whole number of rows.
-    pub fn pack(kernels: &Kernels, weights: &[f32], bias: &[f32], clamp: Clamp) -> Self {
+    pub fn pack(kernels: &Kernels, slab: &mut Slab, weights: &[f32], bias: &[f32], clamp: Clamp) -> Self {
         let columns = bias.len();
         assert!(columns > 0 && weights.len().is_multiple_of(columns), "weights are [depth, columns]");
         let depth = weights.len() / columns;
         let panels = panels(columns, kernels.lanes, kernels.tile_vectors);
         let padded: usize = panels.iter().map(|panel| panel.width).sum();
-        let mut data = AlignedVec::zeroed(padded * depth);
-        let mut packed_bias = AlignedVec::zeroed(padded);
+        let mut data = slab.zeroed(padded * depth);
+        let mut packed_bias = slab.zeroed(padded);
         for panel in &panels {
             for k in 0..depth {
                 let from = k * columns + panel.first;

@@ -14,7 +14,7 @@ fn case(rows: usize, depth: usize, columns: usize, residual: bool, clamp: Clamp)
 }
 
 fn pack(kernels: &Kernels, case: &Case) -> Weights {
-    Weights::pack(kernels, &case.weights, &case.bias, case.clamp)
+    Weights::pack(kernels, &mut Slab::default(), &case.weights, &case.bias, case.clamp)
 }
 
 /// A plain `[rows, depth]` matrix.
