@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(square(&prior(track()), 640, 360), None, "another size");
         assert_eq!(square(&Prior::default(), 0, 0), None);
         let mut large = track();
-        large.joints.iter_mut().for_each(|j| j.y = 720.0 * (j.y - 240.0) / 140.0);
+        large.joints.iter_mut().for_each(|j| j.y = 6.0 * (j.y - 240.0));
         assert_eq!(square(&prior(large), 1280, 720), None, "fills the image");
     }
 
