@@ -13,9 +13,12 @@
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
 //! - **Pose events** reach everyone who listens at that moment. A slow listener loses events, and slows
 //!   nobody.
+//! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
+//!   it leaves no process, and a frame that comes again comes without.
 //!
 //! The bus knows nothing of roles and of what the bytes mean.
 
+mod attachment;
 mod local;
 mod work;
 
@@ -23,6 +26,7 @@ use std::time::Duration;
 
 use cloudpose_wire::{Frame, FrameResult, GatewayId, Lane, PoseEvent, Stage};
 
+pub use attachment::Attachment;
 pub use local::{Limits, Local};
 pub use work::work;
 
@@ -63,7 +67,24 @@ impl Bus {
     #[expect(clippy::unused_async, reason = "a broker's acknowledgement is awaited here")]
     pub async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
         match self {
-            Self::Local(bus) => bus.publish(stage, frame),
+            Self::Local(bus) => bus.publish(stage, frame, None),
+        }
+    }
+
+    /// Publishes a frame as [`publish`](Self::publish) does, with an attachment for whoever is handed it
+    /// first, if that is in this process.
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish).
+    #[expect(clippy::unused_async, reason = "a broker's acknowledgement is awaited here")]
+    pub async fn publish_with(
+        &self,
+        stage: Stage,
+        frame: Frame,
+        attachment: Attachment,
+    ) -> Result<(), PublishError> {
+        match self {
+            Self::Local(bus) => bus.publish(stage, frame, Some(attachment)),
         }
     }
 
@@ -137,6 +158,8 @@ pub struct Delivery {
     pub waited: Duration,
     /// 1 the first time it is handed out.
     pub attempt: u32,
+    /// What the publisher attached, if the frame has not left its process and was not handed out before.
+    pub attachment: Option<Attachment>,
     origin: local::Origin,
 }
 

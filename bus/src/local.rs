@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Delivery, Depth, MAX_DELIVERIES, PublishError};
+use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError};
 
 /// Results that may wait for one gateway, and pose events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -58,6 +58,7 @@ struct Waiting {
     frame: Frame,
     since: Instant,
     attempt: u32,
+    attachment: Option<Attachment>,
 }
 
 impl Shared {
@@ -83,7 +84,12 @@ impl Local {
         }))
     }
 
-    pub(crate) fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
+    pub(crate) fn publish(
+        &self,
+        stage: Stage,
+        frame: Frame,
+        attachment: Option<Attachment>,
+    ) -> Result<(), PublishError> {
         let lane = Lane { stage, kind: frame.header.kind };
         let mut state = self.0.state();
         let queue = state.lanes.entry(lane).or_default();
@@ -96,7 +102,7 @@ impl Local {
             }
             _ => {}
         }
-        queue.push_back(Waiting { frame, since: Instant::now(), attempt: 1 });
+        queue.push_back(Waiting { frame, since: Instant::now(), attempt: 1, attachment });
         drop(state);
         self.0.arrived[&stage].notify_one();
         Ok(())
@@ -139,13 +145,13 @@ impl Local {
                 (Some(_), None) => live,
                 (None, None) => break,
             };
-            let Some(Waiting { frame, since, attempt }) =
+            let Some(Waiting { frame, since, attempt, attachment }) =
                 state.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
             else {
                 break;
             };
             let origin = Origin(Some(Home { bus: self.clone(), lane, since }));
-            taken.push(Delivery { frame, waited: now - since, attempt, origin });
+            taken.push(Delivery { frame, waited: now - since, attempt, attachment, origin });
         }
         taken
     }
@@ -203,7 +209,7 @@ impl Origin {
 
     pub(crate) fn hand_back(&mut self, frame: Frame, attempt: u32) {
         if let Some(Home { bus, lane, since }) = self.0.take() {
-            bus.0.put_first(lane, Waiting { frame, since, attempt });
+            bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
         }
     }
 
@@ -213,7 +219,8 @@ impl Origin {
             && lane.kind == Kind::Still
             && attempt < MAX_DELIVERIES
         {
-            bus.0.put_first(lane, Waiting { frame: frame.clone(), since, attempt: attempt + 1 });
+            let (frame, attempt) = (frame.clone(), attempt + 1);
+            bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
         }
     }
 }

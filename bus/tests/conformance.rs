@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits, MAX_DELIVERIES, PublishError, work};
+use cloudpose_bus::{Attachment, Bus, Limits, MAX_DELIVERIES, PublishError, work};
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, GatewayId, Kind, Lane, ModelName, PoseEvent, SessionId, Stage,
     StreamName, Want, frame::Reply, pose::TimingsMs,
@@ -162,6 +162,34 @@ async fn what_is_handed_back_goes_to_the_next_worker(bus: Bus) {
     }
 }
 
+/// Whether attachments arrive at all is the bus's own affair: `arrives` says so.
+async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
+    let publish = async |value: u32| {
+        let frame = frame(Kind::Still, value.into());
+        bus.publish_with(Stage::Annotate, frame, Attachment::new(value)).await.unwrap();
+    };
+    publish(7).await;
+    let mut first = bus.pull(Stage::Annotate, 1).await.remove(0);
+    let taken = first.attachment.take();
+    assert_eq!(taken.and_then(Attachment::take::<u32>), arrives.then_some(7));
+    drop(first);
+    let again = bus.pull(Stage::Annotate, 1).await.remove(0);
+    assert_eq!((again.frame.header.seq, again.attempt), (7, 2), "the frame comes all the same");
+    assert!(again.attachment.is_none(), "what the dead worker held died with it");
+    again.ack().await;
+
+    publish(8).await;
+    let mut other = bus.pull(Stage::Annotate, 1).await.remove(0);
+    let taken = other.attachment.take();
+    assert_eq!(taken.and_then(Attachment::take::<String>), None, "it was not a string");
+    other.ack().await;
+
+    bus.publish(Stage::Annotate, frame(Kind::Live, 9)).await.unwrap();
+    let plain = bus.pull(Stage::Annotate, 1).await.remove(0);
+    assert!(plain.attachment.is_none());
+    plain.ack().await;
+}
+
 async fn a_cancelled_pull_loses_nothing(bus: Bus) {
     for _ in 0..3 {
         nothing_waits(&bus, Stage::Infer).await;
@@ -252,6 +280,11 @@ macro_rules! conformance {
             async fn $name() {
                 super::$name(super::Bus::local(super::LIMITS)).await;
             })*
+
+            #[tokio::test(start_paused = true)]
+            async fn attachments_leave_no_process_and_come_once() {
+                super::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
+            }
         }
     };
 }

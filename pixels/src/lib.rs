@@ -12,6 +12,7 @@
 //! | `jpeg` | JPEG through libjpeg-turbo |
 //! | `packed` | PNG, WebP and odd JPEG by way of RGB |
 //! | `orient` | planes turned upright as EXIF says |
+//! | `pool` | [`Pool`]: a bounded number of images lent from stage to stage |
 //! | `encode` | [`Encoder`]: planes to JPEG |
 //! | [`bt601`] | the colour conversion all of them share |
 //!
@@ -38,6 +39,7 @@ mod jpeg;
 mod orient;
 mod packed;
 mod planar;
+mod pool;
 
 pub use decode::{Decoder, Format, Header, Limits, probe};
 pub use encode::Encoder;
@@ -45,3 +47,4 @@ pub use error::Error;
 /// How a picture must be turned to be upright (EXIF tag 0x0112).
 pub use image::metadata::Orientation;
 pub use planar::{Component, PlanarImage, Plane, PlaneMut, Subsampling};
+pub use pool::{Pool, Pooled};
