@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_annotate::Annotator;
-use cloudpose_infer::{Job, Models, Past, Pipeline, Poses};
+use cloudpose_infer::{Detail, Job, Models, Past, Pipeline, Poses};
 use cloudpose_tracks::Registry;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -150,12 +150,15 @@ impl Detector<'_> {
     fn image(&mut self, image: &[u8], past: Option<Past<'_>>) -> Result<(Poses, Option<bytes::Bytes>)> {
         let command = self.command;
         let Detect { model, min_score, .. } = *command;
-        let poses = self.pipeline.detect(Job { image, model, min_score, past })?;
-        let jpeg = match command.output {
-            Some(_) => Some(self.annotator.annotate(image, &poses.persons, command.quality)?),
-            None => None,
-        };
-        Ok((poses, jpeg))
+        let draw = command.output.is_some();
+        let detail = if draw { Detail::Full } else { Detail::Model };
+        let poses = self.pipeline.detect(Job { image, detail, model, min_score, past })?;
+        if !draw {
+            return Ok((poses, None));
+        }
+        let picture = self.pipeline.picture();
+        let jpeg = self.annotator.annotate_decoded(picture, &poses.persons, command.quality)?;
+        Ok((poses, Some(jpeg)))
     }
 
     fn target(&self, path: &Path, suffix: Option<&str>) -> Result<Option<PathBuf>> {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Delivery};
-use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage};
+use cloudpose_bus::{Attachment, Bus, Delivery};
+use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameResult, Person, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -58,15 +58,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, delivery: Delivery) {
+async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, mut delivery: Delivery) {
     let frame = delivery.frame.clone();
+    let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
     let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
         frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
     } else {
         let drawn = tokio::task::spawn_blocking(move || {
             let annotator = lock(&idle).pop();
             let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
-            let result = annotator.result(frame);
+            let result = annotator.result(frame, picture);
             lock(&idle).push(annotator);
             Ok::<_, Error>(result)
         });
@@ -114,23 +115,48 @@ impl Annotator {
     /// [`Error::Pixels`] if the image cannot be decoded or encoded.
     pub fn annotate(&mut self, image: &[u8], persons: &[Person], quality: u8) -> Result<Bytes, Error> {
         let begun = Instant::now();
-        self.decoder.decode(image, &mut self.image)?;
-        let decoded = Instant::now();
-        overlay::draw(&mut self.image, persons, &self.style);
+        let mut picture = std::mem::take(&mut self.image);
+        let decoded = self.decoder.decode(image, &mut picture);
+        metrics::step("decode", begun.elapsed());
+        let jpeg = match decoded {
+            Ok(_) => self.annotate_decoded(&mut picture, persons, quality),
+            Err(error) => Err(error.into()),
+        };
+        self.image = picture;
+        jpeg
+    }
+
+    /// Draws `persons` on a picture that is decoded already and encodes it as [`annotate`](Self::annotate)
+    /// does.
+    ///
+    /// # Errors
+    /// [`Error::Pixels`] if the picture cannot be encoded.
+    pub fn annotate_decoded(
+        &mut self,
+        picture: &mut PlanarImage,
+        persons: &[Person],
+        quality: u8,
+    ) -> Result<Bytes, Error> {
+        let begun = Instant::now();
+        overlay::draw(picture, persons, &self.style);
         let drawn = Instant::now();
-        let jpeg = self.encoder.encode(&self.image, quality)?;
-        metrics::step("decode", decoded - begun);
-        metrics::step("draw", drawn - decoded);
+        let jpeg = self.encoder.encode(picture, quality)?;
+        metrics::step("draw", drawn - begun);
         metrics::step("encode", drawn.elapsed());
         Ok(jpeg)
     }
 
-    fn result(&mut self, frame: Frame) -> FrameResult {
+    /// `picture`: the frame's image, if this process has decoded it already.
+    fn result(&mut self, frame: Frame, picture: Option<Pooled>) -> FrameResult {
         let Frame { header, pose, image } = frame;
         let Some(pose) = pose else {
             return header.dropped(DropReason::AnnotateFailed, "the frame came without poses");
         };
-        match self.annotate(&image, &pose.persons, header.quality) {
+        let jpeg = match picture {
+            Some(mut picture) => self.annotate_decoded(&mut picture, &pose.persons, header.quality),
+            None => self.annotate(&image, &pose.persons, header.quality),
+        };
+        match jpeg {
             Ok(jpeg) => header.done(pose, Some(jpeg)),
             Err(error) => header.dropped(DropReason::AnnotateFailed, error.to_string()),
         }

@@ -3,11 +3,11 @@
 use std::{any::Any, fmt};
 
 /// A value of any type beside a frame: the bus carries it and does not look at it.
-pub struct Attachment(Box<dyn Any + Send>);
+pub struct Attachment(Box<dyn Any + Send + Sync>);
 
 impl Attachment {
     /// Attaches a value.
-    pub fn new<T: Any + Send>(value: T) -> Self {
+    pub fn new<T: Any + Send + Sync>(value: T) -> Self {
         Self(Box::new(value))
     }
 

@@ -25,7 +25,7 @@ pub mod preprocess;
 mod worker;
 
 pub use config::{Config, StoreConfig};
-pub use pipeline::{Job, Models, Past, Pipeline, Poses};
+pub use pipeline::{Detail, Job, Models, Past, Pipeline, Poses};
 pub use worker::Worker;
 
 /// Why a frame has no poses, or the role cannot start.

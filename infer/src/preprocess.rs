@@ -9,8 +9,11 @@
 //! pixel would look better and serve no better: over 176 windows cut from the golden frames, shrunk 2
 //! to 20 times and judged by Thunder on a close-up of each person, MultiPose and Thunder found the
 //! same persons and placed their joints not consistently nearer.
+//!
+//! The planes may be a reduction of the picture (see [`cloudpose_pixels::Scale`]). They are placed, and
+//! points mapped back, by the size of the whole picture.
 
-use cloudpose_pixels::{Component, PlanarImage, Plane, Subsampling, bt601};
+use cloudpose_pixels::{Component, PlanarImage, Plane, Scale, Subsampling, bt601};
 
 use crate::crop::Square;
 
@@ -43,6 +46,12 @@ struct Placement {
 }
 
 impl Fit {
+    /// Returns the (width, height) that a picture of at least one pixel has in the model's input.
+    pub fn resized(self, width: usize, height: usize) -> (usize, usize) {
+        let placement = self.place(width, height);
+        (placement.inner_width, placement.inner_height)
+    }
+
     /// Places a picture of at least one pixel.
     fn place(self, width: usize, height: usize) -> Placement {
         let (Self::Letterbox { side: longest } | Self::Aspect { longer_side: longest }) = self;
@@ -142,10 +151,22 @@ pub struct Preprocessor {
     rows: [Vec<u8>; 3],
 }
 
+/// What the planes are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// Width of the whole picture, in pixels.
+    pub width: usize,
+    /// Height of the whole picture, in pixels.
+    pub height: usize,
+    /// How much of it the planes are.
+    pub scale: Scale,
+}
+
 /// What depends on the picture's shape alone.
 #[derive(Debug)]
 struct Plan {
-    shape: (usize, usize, Subsampling),
+    source: Source,
+    subsampling: Subsampling,
     crop: Option<Square>,
     placement: Placement,
     image_from_model: Transform,
@@ -168,15 +189,15 @@ struct Tap {
     share: u32,
 }
 
-/// Plans the resizing of one axis, `len` pixels long: `out_len` output samples, `scale` pixels apart, from
-/// pixel `start` on, out of a plane that has one sample per `step` pixels, sited in their middle. The
-/// outermost samples continue beyond the edges.
-fn taps(len: usize, step: usize, (start, scale): (f64, f64), out_len: usize) -> Vec<Tap> {
-    let last = len.div_ceil(step) - 1;
+/// Plans the resizing of one axis of a plane, `len` samples long: `out_len` output samples, `scale` pixels
+/// apart, from pixel `start` on, out of samples that stand for `step` pixels each, sited in their middle.
+/// The outermost samples continue beyond the edges.
+fn taps(len: usize, step: f64, (start, scale): (f64, f64), out_len: usize) -> Vec<Tap> {
+    let last = len - 1;
     (0..out_len)
         .map(|out| {
             let pixel = start + (out as f64 + 0.5) * scale;
-            let centre = (pixel / step as f64 - 0.5).clamp(0.0, last as f64);
+            let centre = (pixel / step - 0.5).clamp(0.0, last as f64);
             let first = centre as usize;
             let share = ((centre - first as f64) * 256.0).round() as u32;
             Tap { first, second: (first + 1).min(last), share }
@@ -185,8 +206,8 @@ fn taps(len: usize, step: usize, (start, scale): (f64, f64), out_len: usize) -> 
 }
 
 impl Plan {
-    fn new(fit: Fit, shape: (usize, usize, Subsampling), crop: Option<Square>) -> Self {
-        let (width, height, subsampling) = shape;
+    fn new(fit: Fit, source: Source, image: &PlanarImage, crop: Option<Square>) -> Self {
+        let Source { width, height, scale: reduced } = source;
         let placement = match crop {
             Some(crop) => fit.place_crop(crop, width, height),
             None => fit.place(width, height),
@@ -208,12 +229,14 @@ impl Plan {
             let scale = f64::from(scale[axis]);
             ((first as f64 - f64::from(origin[axis])) * scale, scale)
         });
+        let pixels = |step: usize| step as f64 / reduced.factor();
         let axes = |step: (usize, usize)| Axes {
-            across: taps(width, step.0, across, inner_width),
-            down: taps(height, step.1, down, inner_height),
+            across: taps(image.width().div_ceil(step.0), pixels(step.0), across, inner_width),
+            down: taps(image.height().div_ceil(step.1), pixels(step.1), down, inner_height),
         };
+        let subsampling = image.subsampling();
         let (luma, chroma) = (axes((1, 1)), axes(subsampling.step()));
-        Self { shape, crop, placement, image_from_model, luma, chroma }
+        Self { source, subsampling, crop, placement, image_from_model, luma, chroma }
     }
 }
 
@@ -226,13 +249,28 @@ impl Preprocessor {
     /// Makes the model input of a picture, or of the part of it that `crop` shows; a crop must meet the
     /// picture. A picture of no pixels becomes an empty input.
     pub fn run(&mut self, image: &PlanarImage, crop: Option<Square>, into: &mut ModelInput) {
-        let shape @ (width, height, subsampling) = (image.width(), image.height(), image.subsampling());
+        let source = Source { width: image.width(), height: image.height(), scale: Scale::FULL };
+        self.run_reduced(image, source, crop, into);
+    }
+
+    /// Makes the model input as [`run`](Self::run) does, of a picture of which `image` is the reduction that
+    /// `source` says. `crop` is in pixels of the whole picture.
+    pub fn run_reduced(
+        &mut self,
+        image: &PlanarImage,
+        source: Source,
+        crop: Option<Square>,
+        into: &mut ModelInput,
+    ) {
+        let Source { width, height, .. } = source;
+        let subsampling = image.subsampling();
         if width == 0 || height == 0 {
             *into = ModelInput::default();
             return;
         }
-        if self.plan.as_ref().is_none_or(|plan| (plan.shape, plan.crop) != (shape, crop)) {
-            self.plan = Some(Plan::new(self.fit, shape, crop));
+        let key = (source, subsampling, crop);
+        if self.plan.as_ref().is_none_or(|plan| (plan.source, plan.subsampling, plan.crop) != key) {
+            self.plan = Some(Plan::new(self.fit, source, image, crop));
         }
         let plan = self.plan.as_ref().expect("made above");
         let placement = plan.placement;

@@ -6,11 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_bus::{Bus, Delivery, PublishError};
+use cloudpose_bus::{Attachment, Bus, Delivery, PublishError};
+use cloudpose_pixels::{Pool, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, ModelName, PoseEvent, Stage};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Error, Job, Models, Past, Pipeline, metrics};
+use crate::{Config, Detail, Error, Job, Models, Past, Pipeline, metrics};
+
+/// Decoded pictures that may be on their way to the annotate stage, for each frame worked on at once: one
+/// being drawn on, one waiting. Further ones travel encoded only.
+const PICTURES_PER_SLOT: usize = 2;
 
 /// An infer role that has its models and is warm.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ struct Shared {
     models: Arc<Models>,
     threads_per_frame: NonZeroUsize,
     idle: Mutex<Vec<Pipeline>>,
+    /// Pictures on their way to the annotate stage.
+    pictures: Pool,
 }
 
 impl Worker {
@@ -44,7 +51,9 @@ impl Worker {
             pipeline.warm_up(model)?;
         }
         tracing::info!(slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
-        Ok(Self { shared: Arc::new(Shared { models, threads_per_frame, idle: Mutex::new(idle) }), slots })
+        let pictures = Pool::new(PICTURES_PER_SLOT * slots);
+        let shared = Shared { models, threads_per_frame, idle: Mutex::new(idle), pictures };
+        Ok(Self { shared: Arc::new(shared), slots })
     }
 
     /// Works until `stop`, then finishes what is in hand.
@@ -72,21 +81,27 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
             Some(pipeline) => pipeline,
             None => Pipeline::new(shared.models.clone(), shared.threads_per_frame)?,
         };
-        let FrameHeader { received_at: at, min_score, smooth, .. } = job_header;
+        let FrameHeader { received_at: at, min_score, smooth, want, .. } = job_header;
+        let detail = Detail::from(want);
         let past = prior.as_ref().map(|prior| Past { prior, at, smooth });
-        let poses = pipeline.detect(Job { image: &image, model, min_score, past });
+        let poses = pipeline.detect(Job { image: &image, detail, model, min_score, past });
+        let picture = if detail == Detail::Full && poses.is_ok() { shared.pictures.take() } else { None };
+        let picture = picture.map(|mut picture| {
+            std::mem::swap(&mut *picture, pipeline.picture());
+            picture
+        });
         shared.idle().push(pipeline);
-        poses
+        Ok((poses?, picture))
     });
     let result = match worked.await {
-        Ok(Ok(mut poses)) => {
+        Ok(Ok((mut poses, picture))) => {
             header.prior = poses.tracks.take();
             let queue = delivery.waited.as_secs_f32() * 1000.0;
             let event = poses.into_event(&header, queue);
             metrics::timings(model, &event.timings_ms);
             metrics::batch(1);
             bus.publish_pose(&event).await;
-            pass_on(&bus, &delivery, header, event, begun.elapsed()).await
+            pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
         Ok(Err(Error::Pixels(error))) => Some(header.dropped(DropReason::Undecodable, error.to_string())),
         Ok(Err(error)) => {
@@ -104,12 +119,13 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
     delivery.ack().await;
 }
 
-/// Gives the frame to the annotate stage if a picture is wanted; otherwise it is done.
+/// Gives the frame to the annotate stage if a picture is wanted, with the decoded one if there is room for
+/// it; otherwise it is done.
 async fn pass_on(
     bus: &Bus,
     delivery: &Delivery,
     header: FrameHeader,
-    event: PoseEvent,
+    (event, picture): (PoseEvent, Option<Pooled>),
     took: Duration,
 ) -> Option<FrameResult> {
     if !header.want.overlay() {
@@ -124,7 +140,11 @@ async fn pass_on(
         pose: Some(event),
         image: delivery.frame.image.clone(),
     };
-    match bus.publish(Stage::Annotate, next).await {
+    let published = match picture {
+        Some(picture) => bus.publish_with(Stage::Annotate, next, Attachment::new(picture)).await,
+        None => bus.publish(Stage::Annotate, next).await,
+    };
+    match published {
         Ok(()) => None,
         Err(error @ PublishError::Full { .. }) => {
             Some(header.dropped(DropReason::QueueFull, error.to_string()))

@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
-use cloudpose_infer::{Job, Models, Past, Pipeline, StoreConfig};
+use cloudpose_infer::{Detail, Job, Models, Past, Pipeline, StoreConfig};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{KeypointName, ModelName, Person, Prior};
 
@@ -35,7 +35,7 @@ fn detect(
     (prior, at, smooth): (&Prior, u64, bool),
 ) -> (Vec<Person>, Prior) {
     let past = Some(Past { prior, at, smooth });
-    let poses = pipeline.detect(Job { image, model, min_score: 0.2, past }).unwrap();
+    let poses = pipeline.detect(Job { image, detail: Detail::Full, model, min_score: 0.2, past }).unwrap();
     (poses.persons, poses.tracks.unwrap())
 }
 

@@ -6,16 +6,16 @@
 //! string otherwise. The string comes with the other members of problem details beside it. Unlike
 //! FastAPI's, our lists do not repeat the input: it may hold megabytes.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use cloudpose_wire::{PoseEvent, Want};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -29,13 +29,22 @@ use crate::{
 const QUALITY: u8 = 95;
 
 /// An image, for the existing API.
-#[derive(Debug, utoipa::ToSchema)]
-#[schema(as = ImageRequest)]
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `Fields` reads")]
 pub(crate) struct ImageRequest {
     /// Any string; comes back.
     id: String,
     /// The image file (JPEG, PNG or WebP) in base64.
     image: String,
+}
+
+/// An [`ImageRequest`], left where the body is: the image is megabytes.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    image: Cow<'a, str>,
 }
 
 /// The poses, as the existing API answers them.
@@ -70,8 +79,9 @@ pub(crate) struct LegacyBox {
 }
 
 /// The annotated picture, as the existing API answers it.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(utoipa::ToSchema)]
 #[schema(as = PoseAnnotation)]
+#[expect(dead_code, reason = "describes what `annotation` writes")]
 pub(crate) struct Annotation {
     /// As it was sent.
     id: String,
@@ -148,10 +158,23 @@ pub(crate) async fn pose_detection(
 pub(crate) async fn pose_detection_annotation(
     State(app): State<Arc<App>>,
     request: Request,
-) -> Result<Json<Annotation>, Rejection> {
+) -> Result<Response, Rejection> {
     let (id, answer) = detect(&app, request, Want::Overlay).await?;
     let jpeg = answer.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
-    Ok(Json(Annotation { id, image: body::encode_base64(&jpeg) }))
+    Ok(([(header::CONTENT_TYPE, "application/json")], annotation(&id, &jpeg)).into_response())
+}
+
+/// Writes an [`Annotation`]. Base64 needs no escaping: a JSON encoder would look through a megabyte for
+/// nothing, and copy it.
+fn annotation(id: &str, jpeg: &[u8]) -> String {
+    let id = Value::from(id).to_string();
+    let mut json = String::with_capacity(id.len() + jpeg.len().div_ceil(3) * 4 + 20);
+    json.push_str("{\"id\":");
+    json.push_str(&id);
+    json.push_str(",\"image\":\"");
+    body::encode_base64(jpeg, &mut json);
+    json.push_str("\"}");
+    json
 }
 
 async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answer), Rejection> {
@@ -161,7 +184,10 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
     let body = body::read(&parts.headers, body, limit).await?;
     let json = body::content_type(&parts.headers)
         .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
-    let ImageRequest { id, image } = parse(&body, json).map_err(Rejection::Invalid)?;
+    let Fields { id, image } = match serde_json::from_slice(&body) {
+        Ok(request) if json => request,
+        _ => parse(&body, json).map_err(Rejection::Invalid)?,
+    };
     let still = Still {
         id: token_of("still"),
         image: body::decode_base64(&image).map_err(|_| invalid_image())?,
@@ -174,7 +200,7 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
         problem if problem.status == StatusCode::UNPROCESSABLE_ENTITY => invalid_image(),
         problem => problem,
     })?;
-    Ok((id, answer))
+    Ok((id.into_owned(), answer))
 }
 
 /// The existing service does not tell broken base64 from a broken image.
@@ -182,8 +208,8 @@ fn invalid_image() -> Problem {
     Problem::bad_base64("Invalid base64 image")
 }
 
-/// Reads the body as FastAPI does, or says what it says.
-fn parse(body: &[u8], json: bool) -> Result<ImageRequest, Vec<Flaw>> {
+/// Reads a body that is not plainly [`Fields`] as FastAPI does, or says what it says.
+fn parse(body: &[u8], json: bool) -> Result<Fields<'static>, Vec<Flaw>> {
     if body.is_empty() {
         return Err(vec![Flaw::at(["body"], "missing", "Field required")]);
     }
@@ -213,7 +239,7 @@ fn parse(body: &[u8], json: bool) -> Result<ImageRequest, Vec<Flaw>> {
             String::new()
         }
     };
-    let request = ImageRequest { id: take("id"), image: take("image") };
+    let request = Fields { id: take("id").into(), image: take("image").into() };
     if flaws.is_empty() { Ok(request) } else { Err(flaws) }
 }
 

@@ -102,6 +102,47 @@ pub fn probe(bytes: &[u8], limits: Limits) -> Result<Header, Error> {
     }
 }
 
+/// The scale that a picture was decoded at: 8/8 is all of its pixels, 1/8 one for each 8×8 block of a JPEG.
+///
+/// Sample `i` of the reduced picture covers the pixels from `i / factor` to `(i + 1) / factor` of the whole
+/// one; the last sample of a row or column may reach beyond its edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    eighths: usize,
+}
+
+impl Scale {
+    /// Every pixel.
+    pub const FULL: Self = Self { eighths: 8 };
+    /// The scales that libjpeg-turbo has SIMD for, smallest first. Those between cost as much as the full
+    /// one.
+    pub(crate) const ALL: [Self; 4] =
+        [Self { eighths: 1 }, Self { eighths: 2 }, Self { eighths: 4 }, Self::FULL];
+
+    /// Returns the smallest scale at which a picture is still at least as large as `wanted`, (width, height)
+    /// both. The full scale if even that is smaller.
+    pub fn covering(picture: (usize, usize), wanted: (usize, usize)) -> Self {
+        let covers = |scale: &Self| {
+            picture.0 * scale.eighths >= wanted.0 * 8 && picture.1 * scale.eighths >= wanted.1 * 8
+        };
+        Self::ALL.into_iter().find(covers).unwrap_or(Self::FULL)
+    }
+
+    /// Returns samples per pixel, along each axis.
+    pub fn factor(self) -> f64 {
+        self.eighths as f64 / 8.0
+    }
+
+    pub(crate) fn to_turbo(self) -> turbojpeg::ScalingFactor {
+        turbojpeg::ScalingFactor::new(self.eighths, 8)
+    }
+
+    /// Whether a side of so many pixels becomes a whole number of samples.
+    fn divides(self, side: u32) -> bool {
+        (side as usize * self.eighths).is_multiple_of(8)
+    }
+}
+
 /// Decodes images of any of the formats to planes, keeping its buffers from one to the next.
 pub struct Decoder {
     limits: Limits,
@@ -132,15 +173,59 @@ impl Decoder {
     /// never half a picture. `into` then holds nothing of meaning.
     pub fn decode(&mut self, bytes: &[u8], into: &mut PlanarImage) -> Result<Header, Error> {
         let header = probe(bytes, self.limits)?;
+        self.decode_at(Scale::FULL, header, bytes, into)?;
+        Ok(header)
+    }
+
+    /// Decodes one image as [`decode`](Self::decode) does, but no larger than needed: a JPEG at the smallest
+    /// scale at which it is still at least as large as what `wanted` says for its (width, height), upright, in
+    /// pixels. Other formats, and pictures whose turning upright would move them by a part of a sample, are
+    /// decoded whole.
+    ///
+    /// A JPEG is reduced in the transform, block by block, each sample the average of the pixels it stands
+    /// for: much of the work of a whole decode, its entropy decoding excepted, is never done.
+    ///
+    /// # Errors
+    /// Those of [`decode`](Self::decode).
+    pub fn decode_reduced(
+        &mut self,
+        bytes: &[u8],
+        wanted: impl FnOnce(usize, usize) -> (usize, usize),
+        into: &mut PlanarImage,
+    ) -> Result<(Header, Scale), Error> {
+        let header = probe(bytes, self.limits)?;
+        let picture = (header.width as usize, header.height as usize);
+        let mut scale = match header.format {
+            Format::Jpeg => Scale::covering(picture, wanted(picture.0, picture.1)),
+            Format::Png | Format::WebP => Scale::FULL,
+        };
+        let turned = header.orientation != Orientation::NoTransforms;
+        if turned && !(scale.divides(header.width) && scale.divides(header.height)) {
+            scale = Scale::FULL;
+        }
+        self.decode_at(scale, header, bytes, into)?;
+        Ok((header, scale))
+    }
+
+    fn decode_at(
+        &mut self,
+        scale: Scale,
+        header: Header,
+        bytes: &[u8],
+        into: &mut PlanarImage,
+    ) -> Result<(), Error> {
         match header.format {
-            Format::Jpeg => jpeg::decode(&mut self.jpeg, bytes, self.limits, &mut self.packed, into)?,
+            Format::Jpeg => {
+                self.jpeg.set_scaling_factor(scale.to_turbo())?;
+                jpeg::decode(&mut self.jpeg, bytes, self.limits, &mut self.packed, into)?;
+            }
             format => packed::decode(format, bytes, &mut self.packed, into)?,
         }
         if header.orientation != Orientation::NoTransforms {
             std::mem::swap(into, &mut self.sideways);
             orient::turn(&mut self.sideways, header.orientation, into);
         }
-        Ok(header)
+        Ok(())
     }
 }
 

@@ -130,7 +130,8 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Decodes to planes: as stored for YCbCr and grey files, by way of `packed` pixels for the rest.
+/// Decodes to planes, at the decompressor's scale: as stored for YCbCr and grey files, by way of `packed`
+/// pixels for the rest.
 pub(crate) fn decode(
     jpeg: &mut Decompressor,
     bytes: &[u8],
@@ -139,9 +140,10 @@ pub(crate) fn decode(
     into: &mut PlanarImage,
 ) -> Result<(), Error> {
     let header = jpeg.read_header(bytes).map_err(describe)?;
-    let (width, height) = (header.width, header.height);
     // `probe` has checked the same bytes, but this is the reader that the planes are sized by.
-    limits.check(width as u64, height as u64)?;
+    limits.check(header.width as u64, header.height as u64)?;
+    let scaled = header.scaled(jpeg.scaling_factor());
+    let (width, height) = (scaled.width, scaled.height);
 
     match (header.colorspace, from_turbo(header.subsamp)) {
         (Colorspace::YCbCr | Colorspace::Gray, Some(subsampling)) => {

@@ -41,7 +41,7 @@ mod packed;
 mod planar;
 mod pool;
 
-pub use decode::{Decoder, Format, Header, Limits, probe};
+pub use decode::{Decoder, Format, Header, Limits, Scale, probe};
 pub use encode::Encoder;
 pub use error::Error;
 /// How a picture must be turned to be upright (EXIF tag 0x0112).

@@ -1,0 +1,108 @@
+//! A frame that comes with its decoded picture, beside one that comes without.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use cloudpose_annotate::{Config, Style};
+use cloudpose_bus::{Attachment, Bus, Limits};
+use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
+use cloudpose_wire::{
+    Frame, FrameHeader, GatewayId, Kind, ModelName, Person, PoseEvent, SessionId, Stage, StreamName, Want,
+    frame::{Reply, ResultBody},
+    pose::{BoundingBox, Keypoint, KeypointName, TimingsMs},
+};
+use tokio_util::sync::CancellationToken;
+
+fn jpeg(shade: u8) -> Bytes {
+    let mut image = PlanarImage::new(320, 240, Subsampling::S420);
+    let (mut luma, _) = image.planes_mut();
+    for y in 0..luma.height {
+        for (x, sample) in luma.row_mut(y).iter_mut().enumerate() {
+            *sample = shade + (x / 4 + y / 3) as u8;
+        }
+    }
+    Encoder::new().unwrap().encode(&image, 90).unwrap()
+}
+
+fn frame(seq: u64, image: Bytes) -> Frame {
+    let keypoint = |(i, &name): (usize, &KeypointName)| Keypoint {
+        name,
+        x: 40.0 + 13.0 * i as f32,
+        y: if i % 2 == 0 { 60.0 } else { 180.0 },
+        score: 0.9,
+    };
+    let person = Person {
+        track_id: None,
+        score: 0.9,
+        bounding_box: BoundingBox::default(),
+        keypoints: KeypointName::ALL.iter().enumerate().map(keypoint).collect(),
+    };
+    let stream = StreamName::new("cam").unwrap();
+    let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+    Frame {
+        header: FrameHeader {
+            stream: stream.clone(),
+            seq,
+            kind: Kind::Still,
+            reply,
+            received_at: 1,
+            deadline_ms: 60_000,
+            want: Want::Overlay,
+            model: ModelName::MultiPose,
+            quality: 90,
+            min_score: 0.2,
+            smooth: false,
+            prior: None,
+        },
+        pose: Some(PoseEvent {
+            stream,
+            seq,
+            captured_at: 1,
+            width: 320,
+            height: 240,
+            model: ModelName::MultiPose,
+            device: "cpu".into(),
+            persons: vec![person],
+            timings_ms: TimingsMs::default(),
+        }),
+        image,
+    }
+}
+
+#[tokio::test]
+async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded_again() {
+    let bus = Bus::local(Limits::default());
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let stop = CancellationToken::new();
+    let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };
+    let worker = cloudpose_annotate::run(config, bus.clone(), stop.clone());
+
+    let pool = Pool::new(1);
+    let mut attached = pool.take().unwrap();
+    let image = jpeg(30);
+    Decoder::new(Default::default()).unwrap().decode(&image, &mut attached).unwrap();
+    let frames = async {
+        bus.publish(Stage::Annotate, frame(1, image)).await.unwrap();
+        // Another image beside the picture: whichever is drawn on shows in the result.
+        bus.publish_with(Stage::Annotate, frame(2, jpeg(90)), Attachment::new(attached)).await.unwrap();
+        bus.publish_with(Stage::Annotate, frame(3, jpeg(90)), Attachment::new("no picture")).await.unwrap();
+        bus.publish(Stage::Annotate, frame(4, jpeg(90))).await.unwrap();
+        let mut overlays = Vec::new();
+        for _ in 0..4 {
+            match results.next().await.unwrap().body {
+                ResultBody::Done { overlay, .. } => overlays.push(overlay.unwrap()),
+                dropped => panic!("{dropped:?}"),
+            }
+        }
+        stop.cancel();
+        overlays
+    };
+    let (overlays, ran) = tokio::join!(frames, worker);
+    ran.unwrap();
+    assert_eq!(overlays[0], overlays[1], "drawn on the attached picture");
+    assert_eq!(overlays[2], overlays[3], "what is no picture is left alone");
+    assert_ne!(overlays[1], overlays[3]);
+    assert!(pool.take().is_some(), "the picture came back to its pool");
+}

@@ -1,0 +1,82 @@
+//! Poses from a reduced decode beside those from all pixels.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
+use cloudpose_wire::{ModelName, Person};
+
+/// Keypoints below this are guesses, which no decode makes steady.
+const SEEN: f32 = 0.3;
+/// How far a keypoint may be from where all pixels put it, as a share of the image's longer side: 2.6 pixels
+/// of the model's 256.
+const TOLERANCE: f32 = 0.01;
+const MODEL_SIDE: f32 = 256.0;
+
+fn pipeline() -> Pipeline {
+    Pipeline::new(Arc::new(Models::open(&StoreConfig::default()).unwrap()), NonZeroUsize::MIN).unwrap()
+}
+
+fn images() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// How far each seen keypoint of `expected` is from where `got` has it, in pixels of the image.
+fn distances(expected: &Person, got: &Person) -> Vec<f32> {
+    let pairs = expected.keypoints.iter().zip(&got.keypoints);
+    pairs.filter(|(a, _)| a.score >= SEEN).map(|(a, b)| (a.x - b.x).hypot(a.y - b.y)).collect()
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len().max(1) as f32
+}
+
+#[test]
+fn multipose_sees_the_same_in_a_reduced_picture() {
+    let mut pipeline = pipeline();
+    let (model, mut all) = (ModelName::MultiPose, Vec::new());
+    for path in images() {
+        let jpeg = std::fs::read(&path).unwrap();
+        let job = Job { image: &jpeg, detail: Detail::Full, model, min_score: 0.0, past: None };
+        let full = pipeline.detect(Job { min_score: 0.3, ..job }).unwrap();
+        let whole = pipeline.picture().width();
+        let reduced = pipeline.detect(Job { detail: Detail::Model, min_score: 0.25, ..job }).unwrap();
+        assert_eq!(pipeline.picture().width(), whole / 2, "{}", path.display());
+        assert_eq!((reduced.width, reduced.height), (full.width, full.height));
+        for person in &full.persons {
+            let to_each = reduced.persons.iter().map(|other| distances(person, other));
+            let nearest = to_each.min_by(|a, b| mean(a).total_cmp(&mean(b)));
+            let longer = full.width.max(full.height) as f32;
+            let nearest = nearest.unwrap_or_else(|| panic!("nobody is found in {}", path.display()));
+            all.extend(nearest.iter().map(|distance| distance / longer));
+        }
+    }
+    all.sort_by(f32::total_cmp);
+    let worst = *all.last().unwrap();
+    println!(
+        "{} keypoints, off by {:.2} model pixels on average, {:.2} at most",
+        all.len(),
+        mean(&all) * MODEL_SIDE,
+        worst * MODEL_SIDE
+    );
+    assert!(all.len() > 100, "only {} keypoints were seen", all.len());
+    assert!(worst < TOLERANCE, "a keypoint is off by {worst} of the image");
+}
+
+#[test]
+fn single_pose_models_see_all_pixels() {
+    let mut pipeline = pipeline();
+    let jpeg = std::fs::read(&images()[0]).unwrap();
+    for model in [ModelName::Lightning, ModelName::Thunder] {
+        let job = Job { image: &jpeg, detail: Detail::Full, model, min_score: 0.0, past: None };
+        let full = pipeline.detect(job).unwrap();
+        let reduced = pipeline.detect(Job { detail: Detail::Model, ..job }).unwrap();
+        assert_eq!(reduced.persons, full.persons);
+    }
+}
