@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint unit isa doc browser bench-peers deny clean
+.PHONY: help run build setup setup-test test lint unit isa doc browser bench-peers bench-http deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -45,6 +45,11 @@ bench-peers: build ## Our engine beside LiteRT and OpenVINO (ARGS="thunder --thr
 	python3 -m venv $(TARGET_DIR)/peers
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	$(TARGET_DIR)/peers/bin/python benches/peers/compare.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
+bench-http: build ## `cloudpose serve` beside the service that users of the existing API run (ARGS="--rounds 3").
+	python3 -m venv $(TARGET_DIR)/peers
+	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
+	$(TARGET_DIR)/peers/bin/python benches/peers/services.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources

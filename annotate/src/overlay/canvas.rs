@@ -24,10 +24,10 @@ pub(super) struct Canvas<'a> {
     chroma: Option<[PlaneMut<'a>; 2]>,
     /// Luma samples per chroma sample, (across, down).
     step: (usize, usize),
-    /// Coverage of one luma row, 0 to 1.
-    row: Vec<f32>,
+    /// Coverage of one luma row, in 1/256.
+    row: Vec<u16>,
     /// Coverage of one chroma row, summed over the luma samples that share a chroma sample.
-    chroma_row: Vec<f32>,
+    chroma_row: Vec<u16>,
 }
 
 impl<'a> Canvas<'a> {
@@ -62,42 +62,47 @@ impl<'a> Canvas<'a> {
             let chroma_columns = columns.start / across..columns.end.div_ceil(across);
             let columns = chroma_columns.start * across..columns.end;
             self.chroma_row.clear();
-            self.chroma_row.resize(chroma_columns.len(), 0.0);
+            self.chroma_row.resize(chroma_columns.len(), 0);
             for y in band.clone() {
                 capsule.cover(y, columns.start, columns.len(), paint.opacity, &mut self.row);
                 let samples = &mut self.luma.row_mut(y)[columns.clone()];
-                blend(samples, &self.row, 1.0, color[0]);
+                blend(samples, &self.row, color[0]);
                 match across {
                     1 => add_groups::<1>(&self.row, &mut self.chroma_row),
                     2 => add_groups::<2>(&self.row, &mut self.chroma_row),
                     _ => add_groups::<4>(&self.row, &mut self.chroma_row),
                 }
             }
-            let share = 1.0 / (across * down) as f32;
+            // As many pixels share a chroma sample as a power of two.
+            let shift = (across * down).trailing_zeros();
+            for coverage in &mut self.chroma_row {
+                *coverage >>= shift;
+            }
             for (plane, value) in self.chroma.iter_mut().flatten().zip([color[1], color[2]]) {
                 let samples = &mut plane.row_mut(band.start / down)[chroma_columns.clone()];
-                blend(samples, &self.chroma_row, share, value);
+                blend(samples, &self.chroma_row, value);
             }
         }
     }
 }
 
 /// Adds the sum of each `N` values to one of `sums`; the last few may be less than `N`.
-fn add_groups<const N: usize>(values: &[f32], sums: &mut [f32]) {
+fn add_groups<const N: usize>(values: &[u16], sums: &mut [u16]) {
     let (groups, rest) = values.as_chunks::<N>();
     for (group, sum) in groups.iter().zip(&mut *sums) {
-        *sum += group.iter().sum::<f32>();
+        *sum += group.iter().sum::<u16>();
     }
     if let Some(sum) = sums.get_mut(groups.len()) {
-        *sum += rest.iter().sum::<f32>();
+        *sum += rest.iter().sum::<u16>();
     }
 }
 
-/// Moves samples toward a value, each by `share` of its coverage.
-fn blend(samples: &mut [u8], coverage: &[f32], share: f32, value: u8) {
-    for (sample, coverage) in samples.iter_mut().zip(coverage) {
-        let below = f32::from(*sample);
-        *sample = (below + (f32::from(value) - below) * (coverage * share) + 0.5) as u8;
+/// Moves samples toward a value, each by its coverage, in 1/256.
+///
+/// Both products fit 16 bits, which is what lets the compiler take eight samples at a time.
+fn blend(samples: &mut [u8], coverage: &[u16], value: u8) {
+    for (sample, &coverage) in samples.iter_mut().zip(coverage) {
+        *sample = ((u16::from(*sample) * (256 - coverage) + u16::from(value) * coverage + 128) >> 8) as u8;
     }
 }
 
@@ -146,16 +151,30 @@ impl Capsule {
         pixels_between(x(begin).min(x(end)), x(begin).max(x(end)), reach, width)
     }
 
-    /// Computes the coverage of `len` pixels of row `y` from column `x` on, times the opacity.
-    fn cover(&self, y: usize, x: usize, len: usize, opacity: f32, into: &mut Vec<f32>) {
-        into.resize(len, 0.0);
+    /// Computes the coverage of `len` pixels of row `y` from column `x` on, times the opacity, in 1/256.
+    ///
+    /// Eight pixels at a time, in the narrow types that the compiler has vector instructions for.
+    fn cover(&self, y: usize, x: usize, len: usize, opacity: f32, into: &mut Vec<u16>) {
+        into.resize(len.next_multiple_of(8), 0);
         let dy = y as f32 + 0.5 - self.from[1];
-        for (i, coverage) in into.iter_mut().enumerate() {
-            let dx = (x + i) as f32 + 0.5 - self.from[0];
-            let t = ((dx * self.along[0] + dy * self.along[1]) * self.inverse_length_squared).clamp(0.0, 1.0);
-            let (off_x, off_y) = (dx - t * self.along[0], dy - t * self.along[1]);
-            let distance = (off_x * off_x + off_y * off_y).sqrt();
-            *coverage = (self.radius + 0.5 - distance).clamp(0.0, 1.0) * opacity;
+        let mut first_dx = x as f32 + 0.5 - self.from[0];
+        for eight in into.as_chunks_mut::<8>().0 {
+            let mut covered = [0.0_f32; 8];
+            for (i, covered) in (0_u16..).zip(&mut covered) {
+                let dx = first_dx + f32::from(i);
+                let t = (dx * self.along[0] + dy * self.along[1]) * self.inverse_length_squared;
+                let t = t.clamp(0.0, 1.0);
+                let (off_x, off_y) = (dx - t * self.along[0], dy - t * self.along[1]);
+                let distance = (off_x * off_x + off_y * off_y).sqrt();
+                *covered = (self.radius + 0.5 - distance).clamp(0.0, 1.0) * opacity;
+            }
+            for (coverage, covered) in eight.iter_mut().zip(covered) {
+                // From 2²³ on a float's last bit is worth 1: the sum is rounded to whole 1/256, which are
+                // then its low bits.
+                *coverage = (covered * 256.0 + 8_388_608.0).to_bits() as u16;
+            }
+            first_dx += 8.0;
         }
+        into.truncate(len);
     }
 }
