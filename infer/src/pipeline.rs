@@ -25,8 +25,8 @@ use crate::{
 const MULTIPOSE_SIDE: usize = 256;
 
 /// How many samples a reduced picture has at least for each pixel that MultiPose sees, along each axis. With
-/// one, keypoints come to lie up to 3.8 model pixels from where all pixels put them; with two, 1.7
-/// (`tests/reduced.rs`).
+/// one, keypoints come to lie up to 3.8 model pixels from where all pixels put them; with two, less than half
+/// as far (`tests/reduced.rs`).
 const SAMPLES_PER_MODEL_PIXEL: usize = 2;
 
 /// What runs where.
@@ -93,7 +93,7 @@ pub struct Job<'a> {
 /// How much of an image is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// What the model needs: for MultiPose a reduction. The single-pose models need all, too: on a frame with
+    /// What the model needs: for MultiPose a reduction, where the picture is large enough. The single-pose models need all, too: on a frame with
     /// several people the least change makes them take to another one.
     Model,
     /// Every pixel, because somebody will draw on the picture.

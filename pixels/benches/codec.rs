@@ -1,4 +1,4 @@
-//! Decode and encode of one 1280×720 frame, 4:2:0, on one core.
+//! Decode, whole and reduced, and encode of one 1280×720 frame, 4:2:0, on one core.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot be set up should stop")]
 
@@ -39,6 +39,12 @@ fn codec(c: &mut Criterion) {
     c.bench_function("decode 1280x720", |b| {
         b.iter(|| decoder.decode(black_box(&jpeg), &mut frame).unwrap());
     });
+    for reduction in [4, 8] {
+        c.bench_function(&format!("decode 1280x720 at 1/{reduction}"), |b| {
+            let wanted = |width: usize, height: usize| (width / reduction, height / reduction);
+            b.iter(|| decoder.decode_reduced(black_box(&jpeg), wanted, &mut frame).unwrap());
+        });
+    }
     c.bench_function("encode 1280x720 q85", |b| {
         b.iter(|| encoder.encode(black_box(&image), 85).unwrap());
     });
