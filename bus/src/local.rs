@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Delivery, Depth, MAX_DELIVERIES, PublishError};
+use crate::{Delivery, Depth, MAX_DELIVERIES, PublishError, given_up};
 
 /// Results that may wait for one gateway, and pose events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -144,7 +144,7 @@ impl Local {
             else {
                 break;
             };
-            let origin = Origin(Some(Home { bus: self.clone(), lane, since }));
+            let origin = crate::Origin::Local(Origin(Some(Home { bus: self.clone(), lane, since })));
             taken.push(Delivery { frame, waited: now - since, attempt, origin });
         }
         taken
@@ -209,11 +209,14 @@ impl Origin {
 
     /// The worker died with the frame in its hands.
     pub(crate) fn abandon(&mut self, frame: &Frame, attempt: u32) {
-        if let Some(Home { bus, lane, since }) = self.0.take()
-            && lane.kind == Kind::Still
-            && attempt < MAX_DELIVERIES
-        {
+        let Some(Home { bus, lane, since }) = self.0.take().filter(|home| home.lane.kind == Kind::Still)
+        else {
+            return;
+        };
+        if attempt < MAX_DELIVERIES {
             bus.0.put_first(lane, Waiting { frame: frame.clone(), since, attempt: attempt + 1 });
+        } else {
+            bus.reply(given_up(lane.stage, &frame.header));
         }
     }
 }
