@@ -5,7 +5,9 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod nats_server;
+mod sample;
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,45 +28,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(1) };
-
-fn frame(kind: Kind, seq: u64) -> Frame {
-    Frame {
-        header: FrameHeader {
-            stream: StreamName::new("cam").unwrap(),
-            seq,
-            kind,
-            reply: reply_to("g"),
-            received_at: 1,
-            deadline_ms: 1000,
-            want: Want::Both,
-            model: ModelName::Thunder,
-            quality: 81,
-            min_score: 0.25,
-            smooth: true,
-            prior: None,
-        },
-        pose: seq.is_multiple_of(2).then(|| pose(seq)),
-        image: Bytes::from(vec![seq as u8; 3]),
-    }
-}
-
-fn reply_to(gateway: &str) -> Reply {
-    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
-}
-
-fn pose(seq: u64) -> PoseEvent {
-    PoseEvent {
-        stream: StreamName::new("cam").unwrap(),
-        seq,
-        captured_at: 5,
-        width: 4,
-        height: 3,
-        model: ModelName::Thunder,
-        device: "cpu".into(),
-        persons: vec![],
-        timings_ms: TimingsMs::default(),
-    }
-}
 
 fn live(stage: Stage) -> Lane {
     Lane { stage, kind: Kind::Live }
@@ -267,16 +230,6 @@ async fn work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took(bus:
     nothing_waits(&bus, Stage::Infer).await;
 }
 
-async fn on(server: &NatsServer) -> Bus {
-    let config = cloudpose_bus::nats::Config {
-        servers: vec![server.url()],
-        credentials: None,
-        ca: None,
-        prefix: Prefix::new("test").unwrap(),
-    };
-    Bus::nats(&config, LIMITS).await.unwrap()
-}
-
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
         mod local {
@@ -289,7 +242,7 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $name() {
                 let server = super::nats_server::NatsServer::start();
-                super::$name(super::on(&server).await).await;
+                super::$name(super::sample::bus(&server, super::LIMITS).await).await;
             })*
         }
     };
