@@ -16,14 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Limits, MAX_DELIVERIES, PublishError, work};
-use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, GatewayId, Kind, Lane, ModelName, PoseEvent, Prefix, SessionId, Stage,
-    StreamName, Want,
-    frame::{Reply, ResultBody},
-    pose::TimingsMs,
-};
-
-use nats_server::NatsServer;
+use cloudpose_wire::{DropReason, GatewayId, Kind, Lane, Stage, frame::ResultBody};
+use sample::{frame, pose, reply_to};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
