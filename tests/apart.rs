@@ -109,8 +109,13 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     }
 }
 
-/// A still lies in the hands of a worker that is stopped. Answers it, and the stopped worker.
-async fn with_a_still_in_stopped_hands(nats: &NatsServer, gateway: &Server) -> (Server, reqwest::Response) {
+/// A still lies in the hands of a worker that is stopped, and then gets `signal`. Answers the worker, and what
+/// the client gets.
+async fn with_a_still_in_stopped_hands(
+    nats: &NatsServer,
+    gateway: &Server,
+    signal: Option<&str>,
+) -> (Server, reqwest::Response) {
     let stopped = Server::worker("infer", &nats.url());
     until_ready(&stopped).await;
     // Its request for frames stands with the broker: it is given the still, and does nothing with it.
@@ -130,17 +135,19 @@ async fn with_a_still_in_stopped_hands(nats: &NatsServer, gateway: &Server) -> (
         }
     })
     .await;
+    if let Some(signal) = signal {
+        stopped.signal(signal);
+    }
     let _other = Server::worker("infer", &nats.url());
     (stopped, soon(answer).await.unwrap())
 }
 
 #[tokio::test]
-async fn a_still_outlives_its_worker() {
+async fn a_still_outlives_its_killed_worker() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
-    let (stopped, answer) = with_a_still_in_stopped_hands(&nats, &gateway).await;
+    let (_killed, answer) = with_a_still_in_stopped_hands(&nats, &gateway, Some("-KILL")).await;
     assert_eq!(answer.status(), StatusCode::OK, "another worker did it");
-    drop(stopped);
     gateway.ledger_closes(1).await;
 }
 
@@ -148,7 +155,7 @@ async fn a_still_outlives_its_worker() {
 async fn a_paused_workers_late_result_harms_nobody() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
-    let (paused, answer) = with_a_still_in_stopped_hands(&nats, &gateway).await;
+    let (paused, answer) = with_a_still_in_stopped_hands(&nats, &gateway, None).await;
     assert_eq!(answer.status(), StatusCode::OK);
     paused.signal("-CONT");
     // It does its work now, answers nobody, and takes the next one as if nothing had been.
