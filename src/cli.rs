@@ -93,6 +93,9 @@ pub(crate) struct WorkerProcess {
     /// Address and port of /metrics, /health and /ready; port 0 picks a free port
     #[arg(long, env = "CLOUDPOSE_METRICS_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
     pub(crate) metrics_listen: SocketAddr,
+    /// Take only frames for which no other worker is free: for slow workers beside fast ones
+    #[arg(long, env = "CLOUDPOSE_OVERFLOW")]
+    pub(crate) overflow: bool,
     #[command(flatten)]
     pub(crate) nats: cloudpose_bus::nats::Config,
 }

@@ -1,7 +1,10 @@
 //! The roles as processes: all in one (`serve`), or each by itself on NATS.
 
 use anyhow::{Result, bail};
-use cloudpose_bus::Bus;
+use cloudpose_bus::{
+    Bus,
+    nats::{self, Turn},
+};
 use cloudpose_infer::Worker;
 use cloudpose_ingest::Gateway;
 use cloudpose_wire::ModelName;
@@ -9,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{Annotate, Infer, Ingest, Serve},
+    cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
     probes,
     process::Process,
 };
@@ -73,7 +76,7 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
-    let process = Process::start(&command.worker.nats, command.worker.grace).await?;
+    let process = start(&command.worker).await?;
     let worker = load(command.infer.clone(), command.model).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
@@ -92,7 +95,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
-    let process = Process::start(&command.worker.nats, command.worker.grace).await?;
+    let process = start(&command.worker).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
     process
@@ -103,6 +106,11 @@ pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
             }
         })
         .await
+}
+
+async fn start(worker: &WorkerProcess) -> Result<Process> {
+    let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
+    Process::start(&nats::Config { turn, ..worker.nats.clone() }, worker.grace).await
 }
 
 async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {

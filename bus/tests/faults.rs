@@ -9,13 +9,21 @@ mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod sample;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Delivery, Limits, PublishError};
+use cloudpose_bus::{Bus, Delivery, Limits, PublishError, nats::Turn, work};
 use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Stage, frame::ResultBody};
 use nats_server::NatsServer;
-use sample::{bus, frame, pose};
+use sample::{bus, bus_in_turn, frame, pose};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// A minute is no expectation: only a test that hangs gets there.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -191,6 +199,91 @@ async fn many_workers_share_a_lane_and_each_frame_is_taken_once() {
     }
     all.sort_unstable();
     assert_eq!(all, (0..FRAMES).collect::<Vec<_>>());
+}
+
+/// A worker with one slot that counts its frames; each takes a permit of `pace`.
+struct Worker {
+    done: Arc<AtomicUsize>,
+    pace: Arc<Semaphore>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Worker {
+    async fn start(server: &NatsServer, turn: Turn) -> Self {
+        let bus = bus_in_turn(server, Limits::default(), turn).await;
+        let (done, pace) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let stop = CancellationToken::new();
+        let task = {
+            let (done, pace, stop) = (done.clone(), pace.clone(), stop.clone());
+            tokio::spawn(async move {
+                work(&bus, Stage::Infer, 1, stop, |delivery| {
+                    let (done, pace) = (done.clone(), pace.clone());
+                    async move {
+                        pace.acquire().await.unwrap().forget();
+                        done.fetch_add(1, Ordering::Relaxed);
+                        delivery.ack().await;
+                    }
+                })
+                .await;
+                bus.close().await;
+            })
+        };
+        Self { done, pace, stop, task }
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn overflow_workers_take_what_the_first_have_no_hands_for() {
+    let server = NatsServer::start();
+    let gateway = bus(&server, Limits::default()).await;
+    let [fast, slow] =
+        [Worker::start(&server, Turn::First).await, Worker::start(&server, Turn::Overflow).await];
+    slow.pace.add_permits(1000);
+    let both = |frames| {
+        let (fast, slow) = (&fast, &slow);
+        soon(async move {
+            while fast.done() + slow.done() < frames {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    // Under capacity: the first is done before the next frame comes.
+    fast.pace.add_permits(20);
+    for seq in 0..20 {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        gateway.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
+        both(seq as usize + 1).await;
+    }
+    assert!(slow.done() <= 5, "{} of 20 though the first was free", slow.done());
+    // Over capacity: the first is busy with one frame.
+    fast.pace.forget_permits(1000);
+    let (before, next) = (slow.done(), 20 + 11);
+    for seq in 20..next {
+        gateway.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
+    }
+    both(next as usize - 1).await;
+    assert!(slow.done() >= before + 10, "{} of 10", slow.done() - before);
+    // Alone: it takes everything.
+    fast.pace.add_permits(1000);
+    fast.stop.cancel();
+    soon(fast.task).await.unwrap();
+    let before = slow.done();
+    for seq in next..next + 10 {
+        gateway.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
+    }
+    soon(async {
+        while slow.done() < before + 10 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    slow.stop.cancel();
+    soon(slow.task).await.unwrap();
 }
 
 #[tokio::test]

@@ -49,6 +49,30 @@ pub struct Config {
         default_value = DEFAULT_PREFIX
     )]
     pub prefix: Prefix,
+    /// In which turn this process's workers get frames.
+    #[arg(skip)]
+    pub turn: Turn,
+}
+
+/// Who gets a frame for which several workers wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// This process's workers, in turn with all the others of whom the same holds.
+    #[default]
+    First,
+    /// This process's workers only if no other is waiting: slow ones beside fast ones.
+    Overflow,
+}
+
+impl Turn {
+    /// Priority of a pull request in its group: 0 is served first, 9 last (ADR-42 of
+    /// nats-architecture-and-design, nats-server 2.12).
+    pub(super) const fn priority(self) -> u8 {
+        match self {
+            Self::First => 0,
+            Self::Overflow => 9,
+        }
+    }
 }
 
 /// Why there is no bus on NATS.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     Context,
-    consumer::{AckPolicy, pull},
+    consumer::{AckPolicy, PriorityPolicy, pull},
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
 use cloudpose_wire::{Kind, Lane, Prefix, subject};
@@ -30,6 +30,8 @@ const LIVE_BYTES: i64 = 128 << 20;
 const STILL_BYTES: i64 = 256 << 20;
 /// The durable consumer that all workers of a lane share.
 pub(super) const CONSUMER: &str = "workers";
+/// The consumer's priority group: who asks in it says in which turn ([`Turn`](super::Turn)).
+pub(super) const GROUP: &str = "workers";
 
 /// The stream of `lane`.
 pub(super) fn stream(prefix: &Prefix, lane: Lane) -> String {
@@ -84,6 +86,8 @@ fn consumer_config(limits: &Limits, lane: Lane) -> pull::Config {
         // All workers share this bound, so it must not be what stops them: the lane itself is bounded.
         max_ack_pending: -1,
         memory_storage: true,
+        priority_policy: PriorityPolicy::Prioritized,
+        priority_groups: vec![GROUP.into()],
         ..pull::Config::default()
     }
 }

@@ -35,7 +35,7 @@ use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::{Config, ConnectError};
+pub use self::connection::{Config, ConnectError, Turn};
 pub(crate) use self::delivery::Origin;
 use self::{
     clock::BrokerClock,
@@ -63,6 +63,7 @@ struct Shared {
     jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
     prefix: Prefix,
+    turn: Turn,
     limits: Limits,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -97,6 +98,7 @@ impl Nats {
             jetstream,
             link,
             prefix: config.prefix.clone(),
+            turn: config.turn,
             limits,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),

@@ -18,12 +18,13 @@ use std::{
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use cloudpose_wire::{Kind, Lane, Stage};
 use futures_util::StreamExt as _;
+use serde::Serialize;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Nats, lanes, metrics};
+use super::{Nats, Turn, lanes, metrics};
 use crate::{Delivery, metrics::Loss};
 
 /// How long the broker holds a request that waits.
@@ -150,6 +151,7 @@ struct Asked {
     answers: Subscriber,
     /// Where to ask.
     next: String,
+    turn: Turn,
     /// Frames asked for that have not come.
     open: usize,
     heard: Instant,
@@ -162,6 +164,18 @@ enum How {
     AtOnce,
     /// What waits or will come.
     Wait,
+}
+
+/// A pull request as the broker reads it; times in nanoseconds, 0 for none (ADR-13 and ADR-42 of
+/// nats-architecture-and-design).
+#[derive(Debug, Serialize)]
+struct Request {
+    batch: usize,
+    no_wait: bool,
+    expires: u128,
+    idle_heartbeat: u128,
+    group: &'static str,
+    priority: u8,
 }
 
 /// What a lane answered.
@@ -180,19 +194,19 @@ impl Asked {
         let answers = client.subscribe(inbox.clone()).await?;
         let stream = lanes::stream(&bus.0.prefix, lane);
         let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", lanes::CONSUMER);
-        Ok(Self { client, inbox, answers, next, open: 0, heard: Instant::now() })
+        Ok(Self { client, inbox, answers, next, turn: bus.0.turn, open: 0, heard: Instant::now() })
     }
 
     async fn ask(&mut self, frames: usize, how: How) -> Result<(), async_nats::Error> {
-        let request = match how {
-            How::AtOnce => serde_json::json!({ "batch": frames, "no_wait": true }),
-            How::Wait => serde_json::json!({
-                "batch": frames,
-                "expires": EXPIRES.as_nanos() as u64,
-                "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
-            }),
+        let request = Request {
+            batch: frames,
+            no_wait: how == How::AtOnce,
+            expires: if how == How::Wait { EXPIRES.as_nanos() } else { 0 },
+            idle_heartbeat: if how == How::Wait { HEARTBEAT.as_nanos() } else { 0 },
+            group: lanes::GROUP,
+            priority: self.turn.priority(),
         };
-        let request = request.to_string().into();
+        let request = serde_json::to_vec(&request)?.into();
         self.client.publish_with_reply(self.next.clone(), self.inbox.clone(), request).await?;
         self.open += frames;
         self.heard = Instant::now();

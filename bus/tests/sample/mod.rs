@@ -1,7 +1,10 @@
 //! Frames to send around, and a bus to send them on.
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits, nats};
+use cloudpose_bus::{
+    Bus, Limits,
+    nats::{self, Turn},
+};
 use cloudpose_wire::{
     Frame, FrameHeader, GatewayId, Kind, ModelName, PoseEvent, Prefix, SessionId, StreamName, Want,
     frame::Reply, pose::TimingsMs,
@@ -51,11 +54,17 @@ pub(crate) fn pose(seq: u64) -> PoseEvent {
 
 /// A bus as another process would have it.
 pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
+    bus_in_turn(server, limits, Turn::First).await
+}
+
+/// The same with workers that are served first or last.
+pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
         credentials: None,
         ca: None,
         prefix: Prefix::new("test").unwrap(),
+        turn,
     };
     Bus::nats(&config, limits).await.unwrap()
 }
