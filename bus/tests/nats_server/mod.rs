@@ -90,6 +90,10 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills the server. What it held in memory is lost.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
