@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod sample;

@@ -1,11 +1,11 @@
 //! The bus on a NATS server: lanes are JetStream work queues, results and pose events core NATS.
 //!
-//! - [`connection`]: settings, and whether there is a connection
-//! - [`lanes`]: streams and consumers
-//! - [`pull`]: frames for the workers of this process
-//! - [`delivery`]: acknowledging, handing back
-//! - [`message`]: what goes over the wire
-//! - [`clock`]: ages by the broker's clock
+//! - `connection`: settings, and whether there is a connection
+//! - `lanes`: streams and consumers
+//! - `pull`: frames for the workers of this process
+//! - `delivery`: acknowledging, handing back
+//! - `message`: what goes over the wire
+//! - `clock`: ages by the broker's clock
 
 mod clock;
 mod connection;
