@@ -14,10 +14,11 @@ mod server;
 use std::time::Duration;
 
 use cloudpose_wire::{PoseEvent, ws::ServerMessage};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
 use server::Server;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_tungstenite::tungstenite::Message;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
@@ -184,36 +185,69 @@ async fn a_killed_gateway_is_replaced_and_the_workers_go_on() {
     }
 }
 
+/// A live stream of twenty pictures a second.
+struct Camera {
+    stop: Option<oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<u64>,
+    answers: SplitStream<Socket>,
+    last: u64,
+}
+
+impl Camera {
+    async fn start(server: &Server, query: &str) -> Self {
+        let (mut sink, answers) = open(server, &format!("mode=live&{query}")).await.split();
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut sent = 0;
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                tick.tick().await;
+                sink.send(Message::binary(photo())).await.unwrap();
+                sent += 1;
+            }
+            sink.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
+            sent
+        });
+        Self { stop: Some(stop), task, answers, last: 0 }
+    }
+
+    /// Waits for the next result; false at the end of the session.
+    async fn result(&mut self) -> bool {
+        loop {
+            match soon(self.answers.next()).await.expect("the session goes on").unwrap() {
+                Message::Text(text) => {
+                    if let ServerMessage::Result { seq, .. } = serde_json::from_str(&text).unwrap() {
+                        assert!(seq > self.last, "{seq} after {}", self.last);
+                        self.last = seq;
+                        return true;
+                    }
+                }
+                Message::Close(_) => return false,
+                _ => {}
+            }
+        }
+    }
+
+    async fn results(&mut self, count: usize) {
+        for _ in 0..count {
+            assert!(self.result().await, "the session goes on");
+        }
+    }
+
+    /// Ends the stream, and answers how many pictures were sent.
+    async fn end(mut self) -> u64 {
+        self.stop.take().expect("a stream ends once").send(()).unwrap();
+        while self.result().await {}
+        self.task.await.unwrap()
+    }
+}
+
 #[tokio::test]
 async fn a_stream_outlives_the_nats_server() {
     let mut nats = NatsServer::start();
     let server = Server::start(&["--nats", &nats.url(), "--infer-threads", "2"]);
-    let socket = open(&server, "stream=cam&want=pose&mode=live").await;
-    let (mut sink, mut source) = socket.split();
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-    let camera = tokio::spawn(async move {
-        let mut sent = 0;
-        let mut tick = tokio::time::interval(Duration::from_millis(50));
-        while stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
-            tick.tick().await;
-            sink.send(Message::binary(photo())).await.unwrap();
-            sent += 1;
-        }
-        sink.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
-        sent
-    });
-    let mut result = async || loop {
-        match soon(source.next()).await.expect("the session goes on").unwrap() {
-            Message::Text(text) => {
-                if let ServerMessage::Result { seq, .. } = serde_json::from_str(&text).unwrap() {
-                    return Some(seq);
-                }
-            }
-            Message::Close(_) => return None,
-            _ => {}
-        }
-    };
-    let before = result().await.unwrap();
+    let mut camera = Camera::start(&server, "want=pose").await;
+    camera.results(1).await;
     nats.kill();
     soon(async {
         while status(server.url("/ready")).await == StatusCode::OK {
@@ -228,14 +262,25 @@ async fn a_stream_outlives_the_nats_server() {
     let taken = post(server.url("/v1/pose"), "application/json").await;
     assert_eq!(taken.status(), StatusCode::OK);
     // Results that were on their way when the server fell may come first; the stream goes on after them.
-    let mut last = before;
-    for _ in 0..10 {
-        let seq = result().await.unwrap();
-        assert!(seq > last, "{seq} after {last}");
-        last = seq;
-    }
-    stop.send(()).unwrap();
-    let sent = camera.await.unwrap();
-    while result().await.is_some() {}
+    camera.results(10).await;
+    let sent = camera.end().await;
     server.ledger_closes(sent + 2).await;
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_workers() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &[]);
+    let start = |role| Server::worker(role, &nats.url());
+    let [infer, _other_infer] = [start("infer"), start("infer")];
+    let [annotate, _other_annotate] = [start("annotate"), start("annotate")];
+    let mut camera = Camera::start(&gateway, "want=both").await;
+    camera.results(5).await;
+    // Dropped, they are killed.
+    drop(infer);
+    camera.results(5).await;
+    drop(annotate);
+    camera.results(5).await;
+    let sent = camera.end().await;
+    gateway.ledger_closes(sent).await;
 }

@@ -80,7 +80,7 @@ impl Turn {
 #[non_exhaustive]
 pub enum ConnectError {
     /// An address does not parse.
-    #[error("{url:?} is not the address of a NATS server: {source}; write it like nats://host:4222")]
+    #[error("{url:?} is not the address of a NATS server: write it like nats://host:4222")]
     Address {
         /// As given.
         url: String,
@@ -88,7 +88,7 @@ pub enum ConnectError {
         source: std::io::Error,
     },
     /// The credentials cannot be read.
-    #[error("cannot use the NATS credentials in {path}: {source}")]
+    #[error("cannot use the NATS credentials in {path}")]
     Credentials {
         /// As given.
         path: PathBuf,
@@ -96,7 +96,7 @@ pub enum ConnectError {
         source: std::io::Error,
     },
     /// No server answers, or none lets us in.
-    #[error("cannot connect to NATS at {servers}: {source}; is nats-server running there?")]
+    #[error("cannot connect to NATS at {servers} (is nats-server running there?)")]
     Unreachable {
         /// Host and port of each.
         servers: String,
@@ -104,7 +104,9 @@ pub enum ConnectError {
         source: async_nats::ConnectError,
     },
     /// The server has no JetStream, or does not let us make streams.
-    #[error("cannot set up the work queues on NATS: {0}; start nats-server with JetStream (-js)")]
+    #[error(
+        "cannot set up the work queues on NATS (they need nats-server 2.12 or newer with JetStream: -js)"
+    )]
     Lanes(#[source] async_nats::Error),
 }
 
@@ -133,6 +135,7 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     if let Some(ca) = &config.ca {
         options = options.add_root_certificates(ca.clone());
     }
+    let mut told = false;
     let patience = tokio::time::Instant::now() + FIRST_CONNECTION;
     let client = loop {
         match options.clone().connect(&servers[..]).await {
@@ -141,7 +144,9 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
                 if error.kind() == async_nats::ConnectErrorKind::Io
                     && tokio::time::Instant::now() < patience =>
             {
-                tracing::info!(servers = names, %error, "waiting for NATS");
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(servers = names, %error, "waiting for NATS");
+                }
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
             Err(source) => return Err(ConnectError::Unreachable { servers: names, source }),
