@@ -14,6 +14,8 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A silent connection counts as dead after two of these.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the server may take to answer, as when it is told that a still is done.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Messages that may wait in the client for one subscription. async-nats takes 65,536 unless told
 /// otherwise, whatever their size, and drops the newest, silently but for an event, when they are full.
 const SUBSCRIPTION_BUFFER: usize = 256;
@@ -161,6 +163,7 @@ fn options(link: watch::Sender<Link>, servers: String) -> ConnectOptions {
     ConnectOptions::new()
         .name("cloudpose")
         .ping_interval(PING_EVERY)
+        .request_timeout(Some(ANSWER))
         .subscription_capacity(SUBSCRIPTION_BUFFER)
         .client_capacity(COMMAND_BUFFER)
         .reconnect_delay_callback(|attempt| {

@@ -121,11 +121,13 @@ impl Nats {
         loop {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
-                _ = sign_of_life.tick() => self.keep_stills().await,
-                _ = look_at_clock.tick() => self.read_clock().await,
+                _ = sign_of_life.tick(), if self.0.link.borrow().up => self.keep_stills().await,
+                _ = look_at_clock.tick(), if self.0.link.borrow().up => self.read_clock().await,
                 changed = link.changed() => {
-                    if changed.is_ok()
-                        && link.borrow_and_update().up
+                    if changed.is_err() {
+                        break;
+                    }
+                    if link.borrow_and_update().up
                         && let Err(error) = self.set_up().await
                     {
                         tracing::warn!(%error, "cannot set up the work queues on NATS");

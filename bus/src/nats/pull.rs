@@ -304,9 +304,17 @@ impl Puller {
     pub(super) async fn run(mut self) {
         let stop = self.bus.0.stop.clone();
         let mut link = self.bus.0.link.clone();
-        link.mark_unchanged();
         let mut idle_since = None;
         loop {
+            if !link.borrow_and_update().up {
+                // What is asked now would only pile up in the client.
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = self.bus.wait_until(true) => {}
+                }
+                self.recover("a new connection").await;
+                continue;
+            }
             if self.desk.nobody_waits() {
                 idle_since.get_or_insert_with(Instant::now);
             } else {
@@ -323,10 +331,11 @@ impl Puller {
                 biased;
                 () = stop.cancelled() => break,
                 changed = link.changed() => {
-                    if changed.is_ok() && link.borrow().up {
-                        // The broker has forgotten what was asked on the old connection.
-                        self.recover("a new connection").await;
+                    if changed.is_err() {
+                        break;
                     }
+                    // The broker has forgotten what was asked on the old connection.
+                    self.asked = [None, None];
                     continue;
                 }
                 () = self.desk.asked.notified() => continue,
