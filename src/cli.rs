@@ -1,8 +1,8 @@
 //! The command line.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use cloudpose_wire::ModelName;
 
 use crate::telemetry;
@@ -31,6 +31,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve everything from one process: web page, WebSocket, HTTP
     Serve(Box<Serve>),
+    /// Serve clients, with the workers elsewhere on NATS
+    Ingest(Box<Ingest>),
+    /// Find poses in frames from NATS
+    Infer(Box<Infer>),
+    /// Draw poses on frames from NATS
+    Annotate(Box<Annotate>),
     /// Find poses in images, folders and Motion JPEG files
     Detect(Detect),
     /// Show, check or import the models
@@ -46,6 +52,7 @@ pub(crate) enum Command {
   cloudpose serve
   cloudpose serve --listen 0.0.0.0:60000 --infer-threads 4
   CLOUDPOSE_MODEL=lightning cloudpose serve
+  cloudpose serve --nats nats://127.0.0.1:4222    shares its work with other processes
 
 Every option can be given as an environment variable, named in brackets.")]
 pub(crate) struct Serve {
@@ -53,9 +60,65 @@ pub(crate) struct Serve {
     #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
     pub(crate) grace: Duration,
     #[command(flatten)]
+    pub(crate) nats: cloudpose_bus::nats::Config,
+    #[command(flatten)]
     pub(crate) ingest: cloudpose_ingest::Config,
     #[command(flatten)]
     pub(crate) infer: cloudpose_infer::Config,
+    #[command(flatten)]
+    pub(crate) annotate: cloudpose_annotate::Config,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("broker").args(["nats"]).required(true))]
+#[command(after_help = "Example:
+  cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000")]
+pub(crate) struct Ingest {
+    /// How long to finish what is in flight after SIGTERM
+    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) nats: cloudpose_bus::nats::Config,
+    #[command(flatten)]
+    pub(crate) ingest: cloudpose_ingest::Config,
+}
+
+/// What every worker that runs by itself has.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("broker").args(["nats"]).required(true))]
+pub(crate) struct WorkerProcess {
+    /// How long to finish what is in hand after SIGTERM
+    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub(crate) grace: Duration,
+    /// Address and port of /metrics, /health and /ready; port 0 picks a free port
+    #[arg(long, env = "CLOUDPOSE_METRICS_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
+    pub(crate) metrics_listen: SocketAddr,
+    /// Take only frames for which no other worker is free: for slow workers beside fast ones
+    #[arg(long, env = "CLOUDPOSE_OVERFLOW")]
+    pub(crate) overflow: bool,
+    #[command(flatten)]
+    pub(crate) nats: cloudpose_bus::nats::Config,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cloudpose infer --nats nats://127.0.0.1:4222 --infer-threads 4")]
+pub(crate) struct Infer {
+    /// The model to have ready; others load when they are first asked for
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value_t, value_name = "MODEL")]
+    pub(crate) model: ModelName,
+    #[command(flatten)]
+    pub(crate) worker: WorkerProcess,
+    #[command(flatten)]
+    pub(crate) infer: cloudpose_infer::Config,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  cloudpose annotate --nats nats://127.0.0.1:4222")]
+pub(crate) struct Annotate {
+    #[command(flatten)]
+    pub(crate) worker: WorkerProcess,
     #[command(flatten)]
     pub(crate) annotate: cloudpose_annotate::Config,
 }
@@ -156,8 +219,21 @@ fn unit_interval(s: &str) -> Result<f32, String> {
 mod tests {
     use clap::CommandFactory as _;
 
+    use clap::Parser as _;
+
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn roles_by_themselves_need_a_broker() {
+        for role in ["ingest", "infer", "annotate"] {
+            let without = super::Cli::try_parse_from(["cloudpose", role]);
+            assert!(without.is_err_and(|error| error.to_string().contains("--nats")), "{role}");
+            let with = ["cloudpose", role, "--nats", "nats://a:4222,nats://b:4222"];
+            assert!(super::Cli::try_parse_from(with).is_ok(), "{role}");
+        }
+        assert!(super::Cli::try_parse_from(["cloudpose", "serve"]).is_ok());
     }
 }

@@ -5,6 +5,8 @@ mod cli;
 mod detect;
 mod mjpeg;
 mod models;
+mod probes;
+mod process;
 mod serve;
 mod shutdown;
 mod telemetry;
@@ -31,7 +33,10 @@ fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     }
     let done = match &cli.command {
-        Command::Serve(command) => serve::run(command),
+        Command::Serve(command) => process::run(serve::all(command)),
+        Command::Ingest(command) => process::run(serve::ingest(command)),
+        Command::Infer(command) => process::run(serve::infer(command)),
+        Command::Annotate(command) => process::run(serve::annotate(command)),
         Command::Detect(command) => detect::run(command),
         Command::Models(command) => models::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),

@@ -1,44 +1,32 @@
-//! `cloudpose serve`: every role in one process, on the in-process bus.
+//! The roles as processes: all in one (`serve`), or each by itself on NATS.
 
-use std::sync::Arc;
-
-use anyhow::{Context as _, Result, bail};
-use cloudpose_bus::{Bus, Limits};
+use anyhow::{Result, bail};
+use cloudpose_bus::{
+    Bus,
+    nats::{self, Turn},
+};
 use cloudpose_infer::Worker;
-use cloudpose_ingest::{Gateway, Probes};
-use tokio::{sync::watch, task::JoinSet};
+use cloudpose_ingest::Gateway;
+use cloudpose_wire::ModelName;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::Serve, shutdown, telemetry};
+use crate::{
+    cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
+    probes,
+    process::Process,
+};
 
-/// Serves until a signal, then drains.
+/// Every role in this process, until a signal; then drains.
 ///
 /// # Errors
 /// If a role cannot start, a role fails, or draining takes longer than the grace.
-pub(crate) fn run(command: &Serve) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let served = runtime.block_on(serve(command));
-    // What is still on a blocking thread after the grace must not hold the process.
-    runtime.shutdown_background();
-    served
-}
-
-async fn serve(command: &Serve) -> Result<()> {
-    let stop = CancellationToken::new();
-    let _signals = shutdown::on_signal(stop.clone())?;
-    let metrics = telemetry::start_metrics()?;
-    cloudpose_ingest::metrics::describe();
-    let bus = Bus::local(Limits::default());
-    let (ready, is_ready) = watch::channel(false);
-    let render = metrics.clone();
-    let probes = Probes { ready: is_ready, metrics: Arc::new(move || render.render()) };
-    let gateway = Gateway::bind(command.ingest.clone(), bus.clone(), probes).await?;
-    let worker = {
-        let (config, model) = (command.infer.clone(), command.ingest.model);
-        tokio::task::spawn_blocking(move || Worker::load(&config, model)).await??
-    };
+pub(crate) async fn all(command: &Serve) -> Result<()> {
+    let process = Process::start(&command.nats, command.grace).await?;
+    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    let gateway = bind(command.ingest.clone(), &process).await?;
+    let worker = load(command.infer.clone(), command.ingest.model).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
-    ready.send_replace(true);
 
     // The workers go on while the gateway drains: what it waits for is in their hands.
     let workers_stop = CancellationToken::new();
@@ -56,12 +44,11 @@ async fn serve(command: &Serve) -> Result<()> {
     });
     let work = async {
         tokio::select! {
-            drained = gateway.run(stop.clone()) => drained?,
+            drained = gateway.run(stop) => drained?,
             Some(ended) = workers.join_next() => {
                 ended??;
                 bail!("a worker ended by itself");
             }
-            never = telemetry::upkeep(metrics) => match never {},
         }
         workers_stop.cancel();
         while let Some(ended) = workers.join_next().await {
@@ -69,5 +56,83 @@ async fn serve(command: &Serve) -> Result<()> {
         }
         Ok(())
     };
-    shutdown::within_grace(stop.clone(), command.grace, work).await
+    process.run(work).await
+}
+
+/// The gateway alone.
+///
+/// # Errors
+/// If it cannot start, it fails, or draining takes longer than the grace.
+pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
+    let process = Process::start(&command.nats, command.grace).await?;
+    let gateway = bind(command.ingest.clone(), &process).await?;
+    tracing::info!("listening on http://{}", gateway.local_addr()?);
+    let stop = process.stop.clone();
+    process.run(async { Ok(gateway.run(stop).await?) }).await
+}
+
+/// A worker that finds poses.
+///
+/// # Errors
+/// If it cannot start, or what is in hand takes longer than the grace.
+pub(crate) async fn infer(command: &Infer) -> Result<()> {
+    let process = start(&command.worker).await?;
+    let worker = load(command.infer.clone(), command.model).await?;
+    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
+    process
+        .run(async {
+            tokio::select! {
+                () = worker.run(bus, stop) => Ok(()),
+                failed = probes => failed,
+            }
+        })
+        .await
+}
+
+/// A worker that draws.
+///
+/// # Errors
+/// If it cannot start, or what is in hand takes longer than the grace.
+pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
+    let process = start(&command.worker).await?;
+    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
+    process
+        .run(async {
+            tokio::select! {
+                ended = cloudpose_annotate::run(command.annotate.clone(), bus, stop) => Ok(ended?),
+                failed = probes => failed,
+            }
+        })
+        .await
+}
+
+async fn start(worker: &WorkerProcess) -> Result<Process> {
+    let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
+    Process::start(&nats::Config { turn, ..worker.nats.clone() }, worker.grace).await
+}
+
+async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {
+    Ok(tokio::task::spawn_blocking(move || Worker::load(&config, model)).await??)
+}
+
+async fn bind(mut config: cloudpose_ingest::Config, process: &Process) -> Result<Gateway> {
+    cloudpose_ingest::metrics::describe();
+    config.max_image_bytes = fitting(config.max_image_bytes, &process.bus);
+    Ok(Gateway::bind(config, process.bus.clone(), process.probes()).await?)
+}
+
+/// No image is taken that the bus does not carry.
+fn fitting(max_image_bytes: usize, bus: &Bus) -> usize {
+    match bus.max_image_bytes() {
+        Some(limit) if limit < max_image_bytes => {
+            tracing::info!(
+                limit,
+                "images are limited by the NATS server's max_payload: raise it there to take up to {max_image_bytes} bytes"
+            );
+            limit
+        }
+        _ => max_image_bytes,
+    }
 }

@@ -38,7 +38,8 @@ const FRAMES_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 /// # Errors
 /// If the filter does not parse.
 pub(crate) fn start_logging(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
+    // The NATS client tells at `info` what the bus tells as well.
+    let filter = EnvFilter::try_new(format!("async_nats=warn,{}", config.log))
         .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {

@@ -1,6 +1,7 @@
 //! The real binary, from outside: what a user of `cloudpose serve` sees.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
 use std::{collections::BTreeMap, time::Duration};

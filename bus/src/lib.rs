@@ -9,7 +9,7 @@
 //!   that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
-//!   [`MAX_DELIVERIES`] times in all.
+//!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
 //! - **Pose events** reach everyone who listens at that moment. A slow listener loses events, and slows
 //!   nobody.
@@ -20,14 +20,18 @@
 
 mod attachment;
 mod local;
+pub mod metrics;
+pub mod nats;
 mod work;
 
 use std::time::Duration;
 
-use cloudpose_wire::{Frame, FrameResult, GatewayId, Lane, PoseEvent, Stage};
+use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage};
+use tokio::sync::{broadcast, mpsc};
 
 pub use attachment::Attachment;
 pub use local::{Limits, Local};
+pub use nats::Nats;
 pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
@@ -45,6 +49,40 @@ pub enum PublishError {
         /// Its bound, in frames.
         limit: usize,
     },
+    /// Larger than the NATS server carries.
+    #[error(
+        "the frame is {size} bytes with its headers and NATS carries {limit}: send smaller images, or raise \
+         max_payload in the configuration of nats-server"
+    )]
+    TooLarge {
+        /// The frame with its headers, in bytes.
+        size: usize,
+        /// The server's `max_payload`, in bytes.
+        limit: usize,
+    },
+    /// The NATS server is not there, or did not confirm in time that it has the frame.
+    #[error("NATS cannot take the frame now: {0}")]
+    Unreachable(String),
+}
+
+impl PublishError {
+    /// How a frame ends that was not taken.
+    pub fn reason(&self) -> DropReason {
+        match self {
+            Self::Full { .. } => DropReason::QueueFull,
+            Self::TooLarge { .. } => DropReason::TooLarge,
+            Self::Unreachable(_) => DropReason::BusDown,
+        }
+    }
+}
+
+/// What the gateway is told of a still whose workers all died.
+fn given_up(stage: Stage, header: &FrameHeader) -> FrameResult {
+    let reason = match stage {
+        Stage::Infer => DropReason::InferFailed,
+        Stage::Annotate => DropReason::AnnotateFailed,
+    };
+    header.dropped(reason, format!("given up: {MAX_DELIVERIES} workers took it and none finished it"))
 }
 
 /// The bus between the roles of this process, or of many.
@@ -52,6 +90,8 @@ pub enum PublishError {
 pub enum Bus {
     /// In this process: no broker.
     Local(Local),
+    /// On a NATS server, for roles in many processes.
+    Nats(Nats),
 }
 
 impl Bus {
@@ -60,14 +100,25 @@ impl Bus {
         Self::Local(Local::new(limits))
     }
 
+    /// A bus on the NATS server that `config` names. Makes the lanes there if they are missing, and keeps to
+    /// them when the server is lost and comes back.
+    ///
+    /// # Errors
+    /// [`nats::ConnectError`] if no server answers within 10 s, or it does not let us work.
+    pub async fn nats(config: &nats::Config, limits: Limits) -> Result<Self, nats::ConnectError> {
+        Nats::connect(config, limits).await.map(Self::Nats)
+    }
+
     /// Puts `frame` on the lane of `stage` and of the frame's own kind.
     ///
     /// # Errors
-    /// [`PublishError::Full`] on a still lane at its bound; the frame is not taken.
-    #[expect(clippy::unused_async, reason = "a broker's acknowledgement is awaited here")]
+    /// [`PublishError::Full`] on a still lane at its bound. On NATS also [`PublishError::TooLarge`] and
+    /// [`PublishError::Unreachable`]. The frame is not taken; if the server's confirmation was lost it may
+    /// have been all the same.
     pub async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
         match self {
             Self::Local(bus) => bus.publish(stage, frame, None),
+            Self::Nats(bus) => bus.publish(stage, frame).await,
         }
     }
 
@@ -76,7 +127,6 @@ impl Bus {
     ///
     /// # Errors
     /// Those of [`publish`](Self::publish).
-    #[expect(clippy::unused_async, reason = "a broker's acknowledgement is awaited here")]
     pub async fn publish_with(
         &self,
         stage: Stage,
@@ -85,6 +135,8 @@ impl Bus {
     ) -> Result<(), PublishError> {
         match self {
             Self::Local(bus) => bus.publish(stage, frame, Some(attachment)),
+            // Dropped here: it has no meaning in another process.
+            Self::Nats(bus) => bus.publish(stage, frame).await,
         }
     }
 
@@ -94,47 +146,76 @@ impl Bus {
     pub async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
         match self {
             Self::Local(bus) => bus.pull(stage, max).await,
+            Self::Nats(bus) => bus.pull(stage, max).await,
         }
     }
 
     /// Sends a result to the gateway in its `reply`.
     ///
     /// A gateway that is gone, or too slow to read, does not get it: its own deadline tells it.
-    #[expect(clippy::unused_async, reason = "a broker's connection is awaited here")]
     pub async fn reply(&self, result: FrameResult) {
         match self {
             Self::Local(bus) => bus.reply(result),
+            Self::Nats(bus) => bus.reply(result).await,
         }
     }
 
     /// The results addressed to `gateway` from now on.
-    #[expect(clippy::unused_async, reason = "a broker's subscription is awaited here")]
     pub async fn results(&self, gateway: &GatewayId) -> Results {
         match self {
-            Self::Local(bus) => Results(bus.results(gateway)),
+            Self::Local(bus) => Results(Source::Local(bus.results(gateway))),
+            Self::Nats(bus) => Results(Source::Nats(bus.results(gateway).await)),
         }
     }
 
     /// Tells everyone who listens of a frame's poses.
-    #[expect(clippy::unused_async, reason = "a broker's connection is awaited here")]
     pub async fn publish_pose(&self, event: &PoseEvent) {
         match self {
             Self::Local(bus) => bus.publish_pose(event),
+            Self::Nats(bus) => bus.publish_pose(event).await,
         }
     }
 
     /// The pose events of all streams from now on.
-    #[expect(clippy::unused_async, reason = "a broker's subscription is awaited here")]
     pub async fn poses(&self) -> PoseEvents {
         match self {
-            Self::Local(bus) => PoseEvents(bus.poses()),
+            Self::Local(bus) => PoseEvents(Source::Local(bus.poses())),
+            Self::Nats(bus) => PoseEvents(Source::Nats(bus.poses().await)),
         }
     }
 
-    /// Frames waiting on `lane`, and how long the oldest has.
-    pub fn depth(&self, lane: Lane) -> Depth {
+    /// Frames waiting on `lane`, and how long the oldest has. On NATS, where it has to be asked for, nothing
+    /// while the server is gone.
+    pub async fn depth(&self, lane: Lane) -> Depth {
         match self {
             Self::Local(bus) => bus.depth(lane),
+            Self::Nats(bus) => bus.depth(lane).await,
+        }
+    }
+
+    /// Waits until the bus is there (`true`) or gone (`false`). A bus inside this process is always there.
+    pub async fn wait_until(&self, there: bool) {
+        match self {
+            Self::Local(_) if there => {}
+            Self::Local(_) => std::future::pending().await,
+            Self::Nats(bus) => bus.wait_until(there).await,
+        }
+    }
+
+    /// The largest image that fits into a message of this bus, in bytes, if there is a bound. Headers take
+    /// part of what the server's `max_payload` allows; room for those of a frame with six persons is kept.
+    pub fn max_image_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Local(_) => None,
+            Self::Nats(bus) => Some(bus.max_image_bytes()),
+        }
+    }
+
+    /// Hands back what was pulled for nobody and says goodbye. Roles that use the bus must have ended.
+    pub async fn close(&self) {
+        match self {
+            Self::Local(_) => {}
+            Self::Nats(bus) => bus.close().await,
         }
     }
 }
@@ -160,55 +241,82 @@ pub struct Delivery {
     pub attempt: u32,
     /// What the publisher attached, if the frame has not left its process and was not handed out before.
     pub attachment: Option<Attachment>,
-    origin: local::Origin,
+    origin: Origin,
+}
+
+/// Where a delivery came from, and is settled.
+#[derive(Debug)]
+enum Origin {
+    Local(local::Origin),
+    Nats(nats::Origin),
 }
 
 impl Delivery {
     /// The frame is done with, well or badly: it will not come again.
-    #[expect(clippy::unused_async, reason = "a broker is told here")]
     pub async fn ack(mut self) {
-        self.origin.ack();
+        match &mut self.origin {
+            Origin::Local(origin) => origin.ack(),
+            Origin::Nats(origin) => origin.ack().await,
+        }
     }
 
     /// The worker is leaving and has not begun: the frame goes back to where it was, as if never taken.
-    #[expect(clippy::unused_async, reason = "a broker is told here")]
     pub async fn hand_back(mut self) {
-        self.origin.hand_back(self.frame.clone(), self.attempt);
+        match &mut self.origin {
+            Origin::Local(origin) => origin.hand_back(self.frame.clone(), self.attempt),
+            Origin::Nats(origin) => origin.hand_back(&self.frame, self.attempt).await,
+        }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.origin.abandon(&self.frame, self.attempt);
+        match &mut self.origin {
+            Origin::Local(origin) => origin.abandon(&self.frame, self.attempt),
+            Origin::Nats(origin) => origin.abandon(),
+        }
     }
 }
 
 /// Results addressed to one gateway.
 #[derive(Debug)]
-pub struct Results(tokio::sync::mpsc::Receiver<FrameResult>);
+pub struct Results(Source<mpsc::Receiver<FrameResult>, FrameResult>);
 
 impl Results {
-    /// Waits for the next result. `None`: another subscription took this gateway's place.
+    /// Waits for the next result. `None`: another subscription took this gateway's place, or the bus is gone.
     pub async fn next(&mut self) -> Option<FrameResult> {
-        self.0.recv().await
+        match &mut self.0 {
+            Source::Local(results) => results.recv().await,
+            Source::Nats(results) => results.next().await,
+        }
     }
 }
 
 /// Pose events as they happen.
 #[derive(Debug)]
-pub struct PoseEvents(tokio::sync::broadcast::Receiver<PoseEvent>);
+pub struct PoseEvents(Source<broadcast::Receiver<PoseEvent>, PoseEvent>);
 
 impl PoseEvents {
     /// Waits for the next event. Events that came faster than they were read are skipped.
     /// `None`: the bus is gone.
     pub async fn next(&mut self) -> Option<PoseEvent> {
-        use tokio::sync::broadcast::error::RecvError;
-        loop {
-            match self.0.recv().await {
-                Ok(event) => return Some(event),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
-            }
+        use broadcast::error::RecvError;
+        match &mut self.0 {
+            Source::Local(events) => loop {
+                match events.recv().await {
+                    Ok(event) => return Some(event),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            },
+            Source::Nats(events) => events.next().await,
         }
     }
+}
+
+/// Where messages come from.
+#[derive(Debug)]
+enum Source<L, T> {
+    Local(L),
+    Nats(nats::Inbox<T>),
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError};
+use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError, given_up};
 
 /// Results that may wait for one gateway, and pose events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -150,7 +150,7 @@ impl Local {
             else {
                 break;
             };
-            let origin = Origin(Some(Home { bus: self.clone(), lane, since }));
+            let origin = crate::Origin::Local(Origin(Some(Home { bus: self.clone(), lane, since })));
             taken.push(Delivery { frame, waited: now - since, attempt, attachment, origin });
         }
         taken
@@ -215,12 +215,15 @@ impl Origin {
 
     /// The worker died with the frame in its hands.
     pub(crate) fn abandon(&mut self, frame: &Frame, attempt: u32) {
-        if let Some(Home { bus, lane, since }) = self.0.take()
-            && lane.kind == Kind::Still
-            && attempt < MAX_DELIVERIES
-        {
+        let Some(Home { bus, lane, since }) = self.0.take().filter(|home| home.lane.kind == Kind::Still)
+        else {
+            return;
+        };
+        if attempt < MAX_DELIVERIES {
             let (frame, attempt) = (frame.clone(), attempt + 1);
             bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
+        } else {
+            bus.reply(given_up(lane.stage, &frame.header));
         }
     }
 }

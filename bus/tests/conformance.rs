@@ -5,6 +5,10 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod nats_server;
+mod sample;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -12,54 +16,12 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Limits, MAX_DELIVERIES, PublishError, work};
-use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, GatewayId, Kind, Lane, ModelName, PoseEvent, SessionId, Stage,
-    StreamName, Want, frame::Reply, pose::TimingsMs,
-};
-
+use cloudpose_wire::{DropReason, GatewayId, Kind, Lane, Stage, frame::ResultBody};
+use sample::{frame, pose, reply_to};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(1) };
-
-fn frame(kind: Kind, seq: u64) -> Frame {
-    Frame {
-        header: FrameHeader {
-            stream: StreamName::new("cam").unwrap(),
-            seq,
-            kind,
-            reply: reply_to("g"),
-            received_at: 1,
-            deadline_ms: 1000,
-            want: Want::Both,
-            model: ModelName::Thunder,
-            quality: 81,
-            min_score: 0.25,
-            smooth: true,
-            prior: None,
-        },
-        pose: seq.is_multiple_of(2).then(|| pose(seq)),
-        image: Bytes::from(vec![seq as u8; 3]),
-    }
-}
-
-fn reply_to(gateway: &str) -> Reply {
-    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
-}
-
-fn pose(seq: u64) -> PoseEvent {
-    PoseEvent {
-        stream: StreamName::new("cam").unwrap(),
-        seq,
-        captured_at: 5,
-        width: 4,
-        height: 3,
-        model: ModelName::Thunder,
-        device: "cpu".into(),
-        persons: vec![],
-        timings_ms: TimingsMs::default(),
-    }
-}
 
 fn live(stage: Stage) -> Lane {
     Lane { stage, kind: Kind::Live }
@@ -76,6 +38,16 @@ async fn seqs(bus: &Bus, stage: Stage, max: usize) -> Vec<u64> {
         delivery.ack().await;
     }
     seqs
+}
+
+/// Pulls until there were `count` frames: what comes back after a worker's death takes its time.
+async fn seqs_until(bus: &Bus, stage: Stage, count: usize) -> Vec<u64> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(seqs(bus, stage, count - all.len()).await);
+    }
+    all.sort_unstable();
+    all
 }
 
 async fn nothing_waits(bus: &Bus, stage: Stage) {
@@ -111,7 +83,7 @@ async fn full_still_lane_refuses_and_recovers(bus: Bus) {
     }
     let refused = bus.publish(Stage::Infer, frame(Kind::Still, 4)).await;
     assert_eq!(refused, Err(PublishError::Full { lane: still(Stage::Infer), limit: 4 }));
-    assert_eq!(bus.depth(still(Stage::Infer)).frames, 4);
+    assert_eq!(bus.depth(still(Stage::Infer)).await.frames, 4);
     assert_eq!(seqs(&bus, Stage::Infer, 1).await, [0]);
     bus.publish(Stage::Infer, frame(Kind::Still, 5)).await.unwrap();
     assert_eq!(seqs(&bus, Stage::Infer, 9).await, [1, 2, 3, 5]);
@@ -136,6 +108,7 @@ async fn stale_live_frames_are_not_handed_out(bus: Bus) {
 }
 
 async fn a_dead_workers_still_comes_again_three_times_in_all(bus: Bus) {
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     bus.publish(Stage::Infer, frame(Kind::Still, 7)).await.unwrap();
     for attempt in 1..=MAX_DELIVERIES {
         let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
@@ -143,13 +116,19 @@ async fn a_dead_workers_still_comes_again_three_times_in_all(bus: Bus) {
         drop(delivery);
     }
     nothing_waits(&bus, Stage::Infer).await;
+    let told = results.next().await.unwrap();
+    assert_eq!(told.seq, 7);
+    assert!(
+        matches!(told.body, ResultBody::Dropped { reason: DropReason::InferFailed, .. }),
+        "its gateway is told that it was given up: {told:?}"
+    );
 }
 
 async fn a_dead_workers_live_frame_is_lost(bus: Bus) {
     bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
     drop(bus.pull(Stage::Infer, 1).await);
     nothing_waits(&bus, Stage::Infer).await;
-    assert_eq!(bus.depth(live(Stage::Infer)).frames, 0);
+    assert_eq!(bus.depth(live(Stage::Infer)).await.frames, 0);
 }
 
 async fn what_is_handed_back_goes_to_the_next_worker(bus: Bus) {
@@ -259,18 +238,18 @@ async fn work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took(bus:
             .await;
         })
     };
-    while bus.depth(still(Stage::Infer)).frames != 2 {
+    while bus.depth(still(Stage::Infer)).await.frames != 2 {
         tokio::task::yield_now().await;
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(bus.depth(still(Stage::Infer)).frames, 2, "two slots, two frames");
+    assert_eq!(bus.depth(still(Stage::Infer)).await.frames, 2, "two slots, two frames");
     stop.cancel();
     gate.add_permits(2);
     worker.await.unwrap();
     assert_eq!(*done.lock().unwrap(), [1]);
-    let mut left = seqs(&bus, Stage::Infer, 9).await;
-    left.sort_unstable();
+    let left = seqs_until(&bus, Stage::Infer, 3).await;
     assert_eq!(left, [0, 2, 3], "what panicked comes again, what was not begun stayed");
+    nothing_waits(&bus, Stage::Infer).await;
 }
 
 macro_rules! conformance {
@@ -284,6 +263,20 @@ macro_rules! conformance {
             #[tokio::test(start_paused = true)]
             async fn attachments_leave_no_process_and_come_once() {
                 super::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
+            }
+        }
+        mod nats {
+            $(#[tokio::test]
+            async fn $name() {
+                let server = super::nats_server::NatsServer::start();
+                super::$name(super::sample::bus(&server, super::LIMITS).await).await;
+            })*
+
+            #[tokio::test]
+            async fn attachments_leave_no_process_and_come_once() {
+                let server = super::nats_server::NatsServer::start();
+                let bus = super::sample::bus(&server, super::LIMITS).await;
+                super::attachments_leave_no_process_and_come_once(bus, false).await;
             }
         }
     };

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_bus::{Attachment, Bus, Delivery, PublishError};
+use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_pixels::{Pool, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, ModelName, PoseEvent, Stage};
 use tokio_util::sync::CancellationToken;
@@ -146,10 +146,7 @@ async fn pass_on(
     };
     match published {
         Ok(()) => None,
-        Err(error @ PublishError::Full { .. }) => {
-            Some(header.dropped(DropReason::QueueFull, error.to_string()))
-        }
-        Err(error) => Some(header.dropped(DropReason::BusLost, error.to_string())),
+        Err(error) => Some(header.dropped(error.reason(), error.to_string())),
     }
 }
 

@@ -107,6 +107,10 @@ impl From<Refusal> for Problem {
         match reason {
             DropReason::Undecodable => Self::undecodable(detail),
             DropReason::QueueFull => Self::queue_full("the queue for single images is full; try again"),
+            DropReason::TooLarge => Self::too_large(detail),
+            DropReason::BusDown => {
+                Self::unavailable("the workers cannot be reached now; try again in a moment")
+            }
             DropReason::ShuttingDown => Self::shutting_down(),
             DropReason::Expired | DropReason::BusLost | DropReason::Superseded | DropReason::Late => {
                 Self::deadline_missed("no worker finished the image in time; try again")

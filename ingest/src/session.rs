@@ -249,20 +249,21 @@ impl Session {
         }
     }
 
-    /// The bus did not take `frame`: a live one is dropped, a complete session's is offered again.
-    pub(crate) fn refused(&mut self, now: Instant, frame: Frame) {
+    /// The bus did not take `frame` for `reason`: a live one is dropped, a complete session's is offered
+    /// again unless it never will be taken.
+    pub(crate) fn refused(&mut self, now: Instant, frame: Frame, reason: DropReason) {
         let seq = frame.header.seq;
         match self.terms.mode {
-            Mode::Live => {
-                self.order.forget(seq);
-                self.lost(seq, DropReason::QueueFull, String::new());
-            }
-            Mode::Complete => {
+            Mode::Complete if reason != DropReason::TooLarge => {
                 if let Some(flight) = self.flights.get_mut(&seq) {
                     flight.due = None;
                 }
                 self.retry.push(frame);
                 self.retry_at = Some(now + RETRY);
+            }
+            Mode::Live | Mode::Complete => {
+                self.order.forget(seq);
+                self.lost(seq, reason, String::new());
             }
         }
     }

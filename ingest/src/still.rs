@@ -89,7 +89,7 @@ impl Still {
         app.bus
             .publish(Stage::Infer, Frame { header, pose: None, image: self.image })
             .await
-            .map_err(|error| Refusal::new(DropReason::QueueFull, error.to_string()))?;
+            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
         match timeout(deadline + GRACE, inbox.next()).await {
             Ok(result) => match result.body {
                 ResultBody::Done { pose, overlay, .. } => Ok(Answer { pose, overlay }),

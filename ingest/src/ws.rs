@@ -285,7 +285,7 @@ impl Connection<'_> {
                             self.bus.publish(cloudpose_wire::Stage::Infer, frame.clone()).await
                         {
                             tracing::trace!(%error, "frame refused");
-                            refused.push(frame);
+                            refused.push((frame, error.reason()));
                         }
                     }
                     Output::Send(message) => queue(self.socket, &message),
@@ -298,8 +298,8 @@ impl Connection<'_> {
             if refused.is_empty() {
                 return;
             }
-            for frame in refused {
-                self.session.refused(Instant::now().into_std(), frame);
+            for (frame, reason) in refused {
+                self.session.refused(Instant::now().into_std(), frame, reason);
             }
         }
     }

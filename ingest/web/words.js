@@ -11,6 +11,8 @@ export const DROP_REASONS = {
   client_gone: "the viewer had left",
   bus_lost: "lost inside the server",
   queue_full: "the server's queue was full",
+  too_large: "too large for the server",
+  bus_down: "the server's parts had lost each other",
   shutting_down: "the server was stopping",
   connection_lost: "lost with the connection",
 };

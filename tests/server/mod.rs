@@ -1,4 +1,4 @@
-//! A real `cloudpose serve` on a free port, for one test.
+//! Real processes of `cloudpose` on free ports, for one test.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -6,28 +6,44 @@ use std::{
     time::Duration,
 };
 
-/// Stops when dropped.
+/// A process of `cloudpose`. Stops when dropped.
 pub(crate) struct Server {
     child: Child,
     address: String,
 }
 
 impl Server {
-    /// Starts the server and waits until it listens.
+    /// Starts every role in one process and waits until it listens.
     pub(crate) fn start(options: &[&str]) -> Self {
+        Self::spawn("serve", &[&["--listen", "127.0.0.1:0"], options].concat(), "listening on")
+    }
+
+    /// Starts a gateway with its workers elsewhere.
+    pub(crate) fn ingest(nats: &str, options: &[&str]) -> Self {
+        let options = [&["--nats", nats, "--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn("ingest", &options, "listening on")
+    }
+
+    /// Starts a worker, `infer` or `annotate`, and waits until it is loaded.
+    pub(crate) fn worker(role: &str, nats: &str) -> Self {
+        Self::spawn(role, &["--nats", nats], "metrics on")
+    }
+
+    fn spawn(role: &str, options: &[&str], where_it_listens: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_cloudpose"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
+            .arg(role)
             .args(options)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let marker = format!("{where_it_listens} http://");
         let address = lines
             .by_ref()
             .map(Result::unwrap)
             .inspect(|line| eprintln!("{line}"))
-            .find_map(|line| Some(line.split_once("listening on http://")?.1.trim().to_owned()))
-            .expect("the server says where it listens");
+            .find_map(|line| Some(line.split_once(&marker)?.1.trim().trim_end_matches("/metrics").to_owned()))
+            .expect("the process says where it listens");
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
         Self { child, address }
     }
@@ -42,8 +58,13 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+        self.signal("-TERM");
+    }
+
+    /// Sends a signal by its name, like `-STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Waits for the process to end.

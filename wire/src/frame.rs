@@ -77,8 +77,8 @@ pub struct Frame {
     pub image: Bytes,
 }
 
-/// What became of a frame, addressed to the gateway in `reply`.
-#[derive(Debug, Clone, PartialEq)]
+/// What became of a frame, addressed to the gateway in `reply`. Travels as one JSON header beside the overlay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrameResult {
     /// Copied from the frame.
     pub reply: Reply,
@@ -89,13 +89,15 @@ pub struct FrameResult {
 }
 
 /// The good or the bad end of a frame's work.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResultBody {
     /// Done.
     Done {
         /// The poses.
         pose: Box<PoseEvent>,
-        /// The annotated JPEG, if one was wanted.
+        /// The annotated JPEG, if one was wanted. Not in JSON: bytes travel beside it.
+        #[serde(skip)]
         overlay: Option<Bytes>,
         /// The stream's tracks after this frame.
         tracks: Option<Prior>,

@@ -97,6 +97,10 @@ token! {
     /// One ingest process. Results are addressed to it.
     GatewayId
 }
+token! {
+    /// First token of every subject: keeps deployments apart that share a NATS server.
+    Prefix
+}
 
 #[cfg(test)]
 mod tests {

@@ -26,13 +26,17 @@ pub enum DropReason {
     BusLost,
     /// The work queue had no room.
     QueueFull,
+    /// Larger than the bus carries.
+    TooLarge,
+    /// The bus could not be reached.
+    BusDown,
     /// The gateway was shutting down.
     ShuttingDown,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 10] = [
+    pub const ALL: [DropReason; 12] = [
         Self::Superseded,
         Self::Expired,
         Self::Undecodable,
@@ -42,6 +46,8 @@ impl DropReason {
         Self::ClientGone,
         Self::BusLost,
         Self::QueueFull,
+        Self::TooLarge,
+        Self::BusDown,
         Self::ShuttingDown,
     ];
 
@@ -57,6 +63,8 @@ impl DropReason {
             Self::ClientGone => "client_gone",
             Self::BusLost => "bus_lost",
             Self::QueueFull => "queue_full",
+            Self::TooLarge => "too_large",
+            Self::BusDown => "bus_down",
             Self::ShuttingDown => "shutting_down",
         }
     }

@@ -6,36 +6,54 @@
 //! | `<prefix>.poses.<stream>` | pose events |
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 
-use crate::{FrameHeader, Lane, StreamName, frame::Reply};
+use crate::{FrameHeader, GatewayId, Lane, Prefix, StreamName, frame::Reply};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
 
 /// Where a frame waits for `lane`'s workers.
-pub fn frame(prefix: &str, lane: Lane, header: &FrameHeader) -> String {
+pub fn frame(prefix: &Prefix, lane: Lane, header: &FrameHeader) -> String {
     format!("{prefix}.{lane}.{}", header.stream)
 }
 
+/// All that waits for `lane`'s workers.
+pub fn lane(prefix: &Prefix, lane: Lane) -> String {
+    format!("{prefix}.{lane}.*")
+}
+
 /// Where a stream's pose events go.
-pub fn poses(prefix: &str, stream: &StreamName) -> String {
+pub fn poses(prefix: &Prefix, stream: &StreamName) -> String {
     format!("{prefix}.poses.{stream}")
 }
 
+/// The pose events of all streams.
+pub fn all_poses(prefix: &Prefix) -> String {
+    format!("{prefix}.poses.*")
+}
+
 /// Where a session's results go.
-pub fn results(prefix: &str, reply: &Reply) -> String {
+pub fn results(prefix: &Prefix, reply: &Reply) -> String {
     format!("{prefix}.results.{}.{}", reply.gateway, reply.session)
+}
+
+/// The results of all sessions of a gateway.
+pub fn all_results(prefix: &Prefix, gateway: &GatewayId) -> String {
+    format!("{prefix}.results.{gateway}.*")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GatewayId, Kind, SessionId, Stage};
+    use crate::{Kind, SessionId, Stage};
 
     #[test]
     fn subjects_are_the_documented_ones() {
         let reply = Reply { gateway: GatewayId::new("g1").unwrap(), session: SessionId::new("s1").unwrap() };
-        assert_eq!(results("cloudpose", &reply), "cloudpose.results.g1.s1");
-        assert_eq!(poses("x", &StreamName::new("cam").unwrap()), "x.poses.cam");
+        let prefix = Prefix::new(DEFAULT_PREFIX).unwrap();
+        assert_eq!(results(&prefix, &reply), "cloudpose.results.g1.s1");
+        assert_eq!(all_results(&prefix, &reply.gateway), "cloudpose.results.g1.*");
+        assert_eq!(all_poses(&prefix), "cloudpose.poses.*");
+        assert_eq!(poses(&Prefix::new("x").unwrap(), &StreamName::new("cam").unwrap()), "x.poses.cam");
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
@@ -51,6 +69,7 @@ mod tests {
             prior: None,
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
-        assert_eq!(frame("cloudpose", lane, &header), "cloudpose.infer.live.cam");
+        assert_eq!(frame(&prefix, lane, &header), "cloudpose.infer.live.cam");
+        assert_eq!(super::lane(&prefix, lane), "cloudpose.infer.live.*");
     }
 }

@@ -63,7 +63,9 @@ impl Bench {
             if refused.is_empty() {
                 return;
             }
-            refused.into_iter().for_each(|frame| self.session.refused(self.now, frame));
+            refused
+                .into_iter()
+                .for_each(|frame| self.session.refused(self.now, frame, DropReason::QueueFull));
         }
     }
 

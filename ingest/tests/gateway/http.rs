@@ -217,7 +217,7 @@ async fn full_queue_is_told_at_once() {
     waiting.spawn(send(raw(&server, "image/jpeg", JPEG)));
     server.ledger(|l| l.accepted == 1).await;
     let lane = cloudpose_wire::Lane { stage: cloudpose_wire::Stage::Infer, kind: Kind::Still };
-    while server.bus.depth(lane).frames == 0 {
+    while server.bus.depth(lane).await.frames == 0 {
         tokio::task::yield_now().await;
     }
     let response = send(raw(&server, "image/jpeg", JPEG)).await;

@@ -209,5 +209,5 @@ async fn live_frame_carries_what_the_worker_needs() {
     assert!((1..=1000).contains(&header.deadline_ms) && header.received_at > 1_700_000_000_000);
     assert!(frame.pose.is_none());
     let lane = cloudpose_wire::Lane { stage: Stage::Annotate, kind: Kind::Live };
-    assert_eq!(server.bus.depth(lane).frames, 0);
+    assert_eq!(server.bus.depth(lane).await.frames, 0);
 }

@@ -1,0 +1,195 @@
+//! The connection to a NATS server: its settings, and whether it is there.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use cloudpose_wire::{Prefix, subject::DEFAULT_PREFIX};
+use tokio::sync::watch;
+
+use crate::metrics::{self, Loss};
+
+/// How long the first connection may take before the process gives up.
+const FIRST_CONNECTION: Duration = Duration::from_secs(10);
+/// Longest pause between two attempts to connect again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A silent connection counts as dead after two of these.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the server may take to answer, as when it is told that a still is done.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Messages that may wait in the client for one subscription. async-nats takes 65,536 unless told
+/// otherwise, whatever their size, and drops the newest, silently but for an event, when they are full.
+const SUBSCRIPTION_BUFFER: usize = 256;
+/// Commands that may wait in the client for the connection; each may hold an image.
+const COMMAND_BUFFER: usize = 256;
+
+/// Where the NATS server is, and who we are there.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "nats_connection")]
+#[command(next_help_heading = "NATS")]
+pub struct Config {
+    /// NATS servers, comma separated: nats://host:4222, or tls://host:4222
+    #[arg(
+        id = "nats",
+        long = "nats",
+        env = "CLOUDPOSE_NATS",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub servers: Vec<String>,
+    /// File with the credentials (JWT and nkey) for the NATS server
+    #[arg(long = "nats-credentials", env = "CLOUDPOSE_NATS_CREDENTIALS", value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+    /// File with certificates (PEM) to trust besides those of the system
+    #[arg(long = "nats-ca", env = "CLOUDPOSE_NATS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// First token of every subject: keeps deployments apart that share a NATS server
+    #[arg(
+        long = "nats-prefix",
+        env = "CLOUDPOSE_NATS_PREFIX",
+        value_name = "NAME",
+        default_value = DEFAULT_PREFIX
+    )]
+    pub prefix: Prefix,
+    /// In which turn this process's workers get frames.
+    #[arg(skip)]
+    pub turn: Turn,
+}
+
+/// Who gets a frame for which several workers wait.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Turn {
+    /// This process's workers, in turn with all the others of whom the same holds.
+    #[default]
+    First,
+    /// This process's workers only if no other is waiting: slow ones beside fast ones.
+    Overflow,
+}
+
+impl Turn {
+    /// Priority of a pull request in its group: 0 is served first, 9 last (ADR-42 of
+    /// nats-architecture-and-design, nats-server 2.12).
+    pub(super) const fn priority(self) -> u8 {
+        match self {
+            Self::First => 0,
+            Self::Overflow => 9,
+        }
+    }
+}
+
+/// Why there is no bus on NATS.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// An address does not parse.
+    #[error("{url:?} is not the address of a NATS server: write it like nats://host:4222")]
+    Address {
+        /// As given.
+        url: String,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The credentials cannot be read.
+    #[error("cannot use the NATS credentials in {path}")]
+    Credentials {
+        /// As given.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// No server answers, or none lets us in.
+    #[error("cannot connect to NATS at {servers} (is nats-server running there?)")]
+    Unreachable {
+        /// Host and port of each.
+        servers: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
+    /// The server has no JetStream, or does not let us make streams.
+    #[error(
+        "cannot set up the work queues on NATS (they need nats-server 2.12 or newer with JetStream: -js)"
+    )]
+    Lanes(#[source] async_nats::Error),
+}
+
+/// Whether there is a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    /// True while there is.
+    pub(super) up: bool,
+    /// Goes up with each new connection: what was asked for on the last one is forgotten.
+    pub(super) epoch: u64,
+}
+
+pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
+    let parse = |url: &String| {
+        url.parse::<ServerAddr>().map_err(|source| ConnectError::Address { url: url.clone(), source })
+    };
+    let servers: Vec<ServerAddr> = config.servers.iter().map(parse).collect::<Result<_, _>>()?;
+    let names: Vec<String> = servers.iter().map(|s| format!("{}:{}", s.host(), s.port())).collect();
+    let names = names.join(", ");
+    let (link, mut is_up) = watch::channel(Link::default());
+    let mut options = options(link, names.clone());
+    if let Some(path) = &config.credentials {
+        let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
+        options = options.credentials_file(path).await.map_err(unusable)?;
+    }
+    // async-nats does not look into the address for them.
+    let named = servers.iter().find_map(|server| Some((server.username()?, server.password()?)));
+    if let Some((user, password)) = named {
+        options = options.user_and_password(user.into(), password.into());
+    }
+    if let Some(ca) = &config.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    let mut told = false;
+    let patience = tokio::time::Instant::now() + FIRST_CONNECTION;
+    let client = loop {
+        match options.clone().connect(&servers[..]).await {
+            Ok(client) => break client,
+            Err(error)
+                if error.kind() == async_nats::ConnectErrorKind::Io
+                    && tokio::time::Instant::now() < patience =>
+            {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(servers = names, %error, "waiting for NATS");
+                }
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+            Err(source) => return Err(ConnectError::Unreachable { servers: names, source }),
+        }
+    };
+    // The event comes a moment after the connection; it always comes.
+    is_up.wait_for(|link| link.up).await.ok();
+    Ok((client, is_up))
+}
+
+fn options(link: watch::Sender<Link>, servers: String) -> ConnectOptions {
+    ConnectOptions::new()
+        .name("cloudpose")
+        .ping_interval(PING_EVERY)
+        .request_timeout(Some(ANSWER))
+        .subscription_capacity(SUBSCRIPTION_BUFFER)
+        .client_capacity(COMMAND_BUFFER)
+        .reconnect_delay_callback(|attempt| {
+            let attempt = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
+            LONGEST_PAUSE.min(Duration::from_millis(50).saturating_mul(attempt))
+        })
+        .event_callback(move |event| {
+            match event {
+                Event::Connected => {
+                    tracing::info!(servers, "connected to NATS");
+                    link.send_modify(|link| *link = Link { up: true, epoch: link.epoch + 1 });
+                    metrics::connected(true);
+                }
+                Event::Disconnected => {
+                    tracing::warn!(servers, "lost the connection to NATS; trying again");
+                    link.send_modify(|link| link.up = false);
+                    metrics::connected(false);
+                }
+                Event::SlowConsumer(_) => metrics::lost(Loss::SlowConsumer),
+                other => tracing::warn!(event = %other, "from NATS"),
+            }
+            std::future::ready(())
+        })
+}

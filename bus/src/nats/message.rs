@@ -1,0 +1,117 @@
+//! Frames, results and pose events as NATS messages.
+//!
+//! | message | payload | headers |
+//! |---|---|---|
+//! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`PoseEvent`], on the annotate lanes |
+//! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
+//! | result | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
+//! | pose event | [`PoseEvent`] as JSON | |
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use cloudpose_wire::{Frame, FrameHeader, FrameResult, PoseEvent, frame::ResultBody};
+use serde::{Serialize, de::DeserializeOwned};
+
+const FRAME: &str = "Cloudpose-Frame";
+const POSE: &str = "Cloudpose-Pose";
+const RESULT: &str = "Cloudpose-Result";
+const ATTEMPT: &str = "Cloudpose-Attempt";
+const SINCE: &str = "Cloudpose-Since";
+
+/// Why a message is not one of ours.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Malformed {
+    #[error("it has no header {0}")]
+    Missing(&'static str),
+    #[error("its header {name} is not what it should be: {source}")]
+    Header { name: &'static str, source: serde_json::Error },
+    #[error("its payload is not a pose event: {0}")]
+    Payload(#[source] serde_json::Error),
+    #[error("it does not come from a lane: {0}")]
+    NotFromALane(async_nats::Error),
+}
+
+/// What a frame that was handed back had been through before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Past {
+    /// The attempt it was at.
+    pub(super) attempt: u32,
+    /// When it first came on the lane: nanoseconds since 1970 on the broker's clock.
+    pub(super) since: i128,
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our own types are JSON")
+}
+
+pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(FRAME, json(&frame.header));
+    if let Some(pose) = &frame.pose {
+        headers.insert(POSE, json(pose));
+    }
+    if let Some(Past { attempt, since }) = past {
+        headers.insert(ATTEMPT, attempt.to_string());
+        headers.insert(SINCE, since.to_string());
+    }
+    headers
+}
+
+pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malformed> {
+    let headers = message.headers.as_ref().ok_or(Malformed::Missing(FRAME))?;
+    let header: FrameHeader = required(headers, FRAME)?;
+    let pose = optional(headers, POSE)?;
+    let past = match (optional(headers, ATTEMPT)?, optional(headers, SINCE)?) {
+        (Some(attempt), Some(since)) => Some(Past { attempt, since }),
+        _ => None,
+    };
+    Ok((Frame { header, pose, image: message.payload.clone() }, past))
+}
+
+pub(super) fn result_headers(result: &FrameResult) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(RESULT, json(result));
+    headers
+}
+
+/// The bytes beside the header; nothing if there is no overlay. (A JPEG is never empty.)
+pub(super) fn overlay(result: &FrameResult) -> Bytes {
+    match &result.body {
+        ResultBody::Done { overlay: Some(overlay), .. } => overlay.clone(),
+        _ => Bytes::new(),
+    }
+}
+
+pub(super) fn result(message: Message) -> Result<FrameResult, Malformed> {
+    let headers = message.headers.as_ref().ok_or(Malformed::Missing(RESULT))?;
+    let mut result: FrameResult = required(headers, RESULT)?;
+    if let ResultBody::Done { overlay, .. } = &mut result.body {
+        *overlay = (!message.payload.is_empty()).then_some(message.payload);
+    }
+    Ok(result)
+}
+
+pub(super) fn pose_payload(event: &PoseEvent) -> Bytes {
+    json(event).into()
+}
+
+pub(super) fn pose(message: &Message) -> Result<PoseEvent, Malformed> {
+    serde_json::from_slice(&message.payload).map_err(Malformed::Payload)
+}
+
+/// Bytes that `headers` and `payload` take on the wire, as `max_payload` counts them.
+pub(super) fn size(headers: &HeaderMap, payload: &Bytes) -> usize {
+    let lines = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(|value| AsRef::<str>::as_ref(name).len() + value.as_str().len() + ": \r\n".len())
+    });
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>() + payload.len()
+}
+
+fn required<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str) -> Result<T, Malformed> {
+    optional(headers, name)?.ok_or(Malformed::Missing(name))
+}
+
+fn optional<T: DeserializeOwned>(headers: &HeaderMap, name: &'static str) -> Result<Option<T>, Malformed> {
+    let parse = |value: &async_nats::HeaderValue| serde_json::from_str(value.as_str());
+    headers.get(name).map(parse).transpose().map_err(|source| Malformed::Header { name, source })
+}

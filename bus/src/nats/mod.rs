@@ -1,0 +1,386 @@
+//! The bus on a NATS server: lanes are JetStream work queues, results and pose events core NATS.
+//!
+//! - `connection`: settings, and whether there is a connection
+//! - `lanes`: streams and consumers
+//! - `pull`: frames for the workers of this process
+//! - `delivery`: acknowledging, handing back
+//! - `message`: what goes over the wire
+//! - `clock`: ages by the broker's clock
+
+mod clock;
+mod connection;
+mod delivery;
+mod lanes;
+mod message;
+mod pull;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client, HeaderMap, Subscriber,
+    client::{Request, RequestErrorKind},
+    jetstream::{self, AckKind, consumer::PullConsumer, publish::PublishAck, response::Response},
+};
+use bytes::Bytes;
+use cloudpose_wire::{
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, frame::ResultBody,
+    subject,
+};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::connection::{Config, ConnectError, Turn};
+pub(crate) use self::delivery::Origin;
+use self::{
+    clock::BrokerClock,
+    connection::Link,
+    message::Malformed,
+    pull::{Desk, Puller},
+};
+use crate::{Delivery, Depth, Limits, MAX_DELIVERIES, PublishError, metrics, metrics::Loss};
+
+/// How long the broker may take to say that it has a frame.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+/// How long a result waits for a connection that has just been lost.
+const RECONNECTION: Duration = Duration::from_secs(2);
+/// Bytes of a message that are kept for headers: six persons' poses and tracks are about 30 kB of JSON.
+const HEADERS: usize = 64 << 10;
+/// How long closing may take to hand back and flush.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// The bus on a NATS server. Clones share the connection.
+#[derive(Clone)]
+pub struct Nats(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    jetstream: jetstream::Context,
+    link: watch::Receiver<Link>,
+    prefix: Prefix,
+    turn: Turn,
+    limits: Limits,
+    clock: BrokerClock,
+    desks: Mutex<HashMap<Stage, Arc<Desk>>>,
+    /// Where to acknowledge the stills that workers of this process hold.
+    in_hand: Mutex<HashSet<String>>,
+    /// Held while the lanes are set up: once at a time is enough.
+    setting_up: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Nats {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nats").field("prefix", &self.0.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn in_hand(&self) -> MutexGuard<'_, HashSet<String>> {
+        // Insert and remove leave the set whole, so a panic elsewhere does not spoil it.
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Nats {
+    pub(crate) async fn connect(config: &Config, limits: Limits) -> Result<Self, ConnectError> {
+        let (client, link) = connection::connect(config).await?;
+        let mut jetstream = jetstream::new(client.clone());
+        jetstream.set_timeout(CONFIRMATION);
+        let bus = Self(Arc::new(Shared {
+            client,
+            jetstream,
+            link,
+            prefix: config.prefix.clone(),
+            turn: config.turn,
+            limits,
+            clock: BrokerClock::new(Instant::now()),
+            desks: Mutex::default(),
+            in_hand: Mutex::default(),
+            setting_up: tokio::sync::Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }));
+        bus.set_up().await.map_err(ConnectError::Lanes)?;
+        bus.0.tasks.spawn(bus.clone().keep());
+        Ok(bus)
+    }
+
+    /// Keeps what is ours on the broker until the bus is closed.
+    async fn keep(self) {
+        let mut sign_of_life = tokio::time::interval(lanes::ACK_WAIT / 4);
+        let mut look_at_clock = tokio::time::interval(Duration::from_secs(60));
+        let mut link = self.0.link.clone();
+        link.mark_unchanged();
+        loop {
+            tokio::select! {
+                () = self.0.stop.cancelled() => break,
+                _ = sign_of_life.tick(), if self.0.link.borrow().up => self.keep_stills().await,
+                _ = look_at_clock.tick(), if self.0.link.borrow().up => self.read_clock().await,
+                changed = link.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    if link.borrow_and_update().up
+                        && let Err(error) = self.set_up().await
+                    {
+                        tracing::warn!(%error, "cannot set up the work queues on NATS");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the lanes where they are missing.
+    async fn set_up(&self) -> Result<(), async_nats::Error> {
+        let _one = self.0.setting_up.lock().await;
+        lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.limits).await?;
+        self.read_clock().await;
+        Ok(())
+    }
+
+    async fn read_clock(&self) {
+        /// The broker's time in an answer of its API.
+        #[derive(Deserialize)]
+        struct Stamped {
+            ts: String,
+        }
+        let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
+        let question = format!("STREAM.INFO.{}", lanes::stream(&self.0.prefix, lane));
+        let asked = Instant::now();
+        let answer: Result<Stamped, _> = self.0.jetstream.request(question, &()).await;
+        let answered = Instant::now();
+        let told = answer.ok().and_then(|answer| async_nats::datetime::parse_rfc3339(&answer.ts).ok());
+        match told {
+            Some(brokers) => self.0.clock.set(asked, brokers.unix_timestamp_nanos(), answered),
+            None => tracing::debug!("the broker did not tell its time"),
+        }
+    }
+
+    pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
+        let lane = Lane { stage, kind: frame.header.kind };
+        let headers = message::frame_headers(&frame, None);
+        self.store(lane, subject::frame(&self.0.prefix, lane, &frame.header), headers, frame.image).await
+    }
+
+    /// Has the broker keep a message, and waits until it says so.
+    async fn store(
+        &self,
+        lane: Lane,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let (size, limit) = (message::size(&headers, &payload), self.0.client.max_payload());
+        if size > limit {
+            return Err(PublishError::TooLarge { size, limit });
+        }
+        if !self.0.link.borrow().up {
+            return Err(PublishError::Unreachable("there is no connection".into()));
+        }
+        let request = || {
+            let request = Request::new().headers(headers.clone()).payload(payload.clone());
+            self.0.client.send_request(subject.clone(), request.timeout(Some(CONFIRMATION)))
+        };
+        let mut answer = timeout(CONFIRMATION, request()).await;
+        if matches!(&answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
+            // The stream is gone with its server.
+            self.set_up().await.map_err(|error| PublishError::Unreachable(error.to_string()))?;
+            answer = timeout(CONFIRMATION, request()).await;
+        }
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(PublishError::Unreachable(error.to_string())),
+            Err(_) => return Err(PublishError::Unreachable("no confirmation in time".into())),
+        };
+        match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
+            Ok(Response::Ok(_)) => Ok(()),
+            // The server does not tell a full stream from other trouble by its code; on a still lane it is
+            // the rule.
+            Ok(Response::Err { error })
+                if error.error_code() == jetstream::ErrorCode::STREAM_STORE_FAILED =>
+            {
+                Err(PublishError::Full { lane, limit: self.0.limits.still_frames })
+            }
+            Ok(Response::Err { error }) => Err(PublishError::Unreachable(error.to_string())),
+            Err(error) => Err(PublishError::Unreachable(error.to_string())),
+        }
+    }
+
+    pub(crate) async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
+        self.desk(stage).take(max).await
+    }
+
+    /// The desk of `stage`, with its puller at work.
+    fn desk(&self, stage: Stage) -> Arc<Desk> {
+        let mut desks = self.0.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks
+            .entry(stage)
+            .or_insert_with(|| {
+                let desk = Arc::<Desk>::default();
+                self.0.tasks.spawn(Puller::new(self.clone(), stage, desk.clone()).run());
+                desk
+            })
+            .clone()
+    }
+
+    /// Makes a delivery of what came from `lane`. `None`: it was settled here.
+    async fn receive(&self, lane: Lane, message: async_nats::Message) -> Result<Option<Delivery>, Malformed> {
+        let message = jetstream::Message { message, context: self.0.jetstream.clone() };
+        let info = message.info().map_err(Malformed::NotFromALane)?;
+        let (deliveries, published) = (info.delivered, info.published.unix_timestamp_nanos());
+        let Some(ack) = message.reply.clone() else { return Ok(None) };
+        let (frame, past) = match message::frame(&message.message) {
+            Ok(frame) => frame,
+            Err(error) => {
+                // Nobody will ever understand it.
+                self.0.client.publish(ack, AckKind::Term.into()).await.ok();
+                return Err(error);
+            }
+        };
+        let since = past.map_or(published, |past| past.since);
+        let attempt = match lane.kind {
+            // Only what was handed back comes again, and that does not count.
+            Kind::Live => 1,
+            Kind::Still => {
+                let earlier = past.map_or(0, |past| past.attempt.saturating_sub(1));
+                earlier.saturating_add(u32::try_from(deliveries).unwrap_or(u32::MAX))
+            }
+        };
+        let waited = self.0.clock.age(since, Instant::now());
+        let origin = Origin::new(self.clone(), lane, ack, since);
+        let delivery =
+            Delivery { frame, waited, attempt, attachment: None, origin: crate::Origin::Nats(origin) };
+        if lane.kind == Kind::Live && waited > self.0.limits.live_max_age {
+            delivery.ack().await;
+            return Ok(None);
+        }
+        if attempt > MAX_DELIVERIES {
+            self.reply(crate::given_up(lane.stage, &delivery.frame.header)).await;
+            delivery.ack().await;
+            return Ok(None);
+        }
+        Ok(Some(delivery))
+    }
+
+    pub(crate) async fn reply(&self, mut result: FrameResult) {
+        let limit = self.0.client.max_payload();
+        let size = message::size(&message::result_headers(&result), &message::overlay(&result));
+        if size > limit {
+            let detail = PublishError::TooLarge { size, limit }.to_string();
+            result.body = ResultBody::Dropped { reason: DropReason::TooLarge, detail };
+        }
+        let mut link = self.0.link.clone();
+        let up = timeout(RECONNECTION, link.wait_for(|link| link.up)).await.is_ok();
+        let (headers, overlay) = (message::result_headers(&result), message::overlay(&result));
+        let to = subject::results(&self.0.prefix, &result.reply);
+        if !up || self.0.client.publish_with_headers(to, headers, overlay).await.is_err() {
+            metrics::lost(Loss::Disconnected);
+        }
+    }
+
+    pub(crate) async fn results(&self, gateway: &GatewayId) -> Inbox<FrameResult> {
+        let subject = subject::all_results(&self.0.prefix, gateway);
+        Inbox { answers: self.subscribe(subject).await, read: message::result }
+    }
+
+    pub(crate) async fn publish_pose(&self, event: &PoseEvent) {
+        let to = subject::poses(&self.0.prefix, &event.stream);
+        let up = self.0.link.borrow().up;
+        if !up || self.0.client.publish(to, message::pose_payload(event)).await.is_err() {
+            metrics::lost(Loss::Disconnected);
+        }
+    }
+
+    pub(crate) async fn poses(&self) -> Inbox<PoseEvent> {
+        let subject = subject::all_poses(&self.0.prefix);
+        Inbox { answers: self.subscribe(subject).await, read: |message| message::pose(&message) }
+    }
+
+    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
+        match self.0.client.subscribe(subject).await {
+            Ok(subscriber) => {
+                // What others publish from now on comes here too.
+                self.0.client.flush().await.ok();
+                Some(subscriber)
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot subscribe");
+                None
+            }
+        }
+    }
+
+    pub(crate) async fn depth(&self, lane: Lane) -> Depth {
+        match self.ask_depth(lane).await {
+            Ok(depth) => depth,
+            Err(error) => {
+                tracing::debug!(%error, %lane, "the broker does not tell how much waits");
+                Depth::default()
+            }
+        }
+    }
+
+    async fn ask_depth(&self, lane: Lane) -> Result<Depth, async_nats::Error> {
+        let stream = self.0.jetstream.get_stream(lanes::stream(&self.0.prefix, lane)).await?;
+        let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
+        let frames = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
+        let first = stream.cached_info().state.first_timestamp.unix_timestamp_nanos();
+        let oldest = if frames == 0 { Duration::ZERO } else { self.0.clock.age(first, Instant::now()) };
+        Ok(Depth { frames, oldest })
+    }
+
+    pub(crate) async fn wait_until(&self, there: bool) {
+        let mut link = self.0.link.clone();
+        if link.wait_for(|link| link.up == there).await.is_err() {
+            // The connection's task has ended: nothing changes any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn max_image_bytes(&self) -> usize {
+        self.0.client.max_payload().saturating_sub(HEADERS)
+    }
+
+    pub(crate) async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        let closing = async {
+            self.0.tasks.wait().await;
+            self.0.client.flush().await
+        };
+        if timeout(CLOSING, closing).await.is_err() {
+            tracing::warn!("not everything was handed back to NATS in time: it comes again by itself");
+        }
+    }
+}
+
+/// A subscription whose messages are of one kind.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    /// `None` if there is no subscription: nothing ever comes.
+    answers: Option<Subscriber>,
+    read: fn(async_nats::Message) -> Result<T, Malformed>,
+}
+
+impl<T> Inbox<T> {
+    /// Waits for the next one. `None`: the bus is closed.
+    pub(crate) async fn next(&mut self) -> Option<T> {
+        loop {
+            let message = self.answers.as_mut()?.next().await?;
+            match (self.read)(message) {
+                Ok(read) => return Some(read),
+                Err(error) => {
+                    metrics::lost(Loss::Malformed);
+                    tracing::warn!(%error, "dropped a message that is none of ours");
+                }
+            }
+        }
+    }
+}

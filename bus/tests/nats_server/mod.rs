@@ -1,0 +1,122 @@
+//! A real nats-server of its own for one test, with the configuration that we ship.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+const MISSING: &str = "\
+nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
+newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server";
+
+/// Of every user in `roles.conf`.
+pub(crate) const PASSWORD: &str = "secret";
+
+/// Stops when dropped.
+pub(crate) struct NatsServer {
+    child: Child,
+    port: u16,
+    config: &'static str,
+    folder: TempDir,
+}
+
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().find(|p| p.join("deploy/nats").is_dir()).expect("tests run in the repository").into()
+}
+
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("NATS_SERVER") {
+        return named.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    places.push(repository().join("tests/.venv/bin"));
+    let found = places.into_iter().map(|p| p.join("nats-server")).find(|p| p.is_file());
+    found.expect(MISSING)
+}
+
+fn spawn(port: &str, config: &str, folder: &Path) -> Child {
+    Command::new(binary())
+        .envs(["GATEWAY", "WORKER", "LISTENER"].map(|role| (format!("CLOUDPOSE_{role}_PASSWORD"), PASSWORD)))
+        .arg("--config")
+        .arg(repository().join("deploy/nats").join(config))
+        .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
+        .arg(folder)
+        .arg("--store_dir")
+        .arg(folder)
+        .arg("--log")
+        .arg(folder.join("log"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}\n{MISSING}", binary().display()))
+}
+
+impl NatsServer {
+    /// Starts a server on a free port and waits until it listens.
+    pub(crate) fn start() -> Self {
+        Self::with("nats-server.conf")
+    }
+
+    /// The same with another of our configurations.
+    pub(crate) fn with(config: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn("-1", config, folder.path());
+        let mut server = Self { child, port: 0, config, folder };
+        server.port = server.wait_for_port();
+        server
+    }
+
+    /// The server writes where it listens into a file when it does.
+    fn wait_for_port(&mut self) -> u16 {
+        let file = self.folder.path().join(format!("nats-server_{}.ports", self.child.id()));
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                panic!("nats-server ended at once: {status}\n{log}");
+            }
+            let told = std::fs::read_to_string(&file).unwrap_or_default();
+            let port = told.split("nats://127.0.0.1:").nth(1);
+            let port = port.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+            if let Some(port) = port.and_then(|digits| digits.parse().ok()) {
+                return port;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// For a user of `roles.conf`.
+    pub(crate) fn url_of(&self, user: &str) -> String {
+        format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills the server. What it held in memory is lost.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.port.to_string(), self.config, self.folder.path());
+        self.wait_for_port();
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

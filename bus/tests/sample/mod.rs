@@ -1,0 +1,70 @@
+//! Frames to send around, and a bus to send them on.
+
+use bytes::Bytes;
+use cloudpose_bus::{
+    Bus, Limits,
+    nats::{self, Turn},
+};
+use cloudpose_wire::{
+    Frame, FrameHeader, GatewayId, Kind, ModelName, PoseEvent, Prefix, SessionId, StreamName, Want,
+    frame::Reply, pose::TimingsMs,
+};
+
+use crate::nats_server::NatsServer;
+
+/// A frame with poses if `seq` is even.
+pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
+    Frame {
+        header: FrameHeader {
+            stream: StreamName::new("cam").unwrap(),
+            seq,
+            kind,
+            reply: reply_to("g"),
+            received_at: 1,
+            deadline_ms: 1000,
+            want: Want::Both,
+            model: ModelName::Thunder,
+            quality: 81,
+            min_score: 0.25,
+            smooth: true,
+            prior: None,
+        },
+        pose: seq.is_multiple_of(2).then(|| pose(seq)),
+        image: Bytes::from(vec![seq as u8; 3]),
+    }
+}
+
+pub(crate) fn reply_to(gateway: &str) -> Reply {
+    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+}
+
+pub(crate) fn pose(seq: u64) -> PoseEvent {
+    PoseEvent {
+        stream: StreamName::new("cam").unwrap(),
+        seq,
+        captured_at: 5,
+        width: 4,
+        height: 3,
+        model: ModelName::Thunder,
+        device: "cpu".into(),
+        persons: vec![],
+        timings_ms: TimingsMs::default(),
+    }
+}
+
+/// A bus as another process would have it.
+pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
+    bus_in_turn(server, limits, Turn::First).await
+}
+
+/// The same with workers that are served first or last.
+pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
+    let config = nats::Config {
+        servers: vec![server.url()],
+        credentials: None,
+        ca: None,
+        prefix: Prefix::new("test").unwrap(),
+        turn,
+    };
+    Bus::nats(&config, limits).await.unwrap()
+}

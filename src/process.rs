@@ -1,0 +1,85 @@
+//! What every serving process has: signals, metrics, a bus, readiness, and a bounded end.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use cloudpose_bus::{Bus, Limits, nats};
+use cloudpose_ingest::Probes;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{shutdown, telemetry};
+
+/// A process that has its bus and does not work yet.
+pub(crate) struct Process {
+    /// Cancelled by the first signal.
+    pub(crate) stop: CancellationToken,
+    pub(crate) bus: Bus,
+    grace: Duration,
+    metrics: PrometheusHandle,
+    ready: watch::Sender<bool>,
+    _signals: JoinHandle<()>,
+}
+
+/// Runs `main` on a runtime of its own.
+///
+/// # Errors
+/// What `main` fails with, or that there is no runtime.
+pub(crate) fn run(main: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let ended = runtime.block_on(main);
+    // What is still on a blocking thread after the grace must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+impl Process {
+    /// Listens for signals, starts metrics, and opens the bus: on NATS if a server is named, in this process
+    /// otherwise.
+    ///
+    /// # Errors
+    /// If one of these fails.
+    pub(crate) async fn start(nats: &nats::Config, grace: Duration) -> Result<Self> {
+        let stop = CancellationToken::new();
+        let signals = shutdown::on_signal(stop.clone())?;
+        let metrics = telemetry::start_metrics()?;
+        cloudpose_bus::metrics::describe();
+        let limits = Limits::default();
+        let bus = if nats.servers.is_empty() { Bus::local(limits) } else { Bus::nats(nats, limits).await? };
+        let (ready, _) = watch::channel(false);
+        Ok(Self { stop, bus, grace, metrics, ready, _signals: signals })
+    }
+
+    /// What monitors ask this process.
+    pub(crate) fn probes(&self) -> Probes {
+        let metrics = self.metrics.clone();
+        Probes { ready: self.ready.subscribe(), metrics: Arc::new(move || metrics.render()) }
+    }
+
+    /// Is ready while the bus is there, does `work` until it ends, and closes the bus. After the signal
+    /// `work` has the grace left.
+    ///
+    /// # Errors
+    /// What `work` fails with, or that it did not end in time.
+    pub(crate) async fn run(self, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let readiness = async {
+            loop {
+                self.bus.wait_until(true).await;
+                self.ready.send_replace(true);
+                self.bus.wait_until(false).await;
+                self.ready.send_replace(false);
+            }
+        };
+        let work = async {
+            let worked = tokio::select! {
+                worked = work => worked,
+                never = telemetry::upkeep(self.metrics.clone()) => match never {},
+                never = readiness => never,
+            };
+            self.bus.close().await;
+            worked
+        };
+        shutdown::within_grace(self.stop.clone(), self.grace, work).await
+    }
+}

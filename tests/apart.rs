@@ -1,0 +1,286 @@
+//! The roles as processes of their own on a real nats-server, and what they survive.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for its task"
+)]
+
+#[path = "../bus/tests/nats_server/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod nats_server;
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod server;
+
+use std::time::Duration;
+
+use cloudpose_wire::{PoseEvent, ws::ServerMessage};
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
+use nats_server::NatsServer;
+use reqwest::StatusCode;
+use server::Server;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio_tungstenite::tungstenite::Message;
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+fn photo() -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
+    std::fs::read(path).unwrap()
+}
+
+/// Two minutes are no expectation: only a test that hangs gets there.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(120), what).await.expect("it never happens")
+}
+
+async fn post(url: String, accept: &'static str) -> reqwest::Response {
+    let request = reqwest::Client::new().post(url).header("content-type", "image/jpeg");
+    soon(request.header("accept", accept).body(photo()).send()).await.unwrap()
+}
+
+async fn status(url: String) -> StatusCode {
+    soon(reqwest::get(url)).await.unwrap().status()
+}
+
+async fn until_ready(server: &Server) {
+    soon(async {
+        while status(server.url("/ready")).await != StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+async fn next(socket: &mut Socket) -> Option<Message> {
+    soon(socket.next()).await.map(Result::unwrap)
+}
+
+/// The next result's `seq`.
+async fn next_result(socket: &mut Socket) -> u64 {
+    loop {
+        if let Message::Text(text) = next(socket).await.expect("the session goes on")
+            && let ServerMessage::Result { seq, .. } = serde_json::from_str(&text).unwrap()
+        {
+            return seq;
+        }
+    }
+}
+
+async fn open(server: &Server, query: &str) -> Socket {
+    let url = server.websocket(&format!("/v1/stream?{query}"));
+    soon(tokio_tungstenite::connect_async(url)).await.unwrap().0
+}
+
+#[tokio::test]
+async fn three_processes_do_what_one_does_and_others_listen() {
+    let nats = NatsServer::start();
+    let mut gateway = Server::ingest(&nats.url(), &[]);
+    let mut workers = ["infer", "annotate"].map(|role| Server::worker(role, &nats.url()));
+    for server in workers.iter().chain([&gateway]) {
+        until_ready(server).await;
+        assert_eq!(status(server.url("/health")).await, StatusCode::OK);
+        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("cloudpose_bus_connected 1"), "{metrics}");
+    }
+    let listener = async_nats::connect(nats.url()).await.unwrap();
+    let mut events = listener.subscribe("cloudpose.poses.>").await.unwrap();
+    listener.flush().await.unwrap();
+
+    let answer = post(gateway.url("/v1/pose"), "application/json").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let pose: PoseEvent = answer.json().await.unwrap();
+    assert!(!pose.persons.is_empty());
+    let event: PoseEvent = serde_json::from_slice(&soon(events.next()).await.unwrap().payload).unwrap();
+    assert_eq!(event, pose, "listeners see what the client sees");
+    let picture = post(gateway.url("/v1/pose"), "image/jpeg").await;
+    assert_eq!(picture.headers()["content-type"], "image/jpeg");
+
+    let mut socket = open(&gateway, "stream=cam&want=both&mode=complete").await;
+    for _ in 0..5 {
+        socket.send(Message::binary(photo())).await.unwrap();
+    }
+    for seq in 1..=5 {
+        assert_eq!(next_result(&mut socket).await, seq);
+        assert!(matches!(next(&mut socket).await, Some(Message::Binary(_))), "the overlay");
+    }
+    gateway.ledger_closes(7).await;
+    for server in workers.iter_mut().chain([&mut gateway]) {
+        server.terminate();
+        assert_eq!(server.exit_code(), Some(0));
+    }
+}
+
+/// A still lies in the hands of a worker that is stopped, and then gets `signal`. Answers the worker, and what
+/// the client gets.
+async fn with_a_still_in_stopped_hands(
+    nats: &NatsServer,
+    gateway: &Server,
+    signal: Option<&str>,
+) -> (Server, reqwest::Response) {
+    let stopped = Server::worker("infer", &nats.url());
+    until_ready(&stopped).await;
+    // Its request for frames stands with the broker: it is given the still, and does nothing with it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stopped.signal("-STOP");
+    let answer = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
+    let lane = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    soon(async {
+        loop {
+            let stream = lane.get_stream("cloudpose-infer-still").await.unwrap();
+            let consumer: async_nats::jetstream::consumer::PullConsumer =
+                stream.get_consumer("workers").await.unwrap();
+            if consumer.cached_info().num_ack_pending == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    if let Some(signal) = signal {
+        stopped.signal(signal);
+    }
+    let _other = Server::worker("infer", &nats.url());
+    (stopped, soon(answer).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_still_outlives_its_killed_worker() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let (_killed, answer) = with_a_still_in_stopped_hands(&nats, &gateway, Some("-KILL")).await;
+    assert_eq!(answer.status(), StatusCode::OK, "another worker did it");
+    gateway.ledger_closes(1).await;
+}
+
+#[tokio::test]
+async fn a_paused_workers_late_result_harms_nobody() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let (paused, answer) = with_a_still_in_stopped_hands(&nats, &gateway, None).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    paused.signal("-CONT");
+    // It does its work now, answers nobody, and takes the next one as if nothing had been.
+    let again = post(gateway.url("/v1/pose"), "application/json").await;
+    assert_eq!(again.status(), StatusCode::OK);
+    gateway.ledger_closes(2).await;
+}
+
+#[tokio::test]
+async fn a_killed_gateway_is_replaced_and_the_workers_go_on() {
+    let nats = NatsServer::start();
+    let workers = ["infer", "annotate"].map(|role| Server::worker(role, &nats.url()));
+    let killed = Server::ingest(&nats.url(), &[]);
+    let mut socket = open(&killed, "stream=cam&want=both&mode=complete").await;
+    for _ in 0..4 {
+        socket.send(Message::binary(photo())).await.unwrap();
+    }
+    assert_eq!(next_result(&mut socket).await, 1);
+    drop(killed);
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let picture = post(gateway.url("/v1/pose"), "image/jpeg").await;
+    assert_eq!(picture.status(), StatusCode::OK);
+    gateway.ledger_closes(1).await;
+    for worker in &workers {
+        assert_eq!(status(worker.url("/ready")).await, StatusCode::OK);
+    }
+}
+
+/// A live stream of twenty pictures a second.
+struct Camera {
+    stop: Option<oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<u64>,
+    answers: SplitStream<Socket>,
+    last: u64,
+}
+
+impl Camera {
+    async fn start(server: &Server, query: &str) -> Self {
+        let (mut sink, answers) = open(server, &format!("mode=live&{query}")).await.split();
+        let (stop, mut stopped) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut sent = 0;
+            let mut tick = tokio::time::interval(Duration::from_millis(50));
+            while stopped.try_recv() == Err(TryRecvError::Empty) {
+                tick.tick().await;
+                sink.send(Message::binary(photo())).await.unwrap();
+                sent += 1;
+            }
+            sink.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
+            sent
+        });
+        Self { stop: Some(stop), task, answers, last: 0 }
+    }
+
+    /// Waits for the next result; false at the end of the session.
+    async fn result(&mut self) -> bool {
+        loop {
+            match soon(self.answers.next()).await.expect("the session goes on").unwrap() {
+                Message::Text(text) => {
+                    if let ServerMessage::Result { seq, .. } = serde_json::from_str(&text).unwrap() {
+                        assert!(seq > self.last, "{seq} after {}", self.last);
+                        self.last = seq;
+                        return true;
+                    }
+                }
+                Message::Close(_) => return false,
+                _ => {}
+            }
+        }
+    }
+
+    async fn results(&mut self, count: usize) {
+        for _ in 0..count {
+            assert!(self.result().await, "the session goes on");
+        }
+    }
+
+    /// Ends the stream, and answers how many pictures were sent.
+    async fn end(mut self) -> u64 {
+        self.stop.take().expect("a stream ends once").send(()).unwrap();
+        while self.result().await {}
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_nats_server() {
+    let mut nats = NatsServer::start();
+    let server = Server::start(&["--nats", &nats.url(), "--infer-threads", "2"]);
+    let mut camera = Camera::start(&server, "want=pose").await;
+    camera.results(1).await;
+    nats.kill();
+    soon(async {
+        while status(server.url("/ready")).await == StatusCode::OK {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let refused = post(server.url("/v1/pose"), "application/json").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "at once, and not after the deadline");
+    nats.start_again();
+    until_ready(&server).await;
+    let taken = post(server.url("/v1/pose"), "application/json").await;
+    assert_eq!(taken.status(), StatusCode::OK);
+    // Results that were on their way when the server fell may come first; the stream goes on after them.
+    camera.results(10).await;
+    let sent = camera.end().await;
+    server.ledger_closes(sent + 2).await;
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_workers() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &[]);
+    let start = |role| Server::worker(role, &nats.url());
+    let [infer, _other_infer] = [start("infer"), start("infer")];
+    let [annotate, _other_annotate] = [start("annotate"), start("annotate")];
+    let mut camera = Camera::start(&gateway, "want=both").await;
+    camera.results(5).await;
+    // Dropped, they are killed.
+    drop(infer);
+    camera.results(5).await;
+    drop(annotate);
+    camera.results(5).await;
+    let sent = camera.end().await;
+    gateway.ledger_closes(sent).await;
+}
