@@ -56,4 +56,4 @@ deny: ## Licences and sources of all dependencies (needs cargo-deny).
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/browser/node_modules
+	rm -rf tests/browser/node_modules tests/.venv

@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use cloudpose_wire::ModelName;
+use cloudpose_wire::{ModelName, pose::parse_score};
 
-use crate::telemetry;
+use crate::{process, telemetry};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -56,11 +56,8 @@ pub(crate) enum Command {
 
 Every option can be given as an environment variable, named in brackets.")]
 pub(crate) struct Serve {
-    /// How long to finish what is in flight after SIGTERM
-    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    pub(crate) grace: Duration,
     #[command(flatten)]
-    pub(crate) nats: cloudpose_bus::nats::Config,
+    pub(crate) process: process::Config,
     #[command(flatten)]
     pub(crate) ingest: cloudpose_ingest::Config,
     #[command(flatten)]
@@ -74,11 +71,8 @@ pub(crate) struct Serve {
 #[command(after_help = "Example:
   cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000")]
 pub(crate) struct Ingest {
-    /// How long to finish what is in flight after SIGTERM
-    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    pub(crate) grace: Duration,
     #[command(flatten)]
-    pub(crate) nats: cloudpose_bus::nats::Config,
+    pub(crate) process: process::Config,
     #[command(flatten)]
     pub(crate) ingest: cloudpose_ingest::Config,
 }
@@ -87,17 +81,14 @@ pub(crate) struct Ingest {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("broker").args(["nats"]).required(true))]
 pub(crate) struct WorkerProcess {
-    /// How long to finish what is in hand after SIGTERM
-    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
-    pub(crate) grace: Duration,
+    #[command(flatten)]
+    pub(crate) process: process::Config,
     /// Address and port of /metrics, /health and /ready; port 0 picks a free port
     #[arg(long, env = "CLOUDPOSE_METRICS_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
     pub(crate) metrics_listen: SocketAddr,
     /// Take only frames for which no other worker is free: for slow workers beside fast ones
     #[arg(long, env = "CLOUDPOSE_OVERFLOW")]
     pub(crate) overflow: bool,
-    #[command(flatten)]
-    pub(crate) nats: cloudpose_bus::nats::Config,
 }
 
 #[derive(Debug, Args)]
@@ -144,7 +135,7 @@ pub(crate) struct Detect {
     #[arg(long, env = "CLOUDPOSE_MODEL", default_value_t, value_name = "MODEL")]
     pub(crate) model: ModelName,
     /// Report persons with at least this score, 0 to 1
-    #[arg(long, default_value_t = 0.2, value_parser = unit_interval, value_name = "SCORE")]
+    #[arg(long, default_value_t = 0.2, value_parser = parse_score, value_name = "SCORE")]
     pub(crate) min_score: f32,
     /// JPEG quality of the annotated pictures
     #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100), value_name = "1-100")]
@@ -206,13 +197,6 @@ Example:
         #[arg(long, default_value = "300", value_name = "N")]
         runs: usize,
     },
-}
-
-fn unit_interval(s: &str) -> Result<f32, String> {
-    match s.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        _ => Err("expected a number from 0 to 1".into()),
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,27 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use cloudpose_bus::{Bus, Limits, nats};
+use cloudpose_bus::{
+    Bus, Limits,
+    nats::{self, Turn},
+};
 use cloudpose_ingest::Probes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{shutdown, telemetry};
+
+/// Settings of every serving process.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "process")]
+pub(crate) struct Config {
+    /// How long to finish what is in flight after SIGTERM
+    #[arg(long, env = "CLOUDPOSE_GRACE", default_value = "20s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    grace: Duration,
+    #[command(flatten)]
+    nats: nats::Config,
+}
 
 /// A process that has its bus and does not work yet.
 pub(crate) struct Process {
@@ -36,17 +50,22 @@ pub(crate) fn run(main: impl Future<Output = Result<()>>) -> Result<()> {
 
 impl Process {
     /// Listens for signals, starts metrics, and opens the bus: on NATS if a server is named, in this process
-    /// otherwise.
+    /// otherwise. `turn`: in which turn this process's workers get frames there.
     ///
     /// # Errors
     /// If one of these fails.
-    pub(crate) async fn start(nats: &nats::Config, grace: Duration) -> Result<Self> {
+    pub(crate) async fn start(config: &Config, turn: Turn) -> Result<Self> {
         let stop = CancellationToken::new();
         let signals = shutdown::on_signal(stop.clone())?;
         let metrics = telemetry::start_metrics()?;
         cloudpose_bus::metrics::describe();
         let limits = Limits::default();
-        let bus = if nats.servers.is_empty() { Bus::local(limits) } else { Bus::nats(nats, limits).await? };
+        let Config { grace, nats } = config.clone();
+        let bus = if nats.servers.is_empty() {
+            Bus::local(limits)
+        } else {
+            Bus::nats(&nats::Config { turn, ..nats }, limits).await?
+        };
         let (ready, _) = watch::channel(false);
         Ok(Self { stop, bus, grace, metrics, ready, _signals: signals })
     }

@@ -1,10 +1,7 @@
 //! The roles as processes: all in one (`serve`), or each by itself on NATS.
 
 use anyhow::{Result, bail};
-use cloudpose_bus::{
-    Bus,
-    nats::{self, Turn},
-};
+use cloudpose_bus::{Bus, nats::Turn};
 use cloudpose_infer::Worker;
 use cloudpose_ingest::Gateway;
 use cloudpose_wire::ModelName;
@@ -22,7 +19,7 @@ use crate::{
 /// # Errors
 /// If a role cannot start, a role fails, or draining takes longer than the grace.
 pub(crate) async fn all(command: &Serve) -> Result<()> {
-    let process = Process::start(&command.nats, command.grace).await?;
+    let process = Process::start(&command.process, Turn::First).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let gateway = bind(command.ingest.clone(), &process).await?;
     let worker = load(command.infer.clone(), command.ingest.model).await?;
@@ -64,7 +61,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
 /// # Errors
 /// If it cannot start, it fails, or draining takes longer than the grace.
 pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
-    let process = Process::start(&command.nats, command.grace).await?;
+    let process = Process::start(&command.process, Turn::First).await?;
     let gateway = bind(command.ingest.clone(), &process).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
     let stop = process.stop.clone();
@@ -110,7 +107,7 @@ pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
 
 async fn start(worker: &WorkerProcess) -> Result<Process> {
     let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
-    Process::start(&nats::Config { turn, ..worker.nats.clone() }, worker.grace).await
+    Process::start(&worker.process, turn).await
 }
 
 async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {

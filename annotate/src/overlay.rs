@@ -8,7 +8,7 @@
 //! Pure: no clock, no state; the same persons on the same picture give the same pixels.
 
 use cloudpose_pixels::PlanarImage;
-use cloudpose_wire::pose::{BoundingBox, KEYPOINTS, KeypointName, LIMBS, Person};
+use cloudpose_wire::pose::{BoundingBox, KEYPOINTS, KeypointName, LIMBS, Person, parse_score};
 
 mod canvas;
 mod label;
@@ -23,28 +23,21 @@ use palette::{HALO, RIM};
 #[command(next_help_heading = "Overlay")]
 pub struct Style {
     /// Leave out joints with a lower score, 0 to 1, and limbs that end in them
-    #[arg(long, env = "CLOUDPOSE_KEYPOINT_MIN_SCORE", default_value_t = 0.3, value_parser = unit_interval,
+    #[arg(long, env = "CLOUDPOSE_KEYPOINT_MIN_SCORE", default_value_t = 0.3, value_parser = parse_score,
         value_name = "SCORE")]
     pub keypoint_min_score: f32,
     /// Mark the corners of each person's box
     #[arg(long = "draw-boxes", env = "CLOUDPOSE_DRAW_BOXES")]
     pub boxes: bool,
     /// Leave out the ids of tracked persons
-    #[arg(long = "no-ids", env = "CLOUDPOSE_NO_IDS", action = clap::ArgAction::SetFalse)]
-    pub ids: bool,
-}
-
-fn unit_interval(s: &str) -> Result<f32, String> {
-    match s.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        _ => Err("expected a number from 0 to 1".into()),
-    }
+    #[arg(long, env = "CLOUDPOSE_HIDE_IDS")]
+    pub hide_ids: bool,
 }
 
 impl Default for Style {
     /// Joints from 0.3, ids, no boxes.
     fn default() -> Self {
-        Self { keypoint_min_score: 0.3, boxes: false, ids: true }
+        Self { keypoint_min_score: 0.3, boxes: false, hide_ids: false }
     }
 }
 
@@ -68,7 +61,7 @@ pub fn draw(image: &mut PlanarImage, persons: &[Person], style: &Style) {
             draw_box(&mut canvas, person.bounding_box, pen, color);
         }
         figure.draw(&mut canvas, pen, color);
-        if let (true, Some(id), Some(top)) = (style.ids, person.track_id, figure.top()) {
+        if let (true, Some(id), Some(top)) = (!style.hide_ids, person.track_id, figure.top()) {
             label::draw(&mut canvas, id, top, pen, color);
         }
     }

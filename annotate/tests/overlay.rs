@@ -137,7 +137,7 @@ fn joints_with_a_low_score_are_left_out() {
 #[test]
 fn colours_follow_the_track_and_not_the_order() {
     let tracked = |x, id| Person { track_id: Some(id), ..person(x, 60.) };
-    let style = Style { ids: false, ..Style::default() };
+    let style = Style { hide_ids: true, ..Style::default() };
     let there = drawn(Subsampling::S444, &[tracked(80., 1), tracked(240., 2)], &style);
     let back = drawn(Subsampling::S444, &[tracked(240., 2), tracked(80., 1)], &style);
     for component in [Component::Y, Component::U, Component::V] {
@@ -154,9 +154,9 @@ fn ids_and_boxes_are_drawn_when_asked_for() {
         let image = drawn(Subsampling::S420, std::slice::from_ref(&someone), style);
         ys.flat_map(|y| xs.clone().map(move |x| (x, y))).any(|(x, y)| rgb_at(&image, x, y) != [90; 3])
     };
-    let bare = Style { ids: false, boxes: false, ..Style::default() };
+    let bare = Style { hide_ids: true, boxes: false, ..Style::default() };
     assert!(!changed(&bare, 150..170, 50..65));
-    assert!(changed(&Style { ids: true, ..bare }, 150..170, 50..65));
+    assert!(changed(&Style { hide_ids: false, ..bare }, 150..170, 50..65));
     assert!(!changed(&bare, 110..120, 60..70));
     assert!(changed(&Style { boxes: true, ..bare }, 110..120, 60..70));
 }
@@ -188,6 +188,6 @@ proptest! {
             keypoints: keypoints.map(|(&name, (x, y, score))| Keypoint { name, x, y, score }).collect(),
         };
         let mut image = PlanarImage::new(size.0, size.1, subsampling);
-        draw(&mut image, &[someone], &Style { boxes: true, ids: true, keypoint_min_score: 0.3 });
+        draw(&mut image, &[someone], &Style { boxes: true, hide_ids: false, keypoint_min_score: 0.3 });
     }
 }

@@ -8,6 +8,7 @@ tensor, with its dimensions in which order, goes to which byte, and the checksum
 import hashlib
 import json
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -45,3 +46,15 @@ def tflite(model: str) -> bytes:
     if hashlib.sha256(graph).hexdigest() != entry["sha256"]:
         raise SystemExit(f"{model}: the weights in models/ are not those of the published graph")
     return bytes(graph)
+
+
+def openvino_model(model: str, shape: tuple[int, ...]):
+    """The graph of a model as OpenVINO reads it, for inputs of a shape, [1, height, width, 3]."""
+    import openvino
+
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+        file.write(tflite(model))
+        file.flush()
+        graph = openvino.Core().read_model(file.name)
+    graph.reshape(list(shape))
+    return graph

@@ -4,14 +4,13 @@ Quantises the published graphs with NNCF (post-training, calibrated on the golde
 flatters it), runs both precisions in OpenVINO on the golden inputs, and prints a Markdown table: the largest
 and the median distance that keypoints of score 0.3 or more move, in percent of the input's side.
 
-    pip install -r benches/peers/requirements.txt nncf
+    pip install -r benches/peers/requirements.txt nncf==3.4.0
     python benches/peers/int8.py
 """
 
 import json
 import logging
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -23,15 +22,6 @@ import graphs
 
 GOLDEN = Path(__file__).parent / "../../infer/tests/golden"
 OPTIONS = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
-
-
-def load(model: str, shape: tuple[int, ...]) -> ov.Model:
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(graphs.tflite(model))
-        file.flush()
-        graph = ov.Core().read_model(file.name)
-    graph.reshape(list(shape))
-    return graph
 
 
 def runner(graph: ov.Model):
@@ -74,7 +64,7 @@ def main():
         rows = json.loads((GOLDEN / f"{model}.json").read_text())
         rows = [row for row in rows if row["shape"][1] == row["shape"][2]]
         images = [np.load(GOLDEN / row["file"]).astype(np.int32) for row in rows]
-        graph = load(model, images[0].shape)
+        graph = graphs.openvino_model(model, images[0].shape)
         exact = runner(graph)
         quantised = runner(nncf.quantize(graph, nncf.Dataset(images), subset_size=len(images)))
         distances = [

@@ -18,10 +18,10 @@ SIDE = {"lightning": 192, "thunder": 256, "multipose": 256}
 WARM_UP = 30
 
 
-def litert(graph: bytes, image: np.ndarray, threads: int):
+def litert(model: str, image: np.ndarray, threads: int):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=graph, num_threads=threads)
+    interpreter = Interpreter(model_content=graphs.tflite(model), num_threads=threads)
     input_index = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(input_index, image.shape)
     interpreter.allocate_tensors()
@@ -35,24 +35,16 @@ def litert(graph: bytes, image: np.ndarray, threads: int):
     return run
 
 
-def openvino(graph: bytes, image: np.ndarray, threads: int):
-    import tempfile
-
+def openvino(model: str, image: np.ndarray, threads: int):
     import openvino as ov
 
-    core = ov.Core()
-    with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
-        file.write(graph)
-        file.flush()
-        model = core.read_model(file.name)
-    model.reshape(list(image.shape))
     options = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = core.compile_model(model, "CPU", options)
+    compiled = ov.Core().compile_model(graphs.openvino_model(model, image.shape), "CPU", options)
     request, output = compiled.create_infer_request(), compiled.output(0)
     return lambda: request.infer([image], share_inputs=True)[output]
 
@@ -62,7 +54,7 @@ def main():
     rows = json.loads((GOLDEN / f"{model}.json").read_text())
     row = next(row for row in rows if row["shape"][1] == row["shape"][2] == SIDE[model])
     image = np.load(GOLDEN / row["file"]).astype(np.int32)
-    run = {"litert": litert, "openvino": openvino}[runtime](graphs.tflite(model), image, threads)
+    run = {"litert": litert, "openvino": openvino}[runtime](model, image, threads)
     # Rows of MultiPose without a person are noise, and come in any order.
     got, want = np.array(run()).reshape(-1)[:51], np.array(row["output_f32"]).reshape(-1)[:51]
     worst = np.abs(got - want).max()

@@ -93,8 +93,9 @@ pub struct Job<'a> {
 /// How much of an image is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// What the model needs: for MultiPose a reduction, where the picture is large enough. The single-pose models need all, too: on a frame with
-    /// several people the least change makes them take to another one.
+    /// What the model needs: for MultiPose a reduction, where the picture is large enough. The single-pose
+    /// models need every pixel too: on a frame with several people the least change makes them take to
+    /// another one.
     Model,
     /// Every pixel, because somebody will draw on the picture.
     Full,

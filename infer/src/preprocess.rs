@@ -77,9 +77,7 @@ impl Fit {
             },
         }
     }
-}
 
-impl Fit {
     /// Places the part of a picture that a crop shows, which fills the whole input: rows and columns
     /// beyond the picture's edge are left out.
     fn place_crop(self, crop: Square, width: usize, height: usize) -> Placement {
@@ -110,7 +108,8 @@ pub struct Transform {
     /// Image pixels per model pixel, across and down. They differ a little, because the resized
     /// picture is a whole number of pixels.
     pub scale: [f32; 2],
-    /// Left and top edge of the picture in the model input, in model pixels.
+    /// Left and top edge of the picture in the model input, in model pixels; outside of it if the input
+    /// shows a part of the picture.
     pub origin: [f32; 2],
 }
 
@@ -142,7 +141,7 @@ impl Default for ModelInput {
     }
 }
 
-/// Makes model inputs, keeping tables and buffers while the pictures have one size.
+/// Makes model inputs, keeping buffers, and tables while the pictures have one size and crop.
 #[derive(Debug)]
 pub struct Preprocessor {
     fit: Fit,
@@ -162,7 +161,7 @@ pub struct Source {
     pub scale: Scale,
 }
 
-/// What depends on the picture's shape alone.
+/// What depends on the picture's shape and the crop alone.
 #[derive(Debug)]
 struct Plan {
     source: Source,

@@ -73,15 +73,14 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
         return delivery.ack().await;
     }
     let (mut header, image) = (header.clone(), image.clone());
-    let (model, prior) = (header.model, header.prior.take());
-    let job_header = header.clone();
+    let prior = header.prior.take();
+    let FrameHeader { model, received_at: at, min_score, smooth, want, .. } = header;
     let worked = tokio::task::spawn_blocking(move || {
         let pipeline = shared.idle().pop();
         let mut pipeline = match pipeline {
             Some(pipeline) => pipeline,
             None => Pipeline::new(shared.models.clone(), shared.threads_per_frame)?,
         };
-        let FrameHeader { received_at: at, min_score, smooth, want, .. } = job_header;
         let detail = Detail::from(want);
         let past = prior.as_ref().map(|prior| Past { prior, at, smooth });
         let poses = pipeline.detect(Job { image: &image, detail, model, min_score, past });

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cloudpose_wire::ModelName;
+use cloudpose_wire::{ModelName, pose::parse_score};
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -51,7 +51,7 @@ pub struct Config {
 
     /// Persons below this score are not reported, 0 to 1, unless the client asks otherwise.
     #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
-        value_parser = unit_interval)]
+        value_parser = parse_score)]
     pub min_score: f32,
 }
 
@@ -86,14 +86,6 @@ fn some_time(s: &str) -> Result<Duration, String> {
         Ok(time) if time > Duration::from_secs(3600) => Err("must be at most 1h".into()),
         Ok(time) => Ok(time),
         Err(error) => Err(format!("{error}; write it like 500ms, 5s or 1m")),
-    }
-}
-
-fn unit_interval(s: &str) -> Result<f32, String> {
-    match s.parse() {
-        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
-        Ok(_) => Err("must lie between 0 and 1".into()),
-        Err(error) => Err(format!("{error}")),
     }
 }
 

@@ -84,6 +84,17 @@ pub const LIMBS: [(KeypointName, KeypointName); 18] = {
     ]
 };
 
+/// Reads a confidence, as people write it.
+///
+/// # Errors
+/// What to write instead, if it is no number from 0 to 1.
+pub fn parse_score(text: &str) -> Result<f32, &'static str> {
+    match text.parse() {
+        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
+        _ => Err("expected a number from 0 to 1"),
+    }
+}
+
 /// One joint of one person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Keypoint {
@@ -165,6 +176,14 @@ pub struct PoseEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_are_numbers_from_0_to_1() {
+        assert_eq!(["0", "1", "0.25"].map(parse_score), [Ok(0.0), Ok(1.0), Ok(0.25)]);
+        assert!(
+            ["", "1.01", "-0.1", "NaN", "inf", "half"].into_iter().all(|text| parse_score(text).is_err())
+        );
+    }
 
     #[test]
     fn keypoint_order_is_cocos() {

@@ -121,8 +121,8 @@ pub struct Limits {
     pub max_age_ms: u32,
 }
 
-/// Codes of [`ServerMessage::Error`]. All but `bad_frame` are followed by a close, and so is
-/// `bad_message` if the message broke the WebSocket protocol itself.
+/// Codes of [`ServerMessage::Error`]. All but `bad_frame` and `bad_message` are followed by a
+/// close; `bad_message` is if the message broke the WebSocket protocol itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
