@@ -4,7 +4,7 @@ use cloudpose_wire::pose::{Keypoint, Person};
 use cloudpose_wire::track::{Joint, Prior, Track};
 
 use crate::associate::associate;
-use crate::similarity::oks;
+use crate::similarity::{of_person, oks};
 use crate::smooth;
 
 /// The most tracks of a prior that are looked at: more than any model finds, and what a foreign prior
@@ -42,7 +42,7 @@ pub fn follow(prior: &Prior, frame: Frame, persons: &mut [Person], smooth: bool)
     let elapsed =
         |track: &Track| (frame.at.saturating_sub(track.seen_at) as f32 / 1000.0).max(LEAST_ELAPSED_S);
     let pairs = associate(tracks.len(), persons.len(), |track, person| {
-        oks(&tracks[track], elapsed(&tracks[track]), &persons[person].keypoints)
+        oks(&tracks[track], elapsed(&tracks[track]), of_person(&persons[person].keypoints))
     });
     let mut newcomers: Vec<Track> = Vec::new();
     // Tracks first, so that a newcomer can be compared with all who are known.
@@ -59,7 +59,7 @@ pub fn follow(prior: &Prior, frame: Frame, persons: &mut [Person], smooth: bool)
     }
     for (person, _) in persons.iter().zip(&pairs).filter(|(_, track)| track.is_none()) {
         let seen_now = tracks.iter().filter(|track| track.seen_at == frame.at).chain(&newcomers);
-        let is_known = |track: &Track| oks(track, 0.0, &person.keypoints) > SAME_PERSON;
+        let is_known = |track: &Track| oks(track, 0.0, of_person(&person.keypoints)) > SAME_PERSON;
         if !seen_now.into_iter().any(is_known) && tracks.len() + newcomers.len() < MOST_TRACKS {
             newcomers.push(begin(person, frame.at));
         }

@@ -2,7 +2,9 @@
 
 use cloudpose_wire::track::{Prior, Track};
 
+use crate::associate::associate;
 use crate::follow::MOST_TRACKS;
+use crate::similarity::{of_track, oks};
 
 /// In how many frames a person must have been seen to get an id: a flicker gets none.
 const CONFIRMED_AFTER: u32 = 3;
@@ -48,11 +50,13 @@ impl Registry {
             self.records.clear();
         }
         self.at = self.at.max(found.at);
-        for track in found.tracks {
+        let (newcomers, followed): (Vec<Track>, Vec<Track>) =
+            found.tracks.into_iter().partition(|track| track.key == 0);
+        self.admit(newcomers, &followed);
+        for track in followed {
             match self.records.iter().position(|known| known.track.key == track.key) {
                 Some(index) if track.seen_at == found.at => self.seen(index, track),
                 Some(index) => self.missed(index, found.at),
-                None if track.key == 0 => self.begin(track),
                 // Gone meanwhile: too old, or never confirmed.
                 None => {}
             }
@@ -64,6 +68,25 @@ impl Registry {
             let (least, _) =
                 self.records.iter().enumerate().min_by_key(|(_, r)| rank(r)).expect("there are too many");
             self.records.remove(least);
+        }
+    }
+
+    /// Takes in who was new to a frame that knew of `followed`. Who came with another frame meanwhile, which
+    /// this one did not know of, is not new.
+    fn admit(&mut self, newcomers: Vec<Track>, followed: &[Track]) {
+        let is_followed = |key: u32| followed.iter().any(|track| track.key == key);
+        let unknown: Vec<usize> =
+            (0..self.records.len()).filter(|&index| !is_followed(self.records[index].track.key)).collect();
+        let pairs = associate(unknown.len(), newcomers.len(), |record, newcomer| {
+            let (known, newcomer) = (&self.records[unknown[record]].track, &newcomers[newcomer]);
+            let elapsed = (newcomer.seen_at as f64 - known.seen_at as f64) / 1000.0;
+            oks(known, elapsed as f32, of_track(newcomer))
+        });
+        for (track, known) in newcomers.into_iter().zip(pairs) {
+            match known {
+                Some(record) => self.seen(unknown[record], track),
+                None => self.begin(track),
+            }
         }
     }
 
