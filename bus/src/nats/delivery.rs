@@ -28,6 +28,12 @@ impl Origin {
         Self(Some(Home { bus, lane, ack, since }))
     }
 
+    /// When the frame was put on its lane, in nanoseconds since 1970 on the broker's clock; `None` once it is
+    /// settled.
+    pub(super) fn since(&self) -> Option<i128> {
+        self.0.as_ref().map(|home| home.since)
+    }
+
     fn settle(&mut self) -> Option<Home> {
         let home = self.0.take()?;
         home.bus.0.in_hand().remove(home.ack.as_str());

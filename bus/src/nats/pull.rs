@@ -393,7 +393,7 @@ impl Puller {
         Ok(())
     }
 
-    /// Up to `max` frames that wait already, oldest first, and what went wrong.
+    /// Up to `max` frames that wait already, in the order in which they were published, and what went wrong.
     async fn look(&mut self, max: usize) -> (Vec<Delivery>, Option<String>) {
         let mut found: Vec<Delivery> = Vec::new();
         let mut trouble = None;
@@ -407,7 +407,11 @@ impl Puller {
             }
         }
         self.first = 1 - self.first;
-        found.sort_by_key(|delivery| std::cmp::Reverse(delivery.waited));
+        // By when they were published, not by how long they waited: that is read off the clock one by one.
+        found.sort_by_key(|delivery| match &delivery.origin {
+            crate::Origin::Nats(origin) => origin.since(),
+            crate::Origin::Local(_) => None,
+        });
         (found, trouble)
     }
 
