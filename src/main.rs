@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod detect;
+mod loadgen;
 mod mjpeg;
 mod models;
 mod probes;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Infer(command) => process::run(serve::infer(command)),
         Command::Annotate(command) => process::run(serve::annotate(command)),
         Command::Detect(command) => detect::run(command),
+        Command::Loadgen(command) => process::run(loadgen::run(command)),
         Command::Models(command) => models::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
         Command::Bench(Bench::Layers { model, runs }) => bench::layers(*model, *runs),

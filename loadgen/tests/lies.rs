@@ -1,0 +1,141 @@
+//! Services that lie are caught, and the lie is named: real sockets, the command as people type it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stub;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Parser;
+use cloudpose_loadgen::{
+    Command, Error, Surroundings,
+    summary::{File, Run},
+};
+use stub::{Lie, Stub};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Runs `arguments` against a service that lies. Answers how it ended, and what was written.
+async fn loadgen(url: &str, arguments: &str) -> (Result<(), Error>, Run) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    let mut words = vec!["loadgen"];
+    words.extend(arguments.split(' '));
+    words.extend(["--url", url, "--output", output]);
+    if !arguments.contains("--max-send-lag") {
+        // Tests run beside one another: how late the generator is says nothing here.
+        words.extend(["--max-send-lag", "10s"]);
+    }
+    let command = Cli::parse_from(words).command;
+    let surroundings = Surroundings {
+        pictures: vec![Bytes::from_static(&[0xff, 0xd8, 0xff, 0xd9])],
+        binary: PathBuf::new(),
+    };
+    let ended = cloudpose_loadgen::run(&command, surroundings).await;
+    let mut file = File::read(&folder.path().join("results.json")).unwrap();
+    for name in ["results.csv", "report.html"] {
+        assert!(folder.path().join(name).metadata().unwrap().len() > 100, "{name}");
+    }
+    (ended, file.results.remove(0).runs.remove(0))
+}
+
+fn names(run: &Run, failure: &str) -> u64 {
+    run.all.failures.get(failure).copied().unwrap_or_default()
+}
+
+const HTTP: &str =
+    "http --users 4 --spawn-rate 100 --think 1ms..5ms --run-time 2s --timeout 500ms --fail-if errors>0%";
+const STREAM: &str = "stream --users 2 --fps 50 --run-time 2s --timeout 500ms --fail-if errors>0%";
+
+#[tokio::test]
+async fn an_honest_service_passes() {
+    let stub = Stub::start(Lie::None).await;
+    let (ended, run) = loadgen(&stub.url(), HTTP).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    assert!(run.all.count > 20 && run.all.failed() == 0 && run.calls.iter().all(|call| call.count > 0));
+    let (ended, run) = loadgen(&stub.url(), STREAM).await;
+    assert!(ended.is_ok(), "{ended:?}");
+    let streams = run.streams.unwrap();
+    assert_eq!((streams.delivered, streams.order_violations), (run.all.count, 0));
+    assert!(streams.ids_checked >= streams.delivered && streams.share() > 0.9, "{streams:?}");
+    assert!(streams.jain.is_some_and(|jain| jain > 0.9));
+}
+
+#[tokio::test]
+async fn lies_over_http_are_named() {
+    for (lie, name) in [
+        (Lie::WrongId, "wrong id"),
+        (Lie::NoAnswer, "timeout"),
+        (Lie::Errors, "status 500"),
+        (Lie::Empty, "bad answer"),
+    ] {
+        let stub = Stub::start(lie).await;
+        let (ended, run) = loadgen(&stub.url(), HTTP).await;
+        assert!(matches!(ended, Err(Error::Threshold(_))), "{lie:?}: {ended:?}");
+        assert!(names(&run, name) > 0, "{lie:?}: {:?}", run.all.failures);
+        assert_eq!(names(&run, name), run.all.failed(), "{lie:?} and nothing else");
+    }
+    let stub = Stub::start(Lie::Errors).await;
+    let (_, run) = loadgen(&stub.url(), HTTP).await;
+    let share = 1.0 - run.all.success();
+    assert!((share - 0.05).abs() < 0.02, "one in twenty, and not {share}");
+}
+
+#[tokio::test]
+async fn lies_over_websocket_are_named() {
+    for (lie, name) in [
+        (Lie::WrongId, "wrong id"),
+        (Lie::NoAnswer, "never answered"),
+        (Lie::OutOfOrder, "out of order"),
+        (Lie::Errors, "refused: unavailable"),
+        (Lie::Empty, "bad answer"),
+        (Lie::Twice, "answered twice"),
+    ] {
+        let stub = Stub::start(lie).await;
+        let (ended, run) = loadgen(&stub.url(), STREAM).await;
+        assert!(matches!(ended, Err(Error::Threshold(_))), "{lie:?}: {ended:?}");
+        assert!(names(&run, name) > 0, "{lie:?}: {:?}", run.all.failures);
+        if lie == Lie::OutOfOrder {
+            assert_eq!(run.streams.unwrap().order_violations, names(&run, name));
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_there_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    for command in [HTTP, STREAM] {
+        let (ended, run) = loadgen(&nobody, command).await;
+        assert!(matches!(ended, Err(Error::Threshold(_))), "{ended:?}");
+        assert_eq!((names(&run, "no connection") > 0, run.all.success()), (true, 0.0));
+    }
+}
+
+/// A flood goes as far as the sockets hold it; the rest stays with the service: nothing piles up here.
+#[tokio::test]
+async fn a_slow_reader_takes_no_more_than_it_reads() {
+    let stub = Stub::start(Lie::Flood).await;
+    let arguments = "stream --fps 100 --run-time 4s --timeout 5s --idle 100 --slow-readers 1";
+    let (ended, run) = loadgen(&stub.url(), arguments).await;
+    assert!(ended.is_ok(), "{ended:?}: {:?}", run.all.failures);
+    assert_eq!(run.all.failed(), 0, "idle streams are held: {:?}", run.all.failures);
+    assert_eq!(run.series.iter().map(|point| point.users).max(), Some(102));
+    let poured = stub.poured() >> 20;
+    assert!((1..100).contains(&poured), "{poured} of 400 MB");
+}
+
+/// A generator that cannot keep its schedule says so, and fails.
+#[tokio::test]
+async fn a_saturated_generator_fails() {
+    let stub = Stub::start(Lie::None).await;
+    let arguments = "http --rate 200 --run-time 1s --max-send-lag 1us";
+    let (ended, run) = loadgen(&stub.url(), arguments).await;
+    assert!(matches!(&ended, Err(Error::Void(why)) if why[0].contains("saturated")), "{ended:?}");
+    assert_eq!(run.flaws.len(), 1);
+}
