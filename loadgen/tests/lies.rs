@@ -100,7 +100,7 @@ async fn lies_over_websocket_are_named() {
         assert!(matches!(ended, Err(Error::Threshold(_))), "{lie:?}: {ended:?}");
         assert!(names(&run, name) > 0, "{lie:?}: {:?}", run.all.failures);
         if lie == Lie::OutOfOrder {
-            assert_eq!(run.streams.unwrap().order_violations, names(&run, name));
+            assert_eq!(run.streams.as_ref().unwrap().order_violations, names(&run, name));
         }
     }
 }
