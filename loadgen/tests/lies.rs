@@ -19,23 +19,22 @@ struct Cli {
     command: Command,
 }
 
-/// Runs `arguments` against a service that lies. Answers how it ended, and what was written.
-async fn loadgen(url: &str, arguments: &str) -> (Result<(), Error>, Run) {
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().to_str().unwrap();
-    let mut words = vec!["loadgen"];
-    words.extend(arguments.split(' '));
-    words.extend(["--url", url, "--output", output]);
-    if !arguments.contains("--max-send-lag") {
-        // Tests run beside one another: how late the generator is says nothing here.
-        words.extend(["--max-send-lag", "10s"]);
-    }
-    let command = Cli::parse_from(words).command;
+async fn run(arguments: &str) -> Result<(), Error> {
+    let command = Cli::parse_from(["loadgen"].into_iter().chain(arguments.split(' '))).command;
     let surroundings = Surroundings {
         pictures: vec![Bytes::from_static(&[0xff, 0xd8, 0xff, 0xd9])],
         binary: PathBuf::new(),
     };
-    let ended = cloudpose_loadgen::run(&command, surroundings).await;
+    cloudpose_loadgen::run(&command, surroundings).await
+}
+
+/// Runs `arguments` against a service that lies. Answers how it ended, and what was written.
+async fn loadgen(url: &str, arguments: &str) -> (Result<(), Error>, Run) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    // Tests run beside one another: how late the generator is says nothing here, unless it is the question.
+    let lag = if arguments.contains("--max-send-lag") { "" } else { " --max-send-lag 10s" };
+    let ended = run(&format!("{arguments} --url {url} --output {output}{lag}")).await;
     let mut file = File::read(&folder.path().join("results.json")).unwrap();
     for name in ["results.csv", "report.html"] {
         assert!(folder.path().join(name).metadata().unwrap().len() > 100, "{name}");
@@ -128,6 +127,35 @@ async fn a_slow_reader_takes_no_more_than_it_reads() {
     assert_eq!(run.series.iter().map(|point| point.users).max(), Some(102));
     let poured = stub.poured() >> 20;
     assert!((1..100).contains(&poured), "{poured} of 400 MB");
+}
+
+#[tokio::test]
+async fn results_of_several_places_become_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let stub = Stub::start(Lie::None).await;
+    for location in ["local", "remote"] {
+        let output = path(location);
+        let arguments = format!(
+            "find-max --start 1 --limit 1 --step-time 1s --confirm-time 1s --think 1ms --p95 1m --p99 1m \
+             --max-send-lag 1m --location {location} --output {output} --url {}",
+            stub.url()
+        );
+        run(&arguments).await.unwrap();
+    }
+    let (a, b, both) = (path("local/results.json"), path("remote/results.json"), path("both"));
+    run(&format!("merge {a} {b} -o {both}")).await.unwrap();
+    let joined = File::read(&folder.path().join("both/results.json")).unwrap().results;
+    let places: Vec<_> = joined.iter().map(|of| (of.location.as_str(), of.searches[0].found)).collect();
+    assert_eq!(places, [("local", Some(1)), ("remote", Some(1))]);
+    let page = std::fs::read_to_string(folder.path().join("both/report.html")).unwrap();
+    for what in ["cloudpose (local)", "cloudpose (remote)", "p99 latency by load", "<td>remote</td>"] {
+        assert!(page.contains(what), "{what}");
+    }
+    assert!(!page.contains("http-equiv") && !page.contains("src="), "one file that needs no other");
+    std::fs::write(folder.path().join("other.json"), "{}").unwrap();
+    let refused = run(&format!("merge {a} {} -o {both}", path("other.json"))).await;
+    assert!(matches!(refused, Err(Error::NotResults { .. })), "{refused:?}");
 }
 
 /// A generator that cannot keep its schedule says so, and fails.

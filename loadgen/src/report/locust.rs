@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    summary::{Call, Load, PERCENTILES, Results, Run},
+    summary::{Call, Latency, Load, PERCENTILES, Results, Run},
 };
 
 const HEADS: [&str; 11] = [
@@ -72,7 +72,7 @@ fn cells(call: &Call, seconds: f64) -> Vec<String> {
         // As Locust has it: whole milliseconds, and N/A where there is nothing.
         ms.map_or("N/A".into(), |ms| format!("{ms:.0}"))
     };
-    let of_latency = |f: fn(&crate::summary::Latency) -> f64| call.latency.as_ref().map_or(0.0, f);
+    let of_latency = |f: fn(&Latency) -> f64| call.latency.as_ref().map_or("0".into(), |l| f(l).to_string());
     let per_second = |count: u64| (count as f64 / seconds).to_string();
     let mut row = vec![
         call.method.clone(),
@@ -80,13 +80,54 @@ fn cells(call: &Call, seconds: f64) -> Vec<String> {
         call.count.to_string(),
         failed.to_string(),
         percentile(50.0),
-        of_latency(|l| l.mean_ms).to_string(),
-        of_latency(|l| l.min_ms).to_string(),
-        of_latency(|l| l.percentile(100.0).unwrap_or_default()).to_string(),
+        of_latency(|l| l.mean_ms),
+        of_latency(|l| l.min_ms),
+        of_latency(|l| l.percentile(100.0).unwrap_or_default()),
         call.mean_bytes.to_string(),
         per_second(call.count),
         per_second(failed),
     ];
     row.extend(PERCENTILES.map(percentile));
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        failure::Failure,
+        record::{CallName, Recorder, Window},
+    };
+
+    #[test]
+    fn the_columns_that_locust_writes_and_then_ours() {
+        let window = Window { from: Duration::ZERO, until: Duration::from_secs(10) };
+        let recorder = Recorder::new(&[CallName { method: "POST", path: "/a" }], window);
+        for i in 1..=20 {
+            let how = if i == 20 { Err(Failure::Status(500)) } else { Ok(50) };
+            recorder.outcome(0, Duration::ZERO, Duration::from_millis(i), how);
+        }
+        let results = Results {
+            name: "one, two".into(),
+            location: "remote".into(),
+            url: String::new(),
+            workload: String::new(),
+            began: String::new(),
+            objective: None,
+            runs: vec![recorder.summary(Load::Users(7), false, Duration::from_secs(1))],
+            searches: vec![],
+        };
+        let text = String::from_utf8(table(&[results]).unwrap()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        // The head of `*_stats.csv` in Locust's documentation, "Retrieve test statistics in CSV format".
+        let locust = "Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,\
+                      Min Response Time,Max Response Time,Average Content Size,Requests/s,Failures/s,\
+                      50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,100%";
+        assert_eq!(lines[0], format!("{locust},Service,Location,Replicas,Users,Verdict"));
+        let measured = "20,1,10,10.5,1,20,50,2,0.1,10,14,15,16,18,19,20,20,20,20,20";
+        assert_eq!(lines[1], format!("POST,/a,{measured},\"one, two\",remote,,7,"));
+        assert_eq!(lines[2], format!(",Aggregated,{measured},\"one, two\",remote,,7,"));
+    }
 }
