@@ -14,7 +14,10 @@ pub(crate) trait Runner {
     fn show(&mut self, step: &Step);
 }
 
-/// Searches to the end. A run that cannot be believed is made once more; if the second is no better the search
+/// Runs that are made at one load before the search gives up because none can be believed.
+const ATTEMPTS: usize = 3;
+
+/// Searches to the end. A run that cannot be believed is made again; if none of [`ATTEMPTS`] is better the search
 /// ends without an answer.
 pub(crate) async fn find_max(
     mut search: Search,
@@ -26,15 +29,18 @@ pub(crate) async fn find_max(
     while let Some(ask) = search.next() {
         let run = runner.run(ask).await;
         let (verdict, reasons) = judge(&run, objective);
-        let again = steps.last().is_some_and(|last| last.verdict == Verdict::Unsound);
         let step = Step { long: matches!(ask, Ask::Confirm(_)), verdict, reasons, run };
         runner.show(&step);
         steps.push(step);
         match verdict {
             Verdict::Held => search.answer(ask, true),
             Verdict::Missed => search.answer(ask, false),
-            Verdict::Unsound if again => break,
-            Verdict::Unsound => {}
+            Verdict::Unsound => {
+                let last = steps.iter().rev().take_while(|step| step.verdict == Verdict::Unsound);
+                if last.count() == ATTEMPTS {
+                    break;
+                }
+            }
         }
     }
     SearchRecord { replicas, found: search.found(), steps }

@@ -241,6 +241,11 @@ impl Recorder {
         self.inner().streams.slow_readers_cut_off += 1;
     }
 
+    /// How long the interval has lasted `now`.
+    pub(crate) fn since_tick(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.inner().interval.since)
+    }
+
     /// Closes the interval that ends `now`, and answers it.
     pub(crate) fn tick(&self, now: Duration) -> Point {
         let inner = &mut *self.inner();

@@ -62,7 +62,10 @@ impl Stage {
                 _ = ticks.tick() => watch(&self.recorder.tick(self.now())),
             }
         }
-        watch(&self.recorder.tick(self.now()));
+        // A rate over a moment says nothing.
+        if self.recorder.since_tick(self.now()) >= every / 2 {
+            watch(&self.recorder.tick(self.now()));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The whole generator, with its clock and its users, against services of which queueing theory knows how
-//! many users they hold. Time is virtual: tokio's clock jumps to the next thing that is due.
+//! many users they hold. Time is virtual: tokio's clock jumps to the next thing that is due. With it and the fixed
+//! seeds a test does the same each time. The limits are many service times long, where the knee is steep.
 
 mod theory;
 
@@ -20,6 +21,8 @@ use crate::{
 
 const THINK: Range<Duration> = Range { from: Duration::from_secs(1), to: Duration::from_secs(3) };
 const MEAN_THINK: f64 = 2.0;
+/// Longer than any limit here.
+const PATIENCE: Duration = Duration::from_secs(30);
 const NO_LAG: Duration = Duration::from_millis(20);
 
 /// So many servers, first come first served. The service time is constant, or exponentially distributed.
@@ -62,18 +65,17 @@ impl Runner for Virtual {
         let (from, time) = (Duration::from_secs(30), Duration::from_secs(self.seconds));
         let recorder = Recorder::new(&http::CALLS, Window { from, until: from + time });
         let stage = Arc::new(Stage::new(recorder, u64::from(ask.load())));
-        let (stub, shared, patience) =
-            (Arc::clone(&self.stub), Arc::clone(&stage), Duration::from_secs(3600));
+        let (stub, shared) = (Arc::clone(&self.stub), Arc::clone(&stage));
         let amount = f64::from(ask.load());
         let load = match self.by {
             By::Users => {
                 let ramp = Ramp { users: Range { from: 1, to: ask.load() }, per_second: amount / 10.0 };
-                stage.play(http::closed(stub, shared, ramp, THINK, patience), |_| ()).await;
+                stage.play(http::closed(stub, shared, ramp, THINK, PATIENCE), |_| ()).await;
                 Load::Users(ask.load())
             }
             By::Rate => {
                 let rate = Range { from: amount, to: amount };
-                stage.play(http::open(stub, shared, rate, patience), |_| ()).await;
+                stage.play(http::open(stub, shared, rate, PATIENCE), |_| ()).await;
                 Load::Rate(amount)
             }
         };
@@ -102,10 +104,10 @@ fn assert_within_a_tenth(found: f64, theory: f64) {
 /// Users who think: the machine-repair model.
 #[tokio::test(start_paused = true)]
 async fn as_many_users_as_the_machine_repair_model_says() {
-    for (servers, mean, limit) in [(1, 0.1, 0.8), (2, 0.1, 0.5), (4, 0.25, 1.5)] {
+    for (servers, mean, limit) in [(1, 0.1, 1.5), (2, 0.1, 1.0), (4, 0.25, 2.5)] {
         let theory =
             (1..).take_while(|n| theory::closed(*n, servers, mean, MEAN_THINK, limit) <= 0.01).count();
-        let found = search(Stub::new(servers, mean, true), By::Users, 400, &p99_below(limit)).await;
+        let found = search(Stub::new(servers, mean, true), By::Users, 300, &p99_below(limit)).await;
         assert_within_a_tenth(found, theory as f64);
     }
 }
@@ -122,20 +124,24 @@ async fn as_many_users_as_keep_the_servers_busy() {
     }
 }
 
-/// Requests that come at random to servers with exponential service times (M/M/c), or one with a constant one
-/// (M/D/1).
+/// Requests that come at random, exponential service times.
 #[tokio::test(start_paused = true)]
-async fn as_many_requests_as_queueing_theory_says() {
-    for (servers, mean, limit) in [(1, 0.02, 0.4), (2, 0.05, 0.5), (4, 0.1, 0.8)] {
+async fn as_many_requests_as_mmc_takes() {
+    for (servers, mean, limit) in [(1, 0.05, 0.8), (4, 0.1, 1.5)] {
         let holds = |rate: &u32| theory::mmc(f64::from(*rate), servers, mean, limit) <= 0.01;
         let theory = (1..).take_while(holds).count();
-        let found = search(Stub::new(servers, mean, true), By::Rate, 400, &p99_below(limit)).await;
+        let found = search(Stub::new(servers, mean, true), By::Rate, 300, &p99_below(limit)).await;
         assert_within_a_tenth(found, theory as f64);
     }
+}
+
+/// Requests that come at random, a constant service time.
+#[tokio::test(start_paused = true)]
+async fn as_many_requests_as_md1_takes() {
     let (service, limit) = (0.02, 0.2);
     let holds = |rate: &u32| theory::md1(f64::from(*rate), service, limit) <= 0.01;
     let theory = (1..).take_while(holds).count();
-    let found = search(Stub::new(1, service, false), By::Rate, 400, &p99_below(limit)).await;
+    let found = search(Stub::new(1, service, false), By::Rate, 300, &p99_below(limit)).await;
     assert_within_a_tenth(found, theory as f64);
 }
 
@@ -159,6 +165,6 @@ impl Runner for Late {
 async fn a_saturated_generator_gives_no_answer() {
     let mut runner = Late(0);
     let record = find_max(Search::new(4, 2_000), &p99_below(1.0), None, &mut runner).await;
-    assert_eq!((record.found, runner.0), (None, 4), "4, 8, 16, and 16 once more");
+    assert_eq!((record.found, runner.0), (None, 5), "4, 8, and 16 three times");
     assert_eq!(record.steps.last().map(|step| step.verdict), Some(Verdict::Unsound));
 }

@@ -16,7 +16,7 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 pub(super) enum Scale {
     /// From 0.
     Linear,
-    /// By powers of ten: for latencies, which grow a hundredfold at the knee.
+    /// Logarithmic: for latencies, which grow a hundredfold at the knee.
     Log,
 }
 
@@ -49,9 +49,9 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Round values that part 0 to `top` into about five.
-fn ticks(top: f64) -> Vec<f64> {
-    let rough = top / 5.0;
+/// Round values that part 0 to `top` into about five, `least` apart or more.
+fn ticks(top: f64, least: f64) -> Vec<f64> {
+    let rough = (top / 5.0).max(least);
     let magnitude = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|step| *step >= rough);
     let step = step.unwrap_or(rough);
@@ -69,7 +69,9 @@ impl Chart<'_> {
         let (right, high) = points().fold((0.0_f64, 0.0_f64), |(x, y), p| (x.max(p.0), y.max(p.1)));
         points().next()?;
         let high = self.mark.as_ref().map_or(high, |(mark, _)| high.max(*mark)).max(1e-3);
-        let x_ticks = ticks(right.max(1e-3));
+        // There is no half a user.
+        let whole = points().all(|(x, _)| x.fract() == 0.0);
+        let x_ticks = ticks(right.max(1e-3), if whole { 1.0 } else { 0.0 });
         let y_ticks = self.y_ticks(high);
         let (x_top, y_top) = (x_ticks[x_ticks.len() - 1], y_ticks[y_ticks.len() - 1]);
         let x = |value: f64| LEFT + (WIDTH - LEFT - RIGHT) * value / x_top;
@@ -123,12 +125,16 @@ impl Chart<'_> {
 
     fn y_ticks(&self, high: f64) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => ticks(high),
+            Scale::Linear => ticks(high, 0.0),
             Scale::Log => {
                 let values = self.lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
                 let low = values.filter(|y| *y > 0.0).fold(high, f64::min);
-                let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-                (first..=last.max(first + 1)).map(|power| 10_f64.powi(power)).collect()
+                let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+                let all: Vec<f64> =
+                    powers.flat_map(|power| [1.0, 2.0, 5.0].map(|m| m * 10_f64.powi(power))).collect();
+                let first = all.iter().rposition(|tick| *tick <= low).unwrap_or_default();
+                let last = all.iter().position(|tick| *tick >= high).unwrap_or(all.len() - 1);
+                all[first..=last.max(first + 1).min(all.len() - 1)].to_vec()
             }
         }
     }
@@ -206,10 +212,11 @@ mod tests {
 
     #[test]
     fn round_ticks_reach_the_top() {
-        assert_eq!(ticks(100.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(ticks(7.0), [0.0, 2.0, 4.0, 6.0, 8.0]);
-        assert_eq!(ticks(0.9), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
-        assert_eq!(number(ticks(0.9)[3]), "0.6");
+        assert_eq!(ticks(100.0, 0.0), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(ticks(7.0, 0.0), [0.0, 2.0, 4.0, 6.0, 8.0]);
+        assert_eq!(ticks(0.9, 0.0), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
+        assert_eq!(ticks(2.0, 1.0), [0.0, 1.0, 2.0]);
+        assert_eq!(number(ticks(0.9, 0.0)[3]), "0.6");
     }
 
     #[test]

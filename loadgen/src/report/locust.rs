@@ -72,7 +72,7 @@ fn cells(call: &Call, seconds: f64) -> Vec<String> {
         // As Locust has it: whole milliseconds, and N/A where there is nothing.
         ms.map_or("N/A".into(), |ms| format!("{ms:.0}"))
     };
-    let of_latency = |f: fn(&Latency) -> f64| call.latency.as_ref().map_or("0".into(), |l| f(l).to_string());
+    let of_latency = |f: fn(&Latency) -> f64| format!("{:.1}", call.latency.as_ref().map_or(0.0, f));
     let per_second = |count: u64| (count as f64 / seconds).to_string();
     let mut row = vec![
         call.method.clone(),
@@ -126,7 +126,7 @@ mod tests {
                       Min Response Time,Max Response Time,Average Content Size,Requests/s,Failures/s,\
                       50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,100%";
         assert_eq!(lines[0], format!("{locust},Service,Location,Replicas,Users,Verdict"));
-        let measured = "20,1,10,10.5,1,20,50,2,0.1,10,14,15,16,18,19,20,20,20,20,20";
+        let measured = "20,1,10,10.5,1.0,20.0,50,2,0.1,10,14,15,16,18,19,20,20,20,20,20";
         assert_eq!(lines[1], format!("POST,/a,{measured},\"one, two\",remote,,7,"));
         assert_eq!(lines[2], format!(",Aggregated,{measured},\"one, two\",remote,,7,"));
     }

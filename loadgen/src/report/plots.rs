@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::chart::{Chart, Line, Scale};
-use crate::summary::{Load, Results, Run, SearchRecord};
+use crate::{
+    summary::{Load, Results, Run, SearchRecord},
+    verdict::Verdict,
+};
 
 /// A plot that is drawn.
 pub(super) struct Plot {
@@ -56,11 +59,14 @@ fn load_axis(results: &[Results]) -> &'static str {
     }
 }
 
-/// One line per search, from the steps in order of their load.
+/// One line per search: the steps that can be believed, in order of their load; of several at one load the last.
 fn by_load(search: &SearchRecord, of: impl Fn(&Run) -> Option<f64>) -> Vec<(f64, f64)> {
+    let sound = search.steps.iter().rev().filter(|step| step.verdict != Verdict::Unsound);
     let mut points: Vec<(f64, f64)> =
-        search.steps.iter().filter_map(|step| Some((step.run.load.amount(), of(&step.run)?))).collect();
+        sound.filter_map(|step| Some((step.run.load.amount(), of(&step.run)?))).collect();
+    // Stable: the last of each load comes first.
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points.dedup_by_key(|point| point.0);
     points
 }
 

@@ -97,10 +97,10 @@ async fn answer(stub: &Shared, body: &[u8], good: impl FnOnce(&str) -> Value) ->
     let id = request["id"].as_str().unwrap();
     let n = stub.count.fetch_add(1, Ordering::Relaxed) + 1;
     match stub.lie {
-        Lie::WrongId if n % 10 == 0 => Json(good("another")).into_response(),
-        Lie::NoAnswer if n % 10 == 0 => std::future::pending().await,
-        Lie::Errors if n % 20 == 0 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Lie::Empty if n % 10 == 0 => Json(json!({"id": id})).into_response(),
+        Lie::WrongId if n.is_multiple_of(10) => Json(good("another")).into_response(),
+        Lie::NoAnswer if n.is_multiple_of(10) => std::future::pending().await,
+        Lie::Errors if n.is_multiple_of(20) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Lie::Empty if n.is_multiple_of(10) => Json(json!({"id": id})).into_response(),
         _ => Json(good(id)).into_response(),
     }
 }
