@@ -29,7 +29,9 @@ pub(crate) struct HttpService {
 impl HttpService {
     /// `url`: without a path. `pictures`: at least one, sent one after another.
     pub(crate) fn new(url: &str, pictures: &[Bytes], timeout: Duration) -> Result<Self, Error> {
-        let client = Client::builder().tcp_nodelay(true).connect_timeout(timeout).build();
+        // Services close idle connections (uvicorn after 5 s): one that is about to go must not be used.
+        let builder = Client::builder().pool_idle_timeout(Duration::from_secs(4));
+        let client = builder.tcp_nodelay(true).connect_timeout(timeout).build();
         Ok(Self {
             client: client.map_err(Error::Client)?,
             urls: CALLS.map(|call| format!("{}{}", url.trim_end_matches('/'), call.path)),

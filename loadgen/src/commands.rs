@@ -23,7 +23,7 @@ use crate::{
 
 /// How long all the users of a step take to join.
 const JOINING: Duration = Duration::from_secs(2);
-/// And to get out of step with one another, before it counts: longer than they think at most.
+/// And at least to get out of step with one another, before it counts.
 const SETTLING: Duration = Duration::from_secs(3);
 
 /// What the caller has, and the load test needs.
@@ -196,7 +196,7 @@ fn plan(load: u32, time: Duration, options: &SearchOptions) -> Plan {
             (Volume::Rate(Range { from: rate, to: rate }), Duration::ZERO)
         }
     };
-    let from = joined + SETTLING;
+    let from = joined + options.http.think.to.max(SETTLING);
     Plan { volume, from, until: from + time }
 }
 

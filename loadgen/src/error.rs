@@ -17,8 +17,8 @@ pub enum Error {
     RateOfStreams,
     #[error("--scaler none can not change the number of replicas: give --replicas one number, the service's")]
     NothingScales,
-    #[error("{replicas} replicas were not ready after {patience:?}")]
-    NotReady { replicas: u32, patience: Duration },
+    #[error("{what} not ready after {patience:?}")]
+    NotReady { what: String, patience: Duration },
     #[error("cannot start {what}")]
     Spawn { what: String, source: std::io::Error },
     #[error("{what} ended:\n{said}")]

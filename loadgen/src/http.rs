@@ -101,7 +101,7 @@ async fn request<S: Service>(
     limit: Duration,
 ) {
     let call = Call::draw(random);
-    stage.recorder.begun(stage.now().saturating_sub(due));
+    stage.recorder.begun(due, stage.now().saturating_sub(due));
     let answer = timeout(limit, service.call(call, stage.next_id())).await.unwrap_or(Err(Failure::Timeout));
     stage.recorder.ended(call as usize, due, stage.now(), answer);
 }

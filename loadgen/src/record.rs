@@ -160,16 +160,17 @@ impl Recorder {
         inner.active -= 1;
     }
 
-    /// Something goes out, so much later than the generator meant it to.
-    pub(crate) fn sending(&self, lag: Duration) {
-        self.inner().lag.saturating_record(micros(lag).max(1));
+    /// What was `due` goes out, so much later than the generator could have sent it.
+    pub(crate) fn sending(&self, due: Duration, lag: Duration) {
+        if self.window.contains(due) {
+            self.inner().lag.saturating_record(micros(lag).max(1));
+        }
     }
 
-    /// A request goes out. It must come to an [`end`](Self::ended).
-    pub(crate) fn begun(&self, lag: Duration) {
-        let mut inner = self.inner();
-        inner.begun += 1;
-        inner.lag.saturating_record(micros(lag).max(1));
+    /// A request that was `due` goes out. It must come to an [`end`](Self::ended).
+    pub(crate) fn begun(&self, due: Duration, lag: Duration) {
+        self.inner().begun += 1;
+        self.sending(due, lag);
     }
 
     /// A request that should have gone out, and could not: too many are out already.
@@ -364,7 +365,7 @@ mod tests {
     fn only_what_is_due_in_the_window_counts() {
         let recorder = recorder();
         for due in [0, 999, 1_000, 5_000, 10_999, 11_000] {
-            recorder.begun(Duration::ZERO);
+            recorder.begun(at(due), Duration::ZERO);
             recorder.ended(0, at(due), at(due + 100), Ok(10));
         }
         let run = recorder.summary(Load::Users(1), false, LIMIT);
@@ -376,10 +377,10 @@ mod tests {
     fn latency_and_failures_by_call_and_together() {
         let recorder = recorder();
         for i in 1..=100 {
-            recorder.begun(Duration::ZERO);
+            recorder.begun(at(2_000), Duration::ZERO);
             recorder.ended(0, at(2_000), at(2_000 + i), Ok(10));
         }
-        recorder.begun(Duration::ZERO);
+        recorder.begun(at(2_000), Duration::ZERO);
         recorder.ended(1, at(2_000), at(7_000), Err(Failure::Status(503)));
         let run = recorder.summary(Load::Rate(9.0), false, LIMIT);
         let p = |call: &Call, percent| call.latency.unwrap().percentile(percent).unwrap();
@@ -392,7 +393,7 @@ mod tests {
     #[test]
     fn what_did_not_end_or_did_not_go_out_is_a_flaw() {
         let recorder = recorder();
-        recorder.begun(Duration::ZERO);
+        recorder.begun(at(2_000), Duration::ZERO);
         recorder.unsent();
         let run = recorder.summary(Load::Users(1), false, LIMIT);
         assert!(run.flaws.contains(&Flaw::Unfinished { count: 1 }), "{:?}", run.flaws);

@@ -36,7 +36,10 @@ impl Scaler {
                 namespace: experiment.namespace.clone(),
             },
             ScalerKind::Local => {
-                Self::Local(Box::new(Local::start(binary, experiment.nats.as_deref()).await?))
+                let started = timeout(PATIENCE, Local::start(binary, experiment.nats.as_deref())).await;
+                Self::Local(Box::new(
+                    started.unwrap_or_else(|_| Err(not_ready("gateway and annotate worker")))?,
+                ))
             }
         })
     }
@@ -61,8 +64,12 @@ impl Scaler {
                 Self::Local(local) => local.scale(replicas).await,
             }
         };
-        timeout(PATIENCE, come).await.unwrap_or(Err(Error::NotReady { replicas, patience: PATIENCE }))
+        timeout(PATIENCE, come).await.unwrap_or_else(|_| Err(not_ready(&format!("{replicas} replicas"))))
     }
+}
+
+fn not_ready(what: &str) -> Error {
+    Error::NotReady { what: what.into(), patience: PATIENCE }
 }
 
 async fn kubectl(deployment: &str, namespace: &str, replicas: u32) -> Result<(), Error> {

@@ -161,7 +161,7 @@ mod tests {
         let window = Window { from: Duration::ZERO, until: Duration::from_secs(10) };
         let recorder = Recorder::new(&[CallName { method: "POST", path: "/" }], window);
         for i in 0..100 {
-            recorder.begun(Duration::from_millis(lag_ms));
+            recorder.begun(Duration::ZERO, Duration::from_millis(lag_ms));
             let how = if i < failed { Err(Failure::Status(500)) } else { Ok(1) };
             recorder.ended(0, Duration::ZERO, Duration::from_millis(ms), how);
         }

@@ -153,7 +153,7 @@ impl Runner for Late {
         self.0 += 1;
         let window = Window { from: Duration::ZERO, until: Duration::from_secs(10) };
         let recorder = Recorder::new(&http::CALLS, window);
-        recorder.begun(Duration::from_millis(if ask.load() > 8 { 30 } else { 1 }));
+        recorder.begun(Duration::ZERO, Duration::from_millis(if ask.load() > 8 { 30 } else { 1 }));
         recorder.ended(0, Duration::ZERO, Duration::from_millis(50), Ok(1));
         recorder.summary(Load::Users(ask.load()), false, NO_LAG)
     }

@@ -48,16 +48,20 @@ struct Books {
 
 /// Streams until the window ends, and until what was sent is answered or the time for it is over.
 pub(super) async fn run(streams: &Streams, stage: &Stage, fps: f64, mut random: fastrand::Rng) {
+    // Cameras are not in step.
+    let phase = Duration::from_secs_f64(random.f64() / fps);
+    let window = stage.recorder.window();
     let (socket, name) = match connection::open(streams).await {
         Ok(open) => open,
-        Err(failure) => return stage.recorder.failed(FRAME, failure, 1),
+        Err(failure) => {
+            let due = FrameClock { first: stage.now() + phase, fps }.count(window.from, window.until);
+            stage.recorder.stream(UserTally { due, ..UserTally::default() });
+            return stage.recorder.failed(FRAME, failure, 1);
+        }
     };
-    // Cameras are not in step.
-    let first = stage.now() + Duration::from_secs_f64(random.f64() / fps);
-    let clock = FrameClock { first, fps };
+    let clock = FrameClock { first: stage.now() + phase, fps };
     let camera = Camera { streams, stage, clock, name, books: Mutex::default() };
     let (sink, source) = socket.split();
-    let window = stage.recorder.window();
     let talk = async {
         tokio::select! {
             why = camera.listen(source) => why,
@@ -108,7 +112,7 @@ impl Camera<'_> {
             }
             stage.sleep_until(due).await;
             // What the service did not take in time is its doing, the rest ours.
-            stage.recorder.sending(stage.now().saturating_sub(due.max(free)));
+            stage.recorder.sending(due, stage.now().saturating_sub(due.max(free)));
             {
                 let mut books = self.books();
                 books.ledger.sent();
