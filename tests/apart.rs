@@ -84,13 +84,22 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     }
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let mut events = listener.subscribe("cloudpose.poses.>").await.unwrap();
+    let mut results = listener.subscribe("cloudpose.results.>").await.unwrap();
     listener.flush().await.unwrap();
 
-    let answer = post(gateway.url("/v1/pose"), "application/json").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("traceparent", trace);
+    let answer = soon(request.header("content-type", "image/jpeg").body(photo()).send()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     let pose: PoseEvent = answer.json().await.unwrap();
     assert!(!pose.persons.is_empty());
-    let event: PoseEvent = serde_json::from_slice(&soon(events.next()).await.unwrap().payload).unwrap();
+    let event = soon(events.next()).await.unwrap();
+    let result = soon(results.next()).await.unwrap();
+    for (message, name) in [(&event, "pose event"), (&result, "result")] {
+        let headers = message.headers.as_ref().expect(name);
+        assert_eq!(headers.get("traceparent").expect(name).as_str(), trace, "{name}");
+    }
+    let event: PoseEvent = serde_json::from_slice(&event.payload).unwrap();
     assert_eq!(event, pose, "listeners see what the client sees");
     let picture = post(gateway.url("/v1/pose"), "image/jpeg").await;
     assert_eq!(picture.headers()["content-type"], "image/jpeg");

@@ -26,7 +26,9 @@ mod work;
 
 use std::time::Duration;
 
-use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage, TraceParent,
+};
 use tokio::sync::{broadcast, mpsc};
 
 pub use attachment::Attachment;
@@ -168,11 +170,11 @@ impl Bus {
         }
     }
 
-    /// Tells everyone who listens of a frame's poses.
-    pub async fn publish_pose(&self, event: &PoseEvent) {
+    /// Tells everyone who listens of a frame's poses. On NATS the event says which `trace` they come from.
+    pub async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
         match self {
             Self::Local(bus) => bus.publish_pose(event),
-            Self::Nats(bus) => bus.publish_pose(event).await,
+            Self::Nats(bus) => bus.publish_pose(event, trace).await,
         }
     }
 

@@ -326,7 +326,7 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     let delivery = pull_one(&bus).await;
     assert_eq!(delivery.frame, frame(Kind::Still, 1));
     bus.reply(delivery.frame.header.done(pose(1), None)).await;
-    bus.publish_pose(&pose(1)).await;
+    bus.publish_pose(&pose(1), None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
     assert_eq!(soon(poses.next()).await.unwrap(), pose(1));
 }

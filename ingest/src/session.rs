@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName, Want,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName,
+    TraceParent, Want,
     frame::{Reply, ResultBody},
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
 };
@@ -46,6 +47,8 @@ pub(crate) struct Terms {
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) min_score: f32,
+    /// The trace that the client opened the session in.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Terms {
@@ -78,7 +81,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// Put it on the infer lane; if the bus refuses, tell with [`Session::refused`].
-    Publish(Frame),
+    Publish(Box<Frame>),
     /// Send it.
     Send(ServerMessage),
     /// Send the `result`, then the annotated JPEG; when the client has taken both, tell with
@@ -352,6 +355,7 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
+            trace: self.terms.trace,
         }
     }
 
@@ -359,7 +363,7 @@ impl Session {
         if let Some(flight) = self.flights.get_mut(&frame.header.seq) {
             flight.due = Some(now + Duration::from_millis(frame.header.deadline_ms.into()) + GRACE);
         }
-        self.outputs.push_back(Output::Publish(frame));
+        self.outputs.push_back(Output::Publish(Box::new(frame)));
     }
 
     fn deliver(&mut self, now: Instant, seq: u64, done: Done) {

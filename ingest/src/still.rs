@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, Want,
-    frame::ResultBody,
+    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, TraceParent,
+    Want, frame::ResultBody,
 };
 use tokio::time::{Instant, timeout};
 
@@ -26,6 +26,7 @@ pub(crate) struct Still {
     pub(crate) model: ModelName,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// What the workers made of it.
@@ -85,6 +86,7 @@ impl Still {
             min_score: self.min_score,
             smooth: false,
             prior: None,
+            trace: self.trace,
         };
         app.bus
             .publish(Stage::Infer, Frame { header, pose: None, image: self.image })

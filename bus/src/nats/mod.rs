@@ -27,8 +27,8 @@ use async_nats::{
 };
 use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, frame::ResultBody,
-    subject,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, TraceParent,
+    frame::ResultBody, subject,
 };
 use futures_util::StreamExt as _;
 use serde::Deserialize;
@@ -290,10 +290,11 @@ impl Nats {
         Inbox { answers: self.subscribe(subject).await, read: message::result }
     }
 
-    pub(crate) async fn publish_pose(&self, event: &PoseEvent) {
+    pub(crate) async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
         let to = subject::poses(&self.0.prefix, &event.stream);
         let up = self.0.link.borrow().up;
-        if !up || self.0.client.publish(to, message::pose_payload(event)).await.is_err() {
+        let (headers, payload) = (message::trace_headers(trace), message::pose_payload(event));
+        if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }
     }

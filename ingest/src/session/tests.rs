@@ -25,7 +25,14 @@ impl Bench {
     fn new(mode: Mode, window: usize, drops: bool) -> Self {
         let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
         let limits = Limits { max_image_bytes: 1 << 20, max_image_pixels: 1 << 20, window, max_age_ms: 1000 };
-        let terms = Terms { reply, stream: StreamName::new("cam").unwrap(), mode, limits, min_score: 0.2 };
+        let terms = Terms {
+            reply,
+            stream: StreamName::new("cam").unwrap(),
+            mode,
+            limits,
+            min_score: 0.2,
+            trace: None,
+        };
         let settings =
             Settings { want: Want::Both, model: ModelName::Lightning, quality: 80, drops, smooth: true };
         let books = Books::default();
@@ -51,8 +58,8 @@ impl Bench {
             let mut refused = vec![];
             while let Some(output) = self.session.next_output() {
                 match output {
-                    Output::Publish(frame) if self.bus_is_full => refused.push(frame),
-                    Output::Publish(frame) => self.bus.push(frame),
+                    Output::Publish(frame) if self.bus_is_full => refused.push(*frame),
+                    Output::Publish(frame) => self.bus.push(*frame),
                     Output::Send(message) => self.told.push(message),
                     Output::Deliver { seq, result, .. } => {
                         self.sending.push(seq);
