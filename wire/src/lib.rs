@@ -24,7 +24,7 @@ pub mod track;
 pub mod ws;
 
 pub use frame::{Frame, FrameHeader, FrameResult, Want};
-pub use id::{GatewayId, Prefix, SessionId, StreamName};
+pub use id::{Domain, GatewayId, Prefix, SessionId, StreamName};
 pub use lane::{Kind, Lane, Stage};
 pub use model::ModelName;
 pub use outcome::{DropReason, Outcome};

@@ -63,6 +63,8 @@ struct Shared {
     jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
     prefix: Prefix,
+    /// First tokens of the subjects on which JetStream is asked.
+    api: String,
     turn: Turn,
     limits: Limits,
     clock: BrokerClock,
@@ -91,13 +93,17 @@ impl Shared {
 impl Nats {
     pub(crate) async fn connect(config: &Config, limits: Limits) -> Result<Self, ConnectError> {
         let (client, link) = connection::connect(config).await?;
-        let mut jetstream = jetstream::new(client.clone());
+        let mut jetstream = match &config.domain {
+            Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
+            None => jetstream::new(client.clone()),
+        };
         jetstream.set_timeout(CONFIRMATION);
         let bus = Self(Arc::new(Shared {
             client,
             jetstream,
             link,
             prefix: config.prefix.clone(),
+            api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
             limits,
             clock: BrokerClock::new(Instant::now()),

@@ -62,10 +62,9 @@ pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
 pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
-        credentials: None,
-        ca: None,
         prefix: Prefix::new("test").unwrap(),
         turn,
+        ..nats::Config::default()
     };
     Bus::nats(&config, limits).await.unwrap()
 }
