@@ -277,6 +277,41 @@ async fn a_stream_outlives_the_nats_server() {
 }
 
 #[tokio::test]
+async fn what_must_not_be_lost_outlives_the_nats_servers_memory() {
+    let mut nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let mut socket = open(&gateway, "want=pose&mode=complete").await;
+    for _ in 0..3 {
+        socket.send(Message::binary(photo())).await.unwrap();
+    }
+    let still = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
+    let lane = async_nats::connect(nats.url()).await.unwrap();
+    soon(async {
+        // Two frames of the session's window, and the still.
+        while async_nats::jetstream::new(lane.clone())
+            .get_stream("cloudpose-infer-still")
+            .await
+            .unwrap()
+            .cached_info()
+            .state
+            .messages
+            < 3
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    nats.kill();
+    nats.start_again();
+    let _worker = Server::worker("infer", &nats.url());
+    for seq in 1..=3 {
+        assert_eq!(next_result(&mut socket).await, seq);
+    }
+    assert_eq!(soon(still).await.unwrap().status(), StatusCode::OK);
+    gateway.ledger_closes(4).await;
+}
+
+#[tokio::test]
 async fn a_stream_outlives_its_workers() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &[]);

@@ -206,6 +206,7 @@ impl Connection<'_> {
         let mut heard = Instant::now();
         let mut pinged = false;
         let mut drain_ends = None;
+        let mut connection = self.bus.connection();
         loop {
             self.carry_out().await;
             let now = Instant::now();
@@ -236,6 +237,10 @@ impl Connection<'_> {
                     }
                 }
                 result = self.inbox.next() => self.session.result(result),
+                later = self.bus.later_connection(connection) => {
+                    connection = later;
+                    self.session.reconnected(Instant::now().into_std());
+                }
                 () = self.stopping.cancelled(), if drain_ends.is_none() => {
                     drain_ends = Some(Instant::now() + DRAIN);
                     self.session.end();

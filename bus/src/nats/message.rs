@@ -7,12 +7,15 @@
 //! | result | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
 //! | pose event | [`PoseEvent`] as JSON | |
 //!
+//! Stills have the header `Nats-Msg-Id` besides, by which the broker knows one that it has already.
 //! All of them have the header `traceparent` besides, if the client's request had it.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameHeader, FrameResult, PoseEvent, TraceParent, frame::ResultBody, trace::TRACEPARENT,
+    Frame, FrameHeader, FrameResult, Kind, PoseEvent, TraceParent,
+    frame::{Reply, ResultBody},
+    trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -53,6 +56,10 @@ pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
     headers.insert(FRAME, json(&frame.header));
     if let Some(pose) = &frame.pose {
         headers.insert(POSE, json(pose));
+    }
+    if frame.header.kind == Kind::Still && past.is_none() {
+        let Reply { session, .. } = &frame.header.reply;
+        headers.insert(NATS_MESSAGE_ID, format!("{session}.{}", frame.header.seq));
     }
     if let Some(Past { attempt, since }) = past {
         headers.insert(ATTEMPT, attempt.to_string());

@@ -351,6 +351,20 @@ impl Nats {
         }
     }
 
+    pub(crate) fn connection(&self) -> u64 {
+        self.0.link.borrow().epoch
+    }
+
+    pub(crate) async fn later_connection(&self, than: u64) -> u64 {
+        let mut link = self.0.link.clone();
+        let later = link.wait_for(|link| link.up && link.epoch > than).await.map(|link| link.epoch);
+        match later {
+            Ok(epoch) => epoch,
+            // The connection's task has ended: nothing changes any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     pub(crate) fn max_image_bytes(&self) -> usize {
         self.0.client.max_payload().saturating_sub(HEADERS)
     }

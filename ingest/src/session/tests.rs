@@ -213,6 +213,23 @@ fn complete_session_offers_a_refused_frame_again() {
 }
 
 #[test]
+fn complete_session_tells_a_new_broker_what_is_at_work_and_a_live_one_does_not() {
+    for (mode, again) in [(Mode::Complete, vec![1]), (Mode::Live, vec![])] {
+        let mut bench = Bench::new(mode, 2, false);
+        (0..2).for_each(|_| bench.image());
+        bench.finish(1);
+        let before = bench.on_bus();
+        assert_eq!(before, [1]);
+        let first = bench.bus.clone();
+        bench.bus.clear();
+        bench.session.reconnected(bench.now);
+        bench.settle();
+        assert_eq!(bench.on_bus(), again, "{mode:?}");
+        assert!(bench.bus.iter().all(|frame| *frame == first[0]), "as it was");
+    }
+}
+
+#[test]
 fn refused_live_frame_is_dropped() {
     let mut bench = Bench::new(Mode::Live, 1, false);
     bench.bus_is_full = true;
