@@ -14,6 +14,7 @@ use crate::{
     range::Range,
     report::{self, words},
     scaler::Scaler,
+    scaling,
     schedule::Ramp,
     screen::Screen,
     search::{Ask, Search},
@@ -48,6 +49,7 @@ pub async fn run(command: &Command, surroundings: Surroundings) -> Result<(), Er
             Command::FindMax(command) => search(command, &surroundings).await,
             Command::Experiment(command) => experiment(command, surroundings).await,
             Command::Merge(command) => merge(command),
+            Command::ScaleSim(command) => scaling::run(command, |text| Screen::new().say(text)),
         }
     };
     tokio::select! {

@@ -46,6 +46,47 @@ Examples:
     #[command(after_help = "Example:
   cloudpose loadgen merge here/results.json there/results.json -o both")]
     Merge(Merge),
+    /// Simulate autoscaling: which signal keeps the objective, with how many replicas
+    #[command(
+        after_help = "Nothing is sent anywhere: streams, queue, workers, scrapes and Kubernetes' rule are simulated.
+
+Examples:
+  cloudpose loadgen scale-sim
+  cloudpose loadgen scale-sim --service 25ms --slots 4 --streams 10..400 --replicas 2..50 -o sim"
+    )]
+    ScaleSim(ScaleSim),
+}
+
+/// `cloudpose loadgen scale-sim`
+#[derive(Debug, Clone, Args)]
+pub struct ScaleSim {
+    /// How long a worker has one frame, as measured (`cloudpose bench worker`)
+    #[arg(long, value_name = "TIME", default_value = "40ms", value_parser = some_time)]
+    pub service: Duration,
+    /// Frames that a replica works on at once
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    pub slots: u32,
+    /// From ordering a replica until it takes frames: scheduling, image, model
+    #[arg(long, value_name = "TIME", default_value = "12s", value_parser = some_time)]
+    pub start: Duration,
+    /// How often metrics are collected
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = some_time)]
+    pub scrape: Duration,
+    /// Fewest and most streams
+    #[arg(long, value_name = "N..N", default_value = "4..40", value_parser = some_users)]
+    pub streams: Range<u32>,
+    /// Frames a second of each stream
+    #[arg(long, value_name = "FPS", default_value = "15", value_parser = positive)]
+    pub fps: f64,
+    /// Fewest and most replicas
+    #[arg(long, value_name = "N..N", default_value = "2..30", value_parser = some_users)]
+    pub replicas: Range<u32>,
+    /// Target of the queue depth: frames waiting and in hand, for each slot
+    #[arg(long, value_name = "FRAMES", default_value = "0.75", value_parser = positive)]
+    pub depth: f64,
+    /// Folder for the plots
+    #[arg(short, long, value_name = "DIR", default_value = "loadgen-results")]
+    pub output: PathBuf,
 }
 
 /// What is tested, and what becomes of the results.
@@ -301,7 +342,7 @@ impl Command {
             Self::FindMax(FindMax { search }) | Self::Experiment(Experiment { search, .. }) => {
                 Some(&search.target.frames)
             }
-            Self::Merge(_) => None,
+            Self::Merge(_) | Self::ScaleSim(_) => None,
         }
     }
 }

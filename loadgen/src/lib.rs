@@ -11,6 +11,7 @@
 //! | `verdict`, `threshold`, `fairness` | what the numbers mean; pure |
 //! | `search`, `find_max` | the largest load that holds: the policy, pure, and the loop around it |
 //! | `scaler`, `ready` | replicas by kubectl or as processes; waiting for them |
+//! | [`scaling`] | which signal an autoscaler should look at, simulated |
 //! | `drive`, `stage`, `commands` | one run; its clock; the commands made of runs |
 //! | `screen`, `report` | the terminal; JSON, CSV, HTML and plots |
 //!
@@ -32,6 +33,7 @@ mod ready;
 mod record;
 mod report;
 mod scaler;
+pub mod scaling;
 mod schedule;
 mod screen;
 mod search;

@@ -13,7 +13,7 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 
 /// How values become heights.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// From 0.
     Linear,
     /// Logarithmic: for latencies, which grow a hundredfold at the knee.
@@ -22,21 +22,21 @@ pub(super) enum Scale {
 
 /// One line with its name.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
 }
 
 /// A chart.
 #[derive(Debug, Clone)]
-pub(super) struct Chart<'a> {
-    pub(super) title: &'a str,
-    pub(super) x: &'a str,
-    pub(super) y: &'a str,
-    pub(super) scale: Scale,
-    pub(super) lines: Vec<Line>,
+pub(crate) struct Chart<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) x: &'a str,
+    pub(crate) y: &'a str,
+    pub(crate) scale: Scale,
+    pub(crate) lines: Vec<Line>,
     /// A height that matters, with its name.
-    pub(super) mark: Option<(f64, String)>,
+    pub(crate) mark: Option<(f64, String)>,
 }
 
 /// A number on an axis.
@@ -58,13 +58,13 @@ fn ticks(top: f64, least: f64) -> Vec<f64> {
     (0..=(top / step).ceil() as u32).map(|i| f64::from(i) * step).collect()
 }
 
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Chart<'_> {
     /// The picture. None if there is nothing to draw.
-    pub(super) fn svg(&self) -> Option<String> {
+    pub(crate) fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let (right, high) = points().fold((0.0_f64, 0.0_f64), |(x, y), p| (x.max(p.0), y.max(p.1)));
         points().next()?;

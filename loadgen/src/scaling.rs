@@ -1,0 +1,13 @@
+//! `cloudpose loadgen scale-sim`: which signal an autoscaler should look at, found out without a cluster.
+//!
+//! - [`hpa`]: the rule of Kubernetes' HorizontalPodAutoscaler
+//! - [`load`]: how many streams there are when
+//! - [`cluster`]: streams, window, lane, workers, scrapes and the rule, event by event
+//! - `study`: every signal against every load, as a table and plots
+
+pub mod cluster;
+pub mod hpa;
+pub mod load;
+mod study;
+
+pub(crate) use study::run;

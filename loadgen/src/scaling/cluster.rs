@@ -1,0 +1,510 @@
+//! A deployment in the small, event by event: cameras, the gateway's window, a lane, workers that come and go, a
+//! scraper, and the autoscaler. Deterministic: the same plan gives the same record.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    hpa::{self, Hpa, Rules},
+    load::Shape,
+};
+
+/// Frames of a stream in flight at once, as at the gateway.
+const WINDOW: u32 = 2;
+/// Over how long rates and utilisations are averaged, as by `rate(…[30s])`.
+const AVERAGED: Duration = Duration::from_secs(30);
+/// One verdict a slice: was the objective met in it?
+const SLICE: Duration = Duration::from_secs(5);
+
+/// What the autoscaler looks at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Signal {
+    /// Frames waiting and in workers' hands, averaged over the last scrapes, for each replica.
+    QueueDepth(f64),
+    /// Age of the oldest frame on the lane, in seconds.
+    OldestAge(f64),
+    /// Worker seconds asked for each second, for each replica's slot.
+    OfferedLoad(f64),
+    /// Share of the replicas' slots in use.
+    Utilisation(f64),
+}
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many streams there are when.
+    pub shape: Shape,
+    /// Of each stream.
+    pub frames_per_second: f64,
+    /// A frame older than this is dropped.
+    pub max_age: Duration,
+    /// How long a worker has a frame, as measured; each takes from 0.8 to 1.2 times as long.
+    pub service: Duration,
+    /// Frames that a replica works on at once.
+    pub slots: u32,
+    /// From being ordered until a replica takes its first frame: scheduling, image, model.
+    pub start: Duration,
+    /// How often metrics are collected.
+    pub scrape: Duration,
+    /// The autoscaler.
+    pub rules: Rules,
+    /// What it looks at, and the target.
+    pub signal: Signal,
+    /// The objective: this share of the frames is delivered, in each slice …
+    pub delivered: f64,
+    /// … and 95 of 100 of those within this.
+    pub p95: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Record {
+    /// Share of the time in which the objective was missed while there was load.
+    pub out_of_objective: f64,
+    /// Replicas ordered, on average.
+    pub mean_replicas: f64,
+    /// How often the direction of scaling turned around.
+    pub flaps: u32,
+    /// The longest time without meeting the objective.
+    pub longest_outage: Duration,
+    /// At the end of each slice: seconds, streams, replicas ordered, frames on the lane, whether it was met.
+    pub slices: Vec<Slice>,
+}
+
+/// Five seconds of a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Slice {
+    /// Seconds from the start.
+    pub at: f64,
+    /// Streams then.
+    pub streams: u32,
+    /// Replicas ordered then.
+    pub replicas: u32,
+    /// Frames on the lane and in hand then.
+    pub depth: u32,
+    /// Whether the objective was met in it.
+    pub met: bool,
+}
+
+type Nanos = u64;
+
+/// What happens next, in the order of time; the number keeps the order of those at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    FrameDue(u32),
+    Done { replica: u32, stream: u32, arrived: Nanos },
+    ReplicaReady,
+    Scrape,
+    Decide,
+    SliceEnds,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Stream {
+    in_flight: u32,
+    /// When the frame arrived that waits for a credit.
+    waiting: Option<Nanos>,
+    streaming: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Replica {
+    ready: bool,
+    /// Takes no more frames, and goes when it has none.
+    leaving: bool,
+    busy: u32,
+}
+
+#[derive(Debug)]
+struct Cluster<'a> {
+    plan: &'a Plan,
+    now: Nanos,
+    events: BinaryHeap<Reverse<(Nanos, u64, Event)>>,
+    numbered: u64,
+    streams: Vec<Stream>,
+    /// Stream, arrival at the gateway, arrival on the lane.
+    lane: VecDeque<(u32, Nanos, Nanos)>,
+    /// Live ones by number; one that has gone leaves its number free for ever.
+    replicas: Vec<Option<Replica>>,
+    ordered: u32,
+    hpa: Hpa,
+    /// What the last scrape said.
+    scraped: Scraped,
+    /// What past scrapes found.
+    history: VecDeque<Sample>,
+    offered: f64,
+    used: f64,
+    chance: fastrand::Rng,
+    slice: SliceBooks,
+    record: Record,
+    direction: i8,
+    outage: Nanos,
+    replica_nanos: f64,
+}
+
+/// What one scrape finds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    at: Nanos,
+    depth: f64,
+    /// Worker seconds asked for so far.
+    offered: f64,
+    /// Worker seconds spent so far.
+    used: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Scraped {
+    depth: f64,
+    oldest: f64,
+    offered: f64,
+    utilisation: f64,
+    ready: u32,
+}
+
+#[derive(Debug)]
+struct SliceBooks {
+    sent: u64,
+    delivered: u64,
+    latency: Histogram<u64>,
+}
+
+/// Runs `plan` to its end.
+pub fn simulate(plan: &Plan) -> Record {
+    let mut cluster = Cluster::new(plan);
+    let end = nanos(plan.shape.lasts());
+    while let Some(Reverse((at, _, event))) = cluster.events.pop() {
+        if at > end {
+            break;
+        }
+        cluster.replica_nanos += f64::from(cluster.ordered) * (at - cluster.now) as f64;
+        cluster.now = at;
+        cluster.handle(event);
+    }
+    cluster.close(end)
+}
+
+fn nanos(time: Duration) -> Nanos {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl<'a> Cluster<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let ready = Replica { ready: true, leaving: false, busy: 0 };
+        let mut cluster = Self {
+            plan,
+            now: 0,
+            events: BinaryHeap::new(),
+            numbered: 0,
+            streams: vec![Stream::default(); plan.shape.most() as usize],
+            lane: VecDeque::new(),
+            replicas: vec![Some(ready); plan.rules.min as usize],
+            ordered: plan.rules.min,
+            hpa: Hpa::new(plan.rules.clone()),
+            scraped: Scraped { ready: plan.rules.min, ..Scraped::default() },
+            history: VecDeque::from([Sample::default()]),
+            offered: 0.0,
+            used: 0.0,
+            chance: fastrand::Rng::with_seed(1),
+            slice: SliceBooks {
+                sent: 0,
+                delivered: 0,
+                latency: Histogram::new(3).expect("3 digits are allowed"),
+            },
+            record: Record::default(),
+            direction: 0,
+            outage: 0,
+            replica_nanos: 0.0,
+        };
+        for (event, every) in
+            [(Event::Scrape, plan.scrape), (Event::Decide, plan.rules.sync), (Event::SliceEnds, SLICE)]
+        {
+            cluster.after(every, event);
+        }
+        cluster.let_streams_join();
+        cluster
+    }
+
+    fn after(&mut self, delay: Duration, event: Event) {
+        self.numbered += 1;
+        self.events.push(Reverse((self.now + nanos(delay), self.numbered, event)));
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::FrameDue(stream) => self.frame(stream),
+            Event::Done { replica, stream, arrived } => self.done(replica, stream, arrived),
+            Event::ReplicaReady => {
+                if let Some(replica) = self.replicas.iter_mut().flatten().find(|r| !r.ready && !r.leaving) {
+                    replica.ready = true;
+                }
+            }
+            Event::Scrape => {
+                self.scrape();
+                self.after(self.plan.scrape, Event::Scrape);
+            }
+            Event::Decide => {
+                self.decide();
+                self.after(self.plan.rules.sync, Event::Decide);
+            }
+            Event::SliceEnds => {
+                self.end_slice();
+                self.let_streams_join();
+                self.after(SLICE, Event::SliceEnds);
+            }
+        }
+        self.hand_out();
+    }
+
+    /// Streams that the shape asks for begin, each at its own point of the first interval.
+    fn let_streams_join(&mut self) {
+        let there = self.plan.shape.streams(Duration::from_nanos(self.now));
+        for index in 0..self.streams.len() {
+            let joins = (index as u32) < there;
+            if joins && !self.streams[index].streaming {
+                let delay = self.chance.f64() / self.plan.frames_per_second;
+                self.after(Duration::from_secs_f64(delay), Event::FrameDue(index as u32));
+            }
+            self.streams[index].streaming = joins;
+        }
+    }
+
+    fn frame(&mut self, index: u32) {
+        if !self.streams[index as usize].streaming {
+            return;
+        }
+        self.after(Duration::from_secs_f64(1.0 / self.plan.frames_per_second), Event::FrameDue(index));
+        self.slice.sent += 1;
+        self.offered += self.plan.service.as_secs_f64();
+        // The newest frame wins.
+        self.streams[index as usize].waiting = Some(self.now);
+        self.publish(index);
+    }
+
+    /// Puts the waiting frame on the lane if there is a credit.
+    fn publish(&mut self, index: u32) {
+        let stream = &mut self.streams[index as usize];
+        if stream.in_flight < WINDOW
+            && let Some(arrived) = stream.waiting.take()
+            && self.now - arrived < nanos(self.plan.max_age)
+        {
+            stream.in_flight += 1;
+            self.lane.push_back((index, arrived, self.now));
+        }
+    }
+
+    /// Gives frames to free slots, oldest first; what has less than half of its time left is not begun.
+    fn hand_out(&mut self) {
+        while !self.lane.is_empty() {
+            let free = self.replicas.iter().position(|replica| {
+                replica.is_some_and(|r| r.ready && !r.leaving && r.busy < self.plan.slots)
+            });
+            let Some(number) = free else { break };
+            let Some((stream, arrived, _)) = self.lane.pop_front() else { break };
+            if 2 * (self.now - arrived) > nanos(self.plan.max_age) {
+                self.credit(stream);
+                continue;
+            }
+            if let Some(replica) = &mut self.replicas[number] {
+                replica.busy += 1;
+            }
+            let takes = self.plan.service.mul_f64(0.8 + 0.4 * self.chance.f64());
+            self.used += takes.as_secs_f64();
+            self.after(takes, Event::Done { replica: number as u32, stream, arrived });
+        }
+    }
+
+    fn done(&mut self, number: u32, stream: u32, arrived: Nanos) {
+        let latency = self.now - arrived;
+        if latency <= nanos(self.plan.max_age) {
+            self.slice.delivered += 1;
+            self.slice.latency.saturating_record(latency / 1000);
+        }
+        let place = &mut self.replicas[number as usize];
+        if let Some(replica) = place {
+            replica.busy -= 1;
+            if replica.leaving && replica.busy == 0 {
+                *place = None;
+            }
+        }
+        self.credit(stream);
+    }
+
+    fn credit(&mut self, stream: u32) {
+        self.streams[stream as usize].in_flight -= 1;
+        self.publish(stream);
+    }
+
+    fn depth(&self) -> u32 {
+        let busy: u32 = self.replicas.iter().flatten().map(|replica| replica.busy).sum();
+        busy + self.lane.len() as u32
+    }
+
+    fn scrape(&mut self) {
+        let depth = f64::from(self.depth());
+        self.history.push_back(Sample { at: self.now, depth, offered: self.offered, used: self.used });
+        while self.history.len() > 2 && self.now - self.history[0].at > nanos(AVERAGED) {
+            self.history.pop_front();
+        }
+        let Sample { at: since, offered, used, .. } = self.history[0];
+        let seconds = ((self.now - since) as f64 / 1e9).max(1e-9);
+        let depths = self.history.iter().skip(1).map(|sample| sample.depth);
+        let ready = self.replicas.iter().flatten().filter(|r| r.ready && !r.leaving).count() as u32;
+        self.scraped = Scraped {
+            depth: depths.sum::<f64>() / (self.history.len() - 1) as f64,
+            oldest: self.lane.front().map_or(0.0, |(_, _, at)| (self.now - at) as f64 / 1e9),
+            offered: (self.offered - offered) / seconds,
+            utilisation: (self.used - used) / seconds / f64::from((ready * self.plan.slots).max(1)),
+            ready,
+        };
+    }
+
+    fn decide(&mut self) {
+        let Scraped { depth, oldest, offered, utilisation, ready } = self.scraped;
+        let ordered = self.ordered;
+        let wanted = match self.plan.signal {
+            Signal::QueueDepth(target) => hpa::by_average(depth, target, ordered),
+            Signal::OldestAge(target) => hpa::by_value(oldest, target, ready, ordered),
+            Signal::OfferedLoad(target) => {
+                hpa::by_average(offered, target * f64::from(self.plan.slots), ordered)
+            }
+            Signal::Utilisation(target) => hpa::by_utilisation(utilisation, target, ready, ordered),
+        };
+        let decided = self.hpa.decide(Duration::from_nanos(self.now), ordered, wanted);
+        let direction = (decided > ordered) as i8 - (decided < ordered) as i8;
+        if direction != 0 {
+            self.record.flaps += u32::from(self.direction == -direction);
+            self.direction = direction;
+        }
+        for _ in ordered..decided {
+            self.replicas.push(Some(Replica { ready: false, leaving: false, busy: 0 }));
+            self.after(self.plan.start, Event::ReplicaReady);
+        }
+        for _ in decided..ordered {
+            // As Kubernetes: those that are not ready first, then the youngest.
+            let places = self.replicas.iter().enumerate();
+            let staying = places.filter_map(|(i, r)| r.filter(|r| !r.leaving).map(|r| (r.ready, Reverse(i))));
+            if let Some((_, Reverse(number))) = staying.min() {
+                match &mut self.replicas[number] {
+                    Some(replica) if replica.busy > 0 => replica.leaving = true,
+                    place => *place = None,
+                }
+            }
+        }
+        self.ordered = decided;
+    }
+
+    fn end_slice(&mut self) {
+        let SliceBooks { sent, delivered, latency } = &mut self.slice;
+        let share = if *sent == 0 { 1.0 } else { *delivered as f64 / *sent as f64 };
+        let p95 = Duration::from_micros(latency.value_at_quantile(0.95));
+        let met = share >= self.plan.delivered && p95 <= self.plan.p95;
+        (*sent, *delivered) = (0, 0);
+        latency.clear();
+        self.outage = if met { 0 } else { self.outage + nanos(SLICE) };
+        self.record.longest_outage = self.record.longest_outage.max(Duration::from_nanos(self.outage));
+        self.record.slices.push(Slice {
+            at: self.now as f64 / 1e9,
+            streams: self.streams.iter().filter(|stream| stream.streaming).count() as u32,
+            replicas: self.ordered,
+            depth: self.depth(),
+            met,
+        });
+    }
+
+    fn close(mut self, end: Nanos) -> Record {
+        let loaded = self.record.slices.iter().filter(|slice| slice.streams > 0);
+        let (all, missed) = loaded.fold((0, 0), |(all, missed), s| (all + 1, missed + u32::from(!s.met)));
+        self.record.out_of_objective = f64::from(missed) / f64::from(all.max(1));
+        self.record.mean_replicas = self.replica_nanos / end as f64;
+        self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(streams: u32, replicas: u32, signal: Signal) -> Plan {
+        let mut rules = Rules::defaults(replicas, replicas);
+        rules.down.stabilisation = Duration::from_secs(60);
+        Plan {
+            shape: Shape::Step {
+                from: streams,
+                to: streams,
+                at: Duration::ZERO,
+                lasts: Duration::from_secs(60),
+            },
+            frames_per_second: 10.0,
+            max_age: Duration::from_secs(1),
+            service: Duration::from_millis(40),
+            slots: 1,
+            start: Duration::from_secs(10),
+            scrape: Duration::from_secs(5),
+            rules,
+            signal,
+            delivered: 0.95,
+            p95: Duration::from_millis(500),
+        }
+    }
+
+    #[test]
+    fn a_replica_holds_as_many_streams_as_arithmetic_says() {
+        // 25 frames a second a replica: two hold five streams of ten frames, and not six.
+        assert_eq!(simulate(&plan(4, 2, Signal::QueueDepth(1e9))).out_of_objective, 0.0);
+        let over = simulate(&plan(7, 2, Signal::QueueDepth(1e9)));
+        assert!(over.out_of_objective > 0.9, "{over:?}");
+    }
+
+    #[test]
+    fn overload_delivers_what_capacity_allows_and_the_lane_stays_bounded() {
+        let over = simulate(&plan(40, 2, Signal::QueueDepth(1e9)));
+        assert!(over.slices.iter().all(|slice| slice.depth <= 40 * WINDOW), "the window bounds the lane");
+    }
+
+    #[test]
+    fn the_same_plan_gives_the_same_record() {
+        let plan = plan(7, 2, Signal::QueueDepth(4.0));
+        assert_eq!(simulate(&plan), simulate(&plan));
+    }
+
+    /// Frames in hand are as many as slots are busy (Little's law), so a target beyond the slots takes replicas away
+    /// that are all needed, the lane fills, and all of them come back.
+    #[test]
+    fn a_queue_target_beyond_the_slots_turns_around_and_around() {
+        let [calm, nervous] = [0.75, 1.5].map(|target| {
+            let mut plan = plan(20, 1, Signal::QueueDepth(target));
+            plan.rules.max = 40;
+            let lasts = Duration::from_secs(1200);
+            plan.shape = Shape::Step { from: 20, to: 20, at: Duration::ZERO, lasts };
+            simulate(&plan)
+        });
+        assert!(2 * calm.flaps <= nervous.flaps, "{} and {} turns", calm.flaps, nervous.flaps);
+        assert!(nervous.out_of_objective > 4.0 * calm.out_of_objective, "{nervous:?}");
+    }
+
+    #[test]
+    fn queue_and_offered_load_bring_the_objective_back_after_a_step_and_let_replicas_go_again() {
+        for signal in [Signal::QueueDepth(0.75), Signal::OfferedLoad(0.7)] {
+            let mut plan = plan(2, 1, signal);
+            plan.rules.max = 20;
+            plan.shape = Shape::Burst {
+                low: 2,
+                high: 20,
+                from: Duration::from_secs(60),
+                until: Duration::from_secs(300),
+                lasts: Duration::from_secs(600),
+            };
+            let record = simulate(&plan);
+            let before_the_end = record.slices.iter().filter(|slice| (200.0..300.0).contains(&slice.at));
+            assert!(before_the_end.clone().all(|slice| slice.met), "{signal:?}");
+            assert!(before_the_end.clone().all(|slice| slice.replicas >= 8), "{signal:?}");
+            assert!(record.slices.last().unwrap().replicas <= 2, "{signal:?}: {:?}", record.slices.last());
+        }
+    }
+}

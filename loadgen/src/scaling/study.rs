@@ -1,0 +1,137 @@
+//! Every signal against every load.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    cluster::{Plan, Record, Signal, simulate},
+    hpa::{Behavior, Change, Policy, Rules},
+    load::Shape,
+};
+use crate::{
+    Error,
+    config::ScaleSim,
+    report::{
+        self,
+        chart::{Chart, Line, Scale},
+        words::Table,
+    },
+};
+
+/// What the chart `deploy/helm/cloudpose` sets, and docs/scaling.md explains: up at once and as far as it takes, down
+/// a few at a time after two quiet minutes.
+fn chart_rules(command: &ScaleSim) -> Rules {
+    Rules {
+        min: command.replicas.from,
+        max: command.replicas.to,
+        sync: Duration::from_secs(15),
+        up: Behavior {
+            stabilisation: Duration::ZERO,
+            policies: vec![
+                Policy { change: Change::Percent(300), period: Duration::from_secs(15) },
+                Policy { change: Change::Pods(4), period: Duration::from_secs(15) },
+            ],
+        },
+        down: Behavior {
+            stabilisation: Duration::from_secs(120),
+            policies: vec![Policy { change: Change::Percent(20), period: Duration::from_secs(30) }],
+        },
+    }
+}
+
+fn shapes(command: &ScaleSim) -> [Shape; 4] {
+    let (low, high) = (command.streams.from, command.streams.to);
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    [
+        Shape::Step { from: low, to: high, at: minutes(2), lasts: minutes(15) },
+        Shape::Ramp { from: low, to: high, lasts: minutes(15) },
+        Shape::Burst { low, high, from: minutes(3), until: minutes(8), lasts: minutes(20) },
+        Shape::Diurnal { low, high, lasts: minutes(60) },
+    ]
+}
+
+/// The signals, with targets that keep about a quarter of the capacity free.
+fn signals(command: &ScaleSim) -> [(&'static str, Signal); 4] {
+    let slots = f64::from(command.slots);
+    [
+        ("queue depth", Signal::QueueDepth(command.depth)),
+        ("oldest age", Signal::OldestAge(0.05)),
+        ("offered / capacity", Signal::OfferedLoad(0.75)),
+        ("CPU", Signal::Utilisation(0.75)),
+    ]
+    .map(|(name, signal)| match signal {
+        Signal::QueueDepth(depth) => (name, Signal::QueueDepth(depth * slots)),
+        other => (name, other),
+    })
+}
+
+fn plan(command: &ScaleSim, shape: Shape, signal: Signal) -> Plan {
+    Plan {
+        shape,
+        frames_per_second: command.fps,
+        max_age: Duration::from_secs(1),
+        service: command.service,
+        slots: command.slots,
+        start: command.start,
+        scrape: command.scrape,
+        rules: chart_rules(command),
+        signal,
+        delivered: 0.95,
+        p95: Duration::from_millis(500),
+    }
+}
+
+/// Simulates, and writes a table to standard output and plots into the folder.
+///
+/// # Errors
+/// If a plot cannot be written.
+pub(crate) fn run(command: &ScaleSim, say: impl Fn(&str)) -> Result<(), Error> {
+    let mut table = Table {
+        heads: vec!["load", "signal", "out of objective", "longest", "mean replicas", "most", "turns"],
+        rows: Vec::new(),
+    };
+    for shape in shapes(command) {
+        let records = signals(command).map(|(name, signal)| {
+            let record = simulate(&plan(command, shape.clone(), signal));
+            table.rows.push(row(shape.name(), name, &record));
+            (name, record)
+        });
+        draw(&command.output, &shape, &records)?;
+    }
+    say(&table.markdown());
+    say(&format!("plots are in {}", command.output.display()));
+    Ok(())
+}
+
+fn row(load: &str, signal: &str, record: &Record) -> Vec<String> {
+    let most = record.slices.iter().map(|slice| slice.replicas).max().unwrap_or_default();
+    vec![
+        load.into(),
+        signal.into(),
+        format!("{:.1} %", 100.0 * record.out_of_objective),
+        format!("{} s", record.longest_outage.as_secs()),
+        format!("{:.1}", record.mean_replicas),
+        most.to_string(),
+        record.flaps.to_string(),
+    ]
+}
+
+fn draw(folder: &Path, shape: &Shape, records: &[(&str, Record)]) -> Result<(), Error> {
+    let minutes = |at: f64| at / 60.0;
+    let mut lines: Vec<Line> = records
+        .iter()
+        .map(|(name, record)| Line {
+            name: (*name).into(),
+            points: record.slices.iter().map(|s| (minutes(s.at), f64::from(s.replicas))).collect(),
+        })
+        .collect();
+    if let Some((_, record)) = records.first() {
+        let points = record.slices.iter().map(|s| (minutes(s.at), f64::from(s.streams))).collect();
+        lines.push(Line { name: "streams".into(), points });
+    }
+    let title = format!("Replicas by signal, {} load", shape.name());
+    let chart = Chart { title: &title, x: "minutes", y: "replicas", scale: Scale::Linear, lines, mark: None };
+    match chart.svg() {
+        Some(svg) => report::put(folder, &format!("scale-sim-{}.svg", shape.name()), svg.as_bytes()),
+        None => Ok(()),
+    }
+}
