@@ -14,8 +14,19 @@ const TOLERANCE: f64 = 0.1;
 pub struct Behavior {
     /// The most cautious recommendation of this window counts.
     pub stabilisation: Duration,
-    /// How much may change in which time; the policy that allows the most decides.
+    /// How much may change in which time.
     pub policies: Vec<Policy>,
+    /// Which of them decides.
+    pub select: Select,
+}
+
+/// Which of several policies decides: `selectPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Select {
+    /// The one that allows the largest change.
+    Max,
+    /// The one that allows the smallest.
+    Min,
 }
 
 /// How much may change in a period.
@@ -63,10 +74,12 @@ impl Rules {
             up: Behavior {
                 stabilisation: Duration::ZERO,
                 policies: vec![policy(Change::Percent(100)), policy(Change::Pods(4))],
+                select: Select::Max,
             },
             down: Behavior {
                 stabilisation: Duration::from_secs(300),
                 policies: vec![policy(Change::Percent(100))],
+                select: Select::Max,
             },
         }
     }
@@ -153,7 +166,11 @@ impl Hpa {
                     }
                 }
             });
-            wanted.min(replicas.max(allowed.max().map_or(wanted, saturating)))
+            let allowed = match self.rules.up.select {
+                Select::Max => allowed.max(),
+                Select::Min => allowed.min(),
+            };
+            wanted.min(replicas.max(allowed.map_or(wanted, saturating)))
         } else if wanted < replicas {
             let allowed = self.rules.down.policies.iter().map(|policy| {
                 let start = i64::from(replicas) - changed(policy.period, -1);
@@ -164,7 +181,11 @@ impl Hpa {
                     }
                 }
             });
-            wanted.max(replicas.min(allowed.min().map_or(wanted, saturating)))
+            let allowed = match self.rules.down.select {
+                Select::Max => allowed.min(),
+                Select::Min => allowed.max(),
+            };
+            wanted.max(replicas.min(allowed.map_or(wanted, saturating)))
         } else {
             wanted
         }
@@ -244,6 +265,7 @@ mod tests {
                 Policy { change: Change::Pods(4), period: minute },
                 Policy { change: Change::Percent(10), period: minute },
             ],
+            select: Select::Max,
         };
         let mut hpa = Hpa::new(rules);
         let mut replicas = 80;
@@ -266,6 +288,13 @@ mod tests {
         let replicas = run(Rules::defaults(1, 100), 10, wanted);
         assert_eq!(replicas.iter().position(|replicas| *replicas < 10), Some(21), "315 s after the last 10");
         assert_eq!(replicas.last(), Some(&2));
+    }
+
+    #[test]
+    fn the_smallest_change_decides_where_it_is_asked_to() {
+        let mut rules = Rules::defaults(1, 100);
+        rules.up.select = Select::Min;
+        assert_eq!(run(rules, 1, [50; 4]), [2, 4, 8, 12]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     cluster::{Plan, Record, Signal, simulate},
-    hpa::{Behavior, Change, Policy, Rules},
+    hpa::{Behavior, Change, Policy, Rules, Select},
     load::Shape,
 };
 use crate::{
@@ -17,23 +17,23 @@ use crate::{
     },
 };
 
-/// What the chart `deploy/helm/cloudpose` sets, and docs/scaling.md explains: up at once and as far as it takes, down
-/// a few at a time after two quiet minutes.
+/// What the chart in `deploy/helm/cloudpose` sets: up at once, down slowly.
 fn chart_rules(command: &ScaleSim) -> Rules {
+    let (quarter, minute) = (Duration::from_secs(15), Duration::from_secs(60));
+    let policy = |change, period| Policy { change, period };
     Rules {
         min: command.replicas.from,
         max: command.replicas.to,
-        sync: Duration::from_secs(15),
+        sync: quarter,
         up: Behavior {
             stabilisation: Duration::ZERO,
-            policies: vec![
-                Policy { change: Change::Percent(300), period: Duration::from_secs(15) },
-                Policy { change: Change::Pods(4), period: Duration::from_secs(15) },
-            ],
+            policies: vec![policy(Change::Percent(100), quarter), policy(Change::Pods(4), quarter)],
+            select: Select::Max,
         },
         down: Behavior {
-            stabilisation: Duration::from_secs(120),
-            policies: vec![Policy { change: Change::Percent(20), period: Duration::from_secs(30) }],
+            stabilisation: Duration::from_secs(180),
+            policies: vec![policy(Change::Percent(50), minute), policy(Change::Pods(4), minute)],
+            select: Select::Min,
         },
     }
 }
@@ -49,19 +49,16 @@ fn shapes(command: &ScaleSim) -> [Shape; 4] {
     ]
 }
 
-/// The signals, with targets that keep about a quarter of the capacity free.
-fn signals(command: &ScaleSim) -> [(&'static str, Signal); 4] {
+/// The signals, with targets that keep about a quarter of the capacity free; and one that does not.
+fn signals(command: &ScaleSim) -> [(&'static str, Signal); 5] {
     let slots = f64::from(command.slots);
     [
-        ("queue depth", Signal::QueueDepth(command.depth)),
+        ("queue depth", Signal::QueueDepth(command.depth * slots)),
+        ("queue depth beyond the slots", Signal::QueueDepth(2.0 * slots)),
         ("oldest age", Signal::OldestAge(0.05)),
         ("offered / capacity", Signal::OfferedLoad(0.75)),
         ("CPU", Signal::Utilisation(0.75)),
     ]
-    .map(|(name, signal)| match signal {
-        Signal::QueueDepth(depth) => (name, Signal::QueueDepth(depth * slots)),
-        other => (name, other),
-    })
 }
 
 fn plan(command: &ScaleSim, shape: Shape, signal: Signal) -> Plan {
