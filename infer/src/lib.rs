@@ -8,6 +8,7 @@
 //! | [`preprocess`] | planes → model input |
 //! | [`model`] | MoveNet: weights, architecture, reference graph in candle |
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
+//! | [`gpu`] | the batched engine, for GPUs |
 //! | [`postprocess`] | heads → poses → persons in pixels of the image |
 //! | [`batch`] | which waiting frames go to the device together |
 //!
@@ -17,6 +18,7 @@ pub mod batch;
 mod config;
 pub mod cpu;
 pub mod crop;
+pub mod gpu;
 mod metrics;
 pub mod model;
 mod pipeline;
