@@ -30,10 +30,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     workers.spawn({
         let (bus, stop) = (bus.clone(), workers_stop.clone());
-        async move {
-            worker.run(bus, stop).await;
-            Ok(())
-        }
+        async move { Ok(worker.run(bus, stop).await?) }
     });
     workers.spawn({
         let (config, stop) = (command.annotate.clone(), workers_stop.clone());
@@ -75,12 +72,13 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
     let process = start(&command.worker).await?;
     let worker = load(command.infer.clone(), command.model).await?;
-    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    // The worker ends by itself if its device fails; then it is not ready either.
+    let (bus, stop) = (process.bus.clone(), process.stop.child_token());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
     process
         .run(async {
             tokio::select! {
-                () = worker.run(bus, stop) => Ok(()),
+                ended = worker.run(bus, stop) => Ok(ended?),
                 failed = probes => failed,
             }
         })

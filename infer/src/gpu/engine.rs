@@ -225,7 +225,7 @@ impl Engine {
         let maps = Maps { images: pictures.len(), height: pictures[0].height, width: pictures[0].width };
         let mut upload = vec![0; upload_len(pictures)];
         write_upload(pictures, &mut upload);
-        let mut run = || {
+        let run = || {
             let upload = Tensor::new(upload, &self.device)?;
             network.input(&upload, maps, &mut self.buffers)?.to_dtype(DType::F32)?.to_vec1()
         };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `device` | which device was asked for, and which is there |
 //! | `picture` | a decoded picture as it is uploaded |
+//! | `batches` | who waits for which batch, and the threads that keep engines busy |
 //! | `engine` | one device's batches |
 //! | `network` | MoveNet as a sequence of operations |
 //! | `ops` | the operations: plain references, and launches as data |
@@ -15,6 +16,7 @@
 //! ([`Place::Host`]). The kernels are compiled when an engine starts; the tests compile them as C++ for the host
 //! and hold them to the references.
 
+mod batches;
 mod buffers;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -33,6 +35,8 @@ mod tests;
 use candle_core::DType;
 use cloudpose_wire::ModelName;
 
+pub use batches::RunBatch;
+pub(crate) use batches::{Answer, Batches, Failure};
 pub use device::{DeviceChoice, Place};
 pub use engine::{Done, Engine, Spent};
 pub use picture::Picture;
@@ -93,7 +97,8 @@ impl DeviceError {
         Self::says(place, &error.to_string())
     }
 
-    fn says(place: Place, message: &str) -> Self {
+    /// What `message`, as the driver has it, means on `place`.
+    pub fn says(place: Place, message: &str) -> Self {
         // A backtrace may follow.
         let problem = message.lines().next().unwrap_or_default().trim().to_owned();
         Self { place, advice: advice(&problem), problem }

@@ -68,6 +68,7 @@ impl Picture {
     }
 
     /// The packed bytes, a multiple of 16.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -52,7 +52,7 @@ impl Kernels {
         for work in op.work(output.dtype()).unwrap() {
             let Work::Launch(launch) = work else { panic!("{} is no kernel", op.name()) };
             let mut job = Vec::new();
-            let mut u32s = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+            let u32s = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
             job.extend(u32s(&[launch.kernel.len() as u32]));
             job.extend(launch.kernel.as_bytes());
             job.extend(u32s(&[launch.blocks, launch.threads, launch.args.len() as u32]));
