@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use cloudpose_pixels::{PlanarImage, Subsampling};
+use cloudpose_pixels::{PlanarImage, Pool, Pooled, Subsampling};
 use cloudpose_wire::{ModelName, StreamName, pose::TimingsMs};
 use tokio::sync::Semaphore;
 
@@ -17,7 +17,7 @@ use crate::{
     Error, GpuConfig,
     gpu::{Answer, Batches, DeviceError, Engine, Failure, Picture, Place, RunBatch},
     model::ModelStore,
-    pipeline::{Clock, Detail, Poses, Reader},
+    pipeline::{Clock, Detail, Poses, Reader, fit},
     preprocess::Source,
     worker::{Failed, Found, Task},
 };
@@ -46,16 +46,7 @@ pub(crate) fn open(
 /// Runs `model` on black pictures, `size` of them.
 fn warm_up(engine: &mut dyn RunBatch, model: ModelName, size: usize) -> Result<(), Error> {
     let black = PlanarImage::new(1280, 720, Subsampling::S420);
-    let source = Source { width: 1280, height: 720, scale: cloudpose_pixels::Scale::FULL };
-    let mut reader = Reader::new()?;
-    let plan = reader.preprocessors[model as usize].plan(&black, source, None);
-    let pictures: Vec<_> = (0..size)
-        .map(|_| {
-            let mut picture = Picture::default();
-            picture.pack(&black, plan);
-            picture
-        })
-        .collect();
+    let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&black, fit(model))).collect();
     engine.run(model, &pictures)?;
     Ok(())
 }
@@ -79,7 +70,7 @@ struct Packed {
     picture: Picture,
     source: Source,
     /// The decoded picture, if somebody wants to draw on it.
-    pixels: Option<cloudpose_pixels::Pooled>,
+    pixels: Option<Pooled>,
     decode: f32,
     preprocess: f32,
 }
@@ -118,7 +109,7 @@ impl Feed {
         self: &Arc<Self>,
         stream: StreamName,
         task: Arc<Task>,
-        pool: cloudpose_pixels::Pool,
+        pool: Pool,
     ) -> Result<Found, Failed> {
         let packed = {
             let _core = self.cores.acquire().await.expect("the semaphore is never closed");
@@ -152,7 +143,7 @@ impl Feed {
     }
 
     /// Decodes the task's image and packs what the model reads of it. Takes a core for that long.
-    fn pack(&self, task: &Task, pool: &cloudpose_pixels::Pool) -> Result<Packed, Failed> {
+    fn pack(&self, task: &Task, pool: &Pool) -> Result<Packed, Failed> {
         let reader = lock(&self.idle).pop();
         let mut reader = match reader {
             Some(reader) => reader,

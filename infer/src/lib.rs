@@ -29,7 +29,7 @@ pub mod preprocess;
 mod worker;
 
 pub use config::{Config, GpuConfig, StoreConfig};
-pub use pipeline::{Detail, Job, Models, Past, Pipeline, Poses};
+pub use pipeline::{Detail, Job, Models, Past, Pipeline, Poses, fit};
 pub use worker::Worker;
 
 /// Why a frame has no poses, or the role cannot start.

@@ -284,7 +284,8 @@ impl Poses {
     }
 }
 
-fn fit(model: ModelName) -> Fit {
+/// How a picture is fitted into the input of `model`.
+pub fn fit(model: ModelName) -> Fit {
     match Architecture::of(model).input {
         InputSize::Square(side) => Fit::Letterbox { side },
         InputSize::Multiple { .. } => Fit::Aspect { longer_side: MULTIPOSE_SIDE },

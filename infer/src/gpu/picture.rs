@@ -16,9 +16,9 @@
 //!
 //! A batch's upload is the offsets of its pictures from its beginning, then the pictures.
 
-use cloudpose_pixels::{Component, PlanarImage, Plane, Subsampling};
+use cloudpose_pixels::{Component, PlanarImage, Plane, Scale, Subsampling};
 
-use crate::preprocess::{Axes, Placement, Plan, Tap, Transform};
+use crate::preprocess::{Axes, Fit, Placement, Plan, Preprocessor, Source, Tap, Transform};
 
 /// Words before the first part.
 pub(super) const HEADER_WORDS: usize = 16;
@@ -38,6 +38,14 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// The whole of `image`, of at least one pixel, fitted into a model's input.
+    pub fn whole(image: &PlanarImage, fit: Fit) -> Self {
+        let source = Source { width: image.width(), height: image.height(), scale: Scale::FULL };
+        let mut picture = Self::default();
+        picture.pack(image, Preprocessor::new(fit).plan(image, source, None));
+        picture
+    }
+
     /// Packs what `plan` reads of `image`, into the memory that was used before.
     pub(crate) fn pack(&mut self, image: &PlanarImage, plan: &Plan) {
         let Placement { width, height, inner_width, inner_height, x0, y0 } = plan.placement;

@@ -282,9 +282,7 @@ fn pictures_become_the_input_that_the_cpu_makes_of_them() {
 #[test]
 fn only_rows_that_are_read_are_uploaded() {
     let image = picture(1920, 1080, Subsampling::S420);
-    let source = Source { width: 1920, height: 1080, scale: Scale::FULL };
-    let mut packed = Picture::default();
-    packed.pack(&image, Preprocessor::new(Fit::Aspect { longer_side: 256 }).plan(&image, source, None));
+    let packed = Picture::whole(&image, Fit::Aspect { longer_side: 256 });
     let planes: usize = [Component::Y, Component::U, Component::V]
         .map(|component| image.plane(component).unwrap())
         .iter()
@@ -295,12 +293,8 @@ fn only_rows_that_are_read_are_uploaded() {
 
 #[test]
 fn pictures_that_do_not_fit_together_are_refused() {
-    let packed = |width, height, side| {
-        let image = picture(width, height, Subsampling::S420);
-        let source = Source { width, height, scale: Scale::FULL };
-        let mut packed = Picture::default();
-        packed.pack(&image, Preprocessor::new(Fit::Aspect { longer_side: side }).plan(&image, source, None));
-        packed
+    let packed = |width, height, longer_side| {
+        Picture::whole(&picture(width, height, Subsampling::S420), Fit::Aspect { longer_side })
     };
     let mut engine = engine(Precision::F32);
     let mixed = [packed(64, 64, 64), packed(64, 32, 64)];
