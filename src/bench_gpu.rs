@@ -110,9 +110,9 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
         Ok(())
     };
     let measure = async {
-        let mut begun = vec![Instant::now(); streams * WINDOW];
-        for seq in 0..begun.len() {
-            begun[seq] = Instant::now();
+        let mut begun = Vec::with_capacity(streams * WINDOW);
+        for seq in 0..streams * WINDOW {
+            begun.push(Instant::now());
             publish(seq).await?;
         }
         let (mut next, mut waits, mut timings, mut device) =
