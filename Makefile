@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-check unit isa doc browser bench-peers bench-http deny clean
+.PHONY: help run build setup setup-test test lint cuda-check cuda-kernels unit isa doc browser bench-peers bench-http deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -30,6 +30,11 @@ lint: setup ## Format, and warnings as errors.
 cuda-check: setup ## The code for GPUs, read and checked with a stand-in for nvcc: neither GPU nor CUDA is needed.
 	PATH="$(CURDIR)/infer/tests/stand-in:$$PATH" CUDA_COMPUTE_CAP=90 \
 	    $(CARGO) clippy --features cuda --workspace --all-targets --locked -- -D warnings
+
+cuda-kernels: ## The CUDA kernels through NVIDIA's compiler, without a GPU (fetches 90 MB from PyPI).
+	python3 -m venv $(TARGET_DIR)/nvrtc
+	$(TARGET_DIR)/nvrtc/bin/pip install --quiet -r benches/gpu/requirements-compile.txt
+	$(TARGET_DIR)/nvrtc/bin/python benches/gpu/compile_kernels.py $(ARGS)
 
 unit: setup setup-test ## All tests in Rust.
 	$(CARGO) nextest run --workspace --locked

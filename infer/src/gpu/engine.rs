@@ -53,7 +53,6 @@ pub struct Spent {
 #[derive(Debug)]
 pub(super) enum Staging {
     /// For the CPU in a device's place.
-    #[cfg_attr(feature = "cuda", allow(dead_code, reason = "the tests' device"))]
     Plain(Vec<u8>),
     #[cfg(feature = "cuda")]
     Pinned(super::cuda::Pinned),
