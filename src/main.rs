@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod detect;
+mod metrics;
 mod mjpeg;
 mod models;
 mod probes;
