@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-check cuda-kernels unit isa doc browser bench-peers bench-http deny clean
+.PHONY: help run build setup setup-test test lint cuda-check cuda-kernels unit isa doc browser contract bench-peers bench-http bench-overload deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,7 +21,7 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint cuda-check doc browser unit isa ## Runs every check, as CI does.
+test: setup setup-test lint cuda-check doc browser contract unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
@@ -50,6 +50,10 @@ browser: setup setup-test ## The web page in headless Chromium with a fake camer
 	$(CARGO) build --locked
 	cd tests/browser && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" npm test
 
+contract: setup setup-test ## Every message of a running system against docs/asyncapi.yaml.
+	$(CARGO) build --locked
+	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
+
 bench-peers: build ## Our engine beside LiteRT and OpenVINO (ARGS="thunder --threads 1").
 	python3 -m venv $(TARGET_DIR)/peers
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
@@ -59,6 +63,9 @@ bench-http: build ## `cloudpose serve` beside the service that users of the exis
 	python3 -m venv $(TARGET_DIR)/peers
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	$(TARGET_DIR)/peers/bin/python benches/peers/services.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
+bench-overload: build setup-test ## Memory of each role under three times the load it can work on.
+	tests/.venv/bin/python benches/roles/overload.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources

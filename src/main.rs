@@ -4,6 +4,7 @@ mod bench;
 mod bench_gpu;
 mod cli;
 mod detect;
+mod metrics;
 mod mjpeg;
 mod models;
 mod probes;

@@ -3,10 +3,11 @@
 //! The roles see one [`Bus`]; which kind it is decides the composition root. All kinds keep the same
 //! promises, and one conformance suite (`tests/conformance.rs`) holds them to it:
 //!
-//! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back.
+//! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back. Workers
+//!   are handed live and still frames in turn while there are both.
 //! - **live** lanes are bounded; when full the oldest frame gives way, silently: the gateway's own
-//!   deadline closes that frame. A frame older than the lane's maximum age is not handed out. A worker
-//!   that dies takes its frames with it.
+//!   deadline closes that frame. A frame that has used up half of its time is not handed out, and its gateway
+//!   is told. A worker that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
 //!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
@@ -24,9 +25,11 @@ pub mod metrics;
 pub mod nats;
 mod work;
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage, TraceParent,
+};
 use tokio::sync::{broadcast, mpsc};
 
 pub use attachment::Attachment;
@@ -36,6 +39,9 @@ pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
 pub const MAX_DELIVERIES: u32 = 3;
+
+/// How often the lanes' metrics are brought up to date: more often than anyone asks for them.
+const LOOK_AT_LANES: Duration = Duration::from_secs(2);
 
 /// A frame could not be put on its lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +82,21 @@ impl PublishError {
     }
 }
 
+/// Whether a frame that has waited so long is still worth beginning. A live one only while half of its time is
+/// left: it has to be done and drawn in the other half. Under overload the oldest go first; begun at the last
+/// moment, all of them would come too late.
+fn worth_beginning(header: &FrameHeader, waited: Duration) -> bool {
+    match header.kind {
+        Kind::Live => waited <= Duration::from_millis(header.deadline_ms.into()) / 2,
+        Kind::Still => true,
+    }
+}
+
+/// What the gateway is told of a live frame that is not worth beginning.
+fn expired(header: &FrameHeader) -> FrameResult {
+    header.dropped(DropReason::Expired, "waited too long to be worked on")
+}
+
 /// What the gateway is told of a still whose workers all died.
 fn given_up(stage: Stage, header: &FrameHeader) -> FrameResult {
     let reason = match stage {
@@ -109,7 +130,8 @@ impl Bus {
         Nats::connect(config, limits).await.map(Self::Nats)
     }
 
-    /// Puts `frame` on the lane of `stage` and of the frame's own kind.
+    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again, because
+    /// it is not known whether the broker still has it, is worked on once if it does.
     ///
     /// # Errors
     /// [`PublishError::Full`] on a still lane at its bound. On NATS also [`PublishError::TooLarge`] and
@@ -140,7 +162,8 @@ impl Bus {
         }
     }
 
-    /// Waits for work at `stage`, of either kind, and takes up to `max` frames, oldest first.
+    /// Waits for work at `stage` and takes up to `max` frames, live and still in turn. Those that it takes are
+    /// in the order in which they were published.
     ///
     /// Never returns an empty list. Dropping the future loses no frame.
     pub async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
@@ -168,11 +191,11 @@ impl Bus {
         }
     }
 
-    /// Tells everyone who listens of a frame's poses.
-    pub async fn publish_pose(&self, event: &PoseEvent) {
+    /// Tells everyone who listens of a frame's poses. On NATS the event says which `trace` they come from.
+    pub async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
         match self {
             Self::Local(bus) => bus.publish_pose(event),
-            Self::Nats(bus) => bus.publish_pose(event).await,
+            Self::Nats(bus) => bus.publish_pose(event, trace).await,
         }
     }
 
@@ -193,12 +216,41 @@ impl Bus {
         }
     }
 
+    /// Keeps the metrics of all lanes up to date: what waits, what is in hand, how old the oldest is.
+    pub async fn watch_lanes(&self) -> Infallible {
+        let mut every = tokio::time::interval(LOOK_AT_LANES);
+        loop {
+            every.tick().await;
+            for lane in Lane::ALL {
+                metrics::lane(lane, self.depth(lane).await);
+            }
+        }
+    }
+
     /// Waits until the bus is there (`true`) or gone (`false`). A bus inside this process is always there.
     pub async fn wait_until(&self, there: bool) {
         match self {
             Self::Local(_) if there => {}
             Self::Local(_) => std::future::pending().await,
             Self::Nats(bus) => bus.wait_until(there).await,
+        }
+    }
+
+    /// Which connection this is, counted from the first; 0 for a bus inside this process.
+    pub fn connection(&self) -> u64 {
+        match self {
+            Self::Local(_) => 0,
+            Self::Nats(bus) => bus.connection(),
+        }
+    }
+
+    /// Waits until there is a later connection than `than`, and answers which. The broker behind it may have
+    /// forgotten what it was given before, and results may have been lost meanwhile. A bus inside this process
+    /// forgets nothing.
+    pub async fn later_connection(&self, than: u64) -> u64 {
+        match self {
+            Self::Local(_) => std::future::pending().await,
+            Self::Nats(bus) => bus.later_connection(than).await,
         }
     }
 
@@ -225,7 +277,9 @@ impl Bus {
 pub struct Depth {
     /// Frames waiting, those handed out not counted.
     pub frames: usize,
-    /// Age of the oldest one; zero if there is none.
+    /// Frames handed out and not settled.
+    pub in_hand: usize,
+    /// Age of the oldest frame waiting, on NATS of the oldest on the lane; zero if none waits.
     pub oldest: Duration,
 }
 

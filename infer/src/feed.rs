@@ -121,7 +121,7 @@ impl Feed {
         let size = [picture.width, picture.height];
         let image_from_model = picture.image_from_model.expect("it was packed");
         let answer = self.batches.submit(task.model, stream, picture).await;
-        let Answer { poses, picture, batch } = answer.map_err(|failure| match failure {
+        let Answer { poses, picture } = answer.map_err(|failure| match failure {
             Failure::Refused(why) => Failed::Refused(why),
             Failure::Broken => Failed::Device { was_tried: true },
             Failure::Lost => Failed::Device { was_tried: false },
@@ -139,7 +139,7 @@ impl Feed {
             tracks,
             timings_ms: TimingsMs { queue: 0.0, decode, preprocess, inference, postprocess },
         };
-        Ok(Found { poses, picture: pixels, batch })
+        Ok(Found { poses, picture: pixels })
     }
 
     /// Decodes the task's image and packs what the model reads of it. Takes a core for that long.

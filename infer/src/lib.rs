@@ -21,7 +21,7 @@ pub mod cpu;
 pub mod crop;
 mod feed;
 pub mod gpu;
-mod metrics;
+pub mod metrics;
 pub mod model;
 mod pipeline;
 pub mod postprocess;

@@ -75,8 +75,6 @@ pub(crate) struct Found {
     pub(crate) poses: Poses,
     /// The decoded picture, if there is to be drawn on it and there was room for it.
     pub(crate) picture: Option<Pooled>,
-    /// Frames that went to the device together.
-    pub(crate) batch: usize,
 }
 
 /// Why nothing was found out.
@@ -216,13 +214,12 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
         }
     };
     let result = match worked {
-        Ok(Found { mut poses, picture, batch }) => {
+        Ok(Found { mut poses, picture }) => {
             header.prior = poses.tracks.take();
             let queue = delivery.waited.as_secs_f32() * 1000.0;
             let event = poses.into_event(&header, device, queue);
             metrics::timings(model, &event.timings_ms);
-            metrics::batch(batch);
-            bus.publish_pose(&event).await;
+            bus.publish_pose(&event, header.trace).await;
             pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
         Err(Failed::Device { was_tried }) => {
@@ -272,7 +269,8 @@ impl Cpu {
                 picture
             });
             cpu.idle().push(pipeline);
-            Ok(Found { poses: poses?, picture, batch: 1 })
+            metrics::batch(1);
+            Ok(Found { poses: poses?, picture })
         });
         worked.await.map_err(Failed::Panicked)?
     }

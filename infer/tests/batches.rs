@@ -61,6 +61,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         min_score: 0.2,
         smooth: false,
         prior: None,
+        trace: None,
     };
     Frame { header, pose: None, image }
 }
