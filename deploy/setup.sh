@@ -39,6 +39,8 @@ build)
     install_missing
     ;;
 test)
+    # The tests compile the CUDA kernels as C++ for the host.
+    need g++ g++
     need node nodejs
     need npm npm
     need chromium chromium

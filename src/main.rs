@@ -1,6 +1,7 @@
 //! `cloudpose`: parses the command line, starts telemetry, and composes the roles.
 
 mod bench;
+mod bench_gpu;
 mod cli;
 mod detect;
 mod metrics;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         Command::Detect(command) => detect::run(command),
         Command::Models(command) => models::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
+        Command::Bench(Bench::Batches(command)) => bench_gpu::batches(command),
+        Command::Bench(Bench::Frames(command)) => process::run(bench_gpu::frames(command)),
         Command::Bench(Bench::Layers { model, runs }) => bench::layers(*model, *runs),
     };
     match done {

@@ -32,10 +32,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     workers.spawn({
         let (bus, stop) = (bus.clone(), workers_stop.clone());
-        async move {
-            worker.run(bus, stop).await;
-            Ok(())
-        }
+        async move { Ok(worker.run(bus, stop).await?) }
     });
     workers.spawn({
         let (config, bus, stop) = (command.annotate.clone(), bus.clone(), workers_stop.clone());
@@ -84,7 +81,8 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
     let process = start("infer", &command.worker).await?;
-    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    // The worker ends by itself if its device fails; then it is not ready either.
+    let (bus, stop) = (process.bus.clone(), process.stop.child_token());
     let mut probes = pin!(probes::serve(command.worker.metrics_listen, process.probes(), stop.clone()));
     // Who asks while the model loads is told that it is not ready.
     let worker = tokio::select! {
@@ -94,7 +92,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
     process
         .run(async {
             tokio::select! {
-                () = worker.run(bus, stop) => Ok(()),
+                ended = worker.run(bus, stop) => Ok(ended?),
                 failed = probes => failed,
             }
         })
