@@ -3,6 +3,7 @@
 mod bench;
 mod cli;
 mod detect;
+mod health;
 mod mjpeg;
 mod models;
 mod probes;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Annotate(command) => process::run(serve::annotate(command)),
         Command::Detect(command) => detect::run(command),
         Command::Models(command) => models::run(command),
+        Command::Health(command) => health::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
         Command::Bench(Bench::Layers { model, runs }) => bench::layers(*model, *runs),
     };
