@@ -84,13 +84,22 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     }
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let mut events = listener.subscribe("cloudpose.poses.>").await.unwrap();
+    let mut results = listener.subscribe("cloudpose.results.>").await.unwrap();
     listener.flush().await.unwrap();
 
-    let answer = post(gateway.url("/v1/pose"), "application/json").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("traceparent", trace);
+    let answer = soon(request.header("content-type", "image/jpeg").body(photo()).send()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     let pose: PoseEvent = answer.json().await.unwrap();
     assert!(!pose.persons.is_empty());
-    let event: PoseEvent = serde_json::from_slice(&soon(events.next()).await.unwrap().payload).unwrap();
+    let event = soon(events.next()).await.unwrap();
+    let result = soon(results.next()).await.unwrap();
+    for (message, name) in [(&event, "pose event"), (&result, "result")] {
+        let headers = message.headers.as_ref().expect(name);
+        assert_eq!(headers.get("traceparent").expect(name).as_str(), trace, "{name}");
+    }
+    let event: PoseEvent = serde_json::from_slice(&event.payload).unwrap();
     assert_eq!(event, pose, "listeners see what the client sees");
     let picture = post(gateway.url("/v1/pose"), "image/jpeg").await;
     assert_eq!(picture.headers()["content-type"], "image/jpeg");
@@ -265,6 +274,41 @@ async fn a_stream_outlives_the_nats_server() {
     camera.results(10).await;
     let sent = camera.end().await;
     server.ledger_closes(sent + 2).await;
+}
+
+#[tokio::test]
+async fn what_must_not_be_lost_outlives_the_nats_servers_memory() {
+    let mut nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let mut socket = open(&gateway, "want=pose&mode=complete").await;
+    for _ in 0..3 {
+        socket.send(Message::binary(photo())).await.unwrap();
+    }
+    let still = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
+    let lane = async_nats::connect(nats.url()).await.unwrap();
+    soon(async {
+        // Two frames of the session's window, and the still.
+        while async_nats::jetstream::new(lane.clone())
+            .get_stream("cloudpose-infer-still")
+            .await
+            .unwrap()
+            .cached_info()
+            .state
+            .messages
+            < 3
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    nats.kill();
+    nats.start_again();
+    let _worker = Server::worker("infer", &nats.url());
+    for seq in 1..=3 {
+        assert_eq!(next_result(&mut socket).await, seq);
+    }
+    assert_eq!(soon(still).await.unwrap().status(), StatusCode::OK);
+    gateway.ledger_closes(4).await;
 }
 
 #[tokio::test]

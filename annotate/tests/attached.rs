@@ -55,6 +55,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            trace: None,
         },
         pose: Some(PoseEvent {
             stream,

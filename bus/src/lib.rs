@@ -26,7 +26,9 @@ mod work;
 
 use std::time::Duration;
 
-use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage, TraceParent,
+};
 use tokio::sync::{broadcast, mpsc};
 
 pub use attachment::Attachment;
@@ -109,7 +111,8 @@ impl Bus {
         Nats::connect(config, limits).await.map(Self::Nats)
     }
 
-    /// Puts `frame` on the lane of `stage` and of the frame's own kind.
+    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again, because
+    /// it is not known whether the broker still has it, is worked on once if it does.
     ///
     /// # Errors
     /// [`PublishError::Full`] on a still lane at its bound. On NATS also [`PublishError::TooLarge`] and
@@ -168,11 +171,11 @@ impl Bus {
         }
     }
 
-    /// Tells everyone who listens of a frame's poses.
-    pub async fn publish_pose(&self, event: &PoseEvent) {
+    /// Tells everyone who listens of a frame's poses. On NATS the event says which `trace` they come from.
+    pub async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
         match self {
             Self::Local(bus) => bus.publish_pose(event),
-            Self::Nats(bus) => bus.publish_pose(event).await,
+            Self::Nats(bus) => bus.publish_pose(event, trace).await,
         }
     }
 
@@ -199,6 +202,24 @@ impl Bus {
             Self::Local(_) if there => {}
             Self::Local(_) => std::future::pending().await,
             Self::Nats(bus) => bus.wait_until(there).await,
+        }
+    }
+
+    /// Which connection this is, counted from the first; 0 for a bus inside this process.
+    pub fn connection(&self) -> u64 {
+        match self {
+            Self::Local(_) => 0,
+            Self::Nats(bus) => bus.connection(),
+        }
+    }
+
+    /// Waits until there is a later connection than `than`, and answers which. The broker behind it may have
+    /// forgotten what it was given before, and results may have been lost meanwhile. A bus inside this process
+    /// forgets nothing.
+    pub async fn later_connection(&self, than: u64) -> u64 {
+        match self {
+            Self::Local(_) => std::future::pending().await,
+            Self::Nats(bus) => bus.later_connection(than).await,
         }
     }
 

@@ -203,13 +203,13 @@ async fn results_reach_the_gateway_they_name(bus: Bus) {
 }
 
 async fn everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody(bus: Bus) {
-    bus.publish_pose(&pose(0)).await;
+    bus.publish_pose(&pose(0), None).await;
     let mut one = bus.poses().await;
     let mut two = bus.poses().await;
-    bus.publish_pose(&pose(1)).await;
+    bus.publish_pose(&pose(1), None).await;
     assert_eq!(one.next().await.unwrap(), pose(1));
     for seq in 2..2000 {
-        bus.publish_pose(&pose(seq)).await;
+        bus.publish_pose(&pose(seq), None).await;
     }
     let next = two.next().await.unwrap().seq;
     assert!(next >= 1, "a listener gets nothing from before it listened");

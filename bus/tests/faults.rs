@@ -20,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Delivery, Limits, PublishError, nats::Turn, work};
-use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Stage, frame::ResultBody};
+use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Lane, Stage, frame::ResultBody};
 use nats_server::NatsServer;
 use sample::{bus, bus_in_turn, frame, pose};
 use tokio::sync::Semaphore;
@@ -145,14 +145,33 @@ async fn a_still_is_kept_while_its_worker_lives() {
 }
 
 #[tokio::test]
+async fn a_still_that_the_broker_has_already_is_worked_on_once() {
+    let server = NatsServer::start();
+    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    for _ in 0..2 {
+        gateway.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
+    }
+    pull_one(&worker).await.ack().await;
+    // Also when it is done already; what was handed back is no second one.
+    gateway.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
+    gateway.publish(Stage::Infer, frame(Kind::Still, 2)).await.unwrap();
+    pull_one(&worker).await.hand_back().await;
+    let last = pull_one(&worker).await;
+    assert_eq!(last.frame.header.seq, 2);
+    last.ack().await;
+    assert_eq!(gateway.depth(Lane { stage: Stage::Infer, kind: Kind::Still }).await.frames, 0);
+}
+
+#[tokio::test]
 async fn closing_hands_back_what_was_pulled_for_nobody() {
     let server = NatsServer::start();
     let [leaving, staying] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
-    for _ in 0..5 {
+    for round in 0..5 {
+        let sent = 4 * round + 1..=4 * round + 4;
         // What is asked for stands with the broker for a while after its worker has stopped waiting.
         let gone = tokio::time::timeout(Duration::from_millis(50), leaving.pull(Stage::Infer, 4)).await;
         assert!(gone.is_err());
-        for seq in 1..=4 {
+        for seq in sent.clone() {
             leaving.publish(Stage::Infer, frame(Kind::Still, seq)).await.unwrap();
         }
         let mut seqs = Vec::new();
@@ -164,7 +183,7 @@ async fn closing_hands_back_what_was_pulled_for_nobody() {
             }
         }
         seqs.sort_unstable();
-        assert_eq!(seqs, [1, 2, 3, 4]);
+        assert_eq!(seqs, sent.collect::<Vec<_>>());
     }
     leaving.close().await;
 }
@@ -326,7 +345,7 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     let delivery = pull_one(&bus).await;
     assert_eq!(delivery.frame, frame(Kind::Still, 1));
     bus.reply(delivery.frame.header.done(pose(1), None)).await;
-    bus.publish_pose(&pose(1)).await;
+    bus.publish_pose(&pose(1), None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
     assert_eq!(soon(poses.next()).await.unwrap(), pose(1));
 }

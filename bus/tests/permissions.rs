@@ -1,4 +1,4 @@
-//! Every role works with the permissions that `deploy/nats/roles.conf` gives it, and can do no more.
+//! Every role works with the permissions that `deploy/nats` gives it, and can do no more.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test binary uses its part")]
@@ -10,29 +10,93 @@ use std::time::Duration;
 
 use cloudpose_bus::{
     Bus, Limits,
-    nats::{Config, Turn},
+    nats::{Config, ConnectError},
 };
-use cloudpose_wire::{GatewayId, Kind, Lane, Prefix, Stage, subject::DEFAULT_PREFIX};
+use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
 use futures_util::StreamExt as _;
-use nats_server::{NatsServer, PASSWORD};
+use nats_server::NatsServer;
 use sample::{frame, pose};
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
 }
 
-async fn bus(url: String) -> Bus {
-    let prefix = Prefix::new(DEFAULT_PREFIX).unwrap();
-    let config = Config { servers: vec![url], credentials: None, ca: None, prefix, turn: Turn::First };
+const PASSWORD: &str = "secret";
+
+async fn bus(config: Config) -> Bus {
     Bus::nats(&config, Limits::default()).await.unwrap()
 }
 
 #[tokio::test]
-async fn roles_can_work_and_strangers_cannot() {
-    let server = NatsServer::with("roles.conf");
-    let [gateway, worker] = [bus(server.url_of("gateway")).await, bus(server.url_of("worker")).await];
+async fn roles_with_passwords_can_work_and_strangers_cannot() {
+    let server = NatsServer::with(
+        "roles.conf",
+        [
+            ("CLOUDPOSE_GATEWAY_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_WORKER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_LISTENER_PASSWORD", PASSWORD),
+        ],
+    );
+    let role = |user| Config {
+        servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
+        ..Config::default()
+    };
+    let [gateway, worker] = [bus(role("gateway")).await, bus(role("worker")).await];
     let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());
     let listener = listener.connect(server.url()).await.unwrap();
+    each_does_its_part_and_no_more(gateway, worker, listener).await;
+    let stranger = async_nats::connect(server.url()).await;
+    assert!(stranger.is_err(), "nobody comes in without a name");
+}
+
+#[tokio::test]
+async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = file("server.pem", &certified.cert.pem());
+    let certificate_key = file("server-key.pem", &certified.signing_key.serialize_pem());
+    let [gateway, worker, listener, stranger] = [(); 4].map(|()| nkeys::KeyPair::new_user());
+    let server = NatsServer::with(
+        "keys.conf",
+        [
+            ("CLOUDPOSE_GATEWAY_NKEY", &*gateway.public_key()),
+            ("CLOUDPOSE_WORKER_NKEY", &*worker.public_key()),
+            ("CLOUDPOSE_LISTENER_NKEY", &*listener.public_key()),
+            ("CLOUDPOSE_NATS_CERT", certificate.to_str().unwrap()),
+            ("CLOUDPOSE_NATS_CERT_KEY", certificate_key.to_str().unwrap()),
+        ],
+    );
+    let url = format!("tls://127.0.0.1:{}", server.port());
+    let role = |name, key: &nkeys::KeyPair| Config {
+        servers: vec![url.clone()],
+        nkey: Some(file(name, &format!("{}\n{}\n", key.seed().unwrap(), key.public_key()))),
+        ca: Some(certificate.clone()),
+        ..Config::default()
+    };
+    let options = async_nats::ConnectOptions::with_nkey(listener.seed().unwrap());
+    let listener = options.add_root_certificates(certificate.clone()).connect(&url).await.unwrap();
+    let workers = bus(role("worker.nk", &worker)).await;
+    each_does_its_part_and_no_more(bus(role("gateway.nk", &gateway)).await, workers, listener).await;
+
+    for (config, why) in [
+        (role("stranger.nk", &stranger), "nobody comes in with a key that the server does not know"),
+        (Config { nkey: None, ..role("x", &worker) }, "nor without one"),
+        (Config { ca: None, ..role("worker.nk", &worker) }, "a server that nobody vouches for is none"),
+    ] {
+        let answer = Bus::nats(&config, Limits::default()).await;
+        assert!(matches!(answer, Err(ConnectError::Unreachable { .. })), "{why}: {answer:?}");
+    }
+    let empty = Config { nkey: Some(file("empty.nk", "nothing")), ..role("x", &worker) };
+    let answer = Bus::nats(&empty, Limits::default()).await;
+    assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
+}
+
+async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: async_nats::Client) {
     let mut heard = listener.subscribe("cloudpose.poses.>").await.unwrap();
     let mut overheard = listener.subscribe("cloudpose.results.>").await.unwrap();
     listener.flush().await.unwrap();
@@ -43,7 +107,7 @@ async fn roles_can_work_and_strangers_cannot() {
         // Handed back, and passed on from stage to stage, as workers do.
         soon(worker.pull(Stage::Infer, 1)).await.remove(0).hand_back().await;
         let taken = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
-        worker.publish_pose(&pose(seq)).await;
+        worker.publish_pose(&pose(seq), None).await;
         worker.publish(Stage::Annotate, taken.frame.clone()).await.unwrap();
         taken.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
@@ -56,7 +120,7 @@ async fn roles_can_work_and_strangers_cannot() {
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
-    worker.publish_pose(&pose(3)).await;
+    worker.publish_pose(&pose(3), None).await;
     let next = soon(heard.next()).await.unwrap();
     assert_ne!(&next.payload[..], b"intruder", "listeners only listen");
     assert_eq!(gateway.depth(Lane { stage: Stage::Infer, kind: Kind::Live }).await.frames, 0);
@@ -68,6 +132,4 @@ async fn roles_can_work_and_strangers_cannot() {
     worker.publish(Stage::Annotate, frame(Kind::Still, 4)).await.unwrap();
     let stolen = tokio::time::timeout(Duration::from_secs(1), gateway.pull(Stage::Annotate, 1)).await;
     assert!(stolen.is_err(), "{stolen:?}");
-    let stranger = async_nats::connect(server.url()).await;
-    assert!(stranger.is_err(), "nobody comes in without a name");
 }

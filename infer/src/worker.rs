@@ -99,7 +99,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, delivery: Delivery) {
             let event = poses.into_event(&header, queue);
             metrics::timings(model, &event.timings_ms);
             metrics::batch(1);
-            bus.publish_pose(&event).await;
+            bus.publish_pose(&event, header.trace).await;
             pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
         Ok(Err(Error::Pixels(error))) => Some(header.dropped(DropReason::Undecodable, error.to_string())),

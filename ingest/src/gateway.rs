@@ -7,9 +7,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::serve::ListenerExt;
+use axum::{http::HeaderMap, serve::ListenerExt};
 use cloudpose_bus::Bus;
-use cloudpose_wire::{GatewayId, SessionId, frame::Reply};
+use cloudpose_wire::{GatewayId, SessionId, TraceParent, frame::Reply, trace::TRACEPARENT};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -193,6 +193,13 @@ impl Drop for Seat {
 pub(crate) fn token_of<T: std::str::FromStr<Err: fmt::Debug>>(prefix: &str) -> T {
     let name = format!("{prefix}-{}", uuid::Uuid::now_v7().simple());
     name.parse().expect("letters, digits and '-' make a token")
+}
+
+/// The trace that a request belongs to, if it says so, and says it once.
+pub(crate) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    value.to_str().ok()?.parse().ok()
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     body,
-    gateway::{App, token_of},
+    gateway::{App, token_of, trace_of},
     problem::Problem,
     session::DEFAULT_QUALITY,
     still::Still,
@@ -118,6 +118,7 @@ pub(crate) async fn pose(
     let answer = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
+    let trace = trace_of(request.headers());
     let _seat = app.seat().ok_or_else(Problem::no_room)?;
     let upload = body::upload(request, app.config.max_image_bytes).await?;
     let id = match upload.id.as_deref() {
@@ -129,7 +130,8 @@ pub(crate) async fn pose(
         Answer::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or(app.config.model);
-    let done = Still { id, image: upload.image, want, model, quality, min_score }.answer(&app).await?;
+    let still = Still { id, image: upload.image, want, model, quality, min_score, trace };
+    let done = still.answer(&app).await?;
     let mut response = match answer {
         Answer::Json => Json(done.pose).into_response(),
         Answer::Jpeg => {

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     body,
-    gateway::{App, token_of},
+    gateway::{App, token_of, trace_of},
     problem::Problem,
     still::{Answer, Still},
 };
@@ -195,6 +195,7 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
         model: app.config.model,
         quality: QUALITY,
         min_score: app.config.min_score,
+        trace: trace_of(&parts.headers),
     };
     let answer = still.answer(app).await.map_err(|refusal| match Problem::from(refusal) {
         problem if problem.status == StatusCode::UNPROCESSABLE_ENTITY => invalid_image(),

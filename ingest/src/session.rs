@@ -16,7 +16,8 @@ use std::{
 use bytes::Bytes;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName, Want,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName,
+    TraceParent, Want,
     frame::{Reply, ResultBody},
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
 };
@@ -46,6 +47,8 @@ pub(crate) struct Terms {
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) min_score: f32,
+    /// The trace that the client opened the session in.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Terms {
@@ -78,7 +81,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// Put it on the infer lane; if the bus refuses, tell with [`Session::refused`].
-    Publish(Frame),
+    Publish(Box<Frame>),
     /// Send it.
     Send(ServerMessage),
     /// Send the `result`, then the annotated JPEG; when the client has taken both, tell with
@@ -101,6 +104,8 @@ struct Flight {
     want: Want,
     /// When it counts as lost. `None` when the bus does not have it.
     due: Option<Instant>,
+    /// What to tell a broker that has forgotten it: a complete session loses no frame.
+    again: Option<Box<Frame>>,
 }
 
 #[derive(Debug)]
@@ -222,7 +227,7 @@ impl Session {
                 match arrival {
                     Arrival::Kept => {
                         if let Some(flight) = self.flights.get_mut(&seq) {
-                            flight.due = None;
+                            (flight.due, flight.again) = (None, None);
                         }
                     }
                     Arrival::Late => self.lost(seq, DropReason::Late, String::new()),
@@ -268,6 +273,16 @@ impl Session {
         }
     }
 
+    /// There is a new connection to the broker, which may have forgotten what it had. Live frames are not worth
+    /// telling again: newer ones are on their way.
+    pub(crate) fn reconnected(&mut self, now: Instant) {
+        let at_work = self.flights.values().filter(|flight| flight.due.is_some());
+        let again: Vec<Frame> = at_work.filter_map(|flight| flight.again.as_deref().cloned()).collect();
+        for frame in again {
+            self.publish(now, frame);
+        }
+    }
+
     /// No more frames will come; the accepted ones are finished.
     pub(crate) fn end(&mut self) {
         self.ending = true;
@@ -310,7 +325,8 @@ impl Session {
                     let Arrived { settings, received_at, image } = waiting.frame;
                     let seq = waiting.seq;
                     let header = self.header(seq, settings, received_at, now - waiting.received);
-                    let flight = Flight { received: waiting.received, want: settings.want, due: None };
+                    let flight =
+                        Flight { received: waiting.received, want: settings.want, due: None, again: None };
                     self.flights.insert(seq, flight);
                     self.order.expect(seq);
                     self.publish(now, Frame { header, pose: None, image });
@@ -352,14 +368,18 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
+            trace: self.terms.trace,
         }
     }
 
     fn publish(&mut self, now: Instant, frame: Frame) {
         if let Some(flight) = self.flights.get_mut(&frame.header.seq) {
             flight.due = Some(now + Duration::from_millis(frame.header.deadline_ms.into()) + GRACE);
+            if self.terms.mode == Mode::Complete {
+                flight.again.get_or_insert_with(|| Box::new(frame.clone()));
+            }
         }
-        self.outputs.push_back(Output::Publish(frame));
+        self.outputs.push_back(Output::Publish(Box::new(frame)));
     }
 
     fn deliver(&mut self, now: Instant, seq: u64, done: Done) {

@@ -1,9 +1,10 @@
 //! One image on its way to the workers and back, for the HTTP calls.
 
 use bytes::Bytes;
+use cloudpose_bus::PublishError;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, Want,
-    frame::ResultBody,
+    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, TraceParent,
+    Want, frame::ResultBody,
 };
 use tokio::time::{Instant, timeout};
 
@@ -26,6 +27,7 @@ pub(crate) struct Still {
     pub(crate) model: ModelName,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// What the workers made of it.
@@ -85,17 +87,39 @@ impl Still {
             min_score: self.min_score,
             smooth: false,
             prior: None,
+            trace: self.trace,
         };
-        app.bus
-            .publish(Stage::Infer, Frame { header, pose: None, image: self.image })
-            .await
-            .map_err(|error| Refusal::new(error.reason(), error.to_string()))?;
-        match timeout(deadline + GRACE, inbox.next()).await {
-            Ok(result) => match result.body {
+        let frame = Frame { header, pose: None, image: self.image };
+        let first = app.bus.connection();
+        app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
+        let answer = async {
+            let mut connection = first;
+            loop {
+                tokio::select! {
+                    result = inbox.next() => return Ok(result),
+                    later = app.bus.later_connection(connection) => {
+                        connection = later;
+                        // The broker may have forgotten it.
+                        match app.bus.publish(Stage::Infer, frame.clone()).await {
+                            // The connection is lost again: there will be another.
+                            Ok(()) | Err(PublishError::Unreachable(_)) => {}
+                            Err(error) => return Err(refused(error)),
+                        }
+                    }
+                }
+            }
+        };
+        match timeout(deadline + GRACE, answer).await {
+            Ok(result) => match result?.body {
                 ResultBody::Done { pose, overlay, .. } => Ok(Answer { pose, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
             },
-            Err(_) => Err(Refusal::new(DropReason::BusLost, "")),
+            Err(_) if app.bus.connection() == first => Err(Refusal::new(DropReason::BusLost, "")),
+            Err(_) => Err(Refusal::new(DropReason::BusDown, "the connection to NATS was lost meanwhile")),
         }
     }
+}
+
+fn refused(error: PublishError) -> Refusal {
+    Refusal::new(error.reason(), error.to_string())
 }

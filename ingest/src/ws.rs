@@ -10,12 +10,12 @@ use axum::{
         Query, State, WebSocketUpgrade,
         ws::{Message, WebSocket, rejection::WebSocketUpgradeRejection},
     },
-    http::Uri,
+    http::{HeaderMap, Uri},
     response::Response,
 };
 use cloudpose_bus::Bus;
 use cloudpose_wire::{
-    DropReason, ModelName, StreamName, Want,
+    DropReason, Frame, ModelName, StreamName, TraceParent, Want,
     frame::Reply,
     ws::{ErrorCode, Limits, Mode, ServerMessage},
 };
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     dispatch::Inbox,
-    gateway::{App, DRAIN, Seat, token_of, unix_ms},
+    gateway::{App, DRAIN, Seat, token_of, trace_of, unix_ms},
     problem::Problem,
     session::{DEFAULT_QUALITY, Output, Session, Settings, Terms},
     socket::{Event, Socket},
@@ -87,7 +87,7 @@ impl StreamQuery {
         }
     }
 
-    fn into_terms(self, config: &Config, reply: Reply) -> (Terms, Settings) {
+    fn into_terms(self, config: &Config, reply: Reply, trace: Option<TraceParent>) -> (Terms, Settings) {
         let default_age = u32::try_from(config.max_age.as_millis()).unwrap_or(u32::MAX);
         let limits = Limits {
             max_image_bytes: config.max_image_bytes,
@@ -103,7 +103,8 @@ impl StreamQuery {
             drops: false,
             smooth: self.smooth.unwrap_or(true),
         };
-        (Terms { reply, stream, mode: self.mode, limits, min_score: config.min_score }, settings)
+        let min_score = config.min_score;
+        (Terms { reply, stream, mode: self.mode, limits, min_score, trace }, settings)
     }
 }
 
@@ -119,6 +120,7 @@ impl StreamQuery {
 pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     uri: Uri,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::not_a_websocket(&rejection.body_text()))?;
@@ -127,10 +129,11 @@ pub(crate) async fn stream(
     }
     let seat = app.seat().ok_or_else(Problem::no_room)?;
     let query = StreamQuery::parse(&uri);
+    let trace = trace_of(&headers);
     let limit = Socket::read_limit(app.config.max_image_bytes);
     let tracked = app.sessions.token();
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
-        serve(&app, socket, query, seat).await;
+        serve(&app, socket, (query, trace), seat).await;
         drop(tracked);
     }))
 }
@@ -146,14 +149,19 @@ enum End {
     Refused(ErrorCode, String),
 }
 
-async fn serve(app: &App, inner: WebSocket, query: Result<StreamQuery, String>, _seat: Seat) {
+async fn serve(
+    app: &App,
+    inner: WebSocket,
+    (query, trace): (Result<StreamQuery, String>, Option<TraceParent>),
+    _seat: Seat,
+) {
     let mut socket = Socket::new(inner, app.config.max_image_bytes);
     let end = match query {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
             let (reply, inbox) = app.open(2 * app.config.window + 2);
             tracing::debug!(session = %reply.session, "session begins");
-            let (terms, settings) = query.into_terms(&app.config, reply);
+            let (terms, settings) = query.into_terms(&app.config, reply, trace);
             let account = app.books.open(terms.kind());
             Connection {
                 session: Session::new(terms, settings, account),
@@ -198,6 +206,7 @@ impl Connection<'_> {
         let mut heard = Instant::now();
         let mut pinged = false;
         let mut drain_ends = None;
+        let mut connection = self.bus.connection();
         loop {
             self.carry_out().await;
             let now = Instant::now();
@@ -228,6 +237,10 @@ impl Connection<'_> {
                     }
                 }
                 result = self.inbox.next() => self.session.result(result),
+                later = self.bus.later_connection(connection) => {
+                    connection = later;
+                    self.session.reconnected(Instant::now().into_std());
+                }
                 () = self.stopping.cancelled(), if drain_ends.is_none() => {
                     drain_ends = Some(Instant::now() + DRAIN);
                     self.session.end();
@@ -282,7 +295,7 @@ impl Connection<'_> {
                 match output {
                     Output::Publish(frame) => {
                         if let Err(error) =
-                            self.bus.publish(cloudpose_wire::Stage::Infer, frame.clone()).await
+                            self.bus.publish(cloudpose_wire::Stage::Infer, Frame::clone(&frame)).await
                         {
                             tracing::trace!(%error, "frame refused");
                             refused.push((frame, error.reason()));
@@ -299,7 +312,7 @@ impl Connection<'_> {
                 return;
             }
             for (frame, reason) in refused {
-                self.session.refused(Instant::now().into_std(), frame, reason);
+                self.session.refused(Instant::now().into_std(), *frame, reason);
             }
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, Prior, SessionId, StreamName};
+use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, Prior, SessionId, StreamName, TraceParent};
 
 /// What the client wants back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -64,6 +64,9 @@ pub struct FrameHeader {
     /// whose persons get no ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<Prior>,
+    /// The client's trace. Not in JSON: travels as a header of its own.
+    #[serde(skip)]
+    pub trace: Option<TraceParent>,
 }
 
 /// A frame on a lane.
@@ -86,6 +89,9 @@ pub struct FrameResult {
     pub seq: u64,
     /// Poses and picture, or why there are none.
     pub body: ResultBody,
+    /// Copied from the frame. Not in JSON: travels as a header of its own.
+    #[serde(skip)]
+    pub trace: Option<TraceParent>,
 }
 
 /// The good or the bad end of a frame's work.
@@ -118,6 +124,7 @@ impl FrameHeader {
             reply: self.reply.clone(),
             seq: self.seq,
             body: ResultBody::Dropped { reason, detail: detail.into() },
+            trace: self.trace,
         }
     }
 
@@ -127,6 +134,7 @@ impl FrameHeader {
             reply: self.reply.clone(),
             seq: self.seq,
             body: ResultBody::Done { pose: Box::new(pose), overlay, tracks: self.prior.clone() },
+            trace: self.trace,
         }
     }
 }

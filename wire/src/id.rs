@@ -101,6 +101,16 @@ token! {
     /// First token of every subject: keeps deployments apart that share a NATS server.
     Prefix
 }
+token! {
+    /// A JetStream domain: the queues of one NATS server or cluster among several that are joined by leaf nodes.
+    Domain
+}
+
+impl Default for Prefix {
+    fn default() -> Self {
+        Self(crate::subject::DEFAULT_PREFIX.into())
+    }
+}
 
 #[cfg(test)]
 mod tests {

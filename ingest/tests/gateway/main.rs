@@ -7,3 +7,4 @@ mod legacy;
 mod pages;
 mod stage;
 mod streams;
+mod trace;

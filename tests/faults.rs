@@ -1,0 +1,221 @@
+//! A real gateway on a real nats-server, with workers and listeners that misbehave.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for its task"
+)]
+
+#[path = "../bus/tests/nats_server/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod nats_server;
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod server;
+
+use std::{
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use cloudpose_bus::{Bus, Limits, nats::Config, work};
+use cloudpose_wire::{FrameHeader, FrameResult, PoseEvent, Stage, pose::TimingsMs, ws::ServerMessage};
+use futures_util::{SinkExt as _, StreamExt as _};
+use nats_server::NatsServer;
+use reqwest::StatusCode;
+use serde_json::Value;
+use server::Server;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Two minutes are no expectation: only a test that hangs gets there.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(120), what).await.expect("it never happens")
+}
+
+fn photo() -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
+    std::fs::read(path).unwrap()
+}
+
+async fn post(gateway: &Server, image: Vec<u8>) -> reqwest::Response {
+    let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("content-type", "image/jpeg");
+    soon(request.body(image).send()).await.unwrap()
+}
+
+/// A bus as the workers of a process have it.
+async fn bus(nats: &NatsServer) -> Bus {
+    let config = Config { servers: vec![nats.url()], ..Config::default() };
+    Bus::nats(&config, Limits::default()).await.unwrap()
+}
+
+/// Nobody in the picture.
+fn nobody(header: &FrameHeader) -> FrameResult {
+    let event = PoseEvent {
+        stream: header.stream.clone(),
+        seq: header.seq,
+        captured_at: header.received_at,
+        width: 16,
+        height: 12,
+        model: header.model,
+        device: "stub".into(),
+        persons: vec![],
+        timings_ms: TimingsMs::default(),
+    };
+    header.done(event, None)
+}
+
+/// A worker in which every image panics that is as large as `poison`. It works until the guard is dropped.
+fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
+    let stop = CancellationToken::new();
+    let guard = stop.clone().drop_guard();
+    tokio::spawn(async move {
+        work(&bus.clone(), Stage::Infer, 2, stop, move |delivery| {
+            let bus = bus.clone();
+            async move {
+                assert_ne!(delivery.frame.image.len(), poison, "poisoned");
+                bus.reply(nobody(&delivery.frame.header)).await;
+                delivery.ack().await;
+            }
+        })
+        .await;
+    });
+    guard
+}
+
+#[tokio::test]
+async fn a_poisoned_image_is_answered_with_an_error_and_the_workers_live_on() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let poison = [photo(), b"poison".to_vec()].concat();
+    let workers = [bus(&nats).await, bus(&nats).await].map(|bus| easily_poisoned_worker(bus, poison.len()));
+    let refused = post(&gateway, poison).await;
+    assert_eq!(refused.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let problem: Value = refused.json().await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("3 workers took it"), "{problem}");
+    for _ in 0..4 {
+        assert_eq!(post(&gateway, photo()).await.status(), StatusCode::OK);
+    }
+    drop(workers);
+    gateway.ledger_closes(5).await;
+}
+
+#[tokio::test]
+async fn an_image_that_breaks_off_is_the_clients_fault_and_the_worker_lives_on() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let _worker = Server::worker("infer", &nats.url());
+    let half = photo()[..20_000].to_vec();
+    assert_eq!(post(&gateway, half).await.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(post(&gateway, photo()).await.status(), StatusCode::OK);
+    gateway.ledger_closes(2).await;
+}
+
+#[tokio::test]
+async fn frames_and_results_that_come_twice_and_in_the_wrong_order_reach_the_client_once_and_in_order() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &[]);
+    let worker = bus(&nats).await;
+    // Every frame comes twice.
+    let broker = async_nats::connect(nats.url()).await.unwrap();
+    let mut frames = broker.subscribe("cloudpose.infer.>").await.unwrap();
+    broker.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(frame) = frames.next().await {
+            let mut headers = frame.headers.unwrap();
+            if headers.get("Repeated").is_none() {
+                headers.insert("Repeated", "yes");
+                // Or the broker would take it for what it has already.
+                headers.insert("Nats-Msg-Id", "");
+                broker.publish_with_headers(frame.subject, headers, frame.payload).await.unwrap();
+            }
+        }
+    });
+    // The later of two frames is answered first, and both are answered twice.
+    tokio::spawn(async move {
+        loop {
+            let mut taken = Vec::new();
+            while taken.len() < 2 {
+                taken.extend(worker.pull(Stage::Infer, 2 - taken.len()).await);
+            }
+            for delivery in taken.iter().rev().chain(&taken) {
+                worker.reply(nobody(&delivery.frame.header)).await;
+            }
+            for delivery in taken {
+                delivery.ack().await;
+            }
+        }
+    });
+    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?mode=complete"))).await.unwrap();
+    for _ in 0..10 {
+        socket.send(Message::binary(photo())).await.unwrap();
+    }
+    socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
+    let mut seqs = Vec::new();
+    while let Some(Ok(message)) = soon(socket.next()).await {
+        if let Message::Text(text) = message
+            && let ServerMessage::Result { seq, .. } = serde_json::from_str(&text).unwrap()
+        {
+            seqs.push(seq);
+        }
+    }
+    assert_eq!(seqs, (1..=10).collect::<Vec<_>>());
+    assert_eq!(post(&gateway, photo()).await.status(), StatusCode::OK);
+    gateway.ledger_closes(11).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_read_slows_nobody() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &[]);
+    let worker = bus(&nats).await;
+    // Subscribes, and never reads again.
+    let mut listener = TcpStream::connect(("127.0.0.1", nats.port())).unwrap();
+    std::io::Write::write_all(
+        &mut listener,
+        b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB cloudpose.poses.> 1\r\nPING\r\n",
+    )
+    .unwrap();
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"PONG\r\n") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut listener, &mut byte).unwrap();
+        heard.extend(byte);
+    }
+    // More than the server keeps for it.
+    let flood = async_nats::connect(nats.url()).await.unwrap();
+    let event = bytes::Bytes::from(vec![b' '; 1 << 20]);
+    let flooding = tokio::spawn(async move {
+        for _ in 0..96 {
+            flood.publish("cloudpose.poses.flood", event.clone()).await.unwrap();
+            flood.flush().await.unwrap();
+        }
+    });
+    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?mode=complete"))).await.unwrap();
+    let _worker = easily_poisoned_worker(worker, 0);
+    let mut slowest = Duration::ZERO;
+    for seq in 1..=100 {
+        let sent = Instant::now();
+        socket.send(Message::binary(photo())).await.unwrap();
+        loop {
+            if let Some(Ok(Message::Text(text))) = soon(socket.next()).await
+                && let ServerMessage::Result { seq: done, .. } = serde_json::from_str(&text).unwrap()
+            {
+                assert_eq!(done, seq);
+                break;
+            }
+        }
+        slowest = slowest.max(sent.elapsed());
+    }
+    soon(flooding).await.unwrap();
+    eprintln!("slowest frame beside a listener that does not read: {slowest:?}");
+    // It is cut off, and finds out when it reads at last.
+    listener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let told = tokio::task::spawn_blocking(move || {
+        let mut rest = Vec::new();
+        match std::io::Read::read_to_end(&mut listener, &mut rest) {
+            Ok(_) => rest.len() < 96 << 20,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    });
+    assert!(soon(told).await.unwrap(), "the server kept everything for it");
+    gateway.ledger_closes(100).await;
+}
