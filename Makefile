@@ -67,4 +67,4 @@ deny: ## Licences and sources of all dependencies (needs cargo-deny).
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/browser/node_modules tests/deploy/node_modules tests/.venv tests/.venv-checkov
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-checkov tests/.prometheus

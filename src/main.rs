@@ -11,6 +11,7 @@ mod process;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod vitals;
 
 use std::process::ExitCode;
 

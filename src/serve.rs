@@ -12,6 +12,7 @@ use crate::{
     cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
     probes,
     process::Process,
+    vitals::{self, Role},
 };
 
 /// Every role in this process, until a signal; then drains.
@@ -19,12 +20,13 @@ use crate::{
 /// # Errors
 /// If a role cannot start, a role fails, or draining takes longer than the grace.
 pub(crate) async fn all(command: &Serve) -> Result<()> {
-    let process = Process::start(&command.process, Turn::First).await?;
+    let process = Process::start(Role::Serve, &command.process, Turn::First).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let gateway = bind(command.ingest.clone(), &process).await?;
     let worker = load(command.infer.clone(), command.ingest.model).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
 
+    let lanes = bus.clone();
     // The workers go on while the gateway drains: what it waits for is in their hands.
     let workers_stop = CancellationToken::new();
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
@@ -42,6 +44,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let work = async {
         tokio::select! {
             drained = gateway.run(stop) => drained?,
+            never = vitals::watch_lanes(&lanes) => match never {},
             Some(ended) = workers.join_next() => {
                 ended??;
                 bail!("a worker ended by itself");
@@ -61,11 +64,19 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
 /// # Errors
 /// If it cannot start, it fails, or draining takes longer than the grace.
 pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
-    let process = Process::start(&command.process, Turn::First).await?;
+    let process = Process::start(Role::Ingest, &command.process, Turn::First).await?;
     let gateway = bind(command.ingest.clone(), &process).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
     let stop = process.stop.clone();
-    process.run(async { Ok(gateway.run(stop).await?) }).await
+    let bus = process.bus.clone();
+    process
+        .run(async {
+            tokio::select! {
+                drained = gateway.run(stop) => Ok(drained?),
+                never = vitals::watch_lanes(&bus) => match never {},
+            }
+        })
+        .await
 }
 
 /// A worker that finds poses.
@@ -73,7 +84,7 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
-    let process = start(&command.worker).await?;
+    let process = start(Role::Infer, &command.worker).await?;
     let worker = load(command.infer.clone(), command.model).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
@@ -92,7 +103,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
-    let process = start(&command.worker).await?;
+    let process = start(Role::Annotate, &command.worker).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
     process
@@ -105,9 +116,9 @@ pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
         .await
 }
 
-async fn start(worker: &WorkerProcess) -> Result<Process> {
+async fn start(role: Role, worker: &WorkerProcess) -> Result<Process> {
     let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
-    Process::start(&worker.process, turn).await
+    Process::start(role, &worker.process, turn).await
 }
 
 async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {

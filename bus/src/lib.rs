@@ -196,6 +196,13 @@ impl Bus {
         }
     }
 
+    /// Tells the recorder how much waits on each lane.
+    pub async fn measure_lanes(&self) {
+        for lane in Lane::ALL {
+            metrics::lane(lane, self.depth(lane).await);
+        }
+    }
+
     /// Waits until the bus is there (`true`) or gone (`false`). A bus inside this process is always there.
     pub async fn wait_until(&self, there: bool) {
         match self {

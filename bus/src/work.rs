@@ -6,7 +6,7 @@ use cloudpose_wire::Stage;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Delivery};
+use crate::{Bus, Delivery, metrics::Slots};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -17,6 +17,7 @@ where
     H: Fn(Delivery) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
+    let told = Slots::open(stage, slots);
     let free = Arc::new(Semaphore::new(slots));
     let mut in_hand = JoinSet::new();
     loop {
@@ -40,9 +41,10 @@ where
         for delivery in deliveries {
             let slot = slot.take().or_else(|| free.clone().try_acquire_owned().ok());
             debug_assert!(slot.is_some(), "only this loop takes slots");
-            let work = handle(delivery);
+            let (work, busy) = (handle(delivery), told.take());
             in_hand.spawn(async move {
                 work.await;
+                drop(busy);
                 drop(slot);
             });
         }

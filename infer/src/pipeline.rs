@@ -30,7 +30,7 @@ const MULTIPOSE_SIDE: usize = 256;
 const SAMPLES_PER_MODEL_PIXEL: usize = 2;
 
 /// What runs where.
-const DEVICE: &str = "cpu";
+pub(crate) const DEVICE: &str = "cpu";
 
 /// What all pipelines of a process share: the models, each loaded when it is first asked for.
 #[derive(Debug)]
