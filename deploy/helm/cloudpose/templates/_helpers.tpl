@@ -219,12 +219,12 @@ readinessProbe:
 {{/* The rule that mode hpa scales on: frames waiting and in hand at a stage, less what the pools before take. Every
      gateway tells of the same lanes, each a moment apart from the others. */}}
 {{- define "cloudpose.poolFrames" -}}
-{{- $lanes := printf "stage=%q, %s" .stage .of -}}
+{{- $of := printf "stage=%q, %s" .stage .of -}}
 - record: cloudpose_pool_frames
   expr: >-
     clamp_min(
-      sum(max by (kind) (cloudpose_lane_frames{ {{- $lanes -}} }))
-      + sum(max by (kind) (cloudpose_lane_in_hand_frames{ {{- $lanes -}} }))
+      sum(max by (kind) (cloudpose_lane_frames{ {{- $of -}} }))
+      + (sum(cloudpose_worker_busy{ {{- $of -}} }) or vector(0))
       - {{ .after }}, 0)
   labels: { namespace: {{ .root.Release.Namespace }}, release: {{ .root.Release.Name }}, pool: {{ .pool }} }
 {{- end -}}
