@@ -63,7 +63,6 @@ impl Process {
         let signals = shutdown::on_signal(stop.clone())?;
         let metrics = telemetry::start_metrics()?;
         vitals::describe(role);
-        cloudpose_bus::metrics::describe();
         let limits = Limits::default();
         let Config { grace, nats } = config.clone();
         let bus = if nats.servers.is_empty() {

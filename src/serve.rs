@@ -1,5 +1,7 @@
 //! The roles as processes: all in one (`serve`), or each by itself on NATS.
 
+use std::pin::pin;
+
 use anyhow::{Result, bail};
 use cloudpose_bus::{Bus, nats::Turn};
 use cloudpose_infer::Worker;
@@ -12,7 +14,7 @@ use crate::{
     cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
     probes,
     process::Process,
-    vitals::{self, Role},
+    vitals::Role,
 };
 
 /// Every role in this process, until a signal; then drains.
@@ -26,7 +28,6 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let worker = load(command.infer.clone(), command.ingest.model).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
 
-    let lanes = bus.clone();
     // The workers go on while the gateway drains: what it waits for is in their hands.
     let workers_stop = CancellationToken::new();
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
@@ -38,13 +39,13 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
         }
     });
     workers.spawn({
-        let (config, stop) = (command.annotate.clone(), workers_stop.clone());
+        let (config, bus, stop) = (command.annotate.clone(), bus.clone(), workers_stop.clone());
         async move { Ok(cloudpose_annotate::run(config, bus, stop).await?) }
     });
     let work = async {
         tokio::select! {
             drained = gateway.run(stop) => drained?,
-            never = vitals::watch_lanes(&lanes) => match never {},
+            never = bus.watch_lanes() => match never {},
             Some(ended) = workers.join_next() => {
                 ended??;
                 bail!("a worker ended by itself");
@@ -67,13 +68,12 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
     let process = Process::start(Role::Ingest, &command.process, Turn::First).await?;
     let gateway = bind(command.ingest.clone(), &process).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
-    let stop = process.stop.clone();
-    let bus = process.bus.clone();
+    let (bus, stop) = (process.bus.clone(), process.stop.clone());
     process
         .run(async {
             tokio::select! {
                 drained = gateway.run(stop) => Ok(drained?),
-                never = vitals::watch_lanes(&bus) => match never {},
+                never = bus.watch_lanes() => match never {},
             }
         })
         .await
@@ -85,9 +85,13 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
     let process = start(Role::Infer, &command.worker).await?;
-    let worker = load(command.infer.clone(), command.model).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
-    let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
+    let mut probes = pin!(probes::serve(command.worker.metrics_listen, process.probes(), stop.clone()));
+    // Who asks while the model loads is told that it is not ready.
+    let worker = tokio::select! {
+        loaded = load(command.infer.clone(), command.model) => loaded?,
+        failed = &mut probes => return failed,
+    };
     process
         .run(async {
             tokio::select! {

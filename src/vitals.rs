@@ -1,10 +1,8 @@
-//! What every serving process tells of itself: what it is, whether it is ready, what it takes of the machine, and, if it has
-//! the gateway, how much waits on the lanes.
+//! What every serving process tells of itself: what it is, whether it is ready, and what it takes of the machine.
 #![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
 
-use std::{convert::Infallible, fs, sync::Arc, time::Duration};
+use std::{fs, sync::Arc};
 
-use cloudpose_bus::Bus;
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
@@ -12,9 +10,6 @@ use metrics_process::Collector;
 const BUILD: &str = "cloudpose_build_info";
 const READY: &str = "cloudpose_ready";
 const MEMORY_LIMIT: &str = "cloudpose_memory_limit_bytes";
-
-/// How often the lanes are looked at. What scales on them looks no more often.
-const LOOK_AT_LANES: Duration = Duration::from_secs(2);
 
 /// Which process this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +31,11 @@ impl Role {
     }
 }
 
-/// Tells the installed recorder what does not change, and that the process is not ready.
+/// Tells the installed recorder what metrics mean and what does not change, and that the process is not ready.
 pub(crate) fn describe(role: Role) {
+    cloudpose_bus::metrics::describe();
+    cloudpose_infer::metrics::describe();
+    cloudpose_annotate::metrics::describe();
     describe_gauge!(BUILD, "1; which version runs.");
     describe_gauge!(READY, "1 while the process is ready, 0 while not.");
     describe_gauge!(MEMORY_LIMIT, "Memory that the process may use: its cgroup's limit, or the machine's.");
@@ -60,16 +58,6 @@ pub(crate) fn page(metrics: PrometheusHandle) -> Arc<dyn Fn() -> String + Send +
         process.collect();
         metrics.render()
     })
-}
-
-/// Tells how much waits on each lane, for as long as it is polled.
-pub(crate) async fn watch_lanes(bus: &Bus) -> Infallible {
-    let mut every = tokio::time::interval(LOOK_AT_LANES);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        every.tick().await;
-        bus.measure_lanes().await;
-    }
 }
 
 /// In bytes: the least of the limits of the process's control group (version 2 or 1) and of the machine's memory.

@@ -8,8 +8,8 @@ use metrics::{Unit, describe_histogram, histogram};
 const SECONDS: &str = "cloudpose_annotate_seconds";
 
 /// Tells the installed recorder what each metric of the annotate role means.
-pub(crate) fn describe() {
-    describe_histogram!(SECONDS, Unit::Seconds, "What one step on one frame took, by step.");
+pub fn describe() {
+    describe_histogram!(SECONDS, Unit::Seconds, "How long one step on one frame took, by step.");
 }
 
 pub(crate) fn step(step: &'static str, took: Duration) {

@@ -39,7 +39,6 @@ pub struct Config {
 /// # Errors
 /// [`Error`] if the JPEG library does not start.
 pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
-    metrics::describe();
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
     let idle: Arc<Mutex<Vec<Annotator>>> = Arc::default();

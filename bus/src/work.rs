@@ -6,7 +6,7 @@ use cloudpose_wire::Stage;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Delivery, metrics::Slots};
+use crate::{Bus, Delivery, metrics};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -17,10 +17,11 @@ where
     H: Fn(Delivery) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let told = Slots::open(stage, slots);
     let free = Arc::new(Semaphore::new(slots));
     let mut in_hand = JoinSet::new();
+    metrics::slots(stage, slots);
     loop {
+        metrics::busy(stage, in_hand.len());
         let taken = async {
             let slot = free.clone().acquire_owned().await.expect("the semaphore is never closed");
             let more = free.available_permits();
@@ -41,15 +42,15 @@ where
         for delivery in deliveries {
             let slot = slot.take().or_else(|| free.clone().try_acquire_owned().ok());
             debug_assert!(slot.is_some(), "only this loop takes slots");
-            let (work, busy) = (handle(delivery), told.take());
+            let work = handle(delivery);
             in_hand.spawn(async move {
                 work.await;
-                drop(busy);
                 drop(slot);
             });
         }
     }
     while let Some(done) = in_hand.join_next().await {
+        metrics::busy(stage, in_hand.len());
         if let Err(error) = done {
             tracing::error!(%error, stage = stage.as_str(), "a frame's work panicked");
         }

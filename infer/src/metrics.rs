@@ -9,7 +9,7 @@ const BATCH: &str = "cloudpose_infer_batch_frames";
 const MODEL: &str = "cloudpose_model_info";
 
 /// Tells the installed recorder what each metric of the infer role means.
-pub(crate) fn describe() {
+pub fn describe() {
     describe_histogram!(SECONDS, Unit::Seconds, "What one step on one frame took, by step and model.");
     describe_histogram!(BATCH, "Frames that went to the device together.");
     describe_gauge!(MODEL, "1 for a model that is ready; on which device, with which instructions.");

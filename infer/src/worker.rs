@@ -50,7 +50,6 @@ impl Worker {
         for pipeline in &mut idle {
             pipeline.warm_up(model)?;
         }
-        metrics::describe();
         metrics::model_ready(model, crate::pipeline::DEVICE, models.isa().to_string());
         tracing::info!(slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);

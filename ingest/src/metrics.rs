@@ -9,14 +9,15 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 const ACCEPTED: &str = "cloudpose_frames_accepted_total";
 const ENDED: &str = "cloudpose_frames_total";
 const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
+/// The outcome of a frame that was not dropped.
+const DELIVERED: &str = "delivered";
 const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
-const DELIVERED: &str = "delivered";
 
-/// Tells the installed recorder what each metric of the gateway means, and starts at 0 what counts: an outcome is there
-/// before the first frame that ends with it.
+/// Tells the installed recorder what each metric of the gateway means, and starts the counts that nothing has
+/// happened to: a counter that is not there until it is 1 never rises.
 pub fn describe() {
     describe_counter!(ACCEPTED, "Frames taken from clients, by kind.");
     describe_counter!(ENDED, "Frames that have ended, by kind and outcome.");
@@ -32,9 +33,8 @@ pub fn describe() {
     for kind in [Kind::Live, Kind::Still] {
         counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
         gauge!(IN_FLIGHT, "kind" => kind.as_str()).increment(0.0);
-        counter!(ENDED, "kind" => kind.as_str(), "outcome" => DELIVERED).increment(0);
-        for reason in DropReason::ALL {
-            counter!(ENDED, "kind" => kind.as_str(), "outcome" => reason.as_str()).increment(0);
+        for outcome in DropReason::ALL.map(DropReason::as_str).into_iter().chain([DELIVERED]) {
+            counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
         }
     }
     gauge!(SESSIONS).increment(0.0);
