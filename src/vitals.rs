@@ -63,12 +63,13 @@ pub(crate) fn page(metrics: PrometheusHandle) -> Arc<dyn Fn() -> String + Send +
 /// In bytes: the least of the limits of the process's control group (version 2 or 1) and of the machine's memory.
 fn memory_limit() -> Option<u64> {
     let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = cgroup.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let own = |of| cgroup.lines().find_map(|line| Some(line.split_once(of)?.1)).unwrap_or_default();
     // In a container its own group is the root of what it sees.
     let files = [
         "/sys/fs/cgroup/memory.max".to_owned(),
-        format!("/sys/fs/cgroup{own}/memory.max"),
+        format!("/sys/fs/cgroup{}/memory.max", own("0::")),
         "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+        format!("/sys/fs/cgroup/memory{}/memory.limit_in_bytes", own(":memory:")),
     ];
     let limits = files.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_memory(&text));

@@ -48,13 +48,15 @@ def test_pools_scale_on_what_waits_and_is_in_hand(tmp_path):
     group = of_kind(rendered("autoscaled-hpa"), "PrometheusRule")[0]["spec"]["groups"][0]
     (tmp_path / "pools.yaml").write_text(yaml.safe_dump({"groups": [group]}))
     of = 'release="pose", namespace="video"'
-    lanes = [f'cloudpose_lane_frames{{stage="infer", kind="{kind}", instance="{gateway}", {of}}}'
-             for kind in ("live", "still") for gateway in "ab"]
-    series = [{"series": s, "values": "150x20"} for s in lanes] + [
-        {"series": f'cloudpose_worker_busy{{stage="infer", instance="c", {of}}}', "values": "4x20"},
-        {"series": 'cloudpose_lane_frames{stage="infer", kind="live", release="other", namespace="video"}', "values": "9x20"},
-        {"series": f'cloudpose_lane_frames{{stage="annotate", kind="live", {of}}}', "values": "7x20"},
-    ]
+    others = 'release="other", namespace="video"'
+
+    def lane(stage, kind, gateway, whose, waiting, in_hand):
+        labels = f'{{stage="{stage}", kind="{kind}", instance="{gateway}", {whose}}}'
+        return [{"series": f"cloudpose_lane_frames{labels}", "values": f"{waiting}x20"},
+                {"series": f"cloudpose_lane_in_hand_frames{labels}", "values": f"{in_hand}x20"}]
+
+    series = [s for kind in ("live", "still") for gateway in "ab" for s in lane("infer", kind, gateway, of, 150, 2)]
+    series += lane("infer", "live", "c", others, 9, 9) + lane("annotate", "live", "a", of, 5, 2)
     labels = 'cloudpose_pool_frames{namespace="video", release="pose", pool="%s"}'
     expected = {"gpu": 304, "cpu": 304 - 192, "annotate": 7}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["pools.yaml"], "tests": [{
@@ -237,7 +239,7 @@ def test_rules_and_panels_use_metrics_that_are_on_the_list():
     known = set(listed()) | set(RECORDED)
     expressions = [t["expr"] for panel in PANELS for t in panel["targets"]]
     expressions += [rule["expr"] for group in GROUPS for rule in group["rules"]]
-    used = {name for e in expressions for name in re.findall(r"\b((?:cloudpose|process)[:_]\w+)", e)}
+    used = {name for e in expressions for name in re.findall(r"\b((?:cloudpose|process)[:_][\w:]+)", e)}
     assert {name for name in used if PARTS.sub("", name) not in known and name not in known} == set()
 
 
@@ -248,3 +250,18 @@ def test_panels_do_not_lie_on_one_another():
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         assert place["x"] + place["w"] <= 24 and not cells & taken, panel["title"]
         taken |= cells
+
+
+def test_prometheus_adapter_serves_what_horizontal_autoscalers_ask_for():
+    values = yaml.safe_load((DEPLOY / "prometheus" / "adapter-values.yaml").read_text())
+    (rule,) = values["rules"]["external"]
+    documents = rendered("autoscaled-hpa")
+    asked = [metric["external"]["metric"] for document in of_kind(documents, "HorizontalPodAutoscaler")
+             for metric in document["spec"]["metrics"] if metric["type"] == "External"]
+    recorded = of_kind(documents, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+    for metric in asked:
+        assert re.fullmatch(rule["name"]["matches"], metric["name"]) and rule["name"]["as"] == metric["name"]
+        # Every label that it selects on survives the query.
+        assert set(metric["selector"]["matchLabels"]) <= set(re.search(r"by \((.*?)\)", rule["metricsQuery"])[1].split(", "))
+    for rule_recorded in recorded:
+        assert set(re.findall(r'(\w+)!=""', rule["seriesQuery"])) <= set(rule_recorded["labels"])

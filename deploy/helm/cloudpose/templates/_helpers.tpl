@@ -223,8 +223,7 @@ readinessProbe:
 - record: cloudpose_pool_frames
   expr: >-
     clamp_min(
-      sum(max by (kind) (cloudpose_lane_frames{ {{- $of -}} }))
-      + (sum(cloudpose_worker_busy{ {{- $of -}} }) or vector(0))
+      sum(max by (kind) (cloudpose_lane_frames{ {{- $of -}} } + cloudpose_lane_in_hand_frames{ {{- $of -}} }))
       - {{ .after }}, 0)
   labels: { namespace: {{ .root.Release.Namespace }}, release: {{ .root.Release.Name }}, pool: {{ .pool }} }
 {{- end -}}
