@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
+use axum::http::Uri;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use cloudpose_infer::gpu::{DeviceChoice, Precision};
 use cloudpose_wire::{ModelName, pose::parse_score};
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),
+    /// Ask a running process how it is
+    Health(Health),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -145,6 +148,18 @@ pub(crate) struct Detect {
     pub(crate) style: cloudpose_annotate::Style,
     #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 if the answer is 200, 1 otherwise.
+
+Examples:
+  cloudpose health
+  cloudpose health http://127.0.0.1:9090/ready")]
+pub(crate) struct Health {
+    /// What to ask: /health says that the process is alive, /ready that it can work
+    #[arg(default_value = "http://127.0.0.1:60000/health", value_name = "URL")]
+    pub(crate) url: Uri,
 }
 
 #[derive(Debug, Subcommand)]

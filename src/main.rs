@@ -4,7 +4,7 @@ mod bench;
 mod bench_gpu;
 mod cli;
 mod detect;
-mod metrics;
+mod health;
 mod mjpeg;
 mod models;
 mod probes;
@@ -12,6 +12,7 @@ mod process;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod vitals;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Annotate(command) => process::run(serve::annotate(command)),
         Command::Detect(command) => detect::run(command),
         Command::Models(command) => models::run(command),
+        Command::Health(command) => health::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(command),
         Command::Bench(Bench::Frames(command)) => process::run(bench_gpu::frames(command)),

@@ -119,10 +119,10 @@ impl Worker {
         match config.device {
             DeviceChoice::Cpu => Self::on_cpu(config, model),
             DeviceChoice::Cuda(number) => {
-                Self::with_engines(config, feed::open(number, &config.gpu, &store, model)?)
+                Self::on_gpu(config, feed::open(number, &config.gpu, &store, model)?, model)
             }
             DeviceChoice::Auto => match feed::open(0, &config.gpu, &store, model) {
-                Ok(engines) => Self::with_engines(config, engines),
+                Ok(engines) => Self::on_gpu(config, engines, model),
                 Err(Error::Gpu(gpu::Error::Device(why))) => {
                     tracing::info!(%why, "infer: working on the CPU, for there is no GPU to work on");
                     Self::on_cpu(config, model)
@@ -130,6 +130,14 @@ impl Worker {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    fn on_gpu(config: &Config, engines: Vec<Box<dyn RunBatch>>, model: ModelName) -> Result<Self, Error> {
+        let worker = Self::with_engines(config, engines)?;
+        if let Finder::Gpu(feed) = &worker.shared.finder {
+            metrics::model_ready(model, feed.place(), "cuda");
+        }
+        Ok(worker)
     }
 
     fn on_cpu(config: &Config, model: ModelName) -> Result<Self, Error> {
@@ -142,6 +150,7 @@ impl Worker {
         for pipeline in &mut idle {
             pipeline.warm_up(model)?;
         }
+        metrics::model_ready(model, CPU, &models.isa().to_string());
         tracing::info!(device = CPU, slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
         let cpu = Cpu { models, threads_per_frame, idle: Mutex::new(idle) };
         Ok(Self::new(Finder::Cpu(Arc::new(cpu)), slots))
