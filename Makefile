@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint unit isa doc browser contract bench-peers bench-http deny clean
+.PHONY: help run build setup setup-test test lint unit isa doc browser contract bench-peers bench-http bench-overload deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -54,6 +54,9 @@ bench-http: build ## `cloudpose serve` beside the service that users of the exis
 	python3 -m venv $(TARGET_DIR)/peers
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	$(TARGET_DIR)/peers/bin/python benches/peers/services.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
+bench-overload: build setup-test ## Memory of each role under three times the load it can work on.
+	tests/.venv/bin/python benches/roles/overload.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources

@@ -4,6 +4,7 @@ mod bench;
 mod cli;
 mod detect;
 mod loadgen;
+mod metrics;
 mod mjpeg;
 mod models;
 mod probes;

@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{shutdown, telemetry};
+use crate::{metrics, shutdown};
 
 /// Settings of every serving process.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Process {
     pub(crate) stop: CancellationToken,
     pub(crate) bus: Bus,
     grace: Duration,
-    metrics: PrometheusHandle,
+    recorder: PrometheusHandle,
     ready: watch::Sender<bool>,
     _signals: JoinHandle<()>,
 }
@@ -54,11 +54,10 @@ impl Process {
     ///
     /// # Errors
     /// If one of these fails.
-    pub(crate) async fn start(config: &Config, turn: Turn) -> Result<Self> {
+    pub(crate) async fn start(role: &'static str, config: &Config, turn: Turn) -> Result<Self> {
         let stop = CancellationToken::new();
         let signals = shutdown::on_signal(stop.clone())?;
-        let metrics = telemetry::start_metrics()?;
-        cloudpose_bus::metrics::describe();
+        let recorder = metrics::start(role)?;
         let limits = Limits::default();
         let Config { grace, nats } = config.clone();
         let bus = if nats.servers.is_empty() {
@@ -67,13 +66,13 @@ impl Process {
             Bus::nats(&nats::Config { turn, ..nats }, limits).await?
         };
         let (ready, _) = watch::channel(false);
-        Ok(Self { stop, bus, grace, metrics, ready, _signals: signals })
+        Ok(Self { stop, bus, grace, recorder, ready, _signals: signals })
     }
 
     /// What monitors ask this process.
     pub(crate) fn probes(&self) -> Probes {
-        let metrics = self.metrics.clone();
-        Probes { ready: self.ready.subscribe(), metrics: Arc::new(move || metrics.render()) }
+        let recorder = self.recorder.clone();
+        Probes { ready: self.ready.subscribe(), metrics: Arc::new(move || metrics::render(&recorder)) }
     }
 
     /// Is ready while the bus is there, does `work` until it ends, and closes the bus. After the signal
@@ -86,14 +85,16 @@ impl Process {
             loop {
                 self.bus.wait_until(true).await;
                 self.ready.send_replace(true);
+                metrics::ready(true);
                 self.bus.wait_until(false).await;
                 self.ready.send_replace(false);
+                metrics::ready(false);
             }
         };
         let work = async {
             let worked = tokio::select! {
                 worked = work => worked,
-                never = telemetry::upkeep(self.metrics.clone()) => match never {},
+                never = metrics::upkeep(self.recorder.clone()) => match never {},
                 never = readiness => never,
             };
             self.bus.close().await;

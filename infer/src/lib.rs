@@ -17,7 +17,7 @@ pub mod batch;
 mod config;
 pub mod cpu;
 pub mod crop;
-mod metrics;
+pub mod metrics;
 pub mod model;
 mod pipeline;
 pub mod postprocess;

@@ -1,9 +1,18 @@
 //! Every metric of the infer role.
-#![expect(clippy::disallowed_macros, reason = "this is the module that the ban points to")]
+#![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
 
 use cloudpose_wire::{ModelName, pose::TimingsMs};
+use metrics::{Unit, describe_histogram, histogram};
 
-/// `cloudpose_infer_seconds{step, model}`: how long one step on one frame took.
+const SECONDS: &str = "cloudpose_infer_seconds";
+const BATCH: &str = "cloudpose_infer_batch_frames";
+
+/// Tells the installed recorder what each metric of the infer role means.
+pub fn describe() {
+    describe_histogram!(SECONDS, Unit::Seconds, "How long one step on one frame took, by step and model.");
+    describe_histogram!(BATCH, "Frames that went to the device together.");
+}
+
 pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
     let steps = [
         ("queue", timings.queue),
@@ -13,12 +22,10 @@ pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
         ("postprocess", timings.postprocess),
     ];
     for (step, ms) in steps {
-        metrics::histogram!("cloudpose_infer_seconds", "step" => step, "model" => model.as_str())
-            .record(f64::from(ms) / 1000.0);
+        histogram!(SECONDS, "step" => step, "model" => model.as_str()).record(f64::from(ms) / 1000.0);
     }
 }
 
-/// `cloudpose_infer_batch_frames`: frames that went to the device together.
 pub(crate) fn batch(frames: usize) {
-    metrics::histogram!("cloudpose_infer_batch_frames").record(frames as f64);
+    histogram!(BATCH).record(frames as f64);
 }
