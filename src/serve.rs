@@ -14,6 +14,7 @@ use crate::{
     cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
     probes,
     process::Process,
+    vitals::Role,
 };
 
 /// Every role in this process, until a signal; then drains.
@@ -21,7 +22,7 @@ use crate::{
 /// # Errors
 /// If a role cannot start, a role fails, or draining takes longer than the grace.
 pub(crate) async fn all(command: &Serve) -> Result<()> {
-    let process = Process::start("serve", &command.process, Turn::First).await?;
+    let process = Process::start(Role::Serve, &command.process, Turn::First).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let gateway = bind(command.ingest.clone(), &process).await?;
     let worker = load(command.infer.clone(), command.ingest.model).await?;
@@ -32,10 +33,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     workers.spawn({
         let (bus, stop) = (bus.clone(), workers_stop.clone());
-        async move {
-            worker.run(bus, stop).await;
-            Ok(())
-        }
+        async move { Ok(worker.run(bus, stop).await?) }
     });
     workers.spawn({
         let (config, bus, stop) = (command.annotate.clone(), bus.clone(), workers_stop.clone());
@@ -64,7 +62,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
 /// # Errors
 /// If it cannot start, it fails, or draining takes longer than the grace.
 pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
-    let process = Process::start("ingest", &command.process, Turn::First).await?;
+    let process = Process::start(Role::Ingest, &command.process, Turn::First).await?;
     let gateway = bind(command.ingest.clone(), &process).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
@@ -83,8 +81,9 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
-    let process = start("infer", &command.worker).await?;
-    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    let process = start(Role::Infer, &command.worker).await?;
+    // The worker ends by itself if its device fails; then it is not ready either.
+    let (bus, stop) = (process.bus.clone(), process.stop.child_token());
     let mut probes = pin!(probes::serve(command.worker.metrics_listen, process.probes(), stop.clone()));
     // Who asks while the model loads is told that it is not ready.
     let worker = tokio::select! {
@@ -94,7 +93,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
     process
         .run(async {
             tokio::select! {
-                () = worker.run(bus, stop) => Ok(()),
+                ended = worker.run(bus, stop) => Ok(ended?),
                 failed = probes => failed,
             }
         })
@@ -106,7 +105,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
-    let process = start("annotate", &command.worker).await?;
+    let process = start(Role::Annotate, &command.worker).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
     process
@@ -119,7 +118,7 @@ pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
         .await
 }
 
-async fn start(role: &'static str, worker: &WorkerProcess) -> Result<Process> {
+async fn start(role: Role, worker: &WorkerProcess) -> Result<Process> {
     let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
     Process::start(role, &worker.process, turn).await
 }

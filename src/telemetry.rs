@@ -1,8 +1,9 @@
-//! Logs of the process: the only place that installs a subscriber.
+//! Logs and metrics of the process: the only place that installs a recorder or a subscriber.
 
-use std::io::IsTerminal as _;
+use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, Result};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -25,6 +26,13 @@ pub(crate) struct Config {
     log_format: LogFormat,
 }
 
+/// Seconds: from a kernel's millisecond to the longest deadline.
+const SECONDS_BUCKETS: [f64; 12] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0];
+
+/// Buckets of the histograms that count frames.
+const FRAMES_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
 /// Starts logging to standard error.
 ///
 /// # Errors
@@ -39,4 +47,25 @@ pub(crate) fn start_logging(config: &Config) -> Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// Installs the Prometheus recorder. The handle renders `/metrics`.
+///
+/// # Errors
+/// If a recorder is installed already.
+pub(crate) fn start_metrics() -> Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .set_buckets(&SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_frames".into()), &FRAMES_BUCKETS)?
+        .install_recorder()
+        .context("cannot install the metrics recorder")
+}
+
+/// Keeps the recorder's histograms bounded: they grow between scrapes otherwise.
+pub(crate) async fn upkeep(metrics: PrometheusHandle) -> Infallible {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        metrics.run_upkeep();
+    }
 }

@@ -2,17 +2,20 @@
 #![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
 
 use cloudpose_wire::{ModelName, pose::TimingsMs};
-use metrics::{Unit, describe_histogram, histogram};
+use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 
 const SECONDS: &str = "cloudpose_infer_seconds";
 const BATCH: &str = "cloudpose_infer_batch_frames";
+const MODEL: &str = "cloudpose_model_info";
 
 /// Tells the installed recorder what each metric of the infer role means.
 pub fn describe() {
-    describe_histogram!(SECONDS, Unit::Seconds, "How long one step on one frame took, by step and model.");
+    describe_histogram!(SECONDS, Unit::Seconds, "What one step on one frame took, by step and model.");
     describe_histogram!(BATCH, "Frames that went to the device together.");
+    describe_gauge!(MODEL, "1 for a model that is ready; on which device, with which instructions.");
 }
 
+/// How long each step on one frame took.
 pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
     let steps = [
         ("queue", timings.queue),
@@ -28,4 +31,8 @@ pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
 
 pub(crate) fn batch(frames: usize) {
     histogram!(BATCH).record(frames as f64);
+}
+
+pub(crate) fn model_ready(model: ModelName, device: &str, isa: &str) {
+    gauge!(MODEL, "model" => model.as_str(), "device" => device.to_owned(), "isa" => isa.to_owned()).set(1.0);
 }
