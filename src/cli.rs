@@ -41,6 +41,9 @@ pub(crate) enum Command {
     Annotate(Box<Annotate>),
     /// Find poses in images, folders and Motion JPEG files
     Detect(Detect),
+    /// Find out how many users a service holds, at what latency
+    #[command(subcommand)]
+    Loadgen(Box<cloudpose_loadgen::Command>),
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),

@@ -20,7 +20,7 @@ use crate::{cli::Detect, mjpeg};
 const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Motion JPEG does not say how fast it goes.
 const ASSUMED_FPS: u64 = 30;
-const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
+pub(crate) const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
 
 /// Runs the command. Files that cannot be read are named on standard error, and the others done.
 ///
@@ -64,7 +64,7 @@ fn progress(files: usize) -> ProgressBar {
 }
 
 /// The files named, and those in the folders named, by name.
-fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -83,7 +83,7 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
+pub(crate) fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
     let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default();
     suffixes.iter().any(|s| s.eq_ignore_ascii_case(suffix))
 }

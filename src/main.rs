@@ -5,6 +5,7 @@ mod bench_gpu;
 mod cli;
 mod detect;
 mod health;
+mod loadgen;
 mod mjpeg;
 mod models;
 mod probes;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Infer(command) => process::run(serve::infer(command)),
         Command::Annotate(command) => process::run(serve::annotate(command)),
         Command::Detect(command) => detect::run(command),
+        Command::Loadgen(command) => process::run(loadgen::run(command)),
         Command::Models(command) => models::run(command),
         Command::Health(command) => health::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
