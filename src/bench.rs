@@ -21,7 +21,7 @@ use cloudpose_wire::ModelName;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The picture that is worked on. What it shows has no influence on the time.
-const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
+pub(crate) const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
 
 /// Inferences before `ready`.
 const WARM_UP: u32 = 30;

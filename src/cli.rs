@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
+use axum::http::Uri;
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use cloudpose_infer::gpu::{DeviceChoice, Precision};
 use cloudpose_wire::{ModelName, pose::parse_score};
 
 use crate::{process, telemetry};
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),
+    /// Ask a running process how it is
+    Health(Health),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -149,6 +153,18 @@ pub(crate) struct Detect {
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 if the answer is 200, 1 otherwise.
+
+Examples:
+  cloudpose health
+  cloudpose health http://127.0.0.1:9090/ready")]
+pub(crate) struct Health {
+    /// What to ask: /health says that the process is alive, /ready that it can work
+    #[arg(default_value = "http://127.0.0.1:60000/health", value_name = "URL")]
+    pub(crate) url: Uri,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Models {
     /// Show name, input size, licence and checksum of each model
@@ -189,6 +205,19 @@ Example:
         #[arg(long, default_value = "1", value_name = "N")]
         threads: NonZeroUsize,
     },
+    /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
+    #[command(
+        after_help = "A line has the median milliseconds of uploading, computing and downloading a batch, the
+median and the 99th percentile of all three, and frames per second.
+
+Example:
+  cloudpose bench batches --model multipose --device cuda:0 --precision f16"
+    )]
+    Batches(BenchBatches),
+    /// Run the whole worker, from JPEG to pose event, as fast as it goes: prints a line of JSON
+    #[command(after_help = "Example:
+  cloudpose bench frames --device cuda --streams 64 --seconds 20 photo.jpg")]
+    Frames(Box<BenchFrames>),
     /// Show what each step of a model takes on one thread, as a Markdown table
     #[command(after_help = "Example:
   CLOUDPOSE_ISA=avx2 cloudpose bench layers --model thunder")]
@@ -200,6 +229,43 @@ Example:
         #[arg(long, default_value = "300", value_name = "N")]
         runs: usize,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchBatches {
+    /// The model to run
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: ModelName,
+    /// The GPU; cpu takes the processor in its place, which is slow and only checks that it works
+    #[arg(long, default_value = "cuda", value_name = "DEVICE")]
+    pub(crate) device: DeviceChoice,
+    /// What to compute in
+    #[arg(long, default_value = "f16", value_name = "F")]
+    pub(crate) precision: Precision,
+    /// Frames in a batch
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64", value_name = "N,…")]
+    pub(crate) sizes: Vec<NonZeroUsize>,
+    /// Batches of each size
+    #[arg(long, default_value = "200", value_name = "N")]
+    pub(crate) runs: NonZeroUsize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchFrames {
+    /// The frame that all streams send [default: the sample of the web page]
+    #[arg(value_name = "JPEG")]
+    pub(crate) image: Option<PathBuf>,
+    /// The model to run
+    #[arg(long, default_value_t, value_name = "MODEL")]
+    pub(crate) model: ModelName,
+    /// Streams, each with two frames under way
+    #[arg(long, default_value = "64", value_name = "N")]
+    pub(crate) streams: NonZeroUsize,
+    /// How long to measure, after a second to warm up
+    #[arg(long, default_value = "10", value_name = "N")]
+    pub(crate) seconds: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) infer: cloudpose_infer::Config,
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! `cloudpose`: parses the command line, starts telemetry, and composes the roles.
 
 mod bench;
+mod bench_gpu;
 mod cli;
 mod detect;
+mod health;
 mod loadgen;
 mod mjpeg;
 mod models;
@@ -11,6 +13,7 @@ mod process;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod vitals;
 
 use std::process::ExitCode;
 
@@ -41,7 +44,10 @@ fn main() -> ExitCode {
         Command::Detect(command) => detect::run(command),
         Command::Loadgen(command) => process::run(loadgen::run(command)),
         Command::Models(command) => models::run(command),
+        Command::Health(command) => health::run(command),
         Command::Bench(Bench::Worker { model, threads }) => bench::worker(*model, *threads),
+        Command::Bench(Bench::Batches(command)) => bench_gpu::batches(command),
+        Command::Bench(Bench::Frames(command)) => process::run(bench_gpu::frames(command)),
         Command::Bench(Bench::Layers { model, runs }) => bench::layers(*model, *runs),
     };
     match done {

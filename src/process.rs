@@ -1,6 +1,6 @@
 //! What every serving process has: signals, metrics, a bus, readiness, and a bounded end.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, Result};
 use cloudpose_bus::{
@@ -12,7 +12,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{shutdown, telemetry};
+use crate::{
+    shutdown, telemetry,
+    vitals::{self, Role},
+};
 
 /// Settings of every serving process.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +33,7 @@ pub(crate) struct Process {
     /// Cancelled by the first signal.
     pub(crate) stop: CancellationToken,
     pub(crate) bus: Bus,
+    role: Role,
     grace: Duration,
     metrics: PrometheusHandle,
     ready: watch::Sender<bool>,
@@ -54,11 +58,11 @@ impl Process {
     ///
     /// # Errors
     /// If one of these fails.
-    pub(crate) async fn start(config: &Config, turn: Turn) -> Result<Self> {
+    pub(crate) async fn start(role: Role, config: &Config, turn: Turn) -> Result<Self> {
         let stop = CancellationToken::new();
         let signals = shutdown::on_signal(stop.clone())?;
         let metrics = telemetry::start_metrics()?;
-        cloudpose_bus::metrics::describe();
+        vitals::describe(role);
         let limits = Limits::default();
         let Config { grace, nats } = config.clone();
         let bus = if nats.servers.is_empty() {
@@ -67,13 +71,17 @@ impl Process {
             Bus::nats(&nats::Config { turn, ..nats }, limits).await?
         };
         let (ready, _) = watch::channel(false);
-        Ok(Self { stop, bus, grace, metrics, ready, _signals: signals })
+        Ok(Self { role, stop, bus, grace, metrics, ready, _signals: signals })
     }
 
     /// What monitors ask this process.
     pub(crate) fn probes(&self) -> Probes {
-        let metrics = self.metrics.clone();
-        Probes { ready: self.ready.subscribe(), metrics: Arc::new(move || metrics.render()) }
+        Probes { ready: self.ready.subscribe(), metrics: vitals::page(self.metrics.clone()) }
+    }
+
+    fn tell(&self, ready: bool) {
+        self.ready.send_replace(ready);
+        vitals::ready(self.role, ready);
     }
 
     /// Is ready while the bus is there, does `work` until it ends, and closes the bus. After the signal
@@ -85,10 +93,14 @@ impl Process {
         let readiness = async {
             loop {
                 self.bus.wait_until(true).await;
-                self.ready.send_replace(true);
-                self.bus.wait_until(false).await;
-                self.ready.send_replace(false);
+                self.tell(true);
+                tokio::select! {
+                    () = self.bus.wait_until(false) => self.tell(false),
+                    () = self.stop.cancelled() => break,
+                }
             }
+            self.tell(false);
+            std::future::pending().await
         };
         let work = async {
             let worked = tokio::select! {

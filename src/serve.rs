@@ -1,5 +1,7 @@
 //! The roles as processes: all in one (`serve`), or each by itself on NATS.
 
+use std::pin::pin;
+
 use anyhow::{Result, bail};
 use cloudpose_bus::{Bus, nats::Turn};
 use cloudpose_infer::Worker;
@@ -12,6 +14,7 @@ use crate::{
     cli::{Annotate, Infer, Ingest, Serve, WorkerProcess},
     probes,
     process::Process,
+    vitals::Role,
 };
 
 /// Every role in this process, until a signal; then drains.
@@ -19,7 +22,7 @@ use crate::{
 /// # Errors
 /// If a role cannot start, a role fails, or draining takes longer than the grace.
 pub(crate) async fn all(command: &Serve) -> Result<()> {
-    let process = Process::start(&command.process, Turn::First).await?;
+    let process = Process::start(Role::Serve, &command.process, Turn::First).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let gateway = bind(command.ingest.clone(), &process).await?;
     let worker = load(command.infer.clone(), command.ingest.model).await?;
@@ -30,18 +33,16 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     workers.spawn({
         let (bus, stop) = (bus.clone(), workers_stop.clone());
-        async move {
-            worker.run(bus, stop).await;
-            Ok(())
-        }
+        async move { Ok(worker.run(bus, stop).await?) }
     });
     workers.spawn({
-        let (config, stop) = (command.annotate.clone(), workers_stop.clone());
+        let (config, bus, stop) = (command.annotate.clone(), bus.clone(), workers_stop.clone());
         async move { Ok(cloudpose_annotate::run(config, bus, stop).await?) }
     });
     let work = async {
         tokio::select! {
             drained = gateway.run(stop) => drained?,
+            never = bus.watch_lanes() => match never {},
             Some(ended) = workers.join_next() => {
                 ended??;
                 bail!("a worker ended by itself");
@@ -61,11 +62,18 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
 /// # Errors
 /// If it cannot start, it fails, or draining takes longer than the grace.
 pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
-    let process = Process::start(&command.process, Turn::First).await?;
+    let process = Process::start(Role::Ingest, &command.process, Turn::First).await?;
     let gateway = bind(command.ingest.clone(), &process).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
-    let stop = process.stop.clone();
-    process.run(async { Ok(gateway.run(stop).await?) }).await
+    let (bus, stop) = (process.bus.clone(), process.stop.clone());
+    process
+        .run(async {
+            tokio::select! {
+                drained = gateway.run(stop) => Ok(drained?),
+                never = bus.watch_lanes() => match never {},
+            }
+        })
+        .await
 }
 
 /// A worker that finds poses.
@@ -73,14 +81,19 @@ pub(crate) async fn ingest(command: &Ingest) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn infer(command: &Infer) -> Result<()> {
-    let process = start(&command.worker).await?;
-    let worker = load(command.infer.clone(), command.model).await?;
-    let (bus, stop) = (process.bus.clone(), process.stop.clone());
-    let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
+    let process = start(Role::Infer, &command.worker).await?;
+    // The worker ends by itself if its device fails; then it is not ready either.
+    let (bus, stop) = (process.bus.clone(), process.stop.child_token());
+    let mut probes = pin!(probes::serve(command.worker.metrics_listen, process.probes(), stop.clone()));
+    // Who asks while the model loads is told that it is not ready.
+    let worker = tokio::select! {
+        loaded = load(command.infer.clone(), command.model) => loaded?,
+        failed = &mut probes => return failed,
+    };
     process
         .run(async {
             tokio::select! {
-                () = worker.run(bus, stop) => Ok(()),
+                ended = worker.run(bus, stop) => Ok(ended?),
                 failed = probes => failed,
             }
         })
@@ -92,7 +105,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
 /// # Errors
 /// If it cannot start, or what is in hand takes longer than the grace.
 pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
-    let process = start(&command.worker).await?;
+    let process = start(Role::Annotate, &command.worker).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let probes = probes::serve(command.worker.metrics_listen, process.probes(), stop.clone());
     process
@@ -105,9 +118,9 @@ pub(crate) async fn annotate(command: &Annotate) -> Result<()> {
         .await
 }
 
-async fn start(worker: &WorkerProcess) -> Result<Process> {
+async fn start(role: Role, worker: &WorkerProcess) -> Result<Process> {
     let turn = if worker.overflow { Turn::Overflow } else { Turn::First };
-    Process::start(&worker.process, turn).await
+    Process::start(role, &worker.process, turn).await
 }
 
 async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {

@@ -237,6 +237,27 @@ async fn a_photo_gets_poses_or_a_picture() {
     server.ledger_closes(4).await;
 }
 
+#[test]
+fn health_asks_as_an_image_without_a_shell_must() {
+    let health = |url: String| {
+        let asked =
+            std::process::Command::new(env!("CARGO_BIN_EXE_cloudpose")).args(["health", &url]).output();
+        let asked = asked.unwrap();
+        (asked.status.code(), String::from_utf8_lossy(&asked.stderr).into_owned())
+    };
+    let server = Server::start(&[]);
+    assert_eq!(health(server.url("/health")), (Some(0), String::new()));
+    assert_eq!(health(server.url("/ready")), (Some(0), String::new()));
+    let (code, told) = health(server.url("/nowhere"));
+    assert_eq!(code, Some(1));
+    assert!(told.contains("answers 404"), "{told}");
+    let gone = server.url("/health");
+    drop(server);
+    let (code, told) = health(gone);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("does not answer"), "{told}");
+}
+
 #[tokio::test]
 async fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     let mut server = Server::start(&[]);

@@ -7,7 +7,7 @@
 //!
 //! It knows no models and no sessions.
 
-mod metrics;
+pub mod metrics;
 pub mod overlay;
 mod worker;
 

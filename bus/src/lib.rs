@@ -3,10 +3,11 @@
 //! The roles see one [`Bus`]; which kind it is decides the composition root. All kinds keep the same
 //! promises, and one conformance suite (`tests/conformance.rs`) holds them to it:
 //!
-//! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back.
+//! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back. Workers
+//!   are handed live and still frames in turn while there are both.
 //! - **live** lanes are bounded; when full the oldest frame gives way, silently: the gateway's own
-//!   deadline closes that frame. A frame older than the lane's maximum age is not handed out. A worker
-//!   that dies takes its frames with it.
+//!   deadline closes that frame. A frame that has used up half of its time is not handed out, and its gateway
+//!   is told. A worker that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
 //!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
@@ -24,10 +25,10 @@ pub mod metrics;
 pub mod nats;
 mod work;
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, PoseEvent, Stage, TraceParent,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage, TraceParent,
 };
 use tokio::sync::{broadcast, mpsc};
 
@@ -38,6 +39,9 @@ pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
 pub const MAX_DELIVERIES: u32 = 3;
+
+/// How often the lanes' metrics are brought up to date: more often than anyone asks for them.
+const LOOK_AT_LANES: Duration = Duration::from_secs(2);
 
 /// A frame could not be put on its lane.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +80,21 @@ impl PublishError {
             Self::Unreachable(_) => DropReason::BusDown,
         }
     }
+}
+
+/// Whether a frame that has waited so long is still worth beginning. A live one only while half of its time is
+/// left: it has to be done and drawn in the other half. Under overload the oldest go first; begun at the last
+/// moment, all of them would come too late.
+fn worth_beginning(header: &FrameHeader, waited: Duration) -> bool {
+    match header.kind {
+        Kind::Live => waited <= Duration::from_millis(header.deadline_ms.into()) / 2,
+        Kind::Still => true,
+    }
+}
+
+/// What the gateway is told of a live frame that is not worth beginning.
+fn expired(header: &FrameHeader) -> FrameResult {
+    header.dropped(DropReason::Expired, "waited too long to be worked on")
 }
 
 /// What the gateway is told of a still whose workers all died.
@@ -143,7 +162,8 @@ impl Bus {
         }
     }
 
-    /// Waits for work at `stage`, of either kind, and takes up to `max` frames, oldest first.
+    /// Waits for work at `stage` and takes up to `max` frames, live and still in turn. Those that it takes are
+    /// in the order in which they were published.
     ///
     /// Never returns an empty list. Dropping the future loses no frame.
     pub async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
@@ -193,6 +213,17 @@ impl Bus {
         match self {
             Self::Local(bus) => bus.depth(lane),
             Self::Nats(bus) => bus.depth(lane).await,
+        }
+    }
+
+    /// Keeps the metrics of all lanes up to date: what waits, what is in hand, how old the oldest is.
+    pub async fn watch_lanes(&self) -> Infallible {
+        let mut every = tokio::time::interval(LOOK_AT_LANES);
+        loop {
+            every.tick().await;
+            for lane in Lane::ALL {
+                metrics::lane(lane, self.depth(lane).await);
+            }
         }
     }
 
@@ -246,7 +277,9 @@ impl Bus {
 pub struct Depth {
     /// Frames waiting, those handed out not counted.
     pub frames: usize,
-    /// Age of the oldest one; zero if there is none.
+    /// Frames handed out and not settled.
+    pub in_hand: usize,
+    /// Age of the oldest frame waiting, on NATS of the oldest on the lane; zero if none waits.
     pub oldest: Duration,
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError, given_up};
+use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError, expired, given_up, worth_beginning};
 
 /// Results that may wait for one gateway, and pose events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -25,7 +25,7 @@ pub struct Limits {
     pub still_frames: usize,
     /// Frames on a live lane; one more pushes the oldest out.
     pub live_frames: usize,
-    /// A live frame older than this is not handed out.
+    /// The longest time that a live frame can be given; NATS forgets it then.
     pub live_max_age: Duration,
 }
 
@@ -50,6 +50,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     lanes: HashMap<Lane, VecDeque<Waiting>>,
+    /// Frames handed out and not settled.
+    in_hand: HashMap<Lane, usize>,
+    /// The kind of which the last frame was handed out.
+    last: HashMap<Stage, Kind>,
     gateways: HashMap<GatewayId, mpsc::Sender<FrameResult>>,
 }
 
@@ -130,29 +134,33 @@ impl Local {
 
     fn take(&self, stage: Stage, max: usize) -> Vec<Delivery> {
         let now = Instant::now();
-        let [live, still] = [Kind::Live, Kind::Still].map(|kind| Lane { stage, kind });
+        let (mut taken, mut too_late) = (Vec::new(), Vec::new());
         let mut state = self.0.state();
-        let queue = state.lanes.entry(live).or_default();
-        while queue.front().is_some_and(|w| now - w.since > self.0.limits.live_max_age) {
-            queue.pop_front();
-        }
-        let mut taken = Vec::new();
         while taken.len() < max {
-            let since = |lane| state.lanes.get(&lane).and_then(|q| q.front()).map(|w| w.since);
-            let lane = match (since(live), since(still)) {
-                (Some(a), Some(b)) if a <= b => live,
-                (_, Some(_)) => still,
-                (Some(_), None) => live,
-                (None, None) => break,
+            let turn = match state.last.get(&stage) {
+                Some(Kind::Live) => [Kind::Still, Kind::Live],
+                Some(Kind::Still) | None => [Kind::Live, Kind::Still],
             };
-            let Some(Waiting { frame, since, attempt, attachment }) =
-                state.lanes.get_mut(&lane).and_then(VecDeque::pop_front)
+            let mut next = turn.into_iter().map(|kind| Lane { stage, kind });
+            let Some((lane, waiting)) =
+                next.find_map(|lane| Some((lane, state.lanes.get_mut(&lane)?.pop_front()?)))
             else {
                 break;
             };
+            let Waiting { frame, since, attempt, attachment } = waiting;
+            let waited = now - since;
+            if !worth_beginning(&frame.header, waited) {
+                too_late.push(expired(&frame.header));
+                continue;
+            }
+            state.last.insert(stage, lane.kind);
+            *state.in_hand.entry(lane).or_default() += 1;
             let origin = crate::Origin::Local(Origin(Some(Home { bus: self.clone(), lane, since })));
-            taken.push(Delivery { frame, waited: now - since, attempt, attachment, origin });
+            taken.push(Delivery { frame, waited, attempt, attachment, origin });
         }
+        drop(state);
+        too_late.into_iter().for_each(|result| self.reply(result));
+        taken.sort_by_key(|delivery| std::cmp::Reverse(delivery.waited));
         taken
     }
 
@@ -186,6 +194,7 @@ impl Local {
         let queue = state.lanes.get(&lane);
         Depth {
             frames: queue.map_or(0, VecDeque::len),
+            in_hand: state.in_hand.get(&lane).copied().unwrap_or_default(),
             oldest: queue.and_then(VecDeque::front).map_or(Duration::ZERO, |w| w.since.elapsed()),
         }
     }
@@ -203,19 +212,27 @@ struct Home {
 }
 
 impl Origin {
+    fn settle(&mut self) -> Option<Home> {
+        let home = self.0.take()?;
+        if let Some(in_hand) = home.bus.0.state().in_hand.get_mut(&home.lane) {
+            *in_hand -= 1;
+        }
+        Some(home)
+    }
+
     pub(crate) fn ack(&mut self) {
-        self.0 = None;
+        self.settle();
     }
 
     pub(crate) fn hand_back(&mut self, frame: Frame, attempt: u32) {
-        if let Some(Home { bus, lane, since }) = self.0.take() {
+        if let Some(Home { bus, lane, since }) = self.settle() {
             bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
         }
     }
 
     /// The worker died with the frame in its hands.
     pub(crate) fn abandon(&mut self, frame: &Frame, attempt: u32) {
-        let Some(Home { bus, lane, since }) = self.0.take().filter(|home| home.lane.kind == Kind::Still)
+        let Some(Home { bus, lane, since }) = self.settle().filter(|home| home.lane.kind == Kind::Still)
         else {
             return;
         };

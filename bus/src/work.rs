@@ -6,7 +6,7 @@ use cloudpose_wire::Stage;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Delivery};
+use crate::{Bus, Delivery, metrics};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -19,7 +19,9 @@ where
 {
     let free = Arc::new(Semaphore::new(slots));
     let mut in_hand = JoinSet::new();
+    metrics::slots(stage, slots);
     loop {
+        metrics::busy(stage, in_hand.len());
         let taken = async {
             let slot = free.clone().acquire_owned().await.expect("the semaphore is never closed");
             let more = free.available_permits();
@@ -48,6 +50,7 @@ where
         }
     }
     while let Some(done) = in_hand.join_next().await {
+        metrics::busy(stage, in_hand.len());
         if let Err(error) = done {
             tracing::error!(%error, stage = stage.as_str(), "a frame's work panicked");
         }

@@ -21,7 +21,7 @@ use sample::{frame, pose, reply_to};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(1) };
+const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(5) };
 
 fn live(stage: Stage) -> Lane {
     Lane { stage, kind: Kind::Live }
@@ -96,15 +96,35 @@ async fn full_live_lane_lets_the_oldest_go(bus: Bus) {
     assert_eq!(seqs(&bus, Stage::Infer, 9).await, [2, 3, 4, 5, 6, 7]);
 }
 
-async fn stale_live_frames_are_not_handed_out(bus: Bus) {
-    bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
-    bus.publish(Stage::Infer, frame(Kind::Still, 2)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+async fn live_frames_with_less_than_half_of_their_time_left_are_not_handed_out(bus: Bus) {
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    for (kind, seq) in [(Kind::Live, 1), (Kind::Still, 2)] {
+        let mut frame = frame(kind, seq);
+        frame.header.deadline_ms = 400;
+        bus.publish(Stage::Infer, frame).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
     bus.publish(Stage::Infer, frame(Kind::Live, 3)).await.unwrap();
     let taken = bus.pull(Stage::Infer, 9).await;
     assert_eq!(taken.iter().map(|d| d.frame.header.seq).collect::<Vec<_>>(), [2, 3]);
-    assert!(taken[0].waited >= Duration::from_millis(1400), "{:?}", taken[0].waited);
-    assert!(taken[1].waited < Duration::from_millis(1000), "{:?}", taken[1].waited);
+    assert!(taken[0].waited >= Duration::from_millis(250), "{:?}", taken[0].waited);
+    assert!(taken[1].waited < taken[0].waited, "{:?}", taken[1].waited);
+    let told = results.next().await.unwrap();
+    assert_eq!(told.seq, 1);
+    assert!(matches!(told.body, ResultBody::Dropped { reason: DropReason::Expired, .. }), "{told:?}");
+}
+
+async fn live_and_still_frames_are_handed_out_in_turn(bus: Bus) {
+    for (kind, seq) in [(Kind::Still, 1), (Kind::Still, 2), (Kind::Live, 3), (Kind::Live, 4)] {
+        bus.publish(Stage::Infer, frame(kind, seq)).await.unwrap();
+    }
+    let mut kinds = Vec::new();
+    for _ in 0..4 {
+        let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
+        kinds.push(delivery.frame.header.kind);
+        delivery.ack().await;
+    }
+    assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
 }
 
 async fn a_dead_workers_still_comes_again_three_times_in_all(bus: Bus) {
@@ -287,7 +307,8 @@ conformance!(
     stages_are_apart_and_a_pull_takes_both_kinds,
     full_still_lane_refuses_and_recovers,
     full_live_lane_lets_the_oldest_go,
-    stale_live_frames_are_not_handed_out,
+    live_frames_with_less_than_half_of_their_time_left_are_not_handed_out,
+    live_and_still_frames_are_handed_out_in_turn,
     a_dead_workers_still_comes_again_three_times_in_all,
     a_dead_workers_live_frame_is_lost,
     what_is_handed_back_goes_to_the_next_worker,

@@ -80,6 +80,12 @@ impl<K: Copy + Eq, S: Eq, T> Batcher<K, S, T> {
         Some((key, batch))
     }
 
+    /// How many frames wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When [`poll`](Self::poll) will have a batch for a busy device, if nothing else comes.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.waiting.front().map(|oldest| oldest.since + self.limits.max_wait)
@@ -156,6 +162,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_stream_gets_two_places_more_than_one_that_still_waits(
+            streams in prop::collection::vec(0_u8..5, 1..40),
+        ) {
+            let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+            for stream in &streams {
+                batcher.push(t, 'k', *stream, *stream);
+            }
+            let (_, batch) = batcher.poll(t, Device::Idle).expect("somebody waits");
+            let places = |stream: u8| batch.iter().filter(|s| **s == stream).count();
+            let waiting = |stream: u8| streams.iter().filter(|s| **s == stream).count() - places(stream);
+            for (a, b) in (0..5).flat_map(|a| (0..5).map(move |b| (a, b))) {
+                prop_assert!(waiting(b) == 0 || places(a) <= places(b) + 1, "{a} before {b}: {batch:?}");
+            }
+        }
+
         #[test]
         fn nothing_is_lost_mixed_or_reordered(
             steps in prop::collection::vec((0_u64..3, 0_u8..2, 0_u8..4, any::<bool>(), any::<bool>()), 1..200),

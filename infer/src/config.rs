@@ -1,7 +1,9 @@
 //! What can be set about the infer role.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
+use crate::batch;
+use crate::gpu::{DeviceChoice, Precision};
 use crate::model::{self, ModelStore};
 
 /// Settings of the infer role.
@@ -16,9 +18,36 @@ pub struct Config {
     /// than frames at a time, and costs throughput where there are not
     #[arg(long, env = "CLOUDPOSE_THREADS_PER_FRAME", value_name = "N", default_value = "1")]
     pub threads_per_frame: NonZeroUsize,
+    /// Where to run the models: auto (a GPU if one answers), cpu, cuda or cuda:N (GPU number N)
+    #[arg(long, env = "CLOUDPOSE_DEVICE", value_name = "DEVICE", default_value_t)]
+    pub device: DeviceChoice,
+    /// What happens on a GPU.
+    #[command(flatten)]
+    pub gpu: GpuConfig,
     /// Where the models are.
     #[command(flatten)]
     pub store: StoreConfig,
+}
+
+/// What happens on a GPU.
+#[derive(Debug, Clone, clap::Args)]
+pub struct GpuConfig {
+    /// Frames in a batch on a GPU, at most
+    #[arg(long, env = "CLOUDPOSE_MAX_BATCH", value_name = "1-64", default_value = "32", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub max_batch: u8,
+    /// How long a frame waits for others while the GPU is busy
+    #[arg(long, env = "CLOUDPOSE_MAX_WAIT", value_name = "TIME", default_value = "4ms", value_parser = humantime::parse_duration)]
+    pub max_wait: Duration,
+    /// What a GPU computes in
+    #[arg(long, env = "CLOUDPOSE_PRECISION", value_name = "F", default_value = "f16")]
+    pub precision: Precision,
+}
+
+impl GpuConfig {
+    /// The bounds of a batch.
+    pub(crate) fn limits(&self) -> batch::Limits {
+        batch::Limits { max_batch: self.max_batch.into(), max_wait: self.max_wait }
+    }
 }
 
 /// Where the models are.

@@ -1,9 +1,21 @@
 //! Every metric of the infer role.
-#![expect(clippy::disallowed_macros, reason = "this is the module that the ban points to")]
+#![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
 
 use cloudpose_wire::{ModelName, pose::TimingsMs};
+use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 
-/// `cloudpose_infer_seconds{step, model}`: how long one step on one frame took.
+const SECONDS: &str = "cloudpose_infer_seconds";
+const BATCH: &str = "cloudpose_infer_batch_frames";
+const MODEL: &str = "cloudpose_model_info";
+
+/// Tells the installed recorder what each metric of the infer role means.
+pub fn describe() {
+    describe_histogram!(SECONDS, Unit::Seconds, "What one step on one frame took, by step and model.");
+    describe_histogram!(BATCH, "Frames that went to the device together.");
+    describe_gauge!(MODEL, "1 for a model that is ready; on which device, with which instructions.");
+}
+
+/// How long each step on one frame took.
 pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
     let steps = [
         ("queue", timings.queue),
@@ -13,12 +25,14 @@ pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
         ("postprocess", timings.postprocess),
     ];
     for (step, ms) in steps {
-        metrics::histogram!("cloudpose_infer_seconds", "step" => step, "model" => model.as_str())
-            .record(f64::from(ms) / 1000.0);
+        histogram!(SECONDS, "step" => step, "model" => model.as_str()).record(f64::from(ms) / 1000.0);
     }
 }
 
-/// `cloudpose_infer_batch_frames`: frames that went to the device together.
 pub(crate) fn batch(frames: usize) {
-    metrics::histogram!("cloudpose_infer_batch_frames").record(frames as f64);
+    histogram!(BATCH).record(frames as f64);
+}
+
+pub(crate) fn model_ready(model: ModelName, device: &str, isa: &str) {
+    gauge!(MODEL, "model" => model.as_str(), "device" => device.to_owned(), "isa" => isa.to_owned()).set(1.0);
 }

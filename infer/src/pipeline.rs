@@ -18,7 +18,7 @@ use crate::{
         Decoder, ModelPose,
         persons::{self, Thresholds},
     },
-    preprocess::{Fit, ModelInput, Preprocessor, Source},
+    preprocess::{Fit, ModelInput, Preprocessor, Source, Transform},
 };
 
 /// The longer side of a picture as MultiPose sees it, in pixels: what its authors recommend.
@@ -28,9 +28,6 @@ const MULTIPOSE_SIDE: usize = 256;
 /// one, keypoints come to lie up to 3.8 model pixels from where all pixels put them; with two, less than half
 /// as far (`tests/reduced.rs`).
 const SAMPLES_PER_MODEL_PIXEL: usize = 2;
-
-/// What runs where.
-const DEVICE: &str = "cpu";
 
 /// What all pipelines of a process share: the models, each loaded when it is first asked for.
 #[derive(Debug)]
@@ -69,10 +66,17 @@ impl Models {
 pub struct Pipeline {
     models: Arc<Models>,
     engine: Engine,
-    image_decoder: cloudpose_pixels::Decoder,
-    image: PlanarImage,
-    preprocessors: [Preprocessor; ModelName::ALL.len()],
+    reader: Reader,
     input: ModelInput,
+}
+
+/// What comes before the model, with buffers that are used again.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    image_decoder: cloudpose_pixels::Decoder,
+    /// The last picture that was read.
+    pub(crate) image: PlanarImage,
+    pub(crate) preprocessors: [Preprocessor; ModelName::ALL.len()],
 }
 
 /// What to do with an encoded image.
@@ -141,16 +145,10 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Pixels`] if the JPEG library does not start, [`Error::Engine`] if threads do not.
     pub fn new(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
-        let mut preprocessors = [None, None, None];
-        for model in ModelName::ALL {
-            preprocessors[model as usize] = Some(Preprocessor::new(fit(model)));
-        }
         Ok(Self {
             engine: Engine::with_threads(models.engines.clone(), threads)?,
             models,
-            image_decoder: cloudpose_pixels::Decoder::new(Limits::default())?,
-            image: PlanarImage::default(),
-            preprocessors: preprocessors.map(|p| p.expect("every model has one")),
+            reader: Reader::new()?,
             input: ModelInput::default(),
         })
     }
@@ -160,8 +158,9 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Engine`] if the model cannot be loaded.
     pub fn warm_up(&mut self, model: ModelName) -> Result<(), Error> {
-        self.image.resize(1280, 720, Subsampling::S420);
-        self.preprocessors[model as usize].run(&self.image, None, &mut self.input);
+        let Reader { image, preprocessors, .. } = &mut self.reader;
+        image.resize(1280, 720, Subsampling::S420);
+        preprocessors[model as usize].run(image, None, &mut self.input);
         self.infer(model, &mut Clock::start())?;
         Ok(())
     }
@@ -171,32 +170,21 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Engine`] if the model cannot be loaded.
     pub fn detect(&mut self, job: Job<'_>) -> Result<Poses, Error> {
-        let Job { image, detail, model, min_score, past } = job;
         let mut clock = Clock::start();
-        let source @ Source { width, height, .. } = self.decode(image, detail, model)?;
+        let source = self.reader.read(&job)?;
         let decode = clock.lap_ms();
-        let crop = match (past, fit(model)) {
-            (Some(past), Fit::Letterbox { .. }) => crop::square(past.prior, width, height),
-            _ => None,
-        };
-        self.preprocessors[model as usize].run_reduced(&self.image, source, crop, &mut self.input);
+        let crop = job.crop(source);
+        let Reader { image, preprocessors, .. } = &mut self.reader;
+        preprocessors[job.model as usize].run_reduced(image, source, crop, &mut self.input);
         let preprocess = clock.lap_ms();
-        let (poses, inference) = self.infer(model, &mut clock)?;
-        let ModelInput { width, height, image_from_model, .. } = &self.input;
-        let (width, height) = (*width as f32, *height as f32);
-        let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
-        let mut persons =
-            persons::in_image(&poses, thresholds, |[x, y]| image_from_model.apply([x * width, y * height]));
-        let (width, height) = (source.width as u32, source.height as u32);
-        let tracks = past.map(|Past { prior, at, smooth }| {
-            let frame = cloudpose_tracks::Frame { at, width, height };
-            cloudpose_tracks::follow(prior, frame, &mut persons, smooth)
-        });
+        let (poses, inference) = self.infer(job.model, &mut clock)?;
+        let ModelInput { width, height, image_from_model, .. } = self.input;
+        let (persons, tracks) = job.conclude(&poses, source, ([width, height], image_from_model));
         let postprocess = clock.lap_ms();
         Ok(Poses {
-            model,
-            width,
-            height,
+            model: job.model,
+            width: source.width as u32,
+            height: source.height as u32,
             persons,
             tracks,
             timings_ms: TimingsMs { queue: 0.0, decode, preprocess, inference, postprocess },
@@ -206,21 +194,7 @@ impl Pipeline {
     /// The picture of the last [`detect`](Self::detect) that succeeded, all of it if that was with
     /// [`Detail::Full`]. Whoever goes on with it may draw on it, or put another image in its place.
     pub fn picture(&mut self) -> &mut PlanarImage {
-        &mut self.image
-    }
-
-    fn decode(&mut self, image: &[u8], detail: Detail, model: ModelName) -> Result<Source, Error> {
-        let (header, scale) = match (detail, model) {
-            (Detail::Model, ModelName::MultiPose) => {
-                let wanted = |width, height| {
-                    let (width, height) = fit(model).resized(width, height);
-                    (SAMPLES_PER_MODEL_PIXEL * width, SAMPLES_PER_MODEL_PIXEL * height)
-                };
-                self.image_decoder.decode_reduced(image, wanted, &mut self.image)?
-            }
-            _ => (self.image_decoder.decode(image, &mut self.image)?, Scale::FULL),
-        };
-        Ok(Source { width: header.width as usize, height: header.height as usize, scale })
+        &mut self.reader.image
     }
 
     /// The poses in the model input, and how long the network took, in milliseconds.
@@ -233,9 +207,69 @@ impl Pipeline {
     }
 }
 
+impl Reader {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let mut preprocessors = [None, None, None];
+        for model in ModelName::ALL {
+            preprocessors[model as usize] = Some(Preprocessor::new(fit(model)));
+        }
+        Ok(Self {
+            image_decoder: cloudpose_pixels::Decoder::new(Limits::default())?,
+            image: PlanarImage::default(),
+            preprocessors: preprocessors.map(|p| p.expect("every model has one")),
+        })
+    }
+
+    /// Decodes the job's image.
+    pub(crate) fn read(&mut self, job: &Job<'_>) -> Result<Source, Error> {
+        let Job { image, detail, model, .. } = *job;
+        let (header, scale) = match (detail, model) {
+            (Detail::Model, ModelName::MultiPose) => {
+                let wanted = |width, height| {
+                    let (width, height) = fit(model).resized(width, height);
+                    (SAMPLES_PER_MODEL_PIXEL * width, SAMPLES_PER_MODEL_PIXEL * height)
+                };
+                self.image_decoder.decode_reduced(image, wanted, &mut self.image)?
+            }
+            _ => (self.image_decoder.decode(image, &mut self.image)?, Scale::FULL),
+        };
+        Ok(Source { width: header.width as usize, height: header.height as usize, scale })
+    }
+}
+
+impl Job<'_> {
+    /// Where to look in the picture; none for everywhere.
+    pub(crate) fn crop(&self, source: Source) -> Option<crop::Square> {
+        match (self.past, fit(self.model)) {
+            (Some(past), Fit::Letterbox { .. }) => crop::square(past.prior, source.width, source.height),
+            _ => None,
+        }
+    }
+
+    /// From poses in a model input, of that width and height, to persons in the picture, and who they are.
+    pub(crate) fn conclude(
+        &self,
+        poses: &[ModelPose],
+        source: Source,
+        ([width, height], image_from_model): ([usize; 2], Transform),
+    ) -> (Vec<Person>, Option<Prior>) {
+        let (width, height) = (width as f32, height as f32);
+        let thresholds = Thresholds { person: self.min_score, ..Thresholds::default() };
+        let mut persons =
+            persons::in_image(poses, thresholds, |[x, y]| image_from_model.apply([x * width, y * height]));
+        let (width, height) = (source.width as u32, source.height as u32);
+        let tracks = self.past.map(|Past { prior, at, smooth }| {
+            let frame = cloudpose_tracks::Frame { at, width, height };
+            cloudpose_tracks::follow(prior, frame, &mut persons, smooth)
+        });
+        (persons, tracks)
+    }
+}
+
 impl Poses {
-    /// The pose event of the frame that these are the poses of. `queue_ms`: how long it had waited.
-    pub fn into_event(self, header: &FrameHeader, queue_ms: f32) -> PoseEvent {
+    /// The pose event of the frame that these are the poses of. `device`: what found them. `queue_ms`: how
+    /// long the frame had waited.
+    pub fn into_event(self, header: &FrameHeader, device: &str, queue_ms: f32) -> PoseEvent {
         PoseEvent {
             stream: header.stream.clone(),
             seq: header.seq,
@@ -243,29 +277,30 @@ impl Poses {
             width: self.width,
             height: self.height,
             model: self.model,
-            device: DEVICE.to_owned(),
+            device: device.to_owned(),
             persons: self.persons,
             timings_ms: TimingsMs { queue: queue_ms, ..self.timings_ms },
         }
     }
 }
 
-fn fit(model: ModelName) -> Fit {
+/// How a picture is fitted into the input of `model`.
+pub fn fit(model: ModelName) -> Fit {
     match Architecture::of(model).input {
         InputSize::Square(side) => Fit::Letterbox { side },
         InputSize::Multiple { .. } => Fit::Aspect { longer_side: MULTIPOSE_SIDE },
     }
 }
 
-struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 
     /// Milliseconds since the last lap.
-    fn lap_ms(&mut self) -> f32 {
+    pub(crate) fn lap_ms(&mut self) -> f32 {
         let now = Instant::now();
         let lap = now - std::mem::replace(&mut self.0, now);
         lap.as_secs_f32() * 1000.0

@@ -34,15 +34,15 @@ pub enum Fit {
 
 /// Where a picture lies in the model input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Placement {
+pub(crate) struct Placement {
     /// Model input, in pixels.
-    width: usize,
-    height: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
     /// Resized picture within it: size and top left corner, in pixels.
-    inner_width: usize,
-    inner_height: usize,
-    x0: usize,
-    y0: usize,
+    pub(crate) inner_width: usize,
+    pub(crate) inner_height: usize,
+    pub(crate) x0: usize,
+    pub(crate) y0: usize,
 }
 
 impl Fit {
@@ -163,29 +163,31 @@ pub struct Source {
 
 /// What depends on the picture's shape and the crop alone.
 #[derive(Debug)]
-struct Plan {
+pub(crate) struct Plan {
     source: Source,
     subsampling: Subsampling,
     crop: Option<Square>,
-    placement: Placement,
-    image_from_model: Transform,
-    luma: Axes,
-    chroma: Axes,
+    pub(crate) placement: Placement,
+    pub(crate) image_from_model: Transform,
+    pub(crate) luma: Axes,
+    pub(crate) chroma: Axes,
 }
 
+/// A tap for each column and row of the resized picture.
 #[derive(Debug)]
-struct Axes {
-    across: Vec<Tap>,
-    down: Vec<Tap>,
+pub(crate) struct Axes {
+    pub(crate) across: Vec<Tap>,
+    pub(crate) down: Vec<Tap>,
 }
 
 /// The two source samples that an output sample lies between, along one axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Tap {
-    first: usize,
-    second: usize,
+pub(crate) struct Tap {
+    pub(crate) first: usize,
+    /// The next one, or the same at the edge.
+    pub(crate) second: usize,
     /// The second one's share, in 1/256.
-    share: u32,
+    pub(crate) share: u32,
 }
 
 /// Plans the resizing of one axis of a plane, `len` samples long: `out_len` output samples, `scale` pixels
@@ -252,6 +254,16 @@ impl Preprocessor {
         self.run_reduced(image, source, crop, into);
     }
 
+    /// How the model input is made of a picture, of at least one pixel, of which `image` is the reduction that
+    /// `source` says.
+    pub(crate) fn plan(&mut self, image: &PlanarImage, source: Source, crop: Option<Square>) -> &Plan {
+        let key = (source, image.subsampling(), crop);
+        if self.plan.as_ref().is_none_or(|plan| (plan.source, plan.subsampling, plan.crop) != key) {
+            self.plan = Some(Plan::new(self.fit, source, image, crop));
+        }
+        self.plan.as_ref().expect("made above")
+    }
+
     /// Makes the model input as [`run`](Self::run) does, of a picture of which `image` is the reduction that
     /// `source` says. `crop` is in pixels of the whole picture.
     pub fn run_reduced(
@@ -267,10 +279,7 @@ impl Preprocessor {
             *into = ModelInput::default();
             return;
         }
-        let key = (source, subsampling, crop);
-        if self.plan.as_ref().is_none_or(|plan| (plan.source, plan.subsampling, plan.crop) != key) {
-            self.plan = Some(Plan::new(self.fit, source, image, crop));
-        }
+        self.plan(image, source, crop);
         let plan = self.plan.as_ref().expect("made above");
         let placement = plan.placement;
 

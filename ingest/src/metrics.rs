@@ -3,18 +3,21 @@
 
 use std::time::Duration;
 
-use cloudpose_wire::{Kind, Outcome};
+use cloudpose_wire::{DropReason, Kind, Outcome};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const ACCEPTED: &str = "cloudpose_frames_accepted_total";
 const ENDED: &str = "cloudpose_frames_total";
 const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
+/// The outcome of a frame that was not dropped.
+const DELIVERED: &str = "delivered";
 const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
 
-/// Tells the installed recorder what each metric of the gateway means.
+/// Tells the installed recorder what each metric of the gateway means, and starts the counts that nothing has
+/// happened to: a counter that is not there until it is 1 never rises.
 pub fn describe() {
     describe_counter!(ACCEPTED, "Frames taken from clients, by kind.");
     describe_counter!(ENDED, "Frames that have ended, by kind and outcome.");
@@ -27,6 +30,16 @@ pub fn describe() {
     describe_gauge!(SESSIONS, "Open sessions: WebSockets, and stills being worked on.");
     describe_counter!(REFUSED, "Sessions refused because the gateway had no room.");
     describe_counter!(UNCLAIMED, "Results that came after their frame or session had ended.");
+    for kind in [Kind::Live, Kind::Still] {
+        counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
+        gauge!(IN_FLIGHT, "kind" => kind.as_str()).increment(0.0);
+        for outcome in DropReason::ALL.map(DropReason::as_str).into_iter().chain([DELIVERED]) {
+            counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
+        }
+    }
+    gauge!(SESSIONS).increment(0.0);
+    counter!(REFUSED).increment(0);
+    counter!(UNCLAIMED).increment(0);
 }
 
 pub(crate) fn frame_accepted(kind: Kind) {
@@ -36,7 +49,7 @@ pub(crate) fn frame_accepted(kind: Kind) {
 
 pub(crate) fn frame_ended(kind: Kind, outcome: Outcome) {
     let word = match outcome {
-        Outcome::Delivered => "delivered",
+        Outcome::Delivered => DELIVERED,
         Outcome::Dropped(reason) => reason.as_str(),
     };
     counter!(ENDED, "kind" => kind.as_str(), "outcome" => word).increment(1);

@@ -42,24 +42,23 @@ fn main() {
         return runtime.block_on(stub());
     }
     let stub = Stub::start();
-    println!(
-        "| run | messages/s | generator's cores | messages/s per core | send lag p99 ms | resident MB at the end, highest |"
-    );
-    println!("|---|---|---|---|---|---|");
+    let mut rows = Vec::new();
     for round in 1..=3 {
-        let row =
-            runtime.block_on(measure(&stub, "stream --users 100 --spawn-rate 100 --fps 10 --run-time 12s"));
-        println!("| 100 users × 10 fps, round {round} {row}");
-        let row =
-            runtime.block_on(measure(&stub, "stream --users 100 --spawn-rate 100 --fps 25 --run-time 12s"));
-        println!("| 100 users × 25 fps, round {round} {row}");
+        for fps in [10, 25] {
+            let arguments = format!("stream --users 100 --spawn-rate 100 --fps {fps} --run-time 12s");
+            let row = runtime.block_on(measure(&stub, &arguments));
+            rows.push(format!("| 100 users × {fps} fps, round {round} {row}"));
+        }
     }
-    let extras = "--idle 500 --slow-readers 1";
     for time in [10, 60] {
-        let arguments = format!("stream --users 1 --fps 15 --run-time {time}s {extras}");
+        let arguments = format!("stream --users 1 --fps 15 --run-time {time}s --idle 500 --slow-readers 1");
         let row = runtime.block_on(measure(&stub, &arguments));
-        println!("| 500 idle streams and a slow reader, {time} s {row}");
+        rows.push(format!("| 500 idle streams and a slow reader, {time} s {row}"));
     }
+    println!(
+        "| run | messages/s | generator's cores | messages/s per core | send lag p99 ms | resident MB |"
+    );
+    println!("|---|---|---|---|---|---|\n{}", rows.join("\n"));
 }
 
 /// Runs the generator, and answers the row of what it took.
@@ -94,15 +93,12 @@ async fn measure(stub: &Stub, arguments: &str) -> String {
     assert_eq!(run.all.failed(), 0, "{:?}", run.all.failures);
     let frames = run.streams.unwrap().due as f64;
     let lag = run.generator.lag_p99_ms;
-    let highest = resident.iter().fold(0.0_f64, |a, b| a.max(*b));
-    let last = resident.last().copied().unwrap_or_default();
+    // When all streams are there, and before they end.
+    let steady = &resident[4..resident.len() - 2];
+    let (first, last) = (steady[0], steady[steady.len() - 1]);
     eprintln!("{wall:.1} s, {cpu:.1} s of processor time");
-    format!(
-        "| {:.0} | {:.2} | {:.0} | {lag:.1} | {last:.0}, {highest:.0} |",
-        frames / wall,
-        cpu / wall,
-        frames / cpu
-    )
+    let (rate, cores, per_core) = (frames / wall, cpu / wall, frames / cpu);
+    format!("| {rate:.0} | {cores:.2} | {per_core:.0} | {lag:.1} | {first:.0} → {last:.0} |")
 }
 
 /// Processor time of all threads of this process so far.

@@ -7,7 +7,10 @@ use std::{path::PathBuf, time::Duration};
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say it, the fields are in them")]
 pub enum Error {
-    #[error("{0:?} is no address of a service; write it like http://127.0.0.1:60000, without a path")]
+    #[error(
+        "{0:?} is no address of a service; write it like http://127.0.0.1:60000, without a path; for \
+             https, put a tunnel in between"
+    )]
     Url(String),
     #[error("cannot make an HTTP client")]
     Client(#[source] reqwest::Error),

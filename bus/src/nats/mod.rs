@@ -43,7 +43,9 @@ use self::{
     message::Malformed,
     pull::{Desk, Puller},
 };
-use crate::{Delivery, Depth, Limits, MAX_DELIVERIES, PublishError, metrics, metrics::Loss};
+use crate::{
+    Delivery, Depth, Limits, MAX_DELIVERIES, PublishError, expired, metrics, metrics::Loss, worth_beginning,
+};
 
 /// How long the broker may take to say that it has a frame.
 const CONFIRMATION: Duration = Duration::from_secs(2);
@@ -263,7 +265,8 @@ impl Nats {
         let origin = Origin::new(self.clone(), lane, ack, since);
         let delivery =
             Delivery { frame, waited, attempt, attachment: None, origin: crate::Origin::Nats(origin) };
-        if lane.kind == Kind::Live && waited > self.0.limits.live_max_age {
+        if !worth_beginning(&delivery.frame.header, waited) {
+            self.reply(expired(&delivery.frame.header)).await;
             delivery.ack().await;
             return Ok(None);
         }
@@ -338,9 +341,10 @@ impl Nats {
         let stream = self.0.jetstream.get_stream(lanes::stream(&self.0.prefix, lane)).await?;
         let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
         let frames = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
+        let in_hand = consumer.cached_info().num_ack_pending;
         let first = stream.cached_info().state.first_timestamp.unix_timestamp_nanos();
         let oldest = if frames == 0 { Duration::ZERO } else { self.0.clock.age(first, Instant::now()) };
-        Ok(Depth { frames, oldest })
+        Ok(Depth { frames, in_hand, oldest })
     }
 
     pub(crate) async fn wait_until(&self, there: bool) {

@@ -401,12 +401,18 @@ impl Puller {
         let mut found: Vec<Delivery> = Vec::new();
         let mut trouble = None;
         for index in [self.first, 1 - self.first] {
-            let missing = max - found.len();
-            let Some(asked) = self.asked[index].as_mut().filter(|_| missing > 0) else { continue };
-            let mut messages = Vec::new();
-            trouble = asked.look(missing, &mut messages).await.err().or(trouble);
-            for message in messages {
-                found.extend(self.receive(index, message).await);
+            // Again while frames come that are settled here: they must not cost the lane its turn.
+            let mut settled = true;
+            while settled && found.len() < max {
+                let Some(asked) = self.asked[index].as_mut() else { break };
+                let mut messages = Vec::new();
+                trouble = asked.look(max - found.len(), &mut messages).await.err().or(trouble);
+                settled = false;
+                for message in messages {
+                    let frame = self.receive(index, message).await;
+                    settled |= frame.is_none();
+                    found.extend(frame);
+                }
             }
         }
         self.first = 1 - self.first;

@@ -21,7 +21,7 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
             kind,
             reply: reply_to("g"),
             received_at: 1,
-            deadline_ms: 1000,
+            deadline_ms: 10_000,
             want: Want::Both,
             model: ModelName::Thunder,
             quality: 81,

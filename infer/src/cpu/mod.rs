@@ -34,7 +34,7 @@ pub use heads::PlanHeads;
 pub use op::DenseHeadsOp;
 pub use plan::StepProfile;
 
-use crate::model::arch::{Architecture, INPUT_MULTIPLE, InputSize};
+use crate::model::arch::takes;
 use crate::model::{self, ModelStore, Weights};
 use network::Network;
 use plan::Plan;
@@ -214,15 +214,5 @@ impl Engine {
         }
         self.plans.push((key, plan));
         Ok(())
-    }
-}
-
-/// Whether `model` takes inputs of that size.
-fn takes(model: ModelName, height: usize, width: usize) -> bool {
-    match Architecture::of(model).input {
-        InputSize::Square(side) => height == side && width == side,
-        InputSize::Multiple { .. } => {
-            [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(INPUT_MULTIPLE))
-        }
     }
 }

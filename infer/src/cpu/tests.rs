@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::*;
-use crate::model::arch::Head;
+use crate::model::arch::{Head, INPUT_MULTIPLE};
 use crate::postprocess::{Decoder, Heads, ModelPose};
 
 /// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.

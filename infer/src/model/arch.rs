@@ -156,6 +156,16 @@ pub enum InputSize {
     },
 }
 
+/// Whether `model` takes inputs of that size.
+pub(crate) fn takes(model: ModelName, height: usize, width: usize) -> bool {
+    match Architecture::of(model).input {
+        InputSize::Square(side) => height == side && width == side,
+        InputSize::Multiple { .. } => {
+            [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(INPUT_MULTIPLE))
+        }
+    }
+}
+
 /// The layers of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Architecture {

@@ -21,6 +21,8 @@ mod single;
 use cloudpose_wire::ModelName;
 use cloudpose_wire::pose::KEYPOINTS;
 
+pub(crate) use multi::PERSONS;
+
 use crate::model::Weights;
 use crate::model::arch::Head;
 

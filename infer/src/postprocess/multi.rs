@@ -22,7 +22,7 @@ use crate::model::Weights;
 use crate::model::arch::Head;
 
 /// How many people the graph reports.
-const PERSONS: usize = 6;
+pub(crate) const PERSONS: usize = 6;
 /// The reach of a centre's neighbourhood to each side, in cells: the graph's 5×5 max-pool.
 const PEAK_REACH: usize = 2;
 

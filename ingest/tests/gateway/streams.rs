@@ -100,14 +100,17 @@ async fn live_result_that_is_overtaken_is_late() {
 }
 
 #[tokio::test]
-async fn live_frame_that_no_worker_takes_expires() {
+async fn live_frame_that_no_worker_takes_or_finishes_expires() {
     let server = Server::start(Config::default()).await;
-    let mut client = Client::greeted(&server, "?max_age_ms=50").await;
+    let mut client = Client::greeted(&server, "?max_age_ms=200").await;
     client.text(TELL_DROPS).await;
     client.image(JPEG).await;
     assert_eq!(client.dropped().await, (1, DropReason::Expired));
-    let dead = server.frame().await;
-    server.bus.reply(done(&dead.frame.header)).await;
+    client.image(JPEG).await;
+    let slow = server.frame().await;
+    assert_eq!(slow.frame.header.seq, 2, "what has expired is not handed out");
+    assert_eq!(client.dropped().await, (2, DropReason::Expired));
+    server.bus.reply(done(&slow.frame.header)).await;
     client.text(END).await;
     assert_eq!(client.next().await, Heard::Closed(1000), "a result after the end is ignored");
 }

@@ -15,14 +15,18 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Largest message that is taken: an annotated picture of the largest size that is allowed.
 const MAX_MESSAGE: usize = 64 << 20;
+/// Of each stream, as long as it lives: hundreds of idle ones must cost little.
+const READ_BUFFER: usize = 16 << 10;
 
 /// Connects and waits for `hello`. Answers the stream's name.
 ///
 /// # Errors
 /// Why there is no stream.
 pub(super) async fn open(streams: &Streams) -> Result<(Socket, StreamName), Failure> {
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
     let greeted = async {
         let connected = connect_async_with_config(&streams.url, Some(config), true).await;
         let (mut socket, _) = connected.map_err(|error| match error {

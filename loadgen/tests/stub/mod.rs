@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -39,6 +40,8 @@ pub(crate) enum Lie {
     Empty,
     /// One answer in ten comes twice.
     Twice,
+    /// Honest, but reads nothing for a second after the fifth frame.
+    Stalls,
     /// Who has not asked to be told of drops, as a slow reader has not, gets a megabyte per frame.
     Flood,
 }
@@ -146,6 +149,10 @@ async fn talk(stub: &Shared, mut socket: WebSocket) {
                     }
                     (Lie::Empty, 0) => vec![Message::text(r#"{"type":"result"}"#)],
                     (Lie::Twice, 0) => vec![result(seq, seq, 0), result(seq, seq, 0)],
+                    (Lie::Stalls, 5) if seq == 5 => {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        vec![result(seq, seq, 0)]
+                    }
                     (Lie::Flood, _) if !asked => vec![result(seq, seq, 1 << 20)],
                     _ => vec![result(seq, seq, 0)],
                 }

@@ -1,0 +1,169 @@
+"""Measures everything there is to know about CloudPose on a GPU, and prints it as Markdown.
+
+Parity with TensorFlow's outputs; throughput and latency of batches in float32 and float16, beside ONNX Runtime with
+the same network on the same GPU; where the time of a batch goes; frames per second of the whole worker, from JPEG to
+pose event. docs/gpu.md says how to build what it runs.
+
+    pip install -r benches/gpu/requirements.txt
+    python benches/gpu/measure.py --binary target/release/cloudpose --tests target/gpu-tests > gpu.md
+
+`--tests` is the engine's test binary; without it parity is left out, and the report says so. Without a GPU,
+`--device cpu --sizes 1,2 --runs 2` checks that the script itself works.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODELS = ["lightning", "thunder", "multipose"]
+PRECISIONS = ["f32", "f16"]
+# Height and width of the model input for the sample, which is 16:9.
+SHAPES = {"lightning": (192, 192), "thunder": (256, 256), "multipose": (160, 256)}
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def lines_of(command: list[str]) -> list[dict]:
+    say("  " + " ".join(command))
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"failed with status {done.returncode}: {' '.join(command)}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def machine() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        gpu = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().replace("\n", "; ")
+    except (OSError, subprocess.CalledProcessError):
+        gpu = "no GPU"
+    processor = next(
+        (line.split(": ")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    return f"{gpu}; {len(os.sched_getaffinity(0))} cores, {processor}; {datetime.date.today()}"
+
+
+def parity(tests: str | None, device: str) -> str:
+    if tests is None:
+        return "Parity: not measured (no `--tests`)."
+    environment = os.environ | {"CLOUDPOSE_TEST_DEVICE": device, "CARGO_MANIFEST_DIR": str(ROOT / "infer")}
+    # The kernels' suite runs on the host and needs a compiler.
+    command = [tests, "gpu::tests", "--skip", "kernels", "--nocapture", "--test-threads", "1"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        return f"Parity: FAILED.\n\n```\n{done.stdout[-4000:]}{done.stderr[-4000:]}\n```"
+    seen = [line for line in done.stdout.splitlines() if "keypoints, off by" in line]
+    return "\n".join(["Parity: holds, in float32 within 1e-3; in float16:", "", *(f"- {line}" for line in seen)])
+
+
+def peer(model: str, precision: str, batch: int, device: str, runs: int) -> float:
+    """Median milliseconds of a batch in ONNX Runtime: upload, network, heads back; nothing decoded."""
+    import numpy as np
+    import onnxruntime
+
+    import onnx_model
+
+    height, width = SHAPES[model]
+    provider = "CPUExecutionProvider"
+    if device.startswith("cuda"):
+        onnxruntime.preload_dlls()
+        provider = ("CUDAExecutionProvider", {"device_id": int((device + ":0").split(":")[1])})
+    graph = onnx_model.build(model, batch, height, width, precision)
+    session = onnxruntime.InferenceSession(graph, providers=[provider])
+    if session.get_providers()[0] != (provider if isinstance(provider, str) else provider[0]):
+        sys.exit("ONNX Runtime does not find the GPU; see its messages above")
+    pixels = np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), np.uint8)
+    times = []
+    for run in range(min(runs, 20) + runs):
+        begun = time.perf_counter()
+        session.run(None, {"input": pixels})
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times[-runs:]) * 1e3
+
+
+def batches(options: argparse.Namespace) -> list[str]:
+    rows = [
+        "| model | | batch | ms | p99 | frames/s | upload | compute | download | ONNX Runtime ms | ours / theirs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model in options.models:
+        for precision in PRECISIONS:
+            command = [options.binary, "bench", "batches", "--model", model, "--device", options.device]
+            command += ["--precision", precision, "--sizes", options.sizes, "--runs", str(options.runs)]
+            for line in lines_of(command):
+                share = [f"{100 * line[part] / line['batch_ms']:.0f} %" for part in PARTS]
+                theirs, ratio = "not measured", ""
+                if not options.without_peer:
+                    ms = peer(model, precision, line["batch"], options.device, options.runs)
+                    theirs, ratio = f"{ms:.2f}", f"{ms / line['batch_ms']:.2f}×"
+                rows.append(
+                    f"| {model} | {precision} | {line['batch']} | {line['batch_ms']:.2f} | {line['batch_p99_ms']:.2f} "
+                    f"| {line['frames_per_second']:.0f} | {' | '.join(share)} | {theirs} | {ratio} |"
+                )
+    return rows
+
+
+PARTS = ["upload_ms", "compute_ms", "download_ms"]
+
+
+def frames(options: argparse.Namespace) -> list[str]:
+    rows = [
+        "| model | | streams | frames/s | ms | p99 | decode | pack | batch | limited by |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    cores = len(os.sched_getaffinity(0))
+    for model in options.models:
+        for precision in PRECISIONS:
+            for streams in (16, 64, 256):
+                command = [options.binary, "bench", "frames", "--model", model, "--device", options.device]
+                command += ["--precision", precision, "--streams", str(streams), "--seconds", str(options.seconds)]
+                (line,) = lines_of(command)
+                mean = line["mean_ms"]
+                # What the cores would reach if they did nothing but decode and pack.
+                most = 1e3 * cores / (mean["decode"] + mean["preprocess"])
+                limit = "the cores" if line["frames_per_second"] > 0.8 * most else "the GPU, or the frames sent"
+                rows.append(
+                    f"| {model} | {precision} | {streams} | {line['frames_per_second']:.0f} | {line['latency_ms']:.1f} "
+                    f"| {line['latency_p99_ms']:.1f} | {mean['decode']:.2f} | {mean['preprocess']:.2f} "
+                    f"| {mean['inference']:.1f} | {limit} |"
+                )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", required=True, help="cloudpose, built with --features cuda")
+    parser.add_argument("--tests", help="the engine's test binary, built with --features cuda")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--models", type=lambda text: text.split(","), default=MODELS, metavar="MODEL,…")
+    parser.add_argument("--sizes", default="1,2,4,8,16,32,64", metavar="N,…", help="frames in a batch")
+    parser.add_argument("--runs", type=int, default=200, help="batches of each size")
+    parser.add_argument("--seconds", type=int, default=10, help="how long each number of streams is measured")
+    parser.add_argument("--without-peer", action="store_true", help="leave ONNX Runtime out")
+    options = parser.parse_args()
+
+    print(f"Measured on {machine()}, by `benches/gpu/measure.py`.\n", flush=True)
+    say("parity")
+    print(parity(options.tests, options.device) + "\n", flush=True)
+    say("batches")
+    print("A batch: uploading the rows that the model reads, preprocessing, network, poses back. ONNX Runtime:")
+    print("uploading finished inputs, network, heads back.\n")
+    print("\n".join(batches(options)) + "\n", flush=True)
+    say("the whole worker")
+    print("The whole worker, JPEG to pose event; `batch` is waiting for the GPU and its work.\n")
+    print("\n".join(frames(options)))
+
+
+if __name__ == "__main__":
+    main()

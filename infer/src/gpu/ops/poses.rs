@@ -1,0 +1,304 @@
+//! Heads to poses for a whole batch; `kernels/poses.cu` on a GPU.
+//!
+//! Centre and keypoint logits are there for every cell; the other heads are evaluated at the cells that are read.
+//! On the CPU this is [`Decoder`] itself: what the kernels have to agree with.
+
+use candle_core::{CpuStorage, DType, Device, Result, Tensor};
+use cloudpose_wire::pose::KEYPOINTS;
+
+use super::{Arg, Launch, Maps, Op, Work, each, floats, narrow};
+use crate::model::Weights;
+use crate::model::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
+use crate::postprocess::{Decoder, Grid, Heads, ModelBox, ModelKeypoint, ModelPose, PERSONS};
+
+/// Channels of the centre and keypoint maps as they lie in memory, a multiple of four.
+pub(in crate::gpu) const CENTER_PITCH: usize = 4;
+pub(in crate::gpu) const KEYPOINT_PITCH: usize = 20;
+/// Numbers of a pose: score; box; 17 of y, x, score.
+const RECORD: usize = 56;
+/// Numbers that the kernels keep about a person meanwhile.
+const CANDIDATE: usize = 39;
+/// Threads of a block that work on one image, or one keypoint, together: a power of two.
+const TOGETHER: u32 = 128;
+
+/// What the decoder of one model knows.
+#[derive(Debug)]
+pub(in crate::gpu) struct PoseDecoder {
+    decoder: Decoder,
+    constants: Constants,
+    /// Heads that are evaluated where they are read, in the order of the kernels' buffer.
+    sparse: Vec<SparseHead>,
+    /// The layers of `sparse`, one after another.
+    pub(in crate::gpu) heads: Tensor,
+    /// SinglePose: how much a centre counts in each cell. MultiPose: nothing.
+    pub(in crate::gpu) center_weight: Tensor,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Constants {
+    Single { distance_offset: f32, cell_height: f32, cell_width: f32 },
+    Multi { peak_tolerance: f32, falloff: f32, min_keypoint_score: f32 },
+}
+
+/// The layers of a head, row-major: depthwise `[9, FEATURES]`, hidden `[FEATURES, HEAD_HIDDEN]` and bias, out
+/// `[HEAD_HIDDEN, channels]` and bias.
+#[derive(Debug)]
+struct SparseHead {
+    head: Head,
+    depthwise: Vec<f32>,
+    hidden: (Vec<f32>, Vec<f32>),
+    out: (Vec<f32>, Vec<f32>),
+}
+
+impl SparseHead {
+    fn load(weights: &Weights, head: Head) -> Self {
+        let values = |layer: &str| weights.values(&format!("{}.{layer}", head.name()));
+        Self {
+            head,
+            depthwise: values("depthwise.weight"),
+            hidden: (values("hidden.weight"), values("hidden.bias")),
+            out: (values("out.weight"), values("out.bias")),
+        }
+    }
+
+    fn layers(&self) -> Vec<f32> {
+        [&self.depthwise, &self.hidden.0, &self.hidden.1, &self.out.0, &self.out.1]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    fn evaluate(&self, features: &[f32], grid: Grid, cell: usize, first: usize, out: &mut [f32]) {
+        let (row, column) = (cell / grid.width, cell % grid.width);
+        let mut spatial = [0.0; FEATURES];
+        for tap in 0..9 {
+            let (y, x) = (row + tap / 3, column + tap % 3);
+            if y == 0 || y > grid.height || x == 0 || x > grid.width {
+                continue;
+            }
+            let pixel = &features[((y - 1) * grid.width + x - 1) * FEATURES..];
+            for ((sum, value), weight) in spatial.iter_mut().zip(pixel).zip(&self.depthwise[tap * FEATURES..])
+            {
+                *sum += value * weight;
+            }
+        }
+        let layer = |input: &[f32], (weight, bias): &(Vec<f32>, Vec<f32>), channel: usize| {
+            let columns = bias.len();
+            let products = input.iter().enumerate().map(|(i, x)| x * weight[i * columns + channel]);
+            products.sum::<f32>() + bias[channel]
+        };
+        let hidden: [f32; HEAD_HIDDEN] =
+            std::array::from_fn(|channel| layer(&spatial, &self.hidden, channel).max(0.0));
+        for (channel, out) in (first..).zip(out) {
+            *out = layer(&hidden, &self.out, channel);
+        }
+    }
+}
+
+impl PoseDecoder {
+    pub(in crate::gpu) fn load(weights: &Weights, device: &Device) -> Result<Self> {
+        let sparse = match weights.architecture().input {
+            InputSize::Square(_) => &[Head::Regression, Head::Offset][..],
+            InputSize::Multiple { .. } => {
+                &[Head::Regression, Head::Offset, Head::BoxScale, Head::BoxOffset][..]
+            }
+        };
+        let sparse: Vec<_> = sparse.iter().map(|head| SparseHead::load(weights, *head)).collect();
+        let layers: Vec<f32> = sparse.iter().flat_map(SparseHead::layers).collect();
+        let (constants, center_weight) = match weights.architecture().input {
+            InputSize::Square(_) => {
+                let cell = weights.values("decode.cell_size");
+                let distance_offset = weights.scalar("decode.distance_offset");
+                let constants =
+                    Constants::Single { distance_offset, cell_height: cell[0], cell_width: cell[1] };
+                (constants, weights.values("decode.center_weight"))
+            }
+            InputSize::Multiple { .. } => {
+                let constants = Constants::Multi {
+                    peak_tolerance: weights.scalar("decode.peak_tolerance"),
+                    falloff: weights.scalar("decode.falloff"),
+                    min_keypoint_score: weights.scalar("decode.min_keypoint_score"),
+                };
+                (constants, vec![0.0])
+            }
+        };
+        let tensor = |values: Vec<f32>| Tensor::new(values, device);
+        Ok(Self {
+            decoder: Decoder::new(weights),
+            constants,
+            sparse,
+            heads: tensor(layers)?,
+            center_weight: tensor(center_weight)?,
+        })
+    }
+
+    /// Persons that are reported for each image.
+    pub(in crate::gpu) fn persons(&self) -> usize {
+        match self.constants {
+            Constants::Single { .. } => 1,
+            Constants::Multi { .. } => PERSONS,
+        }
+    }
+
+    /// Numbers that [`Poses`] writes, of which the first [`records_len`](Self::records_len) are the poses.
+    pub(in crate::gpu) fn buffer_len(&self, grid: Maps) -> usize {
+        grid.images * self.persons() * (RECORD + CANDIDATE) + grid.pixels()
+    }
+
+    pub(in crate::gpu) fn records_len(&self, images: usize) -> usize {
+        images * self.persons() * RECORD
+    }
+
+    /// The poses of each image in the beginning of what [`Poses`] has written.
+    pub(in crate::gpu) fn read(&self, records: &[f32]) -> Vec<Vec<ModelPose>> {
+        let with_box = matches!(self.constants, Constants::Multi { .. });
+        let pose = |record: &[f32]| {
+            let keypoint = |k: usize| {
+                let place = &record[5 + 3 * k..];
+                ModelKeypoint { y: place[0], x: place[1], score: place[2] }
+            };
+            let bounds = ModelBox { y_min: record[1], x_min: record[2], y_max: record[3], x_max: record[4] };
+            ModelPose {
+                score: record[0],
+                keypoints: std::array::from_fn(keypoint),
+                bounds: with_box.then_some(bounds),
+            }
+        };
+        let images = records.chunks_exact(self.persons() * RECORD);
+        images.map(|image| image.chunks_exact(RECORD).map(pose).collect()).collect()
+    }
+}
+
+fn record(pose: &ModelPose) -> [f32; RECORD] {
+    let mut record = [0.0; RECORD];
+    record[0] = pose.score;
+    if let Some(bounds) = pose.bounds {
+        record[1..5].copy_from_slice(&[bounds.y_min, bounds.x_min, bounds.y_max, bounds.x_max]);
+    }
+    for (place, keypoint) in record[5..].chunks_exact_mut(3).zip(&pose.keypoints) {
+        place.copy_from_slice(&[keypoint.y, keypoint.x, keypoint.score]);
+    }
+    record
+}
+
+/// Decodes a batch. Inputs, all float32: centre logits `[images, height, width, CENTER_PITCH]`, keypoint logits
+/// `[…, KEYPOINT_PITCH]`, features `[…, FEATURES]`, the decoder's `heads`, its `center_weight`. The output is
+/// [`PoseDecoder::buffer_len`] long.
+#[derive(Debug)]
+pub(in crate::gpu) struct Poses<'a> {
+    pub(in crate::gpu) decoder: &'a PoseDecoder,
+    pub(in crate::gpu) grid: Maps,
+}
+
+/// One image's heads on the host.
+struct HostHeads<'a> {
+    grid: Grid,
+    center: Vec<f32>,
+    keypoints: Vec<f32>,
+    features: &'a [f32],
+    sparse: &'a [SparseHead],
+}
+
+impl Heads for HostHeads<'_> {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    fn center(&self) -> &[f32] {
+        &self.center
+    }
+
+    fn keypoints(&self) -> &[f32] {
+        &self.keypoints
+    }
+
+    fn read(&mut self, head: Head, cell: usize, first_channel: usize, out: &mut [f32]) {
+        let layers = self.sparse.iter().find(|layers| layers.head == head);
+        let layers = layers.expect("the decoder reads no other heads");
+        layers.evaluate(self.features, self.grid, cell, first_channel, out);
+    }
+}
+
+impl Op for Poses<'_> {
+    fn name(&self) -> &'static str {
+        "poses"
+    }
+
+    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
+        let CpuStorage::F32(output) = output else { candle_core::bail!("poses are float32") };
+        let [center, keypoints, features] = [0, 1, 2].map(|input| floats(inputs[input]));
+        let (center, keypoints, features) = (center?, keypoints?, features?);
+        let grid = Grid { height: self.grid.height, width: self.grid.width };
+        let without_padding = |map: &[f32], pitch: usize, channels: usize| -> Vec<f32> {
+            map.chunks_exact(pitch).flat_map(|cell| &cell[..channels]).copied().collect()
+        };
+        let poses = self.decoder.persons() * RECORD;
+        for (image, records) in output.chunks_exact_mut(poses).take(self.grid.images).enumerate() {
+            let of = |map, channels: usize| {
+                let map: &Vec<f32> = map;
+                &map[image * grid.cells() * channels..(image + 1) * grid.cells() * channels]
+            };
+            let mut heads = HostHeads {
+                grid,
+                center: without_padding(of(&center, CENTER_PITCH), CENTER_PITCH, 1),
+                keypoints: without_padding(of(&keypoints, KEYPOINT_PITCH), KEYPOINT_PITCH, KEYPOINTS),
+                features: of(&features, FEATURES),
+                sparse: &self.decoder.sparse,
+            };
+            let poses = self.decoder.decoder.decode(&mut heads);
+            for (slot, pose) in records.chunks_exact_mut(RECORD).zip(&poses) {
+                slot.copy_from_slice(&record(pose));
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, _: DType) -> Result<Vec<Work>> {
+        let (grid, persons) = (self.grid, self.decoder.persons());
+        let [images, height, width] = grid.sizes();
+        let is_single = matches!(self.decoder.constants, Constants::Single { .. });
+        let (falloff, cell, peak_tolerance, min_keypoint_score) = match self.decoder.constants {
+            Constants::Single { distance_offset, cell_height, cell_width } => {
+                (distance_offset, [cell_height, cell_width], 0.0, 0.0)
+            }
+            Constants::Multi { peak_tolerance, falloff, min_keypoint_score } => {
+                let spread = height.min(width) as f32 * falloff;
+                (spread, [0.0; 2], peak_tolerance, min_keypoint_score)
+            }
+        };
+        let (center, keypoints, features, heads, weight) =
+            (Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Input(4));
+        let family = usize::from(is_single);
+        Ok(vec![
+            Launch::work(
+                "score_centers",
+                each(grid.pixels())?,
+                &[center, weight, Arg::Output],
+                &[images, height, width, CENTER_PITCH, persons, family],
+                &[peak_tolerance],
+            )?,
+            Launch::work(
+                "choose_centers",
+                (narrow(images)?, TOGETHER),
+                &[features, heads, Arg::Output],
+                &[images, height, width, persons, family],
+                &[],
+            )?,
+            Launch::work(
+                "place_keypoints",
+                (narrow(images * persons * KEYPOINTS)?, TOGETHER),
+                &[keypoints, features, heads, Arg::Output],
+                &[images, height, width, KEYPOINT_PITCH, persons, family],
+                &[falloff, cell[0], cell[1]],
+            )?,
+            Launch::work(
+                "score_persons",
+                each(images * persons)?,
+                &[Arg::Output],
+                &[images, height, width, persons, family],
+                &[min_keypoint_score],
+            )?,
+        ])
+    }
+}

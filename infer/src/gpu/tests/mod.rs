@@ -1,0 +1,323 @@
+//! The batched engine against TensorFlow's outputs, against the other engine, and its kernels against their
+//! references.
+//!
+//! `CLOUDPOSE_TEST_DEVICE=cuda:0` (with feature `cuda`) runs all but the kernels' suite on a GPU.
+
+mod kernels;
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use cloudpose_pixels::{Component, PlanarImage, Scale, Subsampling};
+use serde::Deserialize;
+
+use super::ops::Maps;
+use super::*;
+use crate::crop::Square;
+use crate::model::arch::CELL_PX;
+use crate::model::{ModelStore, Weights};
+use crate::postprocess::ModelPose;
+use crate::preprocess::{Fit, ModelInput, Preprocessor, Source};
+
+fn place() -> Place {
+    match std::env::var("CLOUDPOSE_TEST_DEVICE").as_deref().unwrap_or("cpu").parse().unwrap() {
+        DeviceChoice::Cuda(number) => Place::Cuda(number),
+        _ => Place::Host,
+    }
+}
+
+fn weights(model: ModelName) -> Weights {
+    ModelStore::embedded().load(model).unwrap()
+}
+
+fn engine(precision: Precision) -> Engine {
+    Engine::open(place(), precision, ModelStore::embedded()).unwrap()
+}
+
+/// An entry of `tests/golden/*.json`; its README says what is in it.
+#[derive(Deserialize)]
+struct Golden {
+    file: String,
+    /// N, H, W, C of the input.
+    shape: [usize; 4],
+    output_f32: Vec<Vec<f32>>,
+}
+
+impl Golden {
+    fn all(model: ModelName) -> Vec<Self> {
+        serde_json::from_slice(&Self::read(&format!("{model}.json"))).unwrap()
+    }
+
+    fn read(file: &str) -> Vec<u8> {
+        // A test binary that was carried to another machine finds them through the variable.
+        let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").to_owned());
+        std::fs::read(Path::new(&here).join("tests/golden").join(file)).unwrap()
+    }
+
+    /// uint8 RGB, NHWC: a NumPy file without its header, whose length stands at byte 8.
+    fn pixels(&self) -> Vec<u8> {
+        let file = Self::read(&self.file);
+        file[10 + usize::from(u16::from_le_bytes([file[8], file[9]]))..].to_vec()
+    }
+
+    /// Rows of 17 × (y, x, score), for MultiPose with box and score behind.
+    fn rows(&self, model: ModelName) -> Vec<Vec<f32>> {
+        if model == ModelName::MultiPose { self.output_f32.clone() } else { vec![self.output_f32.concat()] }
+    }
+}
+
+/// A pose as a row of the golden output.
+fn row(pose: &ModelPose) -> Vec<f32> {
+    let mut row: Vec<f32> = pose.keypoints.iter().flat_map(|k| [k.y, k.x, k.score]).collect();
+    if let Some(b) = pose.bounds {
+        row.extend([b.y_min, b.x_min, b.y_max, b.x_max, pose.score]);
+    }
+    row
+}
+
+/// What the network of `engine` makes of a batch of RGB images of one size.
+fn run_rgb(
+    engine: &mut Engine,
+    model: ModelName,
+    images: &[Vec<u8>],
+    shape: [usize; 2],
+) -> Vec<Vec<ModelPose>> {
+    let [height, width] = shape;
+    let pixels = Tensor::from_vec(images.concat(), images.len() * height * width * 3, &Device::Cpu).unwrap();
+    engine.run_rgb(model, &pixels, Maps { images: images.len(), height, width }).unwrap()
+}
+
+/// Runs all golden inputs of one shape together, and calls `compare` with each person's row and the expected one.
+fn on_golden(model: ModelName, precision: Precision, mut compare: impl FnMut(&Golden, &[f32], &[f32])) {
+    let mut engine = engine(precision);
+    let mut rest = Golden::all(model);
+    while let Some(first) = rest.first() {
+        let shape = first.shape;
+        let (batch, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|golden| golden.shape == shape);
+        rest = others;
+        let images: Vec<_> = batch.iter().map(Golden::pixels).collect();
+        let poses = run_rgb(&mut engine, model, &images, [shape[1], shape[2]]);
+        for (golden, poses) in batch.iter().zip(&poses) {
+            let rows = golden.rows(model);
+            assert_eq!(poses.len(), rows.len());
+            let mut persons = 0;
+            for (pose, expected) in poses.iter().zip(&rows) {
+                // MultiPose rows below this score are noise, in which near-ties make other cells win.
+                if model != ModelName::MultiPose || expected[55] >= 0.2 {
+                    compare(golden, &row(pose), expected);
+                    persons += 1;
+                }
+            }
+            assert!(persons > 0, "{}: the golden output shows a person", golden.file);
+        }
+    }
+}
+
+#[test]
+fn float32_matches_tensorflow() {
+    for model in ModelName::ALL {
+        on_golden(model, Precision::F32, |golden, got, expected| {
+            assert_eq!(got.len(), expected.len());
+            let worst = got.iter().zip(expected).map(|(g, e)| (g - e).abs()).fold(0.0, f32::max);
+            assert!(worst <= 1e-3, "{model} {}: off by {worst:e}", golden.file);
+        });
+    }
+}
+
+#[test]
+fn float16_stays_within_a_hundredth_of_the_image() {
+    for model in ModelName::ALL {
+        let (mut seen, mut worst) = (0, 0f32);
+        on_golden(model, Precision::F16, |golden, got, expected| {
+            for (got, expected) in got.chunks_exact(3).zip(expected.chunks_exact(3)).take(17) {
+                if expected[2] < 0.3 {
+                    continue;
+                }
+                let off = (got[0] - expected[0]).hypot(got[1] - expected[1]);
+                assert!(
+                    off <= 0.01,
+                    "{model} {}: a keypoint of {} is off by {off}",
+                    golden.file,
+                    expected[2]
+                );
+                (seen, worst) = (seen + 1, worst.max(off));
+            }
+        });
+        println!("{model}: {seen} keypoints, off by {worst} of the image at most");
+        assert!(seen > 50, "{model}: {seen} keypoints");
+    }
+}
+
+/// Pixels that differ everywhere.
+fn noise(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|i| ((i + 7 * seed) * (i + seed) / 7 + i * seed) as u8).collect()
+}
+
+/// How far apart two numbers of the same picture may be in batches of different sizes: matrix products sum in
+/// another order.
+const BATCH_TOLERANCE: f32 = 2e-5;
+
+fn assert_same(a: &[ModelPose], b: &[ModelPose], what: &str) {
+    let rows = |poses: &[ModelPose]| poses.iter().flat_map(row).collect::<Vec<_>>();
+    let (a, b) = (rows(a), rows(b));
+    assert_eq!(a.len(), b.len());
+    let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst <= BATCH_TOLERANCE, "{what}: off by {worst:e}");
+}
+
+#[test]
+fn batches_of_all_sizes_give_each_picture_its_poses_and_use_the_same_memory() {
+    let mut engine = engine(Precision::F32);
+    let model = ModelName::Lightning;
+    let golden = Golden::all(model);
+    let pictures: Vec<_> = golden.iter().map(Golden::pixels).collect();
+    let alone: Vec<_> =
+        pictures.iter().map(|p| run_rgb(&mut engine, model, std::slice::from_ref(p), [192; 2])).collect();
+    let batch = |size: usize| (0..size).map(|i| pictures[i % pictures.len()].clone()).collect::<Vec<_>>();
+    let mut largest = None;
+    for size in [64, 1, 2, 3, 7, 32, 33, 64] {
+        let poses = run_rgb(&mut engine, model, &batch(size), [192; 2]);
+        assert_eq!(poses.len(), size);
+        for (index, poses) in poses.iter().enumerate() {
+            assert_same(poses, &alone[index % alone.len()][0], &format!("picture {index} of {size}"));
+        }
+        assert_eq!(*largest.get_or_insert(engine.allocations()), engine.allocations(), "at {size}");
+    }
+}
+
+#[test]
+fn what_ran_before_leaves_no_mark() {
+    let golden = Golden::all(ModelName::MultiPose);
+    let [_, height, width, _] = golden[0].shape;
+    let input = [golden[0].pixels()];
+    for precision in [Precision::F32, Precision::F16] {
+        let mut engine = engine(precision);
+        let first = run_rgb(&mut engine, ModelName::MultiPose, &input, [height, width]);
+        let other = [noise(256 * 256 * 3, 1), noise(256 * 256 * 3, 2)];
+        run_rgb(&mut engine, ModelName::MultiPose, &other, [256; 2]);
+        run_rgb(&mut engine, ModelName::Thunder, &other[..1], [256; 2]);
+        let again = run_rgb(&mut engine, ModelName::MultiPose, &input, [height, width]);
+        assert_eq!(first, again, "{precision:?}");
+    }
+}
+
+#[test]
+fn the_grid_follows_the_input() {
+    let mut engine = engine(Precision::F32);
+    for [height, width] in [[32, 32], [32, 96], [160, 256], [256, 128]] {
+        let images = [noise(height * width * 3, 3), vec![0; height * width * 3]];
+        let batch = run_rgb(&mut engine, ModelName::MultiPose, &images, [height, width]);
+        let reference = crate::model::MoveNet::load(&weights(ModelName::MultiPose), &Device::Cpu).unwrap();
+        let input = Tensor::from_vec(images.concat(), (2, height, width, 3), &Device::Cpu).unwrap();
+        let decoder = crate::postprocess::Decoder::new(&weights(ModelName::MultiPose));
+        for (poses, mut heads) in batch.iter().zip(reference.forward(&input).unwrap()) {
+            assert_eq!(heads.grid.cells(), height / CELL_PX * width / CELL_PX);
+            let expected = decoder.decode(&mut heads);
+            // The person seen best. The others are noise, where near-ties make other cells win.
+            assert_same(&poses[..1], &expected[..1], &format!("{height}×{width}"));
+        }
+    }
+}
+
+/// A picture that differs everywhere.
+fn picture(width: usize, height: usize, subsampling: Subsampling) -> PlanarImage {
+    let mut image = PlanarImage::new(width, height, subsampling);
+    let (luma, chroma) = image.planes_mut();
+    for (index, mut plane) in std::iter::once(luma).chain(chroma.into_iter().flatten()).enumerate() {
+        for y in 0..plane.height {
+            for (x, sample) in plane.row_mut(y).iter_mut().enumerate() {
+                *sample = (x * x / (9 + index) + 5 * y + x * y / 31 + 40 * index) as u8;
+            }
+        }
+    }
+    image
+}
+
+#[test]
+fn pictures_become_the_input_that_the_cpu_makes_of_them() {
+    let side = |side| Fit::Letterbox { side };
+    let aspect = Fit::Aspect { longer_side: 256 };
+    let crop = |x, y, side| Some(Square { x, y, side });
+    let mut engine = engine(Precision::F32);
+    for (width, height, subsampling, fit, crop) in [
+        (1280, 720, Subsampling::S420, aspect, None),
+        (720, 1280, Subsampling::S422, aspect, None),
+        (640, 480, Subsampling::S444, side(192), None),
+        (333, 517, Subsampling::S420, side(256), None),
+        (99, 45, Subsampling::Grey, aspect, None),
+        (1, 1, Subsampling::S420, side(192), None),
+        (1280, 720, Subsampling::S420, side(192), crop(500.0, 200.0, 96.0)),
+        (1280, 720, Subsampling::S420, side(256), crop(1200.0, -50.0, 150.5)),
+        (1280, 720, Subsampling::Grey, side(192), crop(-30.0, 400.0, 600.0)),
+    ] {
+        let image = picture(width, height, subsampling);
+        let mut preprocessor = Preprocessor::new(fit);
+        let mut expected = ModelInput::default();
+        preprocessor.run(&image, crop, &mut expected);
+        let source = Source { width, height, scale: Scale::FULL };
+        let mut packed = Picture::default();
+        packed.pack(&image, preprocessor.plan(&image, source, crop));
+        assert_eq!((packed.width, packed.height), (expected.width, expected.height));
+        let other = picture(width, height, subsampling);
+        let mut second = Picture::default();
+        second.pack(&other, preprocessor.plan(&other, source, crop));
+
+        let model = if fit == side(192) { ModelName::Lightning } else { ModelName::MultiPose };
+        let got = engine.normalised(model, &[packed, second]).unwrap();
+        let constants = ["input.mean", "input.scale"].map(|name| weights(model).values(name));
+        let shift = weights(model).scalar("input.shift");
+        let expected = expected
+            .pixels
+            .iter()
+            .enumerate()
+            .map(|(i, level)| (f32::from(*level) - constants[0][i % 3]) * constants[1][i % 3] - shift);
+        let expected: Vec<f32> = expected.collect();
+        assert_eq!(got.len(), 2 * expected.len());
+        // A multiplication and a subtraction may be one rounding or two.
+        let worst = got.iter().zip(expected.iter().cycle()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= 1e-6, "{width}×{height} {subsampling:?} {crop:?}: off by {worst:e}");
+    }
+}
+
+#[test]
+fn only_rows_that_are_read_are_uploaded() {
+    let image = picture(1920, 1080, Subsampling::S420);
+    let packed = Picture::whole(&image, Fit::Aspect { longer_side: 256 });
+    let planes: usize = [Component::Y, Component::U, Component::V]
+        .map(|component| image.plane(component).unwrap())
+        .iter()
+        .map(|plane| plane.width * plane.height)
+        .sum();
+    assert!(packed.bytes().len() * 5 < planes * 2, "{} of {planes} bytes", packed.bytes().len());
+}
+
+#[test]
+fn pictures_that_do_not_fit_together_are_refused() {
+    let packed = |width, height, longer_side| {
+        Picture::whole(&picture(width, height, Subsampling::S420), Fit::Aspect { longer_side })
+    };
+    let mut engine = engine(Precision::F32);
+    let mixed = [packed(64, 64, 64), packed(64, 32, 64)];
+    assert!(matches!(engine.run(ModelName::MultiPose, &mixed), Err(Error::Batch { .. })));
+    assert!(matches!(engine.run(ModelName::Lightning, &mixed[..1]), Err(Error::Batch { .. })));
+    assert!(engine.run(ModelName::MultiPose, &[]).unwrap().poses.is_empty());
+    assert_eq!(engine.run(ModelName::MultiPose, &mixed[1..]).unwrap().poses.len(), 1);
+}
+
+#[test]
+fn device_errors_say_what_to_do() {
+    let says = |problem: &str| DeviceError::says(Place::Cuda(1), problem).to_string();
+    let message = says("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")\n   0: a backtrace");
+    assert!(message.starts_with("cuda:1: DriverError(CUDA_ERROR_OUT_OF_MEMORY"), "{message}");
+    assert!(message.contains("--max-batch") && !message.contains("backtrace"), "{message}");
+    assert!(says("DriverError(CUDA_ERROR_NO_DEVICE, …)").contains("no NVIDIA GPU"));
+    assert_eq!(says("something else"), "cuda:1: something else");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_says_so() {
+    let error = Engine::open(Place::Cuda(0), Precision::F32, ModelStore::embedded()).unwrap_err();
+    assert!(matches!(error, Error::Device(_)));
+    assert!(error.to_string().contains("binary or image for GPUs"), "{error}");
+}

@@ -1,0 +1,226 @@
+//! The worker over engines that run batches: with the CPU in a GPU's place, and with devices that fail.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for its task"
+)]
+
+use std::{
+    num::NonZeroUsize,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use bytes::Bytes;
+use clap::Parser as _;
+use cloudpose_bus::{Bus, Limits};
+use cloudpose_infer::{
+    Config, Detail, Error, Job, Models, Pipeline, StoreConfig, Worker,
+    gpu::{self, Done, Engine, Picture, Place, Precision, RunBatch},
+    model::ModelStore,
+};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelName, SessionId, Stage, StreamName,
+    Want,
+    frame::{Reply, ResultBody},
+};
+use tokio_util::sync::CancellationToken;
+
+fn config(arguments: &[&str]) -> Config {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        infer: Config,
+    }
+    Cli::parse_from(std::iter::once(&"test").chain(arguments)).infer
+}
+
+fn image(name: &str) -> Bytes {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
+    std::fs::read(folder.join(name)).unwrap().into()
+}
+
+fn gateway() -> GatewayId {
+    GatewayId::new("g").unwrap()
+}
+
+fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
+    let header = FrameHeader {
+        stream: StreamName::new(stream).unwrap(),
+        seq,
+        kind,
+        reply: Reply { gateway: gateway(), session: SessionId::new("s").unwrap() },
+        received_at: 1,
+        deadline_ms: 60_000,
+        want: Want::Pose,
+        model: ModelName::Lightning,
+        quality: 80,
+        min_score: 0.2,
+        smooth: false,
+        prior: None,
+        trace: None,
+    };
+    Frame { header, pose: None, image }
+}
+
+fn bus() -> Bus {
+    Bus::local(Limits { still_frames: 64, live_frames: 64, live_max_age: std::time::Duration::from_secs(60) })
+}
+
+/// An engine on the CPU, which counts its batches and fails in the one that is told, or never.
+struct Faulty {
+    engine: Engine,
+    batches: Arc<AtomicUsize>,
+    fails_at: usize,
+    how: fn() -> gpu::Error,
+}
+
+impl RunBatch for Faulty {
+    fn run(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Done, gpu::Error> {
+        if self.batches.fetch_add(1, SeqCst) + 1 == self.fails_at {
+            return Err((self.how)());
+        }
+        self.engine.run(model, pictures)
+    }
+
+    fn place(&self) -> Place {
+        self.engine.place()
+    }
+}
+
+fn out_of_memory() -> gpu::Error {
+    gpu::DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_OUT_OF_MEMORY)").into()
+}
+
+fn lost() -> gpu::Error {
+    gpu::DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)").into()
+}
+
+fn worker(arguments: &[&str], fails_at: usize, how: fn() -> gpu::Error) -> (Worker, Arc<AtomicUsize>) {
+    let batches = Arc::new(AtomicUsize::new(0));
+    let engine = Engine::open(Place::Host, Precision::F32, ModelStore::embedded()).unwrap();
+    let engine = Faulty { engine, batches: batches.clone(), fails_at, how };
+    (Worker::with_engines(&config(arguments), vec![Box::new(engine)]).unwrap(), batches)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_find_what_the_cpu_finds() {
+    let names = ["demo_f000.jpg", "demo_f060.jpg", "demo_f120.jpg", "demo_f180.jpg", "multi_cam01_f000.jpg"];
+    let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
+    let mut pipeline = Pipeline::new(models, NonZeroUsize::MIN).unwrap();
+
+    let bus = bus();
+    let mut results = bus.results(&gateway()).await;
+    let mut events = bus.poses().await;
+    for (name, seq) in names.iter().zip(1..) {
+        bus.publish(Stage::Infer, frame(&format!("cam{}", seq % 2), seq, Kind::Live, image(name)))
+            .await
+            .unwrap();
+    }
+    bus.publish(Stage::Infer, frame("cam0", 6, Kind::Still, Bytes::from_static(b"no image"))).await.unwrap();
+    let (worker, batches) = worker(&["--max-batch", "4", "--infer-threads", "2"], usize::MAX, lost);
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(worker.run(bus.clone(), stop.clone()));
+    for _ in 0..6 {
+        let FrameResult { seq, body, .. } = results.next().await.unwrap();
+        let name = match body {
+            ResultBody::Dropped { reason, .. } => {
+                assert_eq!((seq, reason), (6, DropReason::Undecodable));
+                continue;
+            }
+            ResultBody::Done { pose, .. } => {
+                assert_eq!(pose.device, "host");
+                let name = names[seq as usize - 1];
+                let image = image(name);
+                let model = ModelName::Lightning;
+                let job = Job { image: &image, detail: Detail::Model, model, min_score: 0.2, past: None };
+                let expected = pipeline.detect(job).unwrap();
+                assert_eq!((pose.width, pose.height), (expected.width, expected.height));
+                assert_eq!(pose.persons.len(), expected.persons.len(), "{name}");
+                for (got, expected) in pose.persons.iter().zip(&expected.persons) {
+                    for (got, expected) in got.keypoints.iter().zip(&expected.keypoints) {
+                        let off = (got.x - expected.x).hypot(got.y - expected.y);
+                        assert!(off < 0.1, "{name} {:?}: {off} px", got.name);
+                    }
+                }
+                name
+            }
+        };
+        assert!(names.contains(&name));
+        assert_eq!(events.next().await.unwrap().model, ModelName::Lightning);
+    }
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    assert!((2..=5).contains(&batches.load(SeqCst)), "{} batches for 5 frames", batches.load(SeqCst));
+}
+
+/// The seqs of all frames that wait, with the attempt that each would be.
+async fn waiting(bus: &Bus, count: usize) -> Vec<(u64, u32)> {
+    let mut waiting = Vec::new();
+    while waiting.len() < count {
+        for delivery in bus.pull(Stage::Infer, count).await {
+            waiting.push((delivery.frame.header.seq, delivery.attempt));
+            delivery.ack().await;
+        }
+    }
+    waiting.sort_unstable();
+    waiting
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_gives_its_frames_to_another_worker() {
+    for (how, says) in [(out_of_memory as fn() -> gpu::Error, "lower --max-batch"), (lost, "ILLEGAL_ADDRESS")]
+    {
+        let bus = bus();
+        let mut results = bus.results(&gateway()).await;
+        let picture = image("demo_f000.jpg");
+        for seq in 1..=3 {
+            bus.publish(Stage::Infer, frame("cam", seq, Kind::Still, picture.clone())).await.unwrap();
+        }
+        bus.publish(Stage::Infer, frame("cam", 4, Kind::Live, picture)).await.unwrap();
+        // One frame a batch, one decoded at a time: the first works, the second fails, the others have not begun.
+        let (worker, batches) = worker(&["--max-batch", "1", "--infer-threads", "1"], 2, how);
+        let stop = CancellationToken::new();
+        let ended = worker.run(bus.clone(), stop.clone()).await;
+        let error = ended.expect_err("the device failed");
+        assert!(matches!(error, Error::Gpu(gpu::Error::Device(_))), "{error:?}");
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(stop.is_cancelled(), "it is not ready any more");
+        assert_eq!(batches.load(SeqCst), 2);
+
+        let done = results.next().await.unwrap();
+        assert!(matches!(done.body, ResultBody::Done { .. }));
+        let left = waiting(&bus, 3).await;
+        let seqs: Vec<u64> = left.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, (1..=4).filter(|seq| *seq != done.seq).collect::<Vec<_>>());
+        // The frame that it failed on may be why: that one has used an attempt, if it is a still.
+        let tried: Vec<_> = left.iter().filter(|(_, attempt)| *attempt == 2).collect();
+        assert!(tried.len() <= 1 && left.iter().all(|(_, attempt)| *attempt <= 2), "{left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_still_that_breaks_every_device_is_given_up() {
+    let bus = bus();
+    let mut results = bus.results(&gateway()).await;
+    bus.publish(Stage::Infer, frame("cam", 1, Kind::Still, image("demo_f000.jpg"))).await.unwrap();
+    for _ in 0..cloudpose_bus::MAX_DELIVERIES {
+        let (worker, _) = worker(&["--max-batch", "1"], 1, lost);
+        worker.run(bus.clone(), CancellationToken::new()).await.expect_err("the device failed");
+    }
+    let given_up = results.next().await.unwrap();
+    let ResultBody::Dropped { reason, .. } = given_up.body else { panic!("{given_up:?}") };
+    assert_eq!(reason, DropReason::InferFailed);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_build_without_cuda_works_on_the_cpu_unless_told_otherwise() {
+    let model = ModelName::Lightning;
+    Worker::load(&config(&["--infer-threads", "1"]), model).unwrap();
+    let error = Worker::load(&config(&["--device", "cuda:1"]), model).unwrap_err().to_string();
+    assert!(error.contains("cuda:1") && error.contains("built without CUDA"), "{error}");
+}
