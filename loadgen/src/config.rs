@@ -82,7 +82,7 @@ pub struct ScaleSim {
     #[arg(long, value_name = "N..N", default_value = "2..30", value_parser = some_users)]
     pub replicas: Range<u32>,
     /// Target of the queue depth: frames waiting and in hand, for each slot
-    #[arg(long, value_name = "FRAMES", default_value = "0.75", value_parser = positive)]
+    #[arg(long, value_name = "FRAMES", default_value = "1", value_parser = positive)]
     pub depth: f64,
     /// Folder for the plots
     #[arg(short, long, value_name = "DIR", default_value = "loadgen-results")]
