@@ -26,7 +26,12 @@ impl Server {
 
     /// Starts a worker, `infer` or `annotate`, and waits until it is loaded.
     pub(crate) fn worker(role: &str, nats: &str) -> Self {
-        Self::spawn(role, &["--nats", nats], "metrics on")
+        Self::worker_with(role, nats, &[])
+    }
+
+    /// The same with options.
+    pub(crate) fn worker_with(role: &str, nats: &str, options: &[&str]) -> Self {
+        Self::spawn(role, &[&["--nats", nats], options].concat(), "metrics on")
     }
 
     fn spawn(role: &str, options: &[&str], where_it_listens: &str) -> Self {
