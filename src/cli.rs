@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use cloudpose_infer::gpu::{DeviceChoice, Precision};
 use cloudpose_wire::{ModelName, pose::parse_score};
 
-use crate::{process, telemetry};
+use crate::{process, telemetry, traces, vitals::Role};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -52,6 +52,20 @@ pub(crate) enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
+}
+
+impl Command {
+    /// Which serving process this is, and where its traces go; nothing of the others.
+    pub(crate) fn traces(&self) -> Option<(Role, &traces::Config)> {
+        let (role, process) = match self {
+            Self::Serve(serve) => (Role::Serve, &serve.process),
+            Self::Ingest(ingest) => (Role::Ingest, &ingest.process),
+            Self::Infer(infer) => (Role::Infer, &infer.worker.process),
+            Self::Annotate(annotate) => (Role::Annotate, &annotate.worker.process),
+            _ => return None,
+        };
+        Some((role, &process.traces))
+    }
 }
 
 #[derive(Debug, Args)]

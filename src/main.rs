@@ -13,6 +13,7 @@ mod process;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod traces;
 mod vitals;
 
 use std::process::ExitCode;
@@ -32,10 +33,13 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = telemetry::start_logging(&cli.telemetry) {
-        eprintln!("cloudpose: {error:#}");
-        return ExitCode::from(USAGE);
-    }
+    let _exporter = match telemetry::start(&cli.telemetry, cli.command.traces()) {
+        Ok(exporter) => exporter,
+        Err(error) => {
+            eprintln!("cloudpose: {error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let done = match &cli.command {
         Command::Serve(command) => process::run(serve::all(command)),
         Command::Ingest(command) => process::run(serve::ingest(command)),

@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    shutdown, telemetry,
+    shutdown, telemetry, traces,
     vitals::{self, Role},
 };
 
@@ -26,6 +26,8 @@ pub(crate) struct Config {
     grace: Duration,
     #[command(flatten)]
     nats: nats::Config,
+    #[command(flatten)]
+    pub(crate) traces: traces::Config,
 }
 
 /// A process that has its bus and does not work yet.
@@ -64,7 +66,7 @@ impl Process {
         let metrics = telemetry::start_metrics()?;
         vitals::describe(role);
         let limits = Limits::default();
-        let Config { grace, nats } = config.clone();
+        let Config { grace, nats, .. } = config.clone();
         let bus = if nats.servers.is_empty() {
             Bus::local(limits)
         } else {

@@ -4,7 +4,12 @@ use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    traces::{self, Exporter},
+    vitals::Role,
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -33,20 +38,25 @@ const SECONDS_BUCKETS: [f64; 12] =
 /// Buckets of the histograms that count frames.
 const FRAMES_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
-/// Starts logging to standard error.
+/// Starts logging to standard error, and sending traces if a serving process is told where to.
 ///
 /// # Errors
-/// If the filter does not parse.
-pub(crate) fn start_logging(config: &Config) -> Result<()> {
+/// If the filter does not parse, or the collector's address is none.
+pub(crate) fn start(config: &Config, traces: Option<(Role, &traces::Config)>) -> Result<Option<Exporter>> {
     // The NATS client tells at `info` what the bus tells as well.
     let filter = EnvFilter::try_new(format!("async_nats=warn,{}", config.log))
         .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match config.log_format {
+        LogFormat::Text => {
+            lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
+        }
+        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+    };
+    let exported = traces.map(|(role, config)| traces::start(role, config)).transpose()?.flatten();
+    let (layer, exporter) = exported.unzip();
+    tracing_subscriber::registry().with(lines).with(layer).init();
+    Ok(exporter)
 }
 
 /// Installs the Prometheus recorder. The handle renders `/metrics`.

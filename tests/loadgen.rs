@@ -44,7 +44,8 @@ fn an_experiment_on_processes_that_it_starts_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     // Where `make setup-test` puts nats-server, if nobody named one.
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin");
-    let arguments = format!("experiment --scaler local --replicas 1,2 --frames {IMAGES} {SMALL}");
+    let arguments =
+        format!("experiment --scaler local --replicas 1,2 --frames {IMAGES} --think 100ms..200ms {SMALL}");
     let done = loadgen(&arguments, folder.path(), Some(&venv));
     assert!(done.status.success());
     let searches = searches(folder.path());

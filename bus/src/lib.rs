@@ -23,6 +23,7 @@ mod attachment;
 mod local;
 pub mod metrics;
 pub mod nats;
+pub mod trace;
 mod work;
 
 use std::{convert::Infallible, time::Duration};

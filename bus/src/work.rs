@@ -5,8 +5,9 @@ use std::{future::Future, sync::Arc};
 use cloudpose_wire::Stage;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
-use crate::{Bus, Delivery, metrics};
+use crate::{Bus, Delivery, metrics, trace};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -42,7 +43,8 @@ where
         for delivery in deliveries {
             let slot = slot.take().or_else(|| free.clone().try_acquire_owned().ok());
             debug_assert!(slot.is_some(), "only this loop takes slots");
-            let work = handle(delivery);
+            let span = trace::stage(stage, &delivery.frame.header);
+            let work = handle(delivery).instrument(span);
             in_hand.spawn(async move {
                 work.await;
                 drop(slot);

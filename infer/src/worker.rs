@@ -237,6 +237,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             return give_back(delivery, was_tried).await;
         }
         Err(Failed::Frame(Error::Pixels(error))) => {
+            tracing::debug!(%error, "the image cannot be worked on");
             Some(header.dropped(DropReason::Undecodable, error.to_string()))
         }
         Err(error) => {

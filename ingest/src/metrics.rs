@@ -9,8 +9,6 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 const ACCEPTED: &str = "cloudpose_frames_accepted_total";
 const ENDED: &str = "cloudpose_frames_total";
 const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
-/// The outcome of a frame that was not dropped.
-const DELIVERED: &str = "delivered";
 const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
@@ -33,7 +31,9 @@ pub fn describe() {
     for kind in [Kind::Live, Kind::Still] {
         counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
         gauge!(IN_FLIGHT, "kind" => kind.as_str()).increment(0.0);
-        for outcome in DropReason::ALL.map(DropReason::as_str).into_iter().chain([DELIVERED]) {
+        for outcome in
+            DropReason::ALL.map(DropReason::as_str).into_iter().chain([Outcome::Delivered.as_str()])
+        {
             counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
         }
     }
@@ -48,11 +48,7 @@ pub(crate) fn frame_accepted(kind: Kind) {
 }
 
 pub(crate) fn frame_ended(kind: Kind, outcome: Outcome) {
-    let word = match outcome {
-        Outcome::Delivered => DELIVERED,
-        Outcome::Dropped(reason) => reason.as_str(),
-    };
-    counter!(ENDED, "kind" => kind.as_str(), "outcome" => word).increment(1);
+    counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome.as_str()).increment(1);
     gauge!(IN_FLIGHT, "kind" => kind.as_str()).decrement(1);
 }
 

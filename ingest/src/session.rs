@@ -21,6 +21,7 @@ use cloudpose_wire::{
     frame::{Reply, ResultBody},
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
 };
+use tracing::{Span, field::Empty};
 
 use crate::{
     admit::{Admit, Next, Rules},
@@ -38,6 +39,11 @@ const COMPLETE_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(20);
 /// JPEG quality of the overlay unless the client asks otherwise.
 pub(crate) const DEFAULT_QUALITY: u8 = 85;
+
+/// The span of a frame at the gateway, from when it is handed on until its end.
+pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
+    tracing::info_span!("frame", %stream, seq, outcome = Empty, trace_id = Empty)
+}
 
 /// What holds for the whole session.
 #[derive(Debug, Clone)]
@@ -106,6 +112,8 @@ struct Flight {
     due: Option<Instant>,
     /// What to tell a broker that has forgotten it: a complete session loses no frame.
     again: Option<Box<Frame>>,
+    /// From here until its end.
+    span: Span,
 }
 
 #[derive(Debug)]
@@ -250,6 +258,7 @@ impl Session {
             self.admit.release();
             self.pace.delivered();
             self.account.end(seq, Outcome::Delivered);
+            flight.span.record("outcome", Outcome::Delivered.as_str());
             metrics::frame_latency(self.terms.kind(), now - flight.received);
         }
     }
@@ -324,9 +333,16 @@ impl Session {
                 Next::Publish(waiting) => {
                     let Arrived { settings, received_at, image } = waiting.frame;
                     let seq = waiting.seq;
-                    let header = self.header(seq, settings, received_at, now - waiting.received);
-                    let flight =
-                        Flight { received: waiting.received, want: settings.want, due: None, again: None };
+                    let span = frame_span(&self.terms.stream, seq);
+                    let mut header = self.header(seq, settings, received_at, now - waiting.received);
+                    header.trace = cloudpose_bus::trace::join(&span, self.terms.trace);
+                    let flight = Flight {
+                        received: waiting.received,
+                        want: settings.want,
+                        due: None,
+                        again: None,
+                        span,
+                    };
                     self.flights.insert(seq, flight);
                     self.order.expect(seq);
                     self.publish(now, Frame { header, pose: None, image });
@@ -399,7 +415,8 @@ impl Session {
 
     /// A frame that held a credit has ended without a result.
     fn lost(&mut self, seq: u64, reason: DropReason, detail: String) {
-        if self.flights.remove(&seq).is_some() {
+        if let Some(flight) = self.flights.remove(&seq) {
+            flight.span.record("outcome", reason.as_str());
             self.admit.release();
             self.dropped(seq, reason, detail);
         }

@@ -7,11 +7,12 @@ use cloudpose_wire::{
     Want, frame::ResultBody,
 };
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use crate::{
     gateway::{App, unix_ms},
     metrics,
-    session::GRACE,
+    session::{GRACE, frame_span},
 };
 
 /// A still has one frame.
@@ -53,16 +54,19 @@ impl Refusal {
 
 impl Still {
     /// Has the image worked on. Dropping the future closes the frame as `client_gone`.
-    pub(crate) async fn answer(self, app: &App) -> Result<Answer, Refusal> {
+    pub(crate) async fn answer(mut self, app: &App) -> Result<Answer, Refusal> {
         let received = Instant::now();
+        let span = frame_span(&self.id, SEQ);
+        self.trace = cloudpose_bus::trace::join(&span, self.trace);
         let mut account = app.books.open(Kind::Still);
         account.accept(SEQ);
-        let answer = self.work(app).await;
+        let answer = self.work(app).instrument(span.clone()).await;
         let outcome = match &answer {
             Ok(_) => Outcome::Delivered,
             Err(refusal) => Outcome::Dropped(refusal.reason),
         };
         account.end(SEQ, outcome);
+        span.record("outcome", outcome.as_str());
         if outcome == Outcome::Delivered {
             metrics::frame_latency(Kind::Still, received.elapsed());
         }

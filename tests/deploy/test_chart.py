@@ -29,9 +29,9 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("infer.pools.cpu.model=yolo", "model"),
     ("nats.url=nats://user:secret@host:4222", "nats/url"),
     ("nats.prefix=studio", "nats.prefix"),
-    ("infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
-    ("infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
-    ("annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
+    ("autoscaling.mode=hpa,infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
+    ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
+    ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
 ])
 def test_values_that_cannot_work_are_refused_with_a_reason(wrong, told):
     done = helm_template("--set", wrong)

@@ -10,6 +10,7 @@ use std::{
 pub(crate) struct Server {
     child: Child,
     address: String,
+    log: std::sync::mpsc::Receiver<String>,
 }
 
 impl Server {
@@ -47,10 +48,21 @@ impl Server {
             .by_ref()
             .map(Result::unwrap)
             .inspect(|line| eprintln!("{line}"))
-            .find_map(|line| Some(line.split_once(&marker)?.1.trim().trim_end_matches("/metrics").to_owned()))
+            .find_map(|line| {
+                let after = line.split_once(&marker)?.1;
+                let end = after.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
+                Some(after[..end.unwrap_or(after.len())].to_owned())
+            })
             .expect("the process says where it listens");
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
-        Self { child, address }
+        let (said, log) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                eprintln!("{line}");
+                // Most tests do not ask.
+                said.send(line).ok();
+            }
+        });
+        Self { child, address, log }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -75,6 +87,11 @@ impl Server {
     /// Waits for the process to end.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
+    }
+
+    /// What an ended process said after it was ready.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.iter().collect()
     }
 
     /// Waits until every one of `accepted` frames has its outcome in `/metrics`.

@@ -79,6 +79,16 @@ pub enum Outcome {
     Dropped(DropReason),
 }
 
+impl Outcome {
+    /// The word used in metrics and traces.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Dropped(reason) => reason.as_str(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

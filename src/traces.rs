@@ -1,0 +1,73 @@
+//! Traces of the process: spans go to an OpenTelemetry collector, if one is named.
+
+use anyhow::{Context as _, Result};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
+
+use crate::vitals::Role;
+
+/// Where traces go.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "traces")]
+pub(crate) struct Config {
+    /// OpenTelemetry collector to send traces to (OTLP over HTTP), like http://127.0.0.1:4318
+    #[arg(long, env = "CLOUDPOSE_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// Share of the frames to trace whose clients do not say, 0 to 1
+    #[arg(long, env = "CLOUDPOSE_TRACE_SHARE", value_name = "SHARE", default_value = "0.01", value_parser = share)]
+    trace_share: f64,
+}
+
+fn share(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1"),
+    }
+}
+
+/// Sends what is left when dropped.
+#[derive(Debug)]
+pub(crate) struct Exporter(SdkTracerProvider);
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.shutdown() {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Starts exporting, and answers what has to see the spans; nothing if no collector is named.
+///
+/// # Errors
+/// If the address is none.
+pub(crate) fn start<S>(role: Role, config: &Config) -> Result<Option<(impl Layer<S>, Exporter)>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+        .build()
+        .with_context(|| {
+            format!("cannot send traces to {endpoint:?}; write it like http://127.0.0.1:4318")
+        })?;
+    let resource = Resource::builder().with_service_name(format!("cloudpose-{}", role.as_str())).build();
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_share))))
+        .with_batch_exporter(exporter)
+        .build();
+    // Our spans of frames, and neither what happens in them nor what others have: that is for the log.
+    let ours = FilterFn::new(|metadata| metadata.is_span() && metadata.target().starts_with("cloudpose"))
+        .with_max_level_hint(LevelFilter::INFO);
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("cloudpose")).with_filter(ours);
+    Ok(Some((layer, Exporter(provider))))
+}

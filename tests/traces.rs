@@ -1,0 +1,130 @@
+//! Spans of a frame's way through three processes, as a collector gets them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../bus/tests/nats_server/mod.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod nats_server;
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod server;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Router, body::Bytes, extract::State, routing::post};
+use futures_util::{SinkExt as _, StreamExt as _};
+use nats_server::NatsServer;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
+};
+use prost::Message as _;
+use reqwest::StatusCode;
+use server::Server;
+use tokio::sync::mpsc;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
+}
+
+fn photo() -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
+    std::fs::read(path).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A collector: its address, and the spans that it is sent, each with its service's name.
+async fn collector() -> (String, mpsc::UnboundedReceiver<(String, Span)>) {
+    let (sender, spans) = mpsc::unbounded_channel();
+    let take = async |State(sender): State<mpsc::UnboundedSender<(String, Span)>>, body: Bytes| {
+        for of_service in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
+            let attributes = of_service.resource.unwrap().attributes;
+            let name = attributes.into_iter().find(|attribute| attribute.key == "service.name").unwrap();
+            let Some(Value::StringValue(service)) = name.value.unwrap().value else { panic!("no name") };
+            for span in of_service.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                sender.send((service.clone(), span)).unwrap();
+            }
+        }
+    };
+    let router = Router::new().route("/v1/traces", post(take)).with_state(sender);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (address, spans)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frames_spans_belong_to_its_clients_trace_in_every_process() {
+    let nats = NatsServer::start();
+    let (address, mut spans) = collector().await;
+    // Only what a client asks for is traced here.
+    let traced = ["--otlp-endpoint", &address, "--trace-share", "0"];
+    let mut gateway = Server::ingest(&nats.url(), &traced);
+    let mut infer = Server::worker_with("infer", &nats.url(), &traced);
+    let mut annotate = Server::worker_with("annotate", &nats.url(), &traced);
+    let client = reqwest::Client::new();
+    let send = async |trace: Option<String>| {
+        let request = client.post(gateway.url("/v1/pose")).header("content-type", "image/jpeg");
+        let request = request.header("accept", "image/jpeg").body(photo());
+        let request = match trace {
+            Some(trace) => request.header("traceparent", trace),
+            None => request,
+        };
+        assert_eq!(soon(request.send()).await.unwrap().status(), StatusCode::OK);
+    };
+    send(None).await;
+    send(Some(format!("00-{TRACE_ID}-{CALLER}-01"))).await;
+    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?stream=cam"))).await.unwrap();
+    socket.send(Message::binary(photo())).await.unwrap();
+    socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
+    while let Some(Ok(_)) = soon(socket.next()).await {}
+
+    // What is left is sent at the end.
+    for process in [&mut gateway, &mut infer, &mut annotate] {
+        process.terminate();
+        assert_eq!(process.exit_code(), Some(0));
+    }
+    let mut by_service = BTreeMap::new();
+    while let Ok((service, span)) = spans.try_recv() {
+        assert_eq!(hex(&span.trace_id), TRACE_ID, "what nobody asked for is not traced: {span:?}");
+        assert!(by_service.insert(service, span).is_none(), "one span for each stage");
+    }
+    let names: Vec<_> =
+        by_service.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
+    assert_eq!(
+        names,
+        [("cloudpose-annotate", "annotate"), ("cloudpose-infer", "infer"), ("cloudpose-ingest", "frame"),]
+    );
+    let frame = &by_service["cloudpose-ingest"];
+    assert_eq!(hex(&frame.parent_span_id), CALLER);
+    let outcome = frame.attributes.iter().find(|attribute| attribute.key == "outcome").unwrap();
+    let outcome = outcome.value.clone().unwrap().value;
+    assert_eq!(outcome, Some(Value::StringValue("delivered".into())));
+    for service in ["cloudpose-infer", "cloudpose-annotate"] {
+        let stage = &by_service[service];
+        assert_eq!(stage.parent_span_id, frame.span_id, "{service}");
+        assert!(frame.start_time_unix_nano <= stage.start_time_unix_nano, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn log_lines_about_a_frame_name_its_trace() {
+    let mut server = Server::start(&["--log", "cloudpose=debug", "--log-format", "json"]);
+    let request = reqwest::Client::new().post(server.url("/v1/pose")).header("content-type", "image/jpeg");
+    let request = request.header("traceparent", format!("00-{TRACE_ID}-{CALLER}-01"));
+    // It breaks off, which the worker finds out.
+    let half = photo()[..20_000].to_vec();
+    assert_eq!(soon(request.body(half).send()).await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
+    let lines = server.log();
+    let about = lines.iter().find(|line| line.contains("cannot be worked on")).expect("the worker says so");
+    let line: serde_json::Value = serde_json::from_str(about).unwrap();
+    assert_eq!(line["span"]["trace_id"], TRACE_ID, "{about}");
+    assert_eq!(line["span"]["stage"], "infer", "{about}");
+}
