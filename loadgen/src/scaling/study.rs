@@ -54,9 +54,9 @@ fn signals(command: &ScaleSim) -> [(&'static str, Signal); 5] {
     let slots = f64::from(command.slots);
     [
         ("queue depth", Signal::QueueDepth(command.depth * slots)),
-        ("queue depth beyond the slots", Signal::QueueDepth(2.0 * slots)),
+        ("queue depth × 2", Signal::QueueDepth(2.0 * slots)),
         ("oldest age", Signal::OldestAge(0.05)),
-        ("offered / capacity", Signal::OfferedLoad(0.75)),
+        ("offered/capacity", Signal::OfferedLoad(0.75)),
         ("CPU", Signal::Utilisation(0.75)),
     ]
 }
