@@ -123,6 +123,16 @@ pub enum ConnectError {
         /// What the client says.
         source: async_nats::ConnectError,
     },
+    /// A server answers whose certificate nobody vouches for.
+    #[error(
+        "NATS at {servers} shows a certificate that is not to be trusted: name its issuer's with --nats-ca"
+    )]
+    Untrusted {
+        /// Host and port of each.
+        servers: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
     /// The server has no JetStream, or does not let us make streams.
     #[error(
         "cannot set up the work queues on NATS (they need nats-server 2.12 or newer with JetStream: -js)"
@@ -169,6 +179,10 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     let client = loop {
         match options.clone().connect(&servers[..]).await {
             Ok(client) => break client,
+            // Waiting does not help here.
+            Err(source) if is_untrusted(&source) => {
+                return Err(ConnectError::Untrusted { servers: names, source });
+            }
             Err(error)
                 if error.kind() == async_nats::ConnectErrorKind::Io
                     && tokio::time::Instant::now() < patience =>
@@ -184,6 +198,12 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     // The event comes a moment after the connection; it always comes.
     is_up.wait_for(|link| link.up).await.ok();
     Ok((client, is_up))
+}
+
+/// What is wrong with a certificate comes as an I/O error that says so by its kind alone.
+fn is_untrusted(error: &async_nats::ConnectError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// The user's seed in a file that may say more.
