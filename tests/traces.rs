@@ -64,7 +64,7 @@ async fn a_frames_spans_belong_to_its_clients_trace_in_every_process() {
     let (address, mut spans) = collector().await;
     // Only what a client asks for is traced here.
     let traced = ["--otlp-endpoint", &address, "--trace-share", "0"];
-    let mut gateway = Server::ingest(&nats.url(), &traced);
+    let mut gateway = Server::ingest(&nats.url(), &[&traced[..], &["--still-deadline", "1m"]].concat());
     let mut infer = Server::worker_with("infer", &nats.url(), &traced);
     let mut annotate = Server::worker_with("annotate", &nats.url(), &traced);
     let client = reqwest::Client::new();

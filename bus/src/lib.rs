@@ -31,7 +31,10 @@ use std::{convert::Infallible, time::Duration};
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage, TraceParent,
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::MissedTickBehavior,
+};
 
 pub use attachment::Attachment;
 pub use local::{Limits, Local};
@@ -131,8 +134,8 @@ impl Bus {
         Nats::connect(config, limits).await.map(Self::Nats)
     }
 
-    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again, because
-    /// it is not known whether the broker still has it, is worked on once if it does.
+    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again on
+    /// the same connection, because the broker did not confirm that it has it, is worked on once.
     ///
     /// # Errors
     /// [`PublishError::Full`] on a still lane at its bound. On NATS also [`PublishError::TooLarge`] and
@@ -213,17 +216,25 @@ impl Bus {
     pub async fn depth(&self, lane: Lane) -> Depth {
         match self {
             Self::Local(bus) => bus.depth(lane),
-            Self::Nats(bus) => bus.depth(lane).await,
+            Self::Nats(bus) => bus.depth(lane).await.unwrap_or_default(),
         }
     }
 
-    /// Keeps the metrics of all lanes up to date: what waits, what is in hand, how old the oldest is.
+    /// Keeps the metrics of all lanes up to date: what waits, what is in hand, how old the oldest is. They stay
+    /// as they are while the broker does not tell: a lane that nobody sees is not an empty one.
     pub async fn watch_lanes(&self) -> Infallible {
         let mut every = tokio::time::interval(LOOK_AT_LANES);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             every.tick().await;
             for lane in Lane::ALL {
-                metrics::lane(lane, self.depth(lane).await);
+                let depth = match self {
+                    Self::Local(bus) => Some(bus.depth(lane)),
+                    Self::Nats(bus) => bus.depth(lane).await,
+                };
+                if let Some(depth) = depth {
+                    metrics::lane(lane, depth);
+                }
             }
         }
     }
@@ -234,6 +245,14 @@ impl Bus {
             Self::Local(_) if there => {}
             Self::Local(_) => std::future::pending().await,
             Self::Nats(bus) => bus.wait_until(there).await,
+        }
+    }
+
+    /// Whether the bus is there. A bus inside this process always is.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Nats(bus) => bus.is_there(),
         }
     }
 

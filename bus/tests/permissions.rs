@@ -92,7 +92,7 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     }
     let unknown = Config { ca: None, ..role("worker.nk", &worker) };
     let answer = Bus::nats(&unknown, Limits::default()).await;
-    assert!(matches!(answer, Err(ConnectError::Untrusted { .. })), "{answer:?}");
+    assert!(matches!(answer, Err(ConnectError::Tls { .. })), "{answer:?}");
     let empty = Config { nkey: Some(file("empty.nk", "nothing")), ..role("x", &worker) };
     let answer = Bus::nats(&empty, Limits::default()).await;
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_pixels::{Pool, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage};
-use tokio::task::JoinError;
+use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 /// being drawn on, one waiting. Further ones travel encoded only.
 const PICTURES_PER_SLOT: usize = 2;
 
+/// How long handing back may take once the device has failed.
+const LEAVING: Duration = Duration::from_secs(5);
 /// What pose events call the CPU.
 const CPU: &str = "cpu";
 
@@ -196,11 +198,15 @@ impl Worker {
             stop.cancel();
             error
         };
-        tokio::pin!(work, lost);
+        let mut work = Box::pin(work);
+        tokio::pin!(lost);
         tokio::select! {
             () = &mut work => Ok(()),
             error = &mut lost => {
-                work.await;
+                // A driver that hangs must not hold what others could do: dropped, it counts as our death.
+                if timeout(LEAVING, work).await.is_err() {
+                    tracing::error!("infer: the device does not answer; leaving what it has");
+                }
                 Err(Error::Gpu(gpu::Error::Device(error)))
             }
         }

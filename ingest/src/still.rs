@@ -1,12 +1,14 @@
 //! One image on its way to the workers and back, for the HTTP calls.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, TraceParent,
     Want, frame::ResultBody,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use crate::{
@@ -15,6 +17,8 @@ use crate::{
     session::{GRACE, frame_span},
 };
 
+/// Pause before a still is offered again to a broker that has just come up.
+const AGAIN: Duration = Duration::from_millis(100);
 /// A still has one frame.
 const SEQ: u64 = 1;
 
@@ -94,21 +98,26 @@ impl Still {
             trace: self.trace,
         };
         let frame = Frame { header, pose: None, image: self.image };
-        let first = app.bus.connection();
+        let (first, received) = (app.bus.connection(), Instant::now());
         app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
         let answer = async {
             let mut connection = first;
+            let mut again = None;
             loop {
                 tokio::select! {
                     result = inbox.next() => return Ok(result),
                     later = app.bus.later_connection(connection) => {
                         connection = later;
-                        // The broker may have forgotten it.
-                        match app.bus.publish(Stage::Infer, frame.clone()).await {
-                            // The connection is lost again: there will be another.
-                            Ok(()) | Err(PublishError::Unreachable(_)) => {}
+                        // The broker may have forgotten the frame, or its result was lost.
+                        again = Some(Instant::now());
+                    }
+                    () = sleep_until(again.unwrap_or(received)), if again.is_some() => {
+                        again = match app.bus.publish(Stage::Infer, frame.clone()).await {
+                            Ok(()) => None,
+                            // A broker that has just come up may need a moment.
+                            Err(PublishError::Unreachable(_)) => Some(Instant::now() + AGAIN),
                             Err(error) => return Err(refused(error)),
-                        }
+                        };
                     }
                 }
             }
@@ -118,7 +127,9 @@ impl Still {
                 ResultBody::Done { pose, overlay, .. } => Ok(Answer { pose, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
             },
-            Err(_) if app.bus.connection() == first => Err(Refusal::new(DropReason::BusLost, "")),
+            Err(_) if app.bus.is_there() && app.bus.connection() == first => {
+                Err(Refusal::new(DropReason::BusLost, ""))
+            }
             Err(_) => Err(Refusal::new(DropReason::BusDown, "the connection to NATS was lost meanwhile")),
         }
     }

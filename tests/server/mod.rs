@@ -11,6 +11,8 @@ pub(crate) struct Server {
     child: Child,
     address: String,
     log: std::sync::mpsc::Receiver<String>,
+    /// What it said before it said where it listens.
+    said: Vec<String>,
 }
 
 impl Server {
@@ -25,14 +27,20 @@ impl Server {
         Self::spawn("ingest", &options, "listening on")
     }
 
-    /// Starts a worker, `infer` or `annotate`, and waits until it is loaded.
+    /// Starts a worker, `infer` or `annotate`, and waits until it listens and is loaded.
     pub(crate) fn worker(role: &str, nats: &str) -> Self {
         Self::worker_with(role, nats, &[])
     }
 
     /// The same with options.
     pub(crate) fn worker_with(role: &str, nats: &str, options: &[&str]) -> Self {
-        Self::spawn(role, &[&["--nats", nats], options].concat(), "metrics on")
+        let mut worker = Self::spawn(role, &[&["--nats", nats], options].concat(), "metrics on");
+        // It says so before or after it says where it listens.
+        let ready = format!("{role}: ready");
+        while !std::mem::take(&mut worker.said).iter().any(|line| line.contains(&ready)) {
+            worker.said.push(worker.log.recv().expect("the worker becomes ready"));
+        }
+        worker
     }
 
     fn spawn(role: &str, options: &[&str], where_it_listens: &str) -> Self {
@@ -44,10 +52,14 @@ impl Server {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let marker = format!("{where_it_listens} http://");
+        let mut before = Vec::new();
         let address = lines
             .by_ref()
             .map(Result::unwrap)
-            .inspect(|line| eprintln!("{line}"))
+            .inspect(|line| {
+                eprintln!("{line}");
+                before.push(line.clone());
+            })
             .find_map(|line| {
                 let after = line.split_once(&marker)?.1;
                 let end = after.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
@@ -62,7 +74,7 @@ impl Server {
                 said.send(line).ok();
             }
         });
-        Self { child, address, log }
+        Self { child, address, log, said: before }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -123,11 +123,9 @@ pub enum ConnectError {
         /// What the client says.
         source: async_nats::ConnectError,
     },
-    /// A server answers whose certificate nobody vouches for.
-    #[error(
-        "NATS at {servers} shows a certificate that is not to be trusted: name its issuer's with --nats-ca"
-    )]
-    Untrusted {
+    /// A server answers, and TLS with it fails: its certificate is not trusted, has expired, is for another name.
+    #[error("TLS with NATS at {servers} fails (a certificate of your own? name its issuer's with --nats-ca)")]
+    Tls {
         /// Host and port of each.
         servers: String,
         /// What the client says.
@@ -180,8 +178,8 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
         match options.clone().connect(&servers[..]).await {
             Ok(client) => break client,
             // Waiting does not help here.
-            Err(source) if is_untrusted(&source) => {
-                return Err(ConnectError::Untrusted { servers: names, source });
+            Err(source) if is_tls(&source) => {
+                return Err(ConnectError::Tls { servers: names, source });
             }
             Err(error)
                 if error.kind() == async_nats::ConnectErrorKind::Io
@@ -200,8 +198,8 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     Ok((client, is_up))
 }
 
-/// What is wrong with a certificate comes as an I/O error that says so by its kind alone.
-fn is_untrusted(error: &async_nats::ConnectError) -> bool {
+/// What is wrong with TLS comes as an I/O error that says so by its kind alone.
+fn is_tls(error: &async_nats::ConnectError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|io| io.kind() == std::io::ErrorKind::InvalidData)
 }

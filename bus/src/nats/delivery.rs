@@ -90,7 +90,7 @@ impl Home {
     async fn hand_back(&self, frame: &Frame, attempt: u32) {
         let again = match self.lane.kind {
             Kind::Live => return self.tell(AckKind::Nak(None)).await,
-            Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
+            Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since }), 0),
         };
         let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header);
         match self.bus.store(self.lane, to, again, frame.image.clone()).await {

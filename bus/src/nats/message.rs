@@ -8,7 +8,7 @@
 //! | pose event | [`PoseEvent`] as JSON | |
 //!
 //! Stills have the header `Nats-Msg-Id` besides, by which the broker knows one that it has already.
-//! All of them have the header `traceparent` besides, if the client's request had it.
+//! All of them have the header `traceparent` besides, if the client's request had it or the gateway sends traces.
 
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
@@ -51,21 +51,28 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own types are JSON")
 }
 
-pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
+/// `connection`: which of its connections the publisher has; see [`still_id`].
+pub(super) fn frame_headers(frame: &Frame, past: Option<Past>, connection: u64) -> HeaderMap {
     let mut headers = trace_headers(frame.header.trace);
     headers.insert(FRAME, json(&frame.header));
     if let Some(pose) = &frame.pose {
         headers.insert(POSE, json(pose));
     }
     if frame.header.kind == Kind::Still && past.is_none() {
-        let Reply { session, .. } = &frame.header.reply;
-        headers.insert(NATS_MESSAGE_ID, format!("{session}.{}", frame.header.seq));
+        headers.insert(NATS_MESSAGE_ID, still_id(frame, connection));
     }
     if let Some(Past { attempt, since }) = past {
         headers.insert(ATTEMPT, attempt.to_string());
         headers.insert(SINCE, since.to_string());
     }
     headers
+}
+
+/// By this the broker knows a still that it was given before on the same connection, and may not have confirmed. On
+/// a later one it is another: its result may have been lost with the connection, and it has to be done again.
+fn still_id(frame: &Frame, connection: u64) -> String {
+    let FrameHeader { reply: Reply { session, .. }, seq, .. } = &frame.header;
+    format!("{session}.{seq}.{connection}")
 }
 
 pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malformed> {

@@ -173,7 +173,7 @@ impl Nats {
 
     pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
         let lane = Lane { stage, kind: frame.header.kind };
-        let headers = message::frame_headers(&frame, None);
+        let headers = message::frame_headers(&frame, None, self.connection());
         self.store(lane, subject::frame(&self.0.prefix, lane, &frame.header), headers, frame.image).await
     }
 
@@ -327,14 +327,10 @@ impl Nats {
         }
     }
 
-    pub(crate) async fn depth(&self, lane: Lane) -> Depth {
-        match self.ask_depth(lane).await {
-            Ok(depth) => depth,
-            Err(error) => {
-                tracing::debug!(%error, %lane, "the broker does not tell how much waits");
-                Depth::default()
-            }
-        }
+    pub(crate) async fn depth(&self, lane: Lane) -> Option<Depth> {
+        let told = self.ask_depth(lane).await;
+        told.inspect_err(|error| tracing::debug!(%error, %lane, "the broker does not tell how much waits"))
+            .ok()
     }
 
     async fn ask_depth(&self, lane: Lane) -> Result<Depth, async_nats::Error> {
@@ -353,6 +349,10 @@ impl Nats {
             // The connection's task has ended: nothing changes any more.
             std::future::pending::<()>().await;
         }
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.link.borrow().up
     }
 
     pub(crate) fn connection(&self) -> u64 {

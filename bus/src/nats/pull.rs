@@ -39,6 +39,8 @@ const ANSWER: Duration = Duration::from_millis(500);
 const GAP: Duration = Duration::from_millis(50);
 /// How long requests are left standing when no worker waits: most come back at once.
 const LINGER: Duration = Duration::from_millis(5);
+/// How often a lane is looked at in its turn while what comes is too old to be begun.
+const ROUNDS: usize = 16;
 /// Pause after a failure; twice as long after each one that follows it, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -401,9 +403,13 @@ impl Puller {
         let mut found: Vec<Delivery> = Vec::new();
         let mut trouble = None;
         for index in [self.first, 1 - self.first] {
-            // Again while frames come that are settled here: they must not cost the lane its turn.
+            // Again while frames come that are settled here: they must not cost the lane its turn, nor the other
+            // lane its own for long.
             let mut settled = true;
-            while settled && found.len() < max {
+            for _ in 0..ROUNDS {
+                if !settled || found.len() >= max {
+                    break;
+                }
                 let Some(asked) = self.asked[index].as_mut() else { break };
                 let mut messages = Vec::new();
                 trouble = asked.look(max - found.len(), &mut messages).await.err().or(trouble);
