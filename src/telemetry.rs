@@ -48,14 +48,13 @@ pub(crate) fn start(config: &Config, traces: Option<(Role, &traces::Config)>) ->
         .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.log_format {
-        LogFormat::Text => {
-            lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed()
-        }
-        LogFormat::Json => lines.json().with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
     let exported = traces.map(|(role, config)| traces::start(role, config)).transpose()?.flatten();
     let (layer, exporter) = exported.unzip();
-    tracing_subscriber::registry().with(lines).with(layer).init();
+    // One filter for both: those of single layers lose spans now and then when several threads create them.
+    tracing_subscriber::registry().with(filter).with(lines).with(layer).init();
     Ok(exporter)
 }
 

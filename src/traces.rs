@@ -7,8 +7,8 @@ use opentelemetry_sdk::{
     Resource,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
+use tracing::Subscriber;
+use tracing_subscriber::{Layer, registry::LookupSpan};
 
 use crate::vitals::Role;
 
@@ -65,9 +65,6 @@ where
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_share))))
         .with_batch_exporter(exporter)
         .build();
-    // Our spans of frames, and neither what happens in them nor what others have: that is for the log.
-    let ours = FilterFn::new(|metadata| metadata.is_span() && metadata.target().starts_with("cloudpose"))
-        .with_max_level_hint(LevelFilter::INFO);
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("cloudpose")).with_filter(ours);
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("cloudpose"));
     Ok(Some((layer, Exporter(provider))))
 }

@@ -84,16 +84,18 @@ async fn a_frames_spans_belong_to_its_clients_trace_in_every_process() {
     socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
     while let Some(Ok(_)) = soon(socket.next()).await {}
 
+    let mut by_service = BTreeMap::new();
+    while by_service.len() < 3 {
+        let (service, span) = soon(spans.recv()).await.unwrap();
+        assert_eq!(hex(&span.trace_id), TRACE_ID, "what nobody asked for is not traced: {span:?}");
+        assert!(by_service.insert(service, span).is_none(), "one span for each stage");
+    }
     // What is left is sent at the end.
     for process in [&mut gateway, &mut infer, &mut annotate] {
         process.terminate();
         assert_eq!(process.exit_code(), Some(0));
     }
-    let mut by_service = BTreeMap::new();
-    while let Ok((service, span)) = spans.try_recv() {
-        assert_eq!(hex(&span.trace_id), TRACE_ID, "what nobody asked for is not traced: {span:?}");
-        assert!(by_service.insert(service, span).is_none(), "one span for each stage");
-    }
+    assert!(spans.try_recv().is_err(), "nothing else is traced");
     let names: Vec<_> =
         by_service.iter().map(|(service, span)| (service.as_str(), span.name.as_str())).collect();
     assert_eq!(

@@ -12,7 +12,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub(crate) fn stage(stage: Stage, header: &FrameHeader) -> Span {
     let name = stage.as_str();
     let (stream, seq) = (&header.stream, header.seq);
-    let span = tracing::info_span!("work", otel.name = name, stage = name, %stream, seq, trace_id = Empty);
+    // Of this level, so that no filter of the log but `off` takes it out of the traces.
+    let span = tracing::error_span!("work", otel.name = name, stage = name, %stream, seq, trace_id = Empty);
     join(&span, header.trace);
     span
 }
