@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 use cloudpose_kernels::depthwise::{self, Stride, Taps};
 use cloudpose_kernels::normalise::Pattern;
-use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights};
+use cloudpose_kernels::pointwise::{Activations, Left, Output, Segment, Weights};
 use cloudpose_kernels::upsample;
 use cloudpose_kernels::{AlignedVec, Clamp, Kernels, Slab};
 
@@ -48,6 +48,7 @@ fn pointwise(criterion: &mut Criterion) {
             &vec![0.1; depth * columns],
             &vec![0.0; columns],
             Clamp::RELU6,
+            Activations::Dense,
         );
         let segment = Segment { offset: 0, stride: depth, width: depth };
         let mut output = AlignedVec::zeroed(rows * columns);
@@ -60,6 +61,58 @@ fn pointwise(criterion: &mut Criterion) {
                 kernels.pointwise(&weights, 0..weights.panels().len(), left, output);
             });
         });
+    }
+}
+
+/// Project convolutions of the models, of a left side of which no, about half and three quarters of the pairs
+/// of rows are zero. Operations are counted as if nothing were left out.
+fn sparse_pointwise(criterion: &mut Criterion) {
+    let kernels = kernels();
+    let mut group = criterion.benchmark_group(format!("pointwise-sparse/{}", kernels.isa()));
+    for (rows, depth, columns) in [
+        (192, 32, 16),
+        (240, 144, 24),
+        (192, 192, 32),
+        (144, 384, 64),
+        (144, 576, 96),
+        (36, 960, 160),
+        (36, 960, 320),
+        (64, 1680, 280),
+    ] {
+        for sixteenths in [0, 8, 12] {
+            let mut state = 1u32;
+            let mut left = vec![0.5; rows * depth];
+            for pair in left.chunks_exact_mut(2 * depth) {
+                for column in 0..depth {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if (state >> 28) < sixteenths {
+                        (pair[column], pair[depth + column]) = (0.0, 0.0);
+                    }
+                }
+            }
+            let weights = Weights::pack(
+                &kernels,
+                &mut Slab::default(),
+                &vec![0.1; depth * columns],
+                &vec![0.0; columns],
+                Clamp::NONE,
+                Activations::Sparse,
+            );
+            let segment = Segment { offset: 0, stride: depth, width: depth };
+            let mut output = AlignedVec::zeroed(rows * columns);
+            group.throughput(Throughput::Elements(2 * (rows * depth * columns) as u64));
+            let id = BenchmarkId::new(
+                format!("{rows}x{depth}x{columns}"),
+                format!("{} zero", f64::from(sixteenths) / 16.0),
+            );
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| {
+                    let left = Left { data: &left, segments: &[segment], rows, depth_from: 0 };
+                    let output = Output { data: &mut output, stride: columns, residual: None };
+                    kernels.pointwise(&weights, 0..weights.panels().len(), left, output);
+                });
+            });
+        }
     }
 }
 
@@ -121,5 +174,5 @@ fn normalise(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, pointwise, depthwise_row, upsample_add_row, normalise);
+criterion_group!(benches, pointwise, sparse_pointwise, depthwise_row, upsample_add_row, normalise);
 criterion_main!(benches);

@@ -8,6 +8,7 @@ use crate::depthwise::kernel::Walks;
 use crate::depthwise::{self, RowTask};
 use crate::normalise;
 use crate::pointwise::kernel::{Rows, Tiles};
+use crate::pointwise::sparse::{Part, SparseTiles};
 use crate::pointwise::{self, Panel, Product};
 use crate::upsample::{self, UpsampleTask};
 #[cfg(target_arch = "aarch64")]
@@ -95,7 +96,9 @@ pub struct Kernels {
     isa: Isa,
     pub(crate) lanes: usize,
     pub(crate) tile_vectors: usize,
+    pub(crate) sparse_vectors: usize,
     pub(crate) product: unsafe fn(&Product<'_>),
+    pub(crate) sparse_product: unsafe fn(&Product<'_>),
     pub(crate) depthwise_row: unsafe fn(&RowTask<'_>),
     pub(crate) upsample_add_row: unsafe fn(&UpsampleTask),
     pub(crate) normalise: unsafe fn(&normalise::Pattern, &[u8], &mut [f32]),
@@ -113,6 +116,11 @@ macro_rules! entries {
             unsafe fn product(task: &Product<'_>) {
                 // SAFETY: see above.
                 unsafe { pointwise::kernel::product::<$vector>(task) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn sparse_product(task: &Product<'_>) {
+                // SAFETY: see above.
+                unsafe { pointwise::sparse::product::<$vector>(task) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn depthwise_row(task: &RowTask<'_>) {
@@ -141,6 +149,16 @@ macro_rules! entries {
             }
             #[inline(never)]
             $(#[target_feature(enable = $feature)])?
+            unsafe fn sparse_tiles<const MR: usize, const NV: usize>(
+                task: &Product<'_>,
+                panel: &Panel,
+                part: Part<'_>,
+            ) {
+                // SAFETY: see above.
+                unsafe { pointwise::sparse::tiles::<$vector, MR, NV>(task, panel, part) }
+            }
+            #[inline(never)]
+            $(#[target_feature(enable = $feature)])?
             unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
                 // SAFETY: see above.
                 unsafe { depthwise::kernel::walk::<$vector, R, S>(task) }
@@ -163,11 +181,24 @@ macro_rules! entries {
                     unsafe { tiles::<MR, NV>(task, panel, rows) }
                 }
             }
+            impl SparseTiles for $vector {
+                #[inline(always)]
+                unsafe fn sparse_tiles<const MR: usize, const NV: usize>(
+                    task: &Product<'_>,
+                    panel: &Panel,
+                    part: Part<'_>,
+                ) {
+                    // SAFETY: see above.
+                    unsafe { sparse_tiles::<MR, NV>(task, panel, part) }
+                }
+            }
             pub(super) const KERNELS: Kernels = Kernels {
                 isa: $isa,
                 lanes: <$vector>::LANES,
                 tile_vectors: <$vector>::TILE_VECTORS,
+                sparse_vectors: <$vector>::SPARSE_VECTORS,
                 product,
+                sparse_product,
                 depthwise_row,
                 upsample_add_row,
                 normalise,
@@ -181,9 +212,9 @@ entries!(portable, Portable, Isa::Portable);
 #[cfg(target_arch = "aarch64")]
 entries!(neon, Neon, Isa::Neon, "neon");
 #[cfg(target_arch = "x86_64")]
-entries!(avx2, Avx2, Isa::Avx2, "avx2,fma");
+entries!(avx2, Avx2, Isa::Avx2, "avx2,fma,popcnt");
 #[cfg(target_arch = "x86_64")]
-entries!(avx512, Avx512, Isa::Avx512, "avx512f,avx2,fma");
+entries!(avx512, Avx512, Isa::Avx512, "avx512f,avx2,fma,popcnt");
 
 impl Kernels {
     /// The kernels of `isa`.
@@ -220,6 +251,11 @@ impl Kernels {
                 _ => Self::of(Isa::best()),
             })
             .clone()
+    }
+
+    /// Floats of a vector.
+    pub fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// The instruction set.

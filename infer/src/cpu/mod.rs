@@ -19,6 +19,7 @@ mod heads;
 mod network;
 mod op;
 mod plan;
+mod prune;
 mod stage;
 #[cfg(test)]
 mod tests;

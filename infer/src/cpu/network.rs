@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use cloudpose_kernels::depthwise::Taps;
 use cloudpose_kernels::normalise::Pattern;
-use cloudpose_kernels::pointwise::{Panel, Weights as Pointwise};
+use cloudpose_kernels::pointwise::{Activations, Panel, Weights as Pointwise};
 use cloudpose_kernels::{Clamp, Kernels, Slab};
 
+use super::prune::{channels_that_matter, select_columns, select_rows};
 use crate::model::Weights;
 use crate::model::arch::{Architecture, Block, Head, Merge};
 
@@ -36,9 +37,8 @@ pub(super) struct Network {
     pub(super) kernels: Kernels,
     pub(super) architecture: Architecture,
     pub(super) pattern: Arc<Pattern>,
-    pub(super) stem: Arc<Pointwise>,
-    /// Each block's expand convolution (none in block 0) and the rest of it.
-    pub(super) blocks: Vec<(Option<Arc<Pointwise>>, Arc<Separable>)>,
+    /// Each block's expand convolution, in block 0 the stem, and the rest of it.
+    pub(super) blocks: Vec<(Arc<Pointwise>, Arc<Separable>)>,
     pub(super) last: Arc<Pointwise>,
     pub(super) top: Arc<Pointwise>,
     /// Each pyramid step's lateral convolution and the rest of it.
@@ -53,10 +53,9 @@ impl Network {
         Self {
             kernels,
             pattern: Arc::new(packer.pattern()),
-            stem: packer.pointwise("backbone.stem", Clamp::RELU6),
             blocks: architecture.blocks.iter().map(|block| packer.block(block)).collect(),
-            last: packer.pointwise("backbone.last", Clamp::RELU6),
-            top: packer.pointwise("fpn.lateral5", Clamp::NONE),
+            last: packer.pointwise("backbone.last", Clamp::RELU6, Activations::Dense),
+            top: packer.pointwise("fpn.lateral5", Clamp::NONE, Activations::Sparse),
             merges: architecture.merges.iter().map(|merge| packer.merge(merge)).collect(),
             heads: architecture.heads.iter().map(|&head| packer.head(head)).collect(),
             architecture,
@@ -88,53 +87,76 @@ impl Packer<'_> {
         Pattern::new(scale, std::array::from_fn(|c| -mean[c] * scale[c] - shift))
     }
 
-    /// Packs `name.weight`, whose last dimension is the output channels, and `name.bias`.
-    fn pointwise(&mut self, name: &str, clamp: Clamp) -> Arc<Pointwise> {
-        let weights = self.weights.values(&format!("{name}.weight"));
-        let bias = self.weights.values(&format!("{name}.bias"));
-        Arc::new(Pointwise::pack(&self.kernels, &mut self.slab, &weights, &bias, clamp))
+    /// `name.weight`, whose last dimension is the output channels, and `name.bias`.
+    fn layer(&self, name: &str) -> [Vec<f32>; 2] {
+        ["weight", "bias"].map(|part| self.weights.values(&format!("{name}.{part}")))
+    }
+
+    fn pointwise(&mut self, name: &str, clamp: Clamp, activations: Activations) -> Arc<Pointwise> {
+        let [weights, bias] = self.layer(name);
+        self.pack(&weights, &bias, clamp, activations)
+    }
+
+    fn pack(
+        &mut self,
+        weights: &[f32],
+        bias: &[f32],
+        clamp: Clamp,
+        activations: Activations,
+    ) -> Arc<Pointwise> {
+        Arc::new(Pointwise::pack(&self.kernels, &mut self.slab, weights, bias, clamp, activations))
     }
 
     fn separable(
         &mut self,
-        depthwise: &str,
+        weights: &[f32],
         bias: Option<&[f32]>,
         clamp: Clamp,
         pointwise: Arc<Pointwise>,
     ) -> Arc<Separable> {
-        let weights = self.weights.values(&format!("{depthwise}.weight"));
         let panels = self.kernels.panels(pointwise.depth());
         let (kernels, slab) = (&self.kernels, &mut self.slab);
         let taps = panels
             .iter()
-            .map(|p| Taps::pack(kernels, slab, &weights, bias, p.first..p.first + p.columns, clamp))
+            .map(|p| Taps::pack(kernels, slab, weights, bias, p.first..p.first + p.columns, clamp))
             .collect();
         Arc::new(Separable { panels, taps, pointwise })
     }
 
-    fn block(&mut self, block: &Block) -> (Option<Arc<Pointwise>>, Arc<Separable>) {
+    fn block(&mut self, block: &Block) -> (Arc<Pointwise>, Arc<Separable>) {
         let name = block.name();
-        let expand = block.expands().then(|| self.pointwise(&format!("{name}.expand"), Clamp::RELU6));
-        let project = self.pointwise(&format!("{name}.project"), Clamp::NONE);
-        let depthwise = format!("{name}.depthwise");
-        let bias = self.weights.values(&format!("{depthwise}.bias"));
-        (expand, self.separable(&depthwise, Some(&bias), Clamp::RELU6, project))
+        let expand = if block.expands() { format!("{name}.expand") } else { "backbone.stem".to_owned() };
+        let [expand, expand_bias] = self.layer(&expand);
+        let [taps, bias] = self.layer(&format!("{name}.depthwise"));
+        let [project, project_bias] = self.layer(&format!("{name}.project"));
+
+        let channels = bias.len();
+        let keep = channels_that_matter(&taps, &bias, &project, self.kernels.lanes());
+        let [expand, expand_bias, taps, bias] =
+            [expand, expand_bias, taps, bias].map(|matrix| select_columns(&matrix, channels, &keep));
+        let project = select_rows(&project, channels, &keep);
+
+        let expand = self.pack(&expand, &expand_bias, Clamp::RELU6, Activations::Dense);
+        let project = self.pack(&project, &project_bias, Clamp::NONE, Activations::Sparse);
+        (expand, self.separable(&taps, Some(&bias), Clamp::RELU6, project))
     }
 
     fn merge(&mut self, merge: &Merge) -> (Arc<Pointwise>, Arc<Separable>) {
-        let lateral = self.pointwise(&format!("fpn.lateral{}", merge.level), Clamp::NONE);
+        let lateral = self.pointwise(&format!("fpn.lateral{}", merge.level), Clamp::NONE, Activations::Dense);
         let name = format!("fpn.merge{}", merge.level);
-        let pointwise = self.pointwise(&format!("{name}.pointwise"), Clamp::RELU);
-        (lateral, self.separable(&format!("{name}.depthwise"), None, Clamp::NONE, pointwise))
+        let pointwise = self.pointwise(&format!("{name}.pointwise"), Clamp::RELU, Activations::Dense);
+        let taps = self.weights.values(&format!("{name}.depthwise.weight"));
+        (lateral, self.separable(&taps, None, Clamp::NONE, pointwise))
     }
 
     fn head(&mut self, head: Head) -> HeadLayers {
         let name = head.name();
-        let hidden = self.pointwise(&format!("{name}.hidden"), Clamp::RELU);
+        let hidden = self.pointwise(&format!("{name}.hidden"), Clamp::RELU, Activations::Dense);
+        let taps = self.weights.values(&format!("{name}.depthwise.weight"));
         HeadLayers {
             head,
-            separable: self.separable(&format!("{name}.depthwise"), None, Clamp::NONE, hidden),
-            out: self.pointwise(&format!("{name}.out"), Clamp::NONE),
+            separable: self.separable(&taps, None, Clamp::NONE, hidden),
+            out: self.pointwise(&format!("{name}.out"), Clamp::NONE, Activations::Dense),
         }
     }
 }

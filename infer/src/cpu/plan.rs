@@ -173,9 +173,10 @@ impl Builder {
         let (mut height, mut width) = (height / 2, width / 2);
         let mut blocks = Vec::new();
         for (block, (expand, separable)) in network.architecture.blocks.iter().zip(&network.blocks) {
-            let source = match expand {
-                Some(expand) => Source::Expand(expand.clone()),
-                None => Source::Stem { pattern: network.pattern.clone(), weights: network.stem.clone() },
+            let source = if block.expands() {
+                Source::Expand(expand.clone())
+            } else {
+                Source::Stem { pattern: network.pattern.clone(), weights: expand.clone() }
             };
             let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
             let residual = block.residual;

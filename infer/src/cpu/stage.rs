@@ -80,11 +80,11 @@ pub(super) struct Scratch {
     pub(super) rows: usize,
 }
 
-/// Panels whose depthwise results are in `middle` together.
+/// Panels whose depthwise results are in `middle` together, `[pixels, channels]`.
 #[derive(Debug)]
 struct Group {
     panels: Range<usize>,
-    segments: Vec<Segment>,
+    channels: Range<usize>,
 }
 
 /// [`Layers`] at one size of feature map.
@@ -190,7 +190,6 @@ impl Stage {
             _ if self.is_one_band() => panels.iter().map(|p| p.width).max().unwrap_or(0),
             _ => panels.iter().map(|p| p.width).sum(),
         };
-        let group_width = |g: &Group| panels[g.panels.clone()].iter().map(|p| p.width).sum::<usize>();
         let rows = match (&self.layers.source, &self.layers.then) {
             (Source::Stem { .. }, _) => (2 * self.ring_rows + 1) * self.pixel_row(),
             (_, Some(_)) => pixels * self.layers.separable.pointwise.columns(),
@@ -198,7 +197,7 @@ impl Stage {
         };
         Scratch {
             ring: ring_width * self.ring_rows * self.width,
-            middle: self.groups.iter().map(group_width).max().unwrap_or(0) * pixels,
+            middle: self.groups.iter().map(|g| g.channels.len()).max().unwrap_or(0) * pixels,
             rows,
         }
     }
@@ -381,11 +380,11 @@ impl Stage {
         let shape = RowShape {
             width: self.width,
             input_pitch,
-            output_pitch: channels.width,
+            output_pitch: group.channels.len(),
             stride: self.layers.stride,
         };
-        let out_row = self.out_width() * channels.width;
-        let start = group.segments[panel - group.panels.start].offset;
+        let out_row = self.out_width() * group.channels.len();
+        let start = channels.first - group.channels.start;
         for (index, y) in band.enumerate() {
             let rows = [0, 1, 2].map(|r| {
                 let row =
@@ -414,11 +413,12 @@ impl Stage {
     ) {
         let weights = &self.layers.separable.pointwise;
         let pixels = band.len() * self.out_width();
+        let width = group.channels.len();
         let left = Left {
             data: memory.middle,
-            segments: &group.segments,
+            segments: &[Segment { offset: 0, stride: width, width }],
             rows: pixels,
-            depth_from: self.layers.separable.panels[group.panels.start].first,
+            depth_from: group.channels.start,
         };
         let stride = weights.columns();
         let output = if self.layers.then.is_some() {
@@ -452,19 +452,18 @@ impl Stage {
     }
 }
 
-/// Cuts `panels` so that each group's depthwise results, `pixels` of them, fit in [`MIDDLE_FLOATS`].
+/// Cuts `panels` so that each group's depthwise results, of `pixels` pixels, fit in [`MIDDLE_FLOATS`].
 fn groups(panels: &[Panel], pixels: usize) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut filled = usize::MAX;
     for (index, panel) in panels.iter().enumerate() {
-        if filled.saturating_add(panel.width * pixels) > MIDDLE_FLOATS {
-            groups.push(Group { panels: index..index, segments: Vec::new() });
-            filled = 0;
+        let end = panel.first + panel.columns;
+        match groups.last_mut() {
+            Some(group) if (end - group.channels.start) * pixels <= MIDDLE_FLOATS => {
+                group.panels.end = index + 1;
+                group.channels.end = end;
+            }
+            _ => groups.push(Group { panels: index..index + 1, channels: panel.first..end }),
         }
-        let group = groups.last_mut().expect("the first panel begins a group");
-        group.segments.push(Segment { offset: filled, stride: panel.width, width: panel.columns });
-        group.panels.end = index + 1;
-        filled += panel.width * pixels;
     }
     groups
 }

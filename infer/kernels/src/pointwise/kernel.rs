@@ -1,5 +1,6 @@
 //! The register tile, and the loops around it.
 
+use super::column::column;
 use super::{Panel, Product};
 use crate::vector::Vector;
 
@@ -34,6 +35,11 @@ pub(crate) struct Rows {
 pub(crate) unsafe fn product<V: Tiles>(task: &Product<'_>) {
     for panel in task.panels {
         let vectors = panel.width / V::LANES;
+        if vectors == 0 {
+            // SAFETY: the caller's contract.
+            unsafe { column::<V>(task, panel) };
+            continue;
+        }
         // Even tiles: 36 rows in tiles of at most 8 are 5 tiles of 7 or 8, not 4 of 8 and one of 4.
         let tiles = task.rows.div_ceil(V::TILE_ROWS[vectors - 1]);
         let (height, higher) = (task.rows / tiles, task.rows % tiles);
@@ -94,7 +100,7 @@ pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
         for _ in 0..rows.tiles {
             let at = row * stride + panel.first - task.panels[0].first;
             let output = task.output.add(at);
-            let mut sums = begin::<V, MR, NV>(task, panel, at);
+            let mut sums = begin::<V, MR, NV>(task, panel, at, task.depth_from);
             let mut weights = task.weights_of(panel);
             for segment in task.segments {
                 // One moving pointer for three rows: `[p]`, `[p + step]` and `[p + 2 · step]` are
@@ -137,14 +143,15 @@ pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
 
 /// What the sums begin with: what is in the output already, or the bias and the residual.
 #[inline(always)]
-unsafe fn begin<V: Vector, const MR: usize, const NV: usize>(
+pub(super) unsafe fn begin<V: Vector, const MR: usize, const NV: usize>(
     task: &Product<'_>,
     panel: &Panel,
     at: usize,
+    depth: usize,
 ) -> [[V; NV]; MR] {
     // SAFETY: the caller's contract.
     unsafe {
-        if task.depth_from > 0 {
+        if depth > 0 {
             return load_tile(task.output.add(at), task.output_stride, panel.columns);
         }
         let mut sums = [[V::splat(0.0); NV]; MR];
@@ -198,7 +205,7 @@ unsafe fn load_whole<V: Vector, const MR: usize, const NV: usize>(
 
 /// Writes a tile of the output, `columns` wide.
 #[inline(always)]
-unsafe fn store_tile<V: Vector, const MR: usize, const NV: usize>(
+pub(super) unsafe fn store_tile<V: Vector, const MR: usize, const NV: usize>(
     tile: [[V; NV]; MR],
     to: *mut f32,
     stride: usize,

@@ -4,8 +4,9 @@
 //! out[m][n] = clamp(Σk left[m][k] · weights[k][n] + bias[n] (+ residual[m][n]))
 //! ```
 //!
-//! The sum runs over `k` in order, bias (and residual) first, in one accumulator per element. Against a
-//! double-precision sum the error is below `depth · 2⁻²⁴ · Σ|left · weights|`, the usual bound.
+//! The sum runs over `k` in order, bias (and residual) first, in one accumulator per element; only a column
+//! that would be alone in its vector has an accumulator for each lane. Against a double-precision sum the error
+//! is below `depth · 2⁻²⁴ · Σ|left · weights|`, the usual bound. Weights must be finite.
 //!
 //! - **Weights** are packed once into *panels*, as many columns as a register tile is wide (1 to 3 vectors),
 //!   each `[depth][width]`, so that the inner loop reads one contiguous stream. Panels are padded with zeros.
@@ -15,10 +16,13 @@
 //! - **depth may be cut**: a call that starts at `depth_from > 0` continues the sums in the output, and
 //!   only the call that reaches the full depth clamps. So a consumer can eat its input while it is being
 //!   produced, a cache-sized group of channels at a time.
+//! - **Zeros of the left side** cost nothing where the weights are packed for [`Activations::Sparse`].
 
+mod column;
 pub(crate) mod kernel;
 #[cfg(test)]
 mod reference;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -51,7 +55,7 @@ pub struct Panel {
     pub first: usize,
     /// Columns in use.
     pub columns: usize,
-    /// Columns in memory: `columns` rounded up to whole vectors.
+    /// Columns in memory: `columns` rounded up to whole vectors, or 1.
     pub width: usize,
     /// The widths of the panels before this one, summed.
     pub offset: usize,
@@ -68,6 +72,15 @@ pub struct Segment {
     pub width: usize,
 }
 
+/// What the left side of a product is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// Hardly any zeros.
+    Dense,
+    /// Many zeros, as behind a ReLU: what they would add is left out.
+    Sparse,
+}
+
 /// The weights of one pointwise layer, packed for one instruction set.
 #[derive(Debug)]
 pub struct Weights {
@@ -76,6 +89,8 @@ pub struct Weights {
     clamp: Clamp,
     /// Lanes of the instruction set that the weights are packed for.
     lanes: usize,
+    /// Rows of a tile, if the tiles are the sparse ones.
+    sparse_rows: Option<usize>,
     panels: Vec<Panel>,
     data: AlignedVec,
     bias: AlignedVec,
@@ -114,6 +129,8 @@ pub(crate) struct Product<'a> {
     /// Total depth of the weights, and where this call starts in it.
     depth: usize,
     depth_from: usize,
+    /// Rows of a tile, for weights that were packed for sparse ones.
+    sparse_rows: usize,
     weights: *const f32,
     bias: *const f32,
     residual: *const f32,
@@ -136,9 +153,10 @@ impl Product<'_> {
 }
 
 /// Cuts `columns` into panels of `wide` vectors, 2 or 3, and the rest into few panels of 2 and 3 rather
-/// than one of 1.
+/// than one of 1. A column that would be alone in its vector is a panel of its own, and of that width.
 fn panels(columns: usize, lanes: usize, wide: usize) -> Vec<Panel> {
-    let mut vectors = columns.div_ceil(lanes);
+    let is_alone = lanes > 1 && columns % lanes == 1;
+    let mut vectors = if is_alone { columns / lanes } else { columns.div_ceil(lanes) };
     let mut list = Vec::new();
     let (mut first, mut offset) = (0, 0);
     while vectors > 0 {
@@ -153,7 +171,25 @@ fn panels(columns: usize, lanes: usize, wide: usize) -> Vec<Panel> {
         first += width;
         offset += width;
     }
+    if is_alone {
+        list.push(Panel { first, columns: 1, width: 1, offset });
+    }
     list
+}
+
+/// Cuts `columns` into as few panels as there can be for sparse tiles, about equally wide; returns the rows of
+/// a tile too. None if there are too few columns.
+fn sparse_panels(columns: usize, lanes: usize, most: usize) -> Option<(Vec<Panel>, usize)> {
+    let vectors = columns.div_ceil(lanes);
+    if vectors < sparse::FEWEST_VECTORS {
+        return None;
+    }
+    let count = vectors.div_ceil(most);
+    let panel = |index: usize| {
+        let [first, end] = [index, index + 1].map(|i| (i * vectors).div_ceil(count) * lanes);
+        Panel { first, columns: end.min(columns) - first, width: end - first, offset: first }
+    };
+    Some(((0..count).map(panel).collect(), sparse::tile_rows(vectors.div_ceil(count), most)))
 }
 
 impl Weights {
@@ -161,11 +197,25 @@ impl Weights {
     ///
     /// # Panics
     /// If `weights` is not a whole number of rows.
-    pub fn pack(kernels: &Kernels, slab: &mut Slab, weights: &[f32], bias: &[f32], clamp: Clamp) -> Self {
+    pub fn pack(
+        kernels: &Kernels,
+        slab: &mut Slab,
+        weights: &[f32],
+        bias: &[f32],
+        clamp: Clamp,
+        activations: Activations,
+    ) -> Self {
         let columns = bias.len();
         assert!(columns > 0 && weights.len().is_multiple_of(columns), "weights are [depth, columns]");
         let depth = weights.len() / columns;
-        let panels = panels(columns, kernels.lanes, kernels.tile_vectors);
+        let sparse = match activations {
+            Activations::Dense => None,
+            Activations::Sparse => sparse_panels(columns, kernels.lanes, kernels.sparse_vectors),
+        };
+        let (panels, sparse_rows) = match sparse {
+            Some((panels, rows)) => (panels, Some(rows)),
+            None => (panels(columns, kernels.lanes, kernels.tile_vectors), None),
+        };
         let padded: usize = panels.iter().map(|panel| panel.width).sum();
         let mut data = slab.zeroed(padded * depth);
         let mut packed_bias = slab.zeroed(padded);
@@ -178,7 +228,7 @@ impl Weights {
             packed_bias[panel.offset..panel.offset + panel.columns]
                 .copy_from_slice(&bias[panel.first..panel.first + panel.columns]);
         }
-        Self { depth, columns, clamp, lanes: kernels.lanes, panels, data, bias: packed_bias }
+        Self { depth, columns, clamp, lanes: kernels.lanes, sparse_rows, panels, data, bias: packed_bias }
     }
 
     /// Rows of the weights: the input channels.
@@ -234,6 +284,7 @@ impl Kernels {
             panels,
             depth: weights.depth,
             depth_from: left.depth_from,
+            sparse_rows: weights.sparse_rows.unwrap_or(0),
             weights: weights.data.as_ptr(),
             bias: weights.bias.as_ptr(),
             residual: output.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
@@ -245,6 +296,11 @@ impl Kernels {
         // SAFETY: every address that the kernel derives from `product` was checked above, the panels'
         // weights and biases exist by construction, and the processor has the instructions: see
         // `Kernels::of`.
-        unsafe { (self.product)(&product) }
+        unsafe {
+            match weights.sparse_rows {
+                None => (self.product)(&product),
+                Some(_) => (self.sparse_product)(&product),
+            }
+        }
     }
 }

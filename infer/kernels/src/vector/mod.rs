@@ -30,8 +30,12 @@ pub(crate) trait Vector: Copy {
     /// hold beside the weights and two broadcasts (the compiler keeps two in flight), and at least the
     /// eight that two FMA units with a latency of four need.
     const TILE_ROWS: [usize; 3];
+    /// Vectors that a sparse tile of two rows should be wide at most, 3 to 6.
+    const SPARSE_VECTORS: usize;
 
     unsafe fn splat(value: f32) -> Self;
+    /// Asks for the cache line at `_from`, any address, to be brought to the second cache.
+    unsafe fn prefetch(_from: *const f32) {}
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(self, to: *mut f32);
     /// Loads the first `count < LANES` floats; the other lanes are 0.
@@ -40,7 +44,13 @@ pub(crate) trait Vector: Copy {
     unsafe fn store_part(self, to: *mut f32, count: usize);
     /// `self * factor + addend`, in one rounding where the instruction set has it.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The bits of either, in each lane.
+    unsafe fn or(self, other: Self) -> Self;
+    /// A bit for each lane, lowest first: whether it is neither 0 nor -0.
+    unsafe fn nonzero(self) -> u32;
     unsafe fn add(self, other: Self) -> Self;
+    /// All lanes added up, in an order of the instruction set's own.
+    unsafe fn sum(self) -> f32;
     unsafe fn mul(self, other: Self) -> Self;
     /// `min(max(self, low), high)` per lane; NaN stays NaN.
     unsafe fn clamp(self, low: Self, high: Self) -> Self;

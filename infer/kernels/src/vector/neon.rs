@@ -13,6 +13,7 @@ impl Vector for Neon {
     const LANES: usize = 4;
     const TILE_VECTORS: usize = 3;
     const TILE_ROWS: [usize; 3] = [8, 8, 8];
+    const SPARSE_VECTORS: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -57,9 +58,31 @@ impl Vector for Neon {
         Self(unsafe { vfmaq_f32(addend.0, self.0, factor.0) })
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let bits = vorrq_u32(vreinterpretq_u32_f32(self.0), vreinterpretq_u32_f32(other.0));
+            Self(vreinterpretq_f32_u32(bits))
+        }
+    }
+    #[inline(always)]
+    unsafe fn nonzero(self) -> u32 {
+        // A lane's own bit where the lane is 0, and then those that are missing.
+        // SAFETY: see above.
+        unsafe {
+            let bits = vld1q_u32([1, 2, 4, 8].as_ptr());
+            15 - vaddvq_u32(vandq_u32(vceqzq_f32(self.0), bits))
+        }
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { vaddq_f32(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe { vaddvq_f32(self.0) }
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {

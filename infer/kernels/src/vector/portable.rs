@@ -10,6 +10,7 @@ impl Vector for Portable {
     const LANES: usize = 8;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: [usize; 3] = [4, 2, 2];
+    const SPARSE_VECTORS: usize = 3;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -51,12 +52,24 @@ impl Vector for Portable {
         Self(lanes)
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| f32::from_bits(self.0[i].to_bits() | other.0[i].to_bits())))
+    }
+    #[inline(always)]
+    unsafe fn nonzero(self) -> u32 {
+        self.0.iter().enumerate().map(|(i, &lane)| u32::from(lane != 0.0) << i).sum()
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         let mut lanes = self.0;
         for i in 0..8 {
             lanes[i] += other.0[i];
         }
         Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        self.0.iter().sum()
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {

@@ -20,11 +20,17 @@ impl Vector for Avx2 {
     const LANES: usize = 8;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: [usize; 3] = [8, 6, 3];
+    const SPARSE_VECTORS: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; no address faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -72,9 +78,28 @@ impl Vector for Avx2 {
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_or_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn nonzero(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NEQ_UQ>(self.0, _mm256_setzero_ps())) as u32 }
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
@@ -93,11 +118,17 @@ impl Vector for Avx512 {
     const LANES: usize = 16;
     const TILE_VECTORS: usize = 3;
     const TILE_ROWS: [usize; 3] = [8, 8, 8];
+    const SPARSE_VECTORS: usize = 6;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; no address faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -125,9 +156,28 @@ impl Vector for Avx512 {
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
     }
     #[inline(always)]
+    unsafe fn or(self, other: Self) -> Self {
+        // As integers: on floats it takes AVX-512DQ.
+        // SAFETY: see above.
+        unsafe {
+            let bits = _mm512_or_si512(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0));
+            Self(_mm512_castsi512_ps(bits))
+        }
+    }
+    #[inline(always)]
+    unsafe fn nonzero(self) -> u32 {
+        // SAFETY: see above.
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_ps())) }
+    }
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_add_ps(self.0) }
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
