@@ -4,11 +4,13 @@
 use std::{
     io::{BufRead as _, Write as _},
     num::NonZeroUsize,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use cloudpose_infer::{
     StoreConfig,
     cpu::{Engine, Engines},
@@ -20,7 +22,7 @@ use cloudpose_pixels::{Limits, PlanarImage};
 use cloudpose_wire::ModelName;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The picture that is worked on. What it shows has no influence on the time.
+/// The picture that is worked on where none is named.
 pub(crate) const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
 
 /// Inferences before `ready`.
@@ -30,12 +32,12 @@ const WARM_UP: u32 = 30;
 /// `{"wall": [nanoseconds, …], "cpu": nanoseconds}`.
 ///
 /// # Errors
-/// If the model does not load or run, or a line is no number.
-pub(crate) fn worker(model: ModelName, threads: NonZeroUsize) -> Result<()> {
+/// If the picture is none, the model does not load or run, or a line is no number.
+pub(crate) fn worker(model: ModelName, threads: NonZeroUsize, image: Option<&Path>) -> Result<()> {
     let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
     let decoder = Decoder::new(&engines.weights(model)?);
     let mut engine = Engine::with_threads(engines, threads)?;
-    let ModelInput { pixels, width, height, .. } = sample(model)?;
+    let ModelInput { pixels, width, height, .. } = model_input(model, image)?;
     let mut input = pixels.clone();
     let mut infer = || -> Result<()> {
         input.copy_from_slice(&pixels);
@@ -66,13 +68,13 @@ pub(crate) fn worker(model: ModelName, threads: NonZeroUsize) -> Result<()> {
 /// Prints what each step of `model` takes on one thread, as a Markdown table.
 ///
 /// # Errors
-/// If the model does not load or run.
-pub(crate) fn layers(model: ModelName, runs: usize) -> Result<()> {
+/// If the picture is none, or the model does not load or run.
+pub(crate) fn layers(model: ModelName, runs: usize, image: Option<&Path>) -> Result<()> {
     let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
     let peak = engines.peak_flops(Duration::from_secs(1));
     println!("{model}, {}, peak {:.1} GFLOP/s, fastest of {runs} runs\n", engines.isa(), peak / 1e9);
     let mut engine = Engine::new(engines);
-    let ModelInput { pixels, width, height, .. } = sample(model)?;
+    let ModelInput { pixels, width, height, .. } = model_input(model, image)?;
     let steps = engine.profile(model, height, width, &pixels, runs)?;
     println!("| step | output | M multiply-adds | ms | GFLOP/s | of peak |\n|---|---|---|---|---|---|");
     let row = |name: &str, output: &str, multiply_adds: usize, time: Duration| {
@@ -89,14 +91,18 @@ pub(crate) fn layers(model: ModelName, runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The sample as a square model input: what other runtimes are given too.
-fn sample(model: ModelName) -> Result<ModelInput> {
+/// A picture as a square model input.
+fn model_input(model: ModelName, image: Option<&Path>) -> Result<ModelInput> {
+    let bytes = match image {
+        None => Bytes::from_static(SAMPLE),
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into(),
+    };
     let side = match Architecture::of(model).input {
         InputSize::Square(side) => side,
         InputSize::Multiple { .. } => 256,
     };
     let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
-    cloudpose_pixels::Decoder::new(Limits::default())?.decode(SAMPLE, &mut image)?;
+    cloudpose_pixels::Decoder::new(Limits::default())?.decode(&bytes, &mut image)?;
     Preprocessor::new(Fit::Letterbox { side }).run(&image, None, &mut input);
     Ok(input)
 }

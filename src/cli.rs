@@ -218,6 +218,9 @@ Example:
         /// Threads that share one inference
         #[arg(long, default_value = "1", value_name = "N")]
         threads: NonZeroUsize,
+        /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
     },
     /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
     #[command(
@@ -242,6 +245,9 @@ Example:
         /// How often to run it; the fastest run of each step counts
         #[arg(long, default_value = "300", value_name = "N")]
         runs: usize,
+        /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
     },
 }
 
