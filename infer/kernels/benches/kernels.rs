@@ -116,7 +116,7 @@ fn sparse_pointwise(criterion: &mut Criterion) {
     }
 }
 
-fn depthwise_row(criterion: &mut Criterion) {
+fn depthwise_rows(criterion: &mut Criterion) {
     let kernels = kernels();
     let mut group = criterion.benchmark_group(format!("depthwise/{}", kernels.isa()));
     for (width, channels, stride) in DEPTHWISE {
@@ -138,7 +138,7 @@ fn depthwise_row(criterion: &mut Criterion) {
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
                 let rows = [Some(&rows[0][..]), Some(&rows[1][..]), Some(&rows[2][..])];
-                kernels.depthwise_row(&taps, shape, rows, &mut output);
+                kernels.depthwise_rows(&taps, shape, &[rows], &mut output);
             });
         });
     }
@@ -174,5 +174,5 @@ fn normalise(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, pointwise, sparse_pointwise, depthwise_row, upsample_add_row, normalise);
+criterion_group!(benches, pointwise, sparse_pointwise, depthwise_rows, upsample_add_row, normalise);
 criterion_main!(benches);

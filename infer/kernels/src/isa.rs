@@ -99,7 +99,7 @@ pub struct Kernels {
     pub(crate) sparse_vectors: usize,
     pub(crate) product: unsafe fn(&Product<'_>),
     pub(crate) sparse_product: unsafe fn(&Product<'_>),
-    pub(crate) depthwise_row: unsafe fn(&RowTask<'_>),
+    pub(crate) depthwise_rows: unsafe fn(&RowTask<'_>),
     pub(crate) upsample_add_row: unsafe fn(&UpsampleTask),
     pub(crate) normalise: unsafe fn(&normalise::Pattern, &[u8], &mut [f32]),
     pub(crate) peak: unsafe fn(f32) -> f32,
@@ -123,9 +123,9 @@ macro_rules! entries {
                 unsafe { pointwise::sparse::product::<$vector>(task) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn depthwise_row(task: &RowTask<'_>) {
+            unsafe fn depthwise_rows(task: &RowTask<'_>) {
                 // SAFETY: see above.
-                unsafe { depthwise::kernel::row::<$vector>(task) }
+                unsafe { depthwise::kernel::rows::<$vector>(task) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn upsample_add_row(task: &UpsampleTask) {
@@ -199,7 +199,7 @@ macro_rules! entries {
                 sparse_vectors: <$vector>::SPARSE_VECTORS,
                 product,
                 sparse_product,
-                depthwise_row,
+                depthwise_rows,
                 upsample_add_row,
                 normalise,
                 peak,

@@ -45,7 +45,7 @@ impl<'a> PlanHeads<'a> {
         let mut output = [0.0; 3 * FEATURES];
         for (taps, panel) in separable.taps.iter().zip(&separable.panels) {
             let rows = rows.map(|row| row.map(|row| &row[panel.first..]));
-            self.network.kernels.depthwise_row(taps, shape, rows, &mut output[panel.first..]);
+            self.network.kernels.depthwise_rows(taps, shape, &[rows], &mut output[panel.first..]);
         }
         std::array::from_fn(|c| output[(x - left) * FEATURES + c])
     }

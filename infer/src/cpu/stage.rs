@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cloudpose_kernels::Kernels;
-use cloudpose_kernels::depthwise::{RowShape, Stride};
+use cloudpose_kernels::depthwise::{MOST_ROWS, RowShape, Stride, Window};
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
 use cloudpose_kernels::upsample::{self, source_rows};
@@ -31,6 +31,9 @@ const BAND_PIXELS: usize = 256;
 const PART_ROWS: usize = 2;
 /// Floats of `middle` that a group of panels may fill: a share of the second cache.
 const MIDDLE_FLOATS: usize = 32 * 1024;
+
+/// Floats of input rows that a call of the depthwise kernel may read: most of the first cache.
+const ROWS_FLOATS: usize = 6 * 1024;
 
 /// Where the rows that enter the depthwise convolution come from.
 #[derive(Debug)]
@@ -385,20 +388,28 @@ impl Stage {
         };
         let out_row = self.out_width() * group.channels.len();
         let start = channels.first - group.channels.start;
-        for (index, y) in band.enumerate() {
-            let rows = [0, 1, 2].map(|r| {
-                let row =
-                    (y * self.layers.stride.pixels() + r).checked_sub(self.layers.stride.pad_before())?;
-                (row < self.height).then(|| {
-                    if is_input {
-                        &memory.input[row * self.width * input_pitch..][channels.first..]
-                    } else {
-                        &memory.ring[self.ring_from(&channels, row)..]
-                    }
-                })
-            });
-            let to = &mut memory.middle[start + index * out_row..];
-            kernels.depthwise_row(&separable.taps[panel], shape, rows, to);
+        let (step, pad) = (self.layers.stride.pixels(), self.layers.stride.pad_before());
+        let input_row = |row: usize| {
+            if is_input {
+                &memory.input[row * self.width * input_pitch..][channels.first..]
+            } else {
+                &memory.ring[self.ring_from(&channels, row)..]
+            }
+        };
+        let mut windows: [Window<'_>; MOST_ROWS] = [[None; 3]; MOST_ROWS];
+        // For each vector of channels the kernel walks along all rows, which should stay in the first cache.
+        let cached = ROWS_FLOATS / (self.width * channels.width);
+        let most = (cached.saturating_sub(2) / step).clamp(1, MOST_ROWS);
+        for top in band.clone().step_by(most) {
+            let count = most.min(band.end - top);
+            for (y, window) in (top..).zip(&mut windows[..count]) {
+                for (r, row) in window.iter_mut().enumerate() {
+                    let inside = (y * step + r).checked_sub(pad).filter(|&row| row < self.height);
+                    *row = inside.map(input_row);
+                }
+            }
+            let to = &mut memory.middle[start + (top - band.start) * out_row..];
+            kernels.depthwise_rows(&separable.taps[panel], shape, &windows[..count], to);
         }
     }
 

@@ -1,18 +1,18 @@
-//! One walk along a row for each vector of channels.
+//! One walk along the rows for each vector of channels.
 
 use super::{RowTask, Stride};
 use crate::vector::Vector;
 
-/// Computes one output row.
+/// Computes the output rows of `task`.
 ///
 /// # Safety
-/// Needs `V`'s instruction set, and a [`RowTask`] that [`crate::Kernels::depthwise_row`] has checked,
+/// Needs `V`'s instruction set, and a [`RowTask`] that [`crate::Kernels::depthwise_rows`] has checked,
 /// packed for `V::LANES`.
 #[inline(always)]
-pub(crate) unsafe fn row<V: Walks>(task: &RowTask<'_>) {
+pub(crate) unsafe fn rows<V: Walks>(task: &RowTask<'_>) {
     // SAFETY: the caller's contract.
     unsafe {
-        match (task.shape.stride, task.count) {
+        match (task.shape.stride, task.windows[0].count) {
             (Stride::One, 1) => V::walk::<1, 1>(task),
             (Stride::One, 2) => V::walk::<2, 1>(task),
             (Stride::One, _) => V::walk::<3, 1>(task),
@@ -32,10 +32,10 @@ pub(crate) trait Walks: Vector {
     unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>);
 }
 
-/// Walks along `R` rows, `S` pixels from window to window, once for each vector of channels.
+/// Walks along windows of `R` rows, `S` pixels from one to the next, once for each vector of channels.
 ///
 /// # Safety
-/// As for [`row`]; `R` and `S` are the task's.
+/// As for [`rows`]; `R` and `S` are the task's.
 #[inline(always)]
 pub(crate) unsafe fn walk<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>) {
     let channels = task.taps.channels;
@@ -56,16 +56,25 @@ pub(crate) unsafe fn walk<V: Vector, const R: usize, const S: usize>(task: &RowT
 unsafe fn one<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>, channel: usize, count: usize) {
     // SAFETY: the caller's contract.
     unsafe {
-        if S == 1 {
-            stride1::<V, R>(task, channel, count);
-        } else {
-            stride2::<V, R>(task, channel, count);
+        let mut lane = Lane::<V, R>::new(task, channel, count);
+        let mut to = task.output.add(channel);
+        for window in task.windows {
+            for r in 0..R {
+                lane.rows[r] = window.rows[r].add(channel);
+            }
+            if S == 1 {
+                stride1(&lane, task, to);
+            } else {
+                stride2(&lane, task, to);
+            }
+            to = to.wrapping_add(task.shape.outputs() * task.shape.output_pitch);
         }
     }
 }
 
-/// One vector of channels of the whole row: what both walks share.
+/// One vector of channels: what both walks share.
 struct Lane<V, const R: usize> {
+    /// Of the window that is walked along.
     rows: [*const f32; R],
     taps: [[V; 3]; R],
     bias: V,
@@ -81,16 +90,14 @@ impl<V: Vector, const R: usize> Lane<V, R> {
         unsafe {
             let width = task.taps.width;
             let data = task.taps.data.as_ptr().add(channel);
-            let mut rows = [std::ptr::null(); R];
             let mut taps = [[V::splat(0.0); 3]; R];
             for r in 0..R {
-                rows[r] = task.rows[r].add(channel);
                 for d in 0..3 {
-                    taps[r][d] = V::load(data.add(((task.first_tap + r) * 3 + d) * width));
+                    taps[r][d] = V::load(data.add(((task.windows[0].first_tap + r) * 3 + d) * width));
                 }
             }
             Self {
-                rows,
+                rows: [std::ptr::null(); R],
                 taps,
                 bias: V::load(data.add(9 * width)),
                 low: V::splat(task.taps.clamp.low),
@@ -154,13 +161,10 @@ impl<V: Vector, const R: usize> Lane<V, R> {
 
 /// Each column is loaded once and added to the three outputs whose windows it is in.
 #[inline(always)]
-unsafe fn stride1<V: Vector, const R: usize>(task: &RowTask<'_>, channel: usize, count: usize) {
+unsafe fn stride1<V: Vector, const R: usize>(lane: &Lane<V, R>, task: &RowTask<'_>, mut to: *mut f32) {
     // SAFETY: the caller's contract: columns `0..width` and outputs `0..width` exist.
     unsafe {
-        let lane = Lane::<V, R>::new(task, channel, count);
         let (input, output) = (task.shape.input_pitch, task.shape.output_pitch);
-        let mut to = task.output.add(channel);
-
         let first = lane.column(0);
         let mut left = lane.add(&first, 1, lane.bias);
         let mut middle = lane.add(&first, 0, lane.bias);
@@ -177,13 +181,10 @@ unsafe fn stride1<V: Vector, const R: usize>(task: &RowTask<'_>, channel: usize,
 
 /// Even columns are in two windows, odd ones in one.
 #[inline(always)]
-unsafe fn stride2<V: Vector, const R: usize>(task: &RowTask<'_>, channel: usize, count: usize) {
+unsafe fn stride2<V: Vector, const R: usize>(lane: &Lane<V, R>, task: &RowTask<'_>, mut to: *mut f32) {
     // SAFETY: the caller's contract: columns `0..width`, even, and outputs `0..width / 2` exist.
     unsafe {
-        let lane = Lane::<V, R>::new(task, channel, count);
         let (input, output) = (task.shape.input_pitch, task.shape.output_pitch);
-        let mut to = task.output.add(channel);
-
         let mut sum = lane.add(&lane.column(0), 0, lane.bias);
         sum = lane.add(&lane.column(input), 1, sum);
         for x in 1..task.shape.width / 2 {

@@ -1,4 +1,4 @@
-//! Depthwise 3×3 convolution, one output row a call, with bias and clamp.
+//! Depthwise 3×3 convolution of a few output rows, with bias and clamp.
 //!
 //! ```text
 //! out[x][c] = clamp(bias[c] + Σr Σd rows[r][x·stride − pad + d][c] · weights[r][d][c])    r, d = 0..3
@@ -59,26 +59,45 @@ pub struct Taps {
     clamp: Clamp,
 }
 
-/// Rows of pixels to read, or a row to write.
+/// The most output rows of a call.
+pub const MOST_ROWS: usize = 16;
+
+/// The three input rows around an output row; those outside of the image are missing.
+pub type Window<'a> = [Option<&'a [f32]>; 3];
+
+/// Rows of pixels to read and to write.
 #[derive(Clone, Copy, Debug)]
 pub struct RowShape {
     /// Pixels of an input row.
     pub width: usize,
     /// Floats from one input pixel to the next.
     pub input_pitch: usize,
-    /// Floats from one output pixel to the next.
+    /// Floats from one output pixel to the next; a row begins where the one before it ends.
     pub output_pitch: usize,
     /// Between windows.
     pub stride: Stride,
 }
 
-/// A checked row, as the kernels take it.
-pub(crate) struct RowTask<'a> {
-    /// The rows that exist: one to three, consecutive.
+impl RowShape {
+    /// Pixels of an output row.
+    fn outputs(&self) -> usize {
+        self.width / self.stride.pixels()
+    }
+}
+
+/// The rows of a window that are in the image: one to three, consecutive.
+#[derive(Clone, Copy)]
+pub(crate) struct Present {
     rows: [*const f32; 3],
     count: usize,
     /// The row of taps that meets `rows[0]`.
     first_tap: usize,
+}
+
+/// Checked rows, as the kernels take them.
+pub(crate) struct RowTask<'a> {
+    /// One for each output row, all with the same rows of taps.
+    windows: &'a [Present],
     taps: &'a Taps,
     shape: RowShape,
     output: *mut f32,
@@ -110,37 +129,47 @@ impl Taps {
 }
 
 impl Kernels {
-    /// Computes one output row from the three input rows around it, as the module describes it.
+    /// Computes the output rows of `windows`, [`MOST_ROWS`] or fewer, as the module describes it.
     ///
     /// Writes exactly the channels of `taps` of each output pixel.
     ///
     /// # Panics
-    /// If all rows are missing or only the middle one is, if a row ends early, or if the width is odd at
-    /// stride 2.
-    pub fn depthwise_row(&self, taps: &Taps, shape: RowShape, rows: [Option<&[f32]>; 3], output: &mut [f32]) {
+    /// If there are too many windows, all rows of one are missing or only the middle one is, a row ends early, or
+    /// the width is odd at stride 2.
+    pub fn depthwise_rows(&self, taps: &Taps, shape: RowShape, windows: &[Window<'_>], output: &mut [f32]) {
         let channels = taps.channels;
         assert!(shape.width.is_multiple_of(shape.stride.pixels()), "odd width at stride 2");
-        let outputs = shape.width / shape.stride.pixels();
-        if outputs == 0 || channels == 0 {
+        let outputs = shape.outputs();
+        if outputs == 0 || channels == 0 || windows.is_empty() {
             return;
         }
         let floats = |pixels: usize, pitch: usize| (pixels - 1) * pitch + channels;
-        assert!(outputs == 1 || channels <= shape.output_pitch, "output pixels overlap");
-        assert!(floats(outputs, shape.output_pitch) <= output.len(), "output row ends early");
-        let first_tap = rows.iter().position(Option::is_some).expect("at least one row is in the image");
-        let mut present = [std::ptr::null(); 3];
-        let mut count = 0;
-        for (tap, row) in rows.iter().enumerate() {
-            let Some(row) = row else { continue };
-            assert!(tap == first_tap + count, "rows in the image are consecutive");
-            assert!(floats(shape.width, shape.input_pitch) <= row.len(), "input row ends early");
-            present[count] = row.as_ptr();
-            count += 1;
-        }
+        assert!(outputs * windows.len() == 1 || channels <= shape.output_pitch, "output pixels overlap");
+        let end = floats(outputs * windows.len(), shape.output_pitch);
+        assert!(end <= output.len(), "output row ends early");
         assert!(taps.width.is_multiple_of(self.lanes), "taps were packed for other kernels");
-        let task = RowTask { rows: present, count, first_tap, taps, shape, output: output.as_mut_ptr() };
-        // SAFETY: every address the kernel derives from `task` was checked above, and the processor has
-        // the instructions: see `Kernels::of`.
-        unsafe { (self.depthwise_row)(&task) }
+        assert!(windows.len() <= MOST_ROWS, "{} windows in a call", windows.len());
+        let mut present = [Present { rows: [std::ptr::null(); 3], count: 0, first_tap: 0 }; MOST_ROWS];
+        for (present, window) in present.iter_mut().zip(windows) {
+            present.first_tap = window.iter().position(Option::is_some).expect("a row is in the image");
+            for (tap, row) in window.iter().enumerate() {
+                let Some(row) = row else { continue };
+                assert!(tap == present.first_tap + present.count, "rows in the image are consecutive");
+                assert!(floats(shape.width, shape.input_pitch) <= row.len(), "input row ends early");
+                present.rows[present.count] = row.as_ptr();
+                present.count += 1;
+            }
+        }
+        let mut row = 0;
+        for windows in
+            present[..windows.len()].chunk_by(|a, b| (a.first_tap, a.count) == (b.first_tap, b.count))
+        {
+            let output = output[row * outputs * shape.output_pitch..].as_mut_ptr();
+            row += windows.len();
+            let task = RowTask { windows, taps, shape, output };
+            // SAFETY: every address the kernel derives from `task` was checked above, and the processor has
+            // the instructions: see `Kernels::of`.
+            unsafe { (self.depthwise_rows)(&task) }
+        }
     }
 }

@@ -16,7 +16,7 @@ fn case(height: usize, width: usize, channels: usize, stride: Stride) -> Case {
     }
 }
 
-/// The whole image, row by row.
+/// The whole image.
 fn run(kernels: &Kernels, case: &Case) -> Vec<f32> {
     let Case { height, width, channels, stride, .. } = *case;
     let taps = Taps::pack(
@@ -28,13 +28,17 @@ fn run(kernels: &Kernels, case: &Case) -> Vec<f32> {
         case.clamp,
     );
     let (step, pad) = (stride.pixels(), stride.pad_before());
-    let mut output = vec![f32::NAN; height / step * (width / step) * channels];
+    let row = width / step * channels;
+    let mut output = vec![f32::NAN; height / step * row];
     let image_rows: Vec<&[f32]> = case.image.chunks_exact(width * channels).collect();
-    for (y, to) in output.chunks_exact_mut(width / step * channels).enumerate() {
-        let rows =
-            [0, 1, 2].map(|r| (y * step + r).checked_sub(pad).and_then(|row| image_rows.get(row).copied()));
-        let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride };
-        kernels.depthwise_row(&taps, shape, rows, to);
+    let windows: Vec<Window<'_>> = (0..height / step)
+        .map(|y| {
+            [0, 1, 2].map(|r| (y * step + r).checked_sub(pad).and_then(|row| image_rows.get(row).copied()))
+        })
+        .collect();
+    let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride };
+    for (windows, to) in windows.chunks(MOST_ROWS).zip(output.chunks_mut(MOST_ROWS * row)) {
+        kernels.depthwise_rows(&taps, shape, windows, to);
     }
     output
 }
@@ -42,7 +46,7 @@ fn run(kernels: &Kernels, case: &Case) -> Vec<f32> {
 #[test]
 fn every_size_agrees_at_stride_1() {
     on_every_isa(|kernels| {
-        for (height, width) in [(1, 1), (1, 5), (2, 1), (2, 2), (3, 3), (4, 7), (6, 6), (5, 12)] {
+        for (height, width) in [(1, 1), (1, 5), (2, 1), (2, 2), (3, 3), (4, 7), (6, 6), (5, 12), (37, 3)] {
             for channels in [1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 56] {
                 let case = case(height, width, channels, Stride::One);
                 let name = format!("{}: {height}×{width}×{channels}", kernels.isa());
@@ -111,7 +115,7 @@ fn some_channels_of_wider_pixels() {
         let shape = RowShape { width: 5, input_pitch: 40, output_pitch: 23, stride: Stride::One };
         let rows = [0, 1, 2].map(|r| Some(&whole.image[r * 5 * 40 + 9..(r + 1) * 5 * 40]));
         let mut output = vec![7.0; 5 * 23];
-        kernels.depthwise_row(&taps, shape, rows, &mut output);
+        kernels.depthwise_rows(&taps, shape, &[rows], &mut output);
         for (x, pixel) in output.chunks_exact(23).enumerate() {
             assert_eq!(&pixel[..21], &want[(5 + x) * 40 + 9..(5 + x) * 40 + 30]);
             assert_eq!(&pixel[21..], [7.0; 2], "only the channels are written");
@@ -132,5 +136,5 @@ fn a_short_row_is_refused() {
     let kernels = Kernels::of(crate::Isa::Portable).unwrap();
     let taps = Taps::pack(&kernels, &mut Slab::default(), &[0.0; 72], None, 0..8, Clamp::NONE);
     let shape = RowShape { width: 4, input_pitch: 8, output_pitch: 8, stride: Stride::One };
-    kernels.depthwise_row(&taps, shape, [None, Some(&[0.0; 31]), None], &mut [0.0; 32]);
+    kernels.depthwise_rows(&taps, shape, &[[None, Some(&[0.0; 31]), None]], &mut [0.0; 32]);
 }
