@@ -58,17 +58,13 @@ pub(crate) struct Part<'a> {
     /// Whether these are the sums' last columns.
     is_last: bool,
     /// One for each tile.
-    lists: &'a [List],
+    lists: &'a [MaybeUninit<List>],
 }
 
 /// The columns of a tile's rows in which a row is not zero, counted from the part's first.
 pub(crate) struct List {
-    columns: [MaybeUninit<u16>; LIST + STEP],
+    columns: [u16; LIST + STEP],
     len: usize,
-}
-
-impl List {
-    const EMPTY: Self = Self { columns: [MaybeUninit::uninit(); LIST + STEP], len: 0 };
 }
 
 /// For each byte the places of its ones, lowest first.
@@ -97,7 +93,7 @@ const fn ones() -> [[u16; STEP]; 256] {
 /// As for [`super::kernel::product`], with weights that were packed for sparse tiles.
 #[inline(always)]
 pub(crate) unsafe fn product<V: SparseTiles>(task: &Product<'_>) {
-    let mut lists = [List::EMPTY; LISTS];
+    let mut lists = [const { MaybeUninit::<List>::uninit() }; LISTS];
     let widest = task.panels.iter().map(|panel| panel.width).max().unwrap_or(1);
     let most = (PANEL_FLOATS / widest).min(LIST) / V::LANES * V::LANES;
     let end = task.depth_from + task.segments.iter().map(|segment| segment.width).sum::<usize>();
@@ -136,7 +132,7 @@ pub(crate) unsafe fn product<V: SparseTiles>(task: &Product<'_>) {
 
 /// Makes the lists of consecutive tiles, each `height` rows high.
 #[inline(always)]
-unsafe fn list_tiles<V: Vector>(lists: &mut [List], height: usize, part: Part<'_>) {
+unsafe fn list_tiles<V: Vector>(lists: &mut [MaybeUninit<List>], height: usize, part: Part<'_>) {
     // SAFETY: the caller's contract.
     unsafe {
         match height {
@@ -148,11 +144,11 @@ unsafe fn list_tiles<V: Vector>(lists: &mut [List], height: usize, part: Part<'_
 }
 
 #[inline(always)]
-unsafe fn list_rows<V: Vector, const MR: usize>(lists: &mut [List], part: Part<'_>) {
+unsafe fn list_rows<V: Vector, const MR: usize>(lists: &mut [MaybeUninit<List>], part: Part<'_>) {
     let mut left = part.left;
     for list in lists {
-        list.len = 0;
-        let mut column = 0;
+        let list = list.as_mut_ptr();
+        let (mut len, mut column) = (0, 0);
         while column < part.width {
             let count = V::LANES.min(part.width - column);
             // SAFETY: the caller's contract: the rows are readable, and `LIST` columns and a step fit.
@@ -161,10 +157,12 @@ unsafe fn list_rows<V: Vector, const MR: usize>(lists: &mut [List], part: Part<'
                 for r in 1..MR {
                     any = any.or(load::<V>(left.add(r * part.stride + column), count));
                 }
-                append(list, column, any);
+                len = append(list, len, column, any);
             }
             column += V::LANES;
         }
+        // SAFETY: the list is there to be written.
+        unsafe { (&raw mut (*list).len).write(len) };
         left = left.wrapping_add(MR * part.stride);
     }
 }
@@ -175,10 +173,10 @@ unsafe fn load<V: Vector>(from: *const f32, count: usize) -> V {
     unsafe { if count == V::LANES { V::load(from) } else { V::load_part(from, count) } }
 }
 
-/// Appends the lanes of `any` that are not zero, the first of which is `column`.
+/// Appends the lanes of `any` that are not zero, the first of which is `column`; returns the new length.
 #[inline(always)]
-unsafe fn append<V: Vector>(list: &mut List, column: usize, any: V) {
-    // SAFETY: the caller vouches for room for a step behind the list.
+unsafe fn append<V: Vector>(list: *mut List, mut len: usize, column: usize, any: V) -> usize {
+    // SAFETY: the caller vouches for a list with room for a step behind the first `len`.
     unsafe {
         let mut lanes = any.nonzero();
         for step in 0..V::LANES.div_ceil(STEP) {
@@ -186,10 +184,11 @@ unsafe fn append<V: Vector>(list: &mut List, column: usize, any: V) {
             for place in &mut columns {
                 *place += (column + step * STEP) as u16;
             }
-            list.columns.as_mut_ptr().add(list.len).cast::<[u16; STEP]>().write_unaligned(columns);
-            list.len += (lanes & 0xff).count_ones() as usize;
+            (&raw mut (*list).columns).cast::<u16>().add(len).cast::<[u16; STEP]>().write_unaligned(columns);
+            len += (lanes & 0xff).count_ones() as usize;
             lanes >>= STEP;
         }
+        len
     }
 }
 
@@ -231,7 +230,7 @@ unsafe fn of_height<V: SparseTiles, const NV: usize>(
 ///
 /// # Safety
 /// Needs `V`'s instruction set; `task` as for [`product`], `panel` one of its panels with `NV` vectors, and
-/// `part` within its rows and depth, with lists of `MR` rows each.
+/// `part` within its rows and depth, with lists of `MR` rows each, all written.
 #[inline(always)]
 pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
     task: &Product<'_>,
@@ -260,8 +259,9 @@ pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
             for r in 1..MR {
                 rows[r] = left.add(r * part.stride);
             }
-            let columns = list.columns.as_ptr().cast::<u16>();
-            for index in 0..list.len {
+            let list = list.as_ptr();
+            let columns = (&raw const (*list).columns).cast::<u16>();
+            for index in 0..(*list).len {
                 let column = usize::from(*columns.add(index));
                 let weights = weights.add(column * NV * V::LANES);
                 let mut values = [V::splat(0.0); MR];
