@@ -17,21 +17,11 @@ use cloudpose_wire::{PoseEvent, ws::ServerMessage};
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
-use server::Server;
+use server::{Server, photo, soon};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_tungstenite::tungstenite::Message;
 
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
-
-fn photo() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
-    std::fs::read(path).unwrap()
-}
-
-/// Two minutes are no expectation: only a test that hangs gets there.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(120), what).await.expect("it never happens")
-}
 
 async fn post(url: String, accept: &'static str) -> reqwest::Response {
     let request = reqwest::Client::new().post(url).header("content-type", "image/jpeg");

@@ -22,19 +22,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
 use serde_json::Value;
-use server::Server;
+use server::{Server, photo, soon};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-/// Two minutes are no expectation: only a test that hangs gets there.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(120), what).await.expect("it never happens")
-}
-
-fn photo() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
-    std::fs::read(path).unwrap()
-}
 
 async fn post(gateway: &Server, image: Vec<u8>) -> reqwest::Response {
     let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("content-type", "image/jpeg");

@@ -21,7 +21,7 @@ use cloudpose_wire::ws::ServerMessage;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
-use server::Server;
+use server::{Server, photo, soon};
 use tokio::task::JoinSet;
 use tokio_tungstenite::{
     connect_async,
@@ -36,15 +36,6 @@ const SYNC: Duration = Duration::from_secs(1);
 const AVERAGED: usize = 4;
 
 /// Four minutes are no expectation: only a test that hangs gets there.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(240), what).await.expect("it never happens")
-}
-
-fn photo() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
-    std::fs::read(path).unwrap()
-}
-
 /// What stands in for the autoscaler and the Deployment.
 struct Controller {
     nats: String,

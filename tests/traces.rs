@@ -7,7 +7,7 @@ mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -17,21 +17,12 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 use reqwest::StatusCode;
-use server::Server;
+use server::{Server, photo, soon};
 use tokio::sync::mpsc;
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
-}
-
-fn photo() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
-    std::fs::read(path).unwrap()
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

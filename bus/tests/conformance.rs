@@ -7,6 +7,7 @@
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod nats_server;
+#[allow(dead_code, reason = "each test binary uses its part")]
 mod sample;
 
 use std::{

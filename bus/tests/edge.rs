@@ -27,7 +27,7 @@ use cloudpose_bus::{
 };
 use cloudpose_wire::{Domain, DropReason, GatewayId, Kind, Prefix, Stage, frame::ResultBody};
 use nats_server::NatsServer;
-use sample::frame;
+use sample::{frame, soon};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -35,10 +35,6 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
-}
 
 /// The network between edge and hub.
 struct Link {

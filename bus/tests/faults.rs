@@ -22,15 +22,11 @@ use bytes::Bytes;
 use cloudpose_bus::{Bus, Delivery, Limits, PublishError, nats::Turn, work};
 use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Lane, Stage, frame::ResultBody};
 use nats_server::NatsServer;
-use sample::{bus, bus_in_turn, frame, pose};
+use sample::{bus, bus_in_turn, frame, pose, soon};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// A minute is no expectation: only a test that hangs gets there.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
-}
-
 async fn pull_one(bus: &Bus) -> Delivery {
     soon(bus.pull(Stage::Infer, 1)).await.remove(0)
 }

@@ -15,11 +15,7 @@ use cloudpose_bus::{
 use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
 use futures_util::StreamExt as _;
 use nats_server::NatsServer;
-use sample::{frame, pose};
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happens")
-}
+use sample::{frame, pose, soon};
 
 const PASSWORD: &str = "secret";
 

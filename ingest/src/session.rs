@@ -335,8 +335,9 @@ impl Session {
                     let Arrived { settings, received_at, image } = waiting.frame;
                     let seq = waiting.seq;
                     let span = frame_span(&self.terms.stream, seq);
-                    let mut header = self.header(seq, settings, received_at, now - waiting.received);
-                    header.trace = cloudpose_bus::trace::join(&span, self.terms.trace);
+                    let trace = cloudpose_bus::trace::join(&span, self.terms.trace);
+                    let waited = now - waiting.received;
+                    let header = FrameHeader { trace, ..self.header(seq, settings, received_at, waited) };
                     let flight = Flight {
                         received: waiting.received,
                         want: settings.want,
@@ -385,7 +386,7 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
-            trace: self.terms.trace,
+            trace: None,
         }
     }
 

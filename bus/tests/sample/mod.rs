@@ -1,5 +1,7 @@
 //! Frames to send around, and a bus to send them on.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cloudpose_bus::{
     Bus, Limits,
@@ -67,4 +69,9 @@ pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn)
         ..nats::Config::default()
     };
     Bus::nats(&config, limits).await.unwrap()
+}
+
+/// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(240), what).await.expect("it never happens")
 }
