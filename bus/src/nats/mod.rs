@@ -10,6 +10,7 @@
 mod clock;
 mod connection;
 mod delivery;
+mod desk;
 mod lanes;
 mod message;
 mod pull;
@@ -37,12 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::connection::{Config, ConnectError, Turn};
 pub(crate) use self::delivery::Origin;
-use self::{
-    clock::BrokerClock,
-    connection::Link,
-    message::Malformed,
-    pull::{Desk, Puller},
-};
+use self::{clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller};
 use crate::{
     Delivery, Depth, Limits, MAX_DELIVERIES, PublishError, expired, metrics, metrics::Loss, worth_beginning,
 };

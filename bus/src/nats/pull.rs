@@ -9,22 +9,15 @@
 //! when the stream is gone (nats.rs issue 557). Here a request is withdrawn by draining its inbox, and a
 //! lane that falls silent is set up and asked again.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use cloudpose_wire::{Kind, Lane, Stage};
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Nats, Turn, lanes, metrics};
+use super::{Nats, Turn, desk::Desk, lanes, metrics};
 use crate::{Delivery, metrics::Loss};
 
 /// How long the broker holds a request that waits.
@@ -44,108 +37,6 @@ const ROUNDS: usize = 16;
 /// Pause after a failure; twice as long after each one that follows it, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What the workers at one stage want, and what there is for them.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    state: Mutex<State>,
-    /// Something was put on the desk.
-    arrived: Notify,
-    /// The want has changed.
-    asked: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    wanted: usize,
-    ready: VecDeque<Delivery>,
-}
-
-impl Desk {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every critical section leaves the state whole, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for up to `max` frames.
-    pub(super) async fn take(&self, max: usize) -> Vec<Delivery> {
-        let mut want = Want::new(self, max);
-        loop {
-            // Registered before looking, so that what is put down in between wakes us.
-            let arrived = self.arrived.notified();
-            let taken = want.take();
-            if !taken.is_empty() {
-                return taken;
-            }
-            arrived.await;
-        }
-    }
-
-    /// Puts frames down, and wakes who waits for them.
-    fn put(&self, frames: Vec<Delivery>) {
-        if !frames.is_empty() {
-            self.state().ready.extend(frames);
-            self.arrived.notify_one();
-        }
-    }
-
-    fn nobody_waits(&self) -> bool {
-        self.state().wanted == 0
-    }
-
-    /// Frames that are waited for and not there.
-    fn missing(&self) -> usize {
-        let state = self.state();
-        state.wanted.saturating_sub(state.ready.len())
-    }
-
-    /// What is left on the desk, if nobody waits for it.
-    fn clear(&self) -> Vec<Delivery> {
-        let mut state = self.state();
-        if state.wanted == 0 { state.ready.drain(..).collect() } else { Vec::new() }
-    }
-}
-
-/// A worker's want, for as long as it waits.
-struct Want<'a> {
-    desk: &'a Desk,
-    frames: usize,
-}
-
-impl<'a> Want<'a> {
-    fn new(desk: &'a Desk, frames: usize) -> Self {
-        desk.state().wanted += frames;
-        desk.asked.notify_one();
-        Self { desk, frames }
-    }
-
-    fn take(&mut self) -> Vec<Delivery> {
-        let mut state = self.desk.state();
-        let count = self.frames.min(state.ready.len());
-        let taken: Vec<Delivery> = state.ready.drain(..count).collect();
-        if !taken.is_empty() {
-            state.wanted -= std::mem::take(&mut self.frames);
-            // One permit may stand for many frames: pass it on if something is left.
-            if !state.ready.is_empty() {
-                self.desk.arrived.notify_one();
-            }
-        }
-        taken
-    }
-}
-
-impl Drop for Want<'_> {
-    fn drop(&mut self) {
-        let mut state = self.desk.state();
-        state.wanted -= self.frames;
-        // The permit that we may have been woken with is for whoever waits now.
-        if !state.ready.is_empty() {
-            self.desk.arrived.notify_one();
-        }
-        drop(state);
-        self.desk.asked.notify_one();
-    }
-}
 
 /// What is asked of one lane, and where the answers come.
 struct Asked {
@@ -343,7 +234,7 @@ impl Puller {
                     self.asked = [None, None];
                     continue;
                 }
-                () = self.desk.asked.notified() => continue,
+                () = self.desk.changed() => continue,
                 answer = answer(live) => (0, answer),
                 answer = answer(still) => (1, answer),
                 () = linger(idle_since), if holds_something => {
@@ -364,7 +255,7 @@ impl Puller {
     }
 
     fn holds_something(&self) -> bool {
-        self.asked.iter().any(Option::is_some) || !self.desk.state().ready.is_empty()
+        self.asked.iter().any(Option::is_some) || !self.desk.is_empty()
     }
 
     fn lane(&self, index: usize) -> Lane {
