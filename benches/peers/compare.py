@@ -73,9 +73,6 @@ def measure(binary: str, model: str, threads: int, rounds: int, count: int, isa:
         cells += [f"{f(values) / 1e6:.2f}" for f, values in ((min, wall[name]), (statistics.median, wall[name]))]
         cells += [f"{statistics.median(cpu[name]) / 1e6:.2f}", "" if name == "cloudpose" else f"{ratio:.2f}"]
         rows.append("| " + " | ".join(cells) + " |")
-    ratios = [a / b for a, b in zip(medians["cloudpose"], medians["openvino"])]
-    by_photo = [statistics.median(ratios[index :: len(PHOTOS)]) for index in range(min(rounds, len(PHOTOS)))]
-    print(f"  of OpenVINO's time, by photo: {min(by_photo):.2f} to {max(by_photo):.2f}", file=sys.stderr)
     return rows
 
 

@@ -337,7 +337,7 @@ impl Session {
                     let span = frame_span(&self.terms.stream, seq);
                     let trace = cloudpose_bus::trace::join(&span, self.terms.trace);
                     let waited = now - waiting.received;
-                    let header = FrameHeader { trace, ..self.header(seq, settings, received_at, waited) };
+                    let header = self.header(seq, settings, received_at, waited, trace);
                     let flight = Flight {
                         received: waiting.received,
                         want: settings.want,
@@ -368,7 +368,14 @@ impl Session {
         [due, self.admit.next_deadline(), self.retry_at].into_iter().flatten().min()
     }
 
-    fn header(&self, seq: u64, settings: Settings, received_at: u64, waited: Duration) -> FrameHeader {
+    fn header(
+        &self,
+        seq: u64,
+        settings: Settings,
+        received_at: u64,
+        waited: Duration,
+        trace: Option<TraceParent>,
+    ) -> FrameHeader {
         let deadline = match self.terms.mode {
             Mode::Live => self.terms.max_age().saturating_sub(waited),
             Mode::Complete => COMPLETE_DEADLINE,
@@ -386,7 +393,7 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
-            trace: None,
+            trace,
         }
     }
 

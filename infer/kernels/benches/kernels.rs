@@ -3,7 +3,8 @@
 //!
 //! `CLOUDPOSE_ISA` chooses the instruction set.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 use cloudpose_kernels::depthwise::{self, Stride, Taps};
 use cloudpose_kernels::normalise::Pattern;
@@ -24,6 +25,10 @@ const POINTWISE: [(usize, usize, usize); 9] = [
     (48, 96, 17),
 ];
 
+/// Rows, depth and columns: project convolutions, behind a ReLU.
+const SPARSE_POINTWISE: [(usize, usize, usize); 6] =
+    [(192, 192, 32), (144, 384, 64), (144, 576, 96), (36, 960, 160), (36, 960, 320), (64, 1680, 280)];
+
 /// Pixels of a row, channels and stride.
 const DEPTHWISE: [(usize, usize, Stride); 5] = [
     (96, 16, Stride::One),
@@ -37,48 +42,43 @@ fn kernels() -> Kernels {
     Kernels::detect().expect("CLOUDPOSE_ISA names an instruction set of this processor")
 }
 
-fn pointwise(criterion: &mut Criterion) {
+/// The product of `left`, which has whole rows of `depth`, with `columns` columns of weights.
+fn product(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    [depth, columns]: [usize; 2],
+    activations: Activations,
+    left: &[f32],
+) {
     let kernels = kernels();
-    let mut group = criterion.benchmark_group(format!("pointwise/{}", kernels.isa()));
-    for (rows, depth, columns) in POINTWISE {
-        let left = vec![0.5; rows * depth];
-        let weights = Weights::pack(
-            &kernels,
-            &mut Slab::default(),
-            &vec![0.1; depth * columns],
-            &vec![0.0; columns],
-            Clamp::RELU6,
-            Activations::Dense,
-        );
-        let segment = Segment { offset: 0, stride: depth, width: depth };
-        let mut output = AlignedVec::zeroed(rows * columns);
-        group.throughput(Throughput::Elements(2 * (rows * depth * columns) as u64));
-        let id = BenchmarkId::from_parameter(format!("{rows}x{depth}x{columns}"));
-        group.bench_function(id, |bencher| {
-            bencher.iter(|| {
-                let left = Left { data: &left, segments: &[segment], rows, depth_from: 0 };
-                let output = Output { data: &mut output, stride: columns, residual: None };
-                kernels.pointwise(&weights, 0..weights.panels().len(), left, output);
-            });
+    let (weights, bias) = (vec![0.1; depth * columns], vec![0.0; columns]);
+    let weights = Weights::pack(&kernels, &mut Slab::default(), &weights, &bias, Clamp::RELU6, activations);
+    let rows = left.len() / depth;
+    let segments = [Segment { offset: 0, stride: depth, width: depth }];
+    let mut output = AlignedVec::zeroed(rows * columns);
+    group.throughput(Throughput::Elements(2 * (rows * depth * columns) as u64));
+    group.bench_function(id, |bencher| {
+        bencher.iter(|| {
+            let left = Left { data: left, segments: &segments, rows, depth_from: 0 };
+            let output = Output { data: &mut output, stride: columns, residual: None };
+            kernels.pointwise(&weights, 0..weights.panels().len(), left, output);
         });
+    });
+}
+
+fn pointwise(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group(format!("pointwise/{}", kernels().isa()));
+    for (rows, depth, columns) in POINTWISE {
+        let id = BenchmarkId::from_parameter(format!("{rows}x{depth}x{columns}"));
+        product(&mut group, id, [depth, columns], Activations::Dense, &vec![0.5; rows * depth]);
     }
 }
 
-/// Project convolutions of the models, of a left side of which no, about half and three quarters of the pairs
-/// of rows are zero. Operations are counted as if nothing were left out.
+/// Of the left side no, about half and three quarters of the columns of each two rows are zero. Operations are
+/// counted as if nothing were left out.
 fn sparse_pointwise(criterion: &mut Criterion) {
-    let kernels = kernels();
-    let mut group = criterion.benchmark_group(format!("pointwise-sparse/{}", kernels.isa()));
-    for (rows, depth, columns) in [
-        (192, 32, 16),
-        (240, 144, 24),
-        (192, 192, 32),
-        (144, 384, 64),
-        (144, 576, 96),
-        (36, 960, 160),
-        (36, 960, 320),
-        (64, 1680, 280),
-    ] {
+    let mut group = criterion.benchmark_group(format!("pointwise-sparse/{}", kernels().isa()));
+    for (rows, depth, columns) in SPARSE_POINTWISE {
         for sixteenths in [0, 8, 12] {
             let mut state = 1u32;
             let mut left = vec![0.5; rows * depth];
@@ -90,28 +90,9 @@ fn sparse_pointwise(criterion: &mut Criterion) {
                     }
                 }
             }
-            let weights = Weights::pack(
-                &kernels,
-                &mut Slab::default(),
-                &vec![0.1; depth * columns],
-                &vec![0.0; columns],
-                Clamp::NONE,
-                Activations::Sparse,
-            );
-            let segment = Segment { offset: 0, stride: depth, width: depth };
-            let mut output = AlignedVec::zeroed(rows * columns);
-            group.throughput(Throughput::Elements(2 * (rows * depth * columns) as u64));
-            let id = BenchmarkId::new(
-                format!("{rows}x{depth}x{columns}"),
-                format!("{} zero", f64::from(sixteenths) / 16.0),
-            );
-            group.bench_function(id, |bencher| {
-                bencher.iter(|| {
-                    let left = Left { data: &left, segments: &[segment], rows, depth_from: 0 };
-                    let output = Output { data: &mut output, stride: columns, residual: None };
-                    kernels.pointwise(&weights, 0..weights.panels().len(), left, output);
-                });
-            });
+            let shape = format!("{rows}x{depth}x{columns}");
+            let id = BenchmarkId::new(shape, format!("{} zero", f64::from(sixteenths) / 16.0));
+            product(&mut group, id, [depth, columns], Activations::Sparse, &left);
         }
     }
 }

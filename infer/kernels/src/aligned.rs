@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A cache line, which is also the widest vector, in bytes and floats.
 const LINE_BYTES: usize = 64;
-const LINE: usize = LINE_BYTES / size_of::<f32>();
+pub(crate) const LINE: usize = LINE_BYTES / size_of::<f32>();
 /// A huge page of x86-64, and of arm64 with pages of 4 KiB, in bytes.
 const HUGE_PAGE: usize = 2 << 20;
 /// What a slab takes from the system at once, in floats.

@@ -114,9 +114,7 @@ impl<V: Vector, const R: usize> Lane<V, R> {
         unsafe {
             let mut column = [V::splat(0.0); R];
             for r in 0..R {
-                let from = self.rows[r].add(at);
-                column[r] =
-                    if self.count == V::LANES { V::load(from) } else { V::load_part(from, self.count) };
+                column[r] = V::load_up_to(self.rows[r].add(at), self.count);
             }
             column
         }

@@ -64,19 +64,8 @@ unsafe fn rows<V: Vector, const MR: usize>(task: &Product<'_>, panel: &Panel, ro
                 residual + *task.bias.add(panel.offset)
             };
             let sum = before + sums[r].sum();
-            *output = match task.clamp {
-                // What is not a number stays that.
-                Some(clamp) => {
-                    if sum < clamp.low {
-                        clamp.low
-                    } else if sum > clamp.high {
-                        clamp.high
-                    } else {
-                        sum
-                    }
-                }
-                None => sum,
-            };
+            // What is not a number stays that.
+            *output = task.clamp.map_or(sum, |clamp| sum.clamp(clamp.low, clamp.high));
         }
     }
 }

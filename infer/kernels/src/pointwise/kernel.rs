@@ -127,16 +127,27 @@ pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
                     lower = lower.wrapping_add(1);
                 }
             }
-            if let Some(clamp) = task.clamp {
-                let (low, high) = (V::splat(clamp.low), V::splat(clamp.high));
-                for r in 0..MR {
-                    for j in 0..NV {
-                        sums[r][j] = sums[r][j].clamp(low, high);
-                    }
-                }
-            }
+            clamp_tile(task, &mut sums);
             store_tile(sums, output, stride, panel.columns);
             row += MR;
+        }
+    }
+}
+
+/// Clamps complete sums, where the layer has an activation.
+#[inline(always)]
+pub(super) unsafe fn clamp_tile<V: Vector, const MR: usize, const NV: usize>(
+    task: &Product<'_>,
+    sums: &mut [[V; NV]; MR],
+) {
+    let Some(clamp) = task.clamp else { return };
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (low, high) = (V::splat(clamp.low), V::splat(clamp.high));
+        for r in 0..MR {
+            for j in 0..NV {
+                sums[r][j] = sums[r][j].clamp(low, high);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 //! that would be alone in its vector has an accumulator for each lane. Against a double-precision sum the error
 //! is below `depth · 2⁻²⁴ · Σ|left · weights|`, the usual bound. Weights must be finite.
 //!
-//! - **Weights** are packed once into *panels*, as many columns as a register tile is wide (1 to 3 vectors),
+//! - **Weights** are packed once into *panels*, as many columns as a register tile is wide (1 to 6 vectors),
 //!   each `[depth][width]`, so that the inner loop reads one contiguous stream. Panels are padded with zeros.
 //! - **left** is not copied. It is read through [`Segment`]s: runs of columns that are contiguous for
 //!   each row. A plain `[rows, depth]` matrix is one segment; a tensor stored panel by panel is one

@@ -8,8 +8,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::kernel::{begin, store_tile};
+use super::kernel::{begin, clamp_tile, store_tile};
 use super::{Panel, Product};
+use crate::aligned::LINE;
 use crate::vector::Vector;
 
 /// Vectors of the narrowest layer: below, making the lists costs what following them spares.
@@ -22,8 +23,6 @@ const LIST: usize = 256;
 const LISTS: usize = 32;
 /// Lists grow by this many entries, of which the last may be meaningless.
 const STEP: usize = 8;
-/// Floats of a cache line.
-const LINE: usize = 16;
 
 /// Rows of a tile of `vectors` vectors, if one of two rows can be `most` vectors wide.
 pub(super) const fn tile_rows(vectors: usize, most: usize) -> usize {
@@ -153,9 +152,9 @@ unsafe fn list_rows<V: Vector, const MR: usize>(lists: &mut [MaybeUninit<List>],
             let count = V::LANES.min(part.width - column);
             // SAFETY: the caller's contract: the rows are readable, and `LIST` columns and a step fit.
             unsafe {
-                let mut any = load::<V>(left.add(column), count);
+                let mut any = V::load_up_to(left.add(column), count);
                 for r in 1..MR {
-                    any = any.or(load::<V>(left.add(r * part.stride + column), count));
+                    any = any.or(V::load_up_to(left.add(r * part.stride + column), count));
                 }
                 len = append(list, len, column, any);
             }
@@ -165,12 +164,6 @@ unsafe fn list_rows<V: Vector, const MR: usize>(lists: &mut [MaybeUninit<List>],
         unsafe { (&raw mut (*list).len).write(len) };
         left = left.wrapping_add(MR * part.stride);
     }
-}
-
-#[inline(always)]
-unsafe fn load<V: Vector>(from: *const f32, count: usize) -> V {
-    // SAFETY: the caller vouches for `count` readable floats.
-    unsafe { if count == V::LANES { V::load(from) } else { V::load_part(from, count) } }
 }
 
 /// Appends the lanes of `any` that are not zero, the first of which is `column`; returns the new length.
@@ -275,13 +268,8 @@ pub(crate) unsafe fn tiles<V: Vector, const MR: usize, const NV: usize>(
                     }
                 }
             }
-            if let (Some(clamp), true) = (task.clamp, part.is_last) {
-                let (low, high) = (V::splat(clamp.low), V::splat(clamp.high));
-                for r in 0..MR {
-                    for j in 0..NV {
-                        sums[r][j] = sums[r][j].clamp(low, high);
-                    }
-                }
+            if part.is_last {
+                clamp_tile(task, &mut sums);
             }
             store_tile(sums, task.output.add(at), task.output_stride, panel.columns);
             left = left.wrapping_add(MR * part.stride);

@@ -40,6 +40,12 @@ pub(crate) trait Vector: Copy {
     unsafe fn store(self, to: *mut f32);
     /// Loads the first `count < LANES` floats; the other lanes are 0.
     unsafe fn load_part(from: *const f32, count: usize) -> Self;
+    /// Loads the first `count <= LANES` floats; the other lanes are 0.
+    #[inline(always)]
+    unsafe fn load_up_to(from: *const f32, count: usize) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { if count == Self::LANES { Self::load(from) } else { Self::load_part(from, count) } }
+    }
     /// Stores the first `count < LANES` lanes.
     unsafe fn store_part(self, to: *mut f32, count: usize);
     /// `self * factor + addend`, in one rounding where the instruction set has it.
