@@ -12,14 +12,15 @@ use std::{
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use cloudpose_infer::{
-    StoreConfig,
-    cpu::{Engine, Engines},
-    model::arch::{Architecture, InputSize},
-    postprocess::Decoder,
+    Models, StoreConfig,
+    contract::{Engine as _, Input},
+    cpu::{CpuEngine, Plans},
+    models::{Processor, movenet::MoveNetModel},
     preprocess::{Fit, ModelInput, Preprocessor},
 };
+use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Limits, PlanarImage};
-use cloudpose_wire::ModelName;
+use cloudpose_wire::ModelId;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The picture that is worked on where none is named.
@@ -33,15 +34,15 @@ const WARM_UP: u32 = 30;
 ///
 /// # Errors
 /// If the picture is none, the model does not load or run, or a line is no number.
-pub(crate) fn worker(model: ModelName, threads: NonZeroUsize, image: Option<&Path>) -> Result<()> {
-    let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
-    let decoder = Decoder::new(&engines.weights(model)?);
-    let mut engine = Engine::with_threads(engines, threads)?;
-    let ModelInput { pixels, width, height, .. } = model_input(model, image)?;
-    let mut input = pixels.clone();
+pub(crate) fn worker(model: &ModelId, threads: NonZeroUsize, image: Option<&Path>) -> Result<()> {
+    let models = Arc::new(Models::open(&StoreConfig::default())?);
+    let picture = model_input(&models, model, image)?;
+    let mut engine = CpuEngine::new(models, threads)?;
+    let mut input = [Input::Rgb(picture.clone())];
     let mut infer = || -> Result<()> {
-        input.copy_from_slice(&pixels);
-        std::hint::black_box(decoder.decode(&mut engine.run(model, height, width, &input)?));
+        let [Input::Rgb(to)] = &mut input else { unreachable!("it was made above") };
+        to.pixels.copy_from_slice(&picture.pixels);
+        std::hint::black_box(engine.run(model, &input)?);
         Ok(())
     };
     for _ in 0..WARM_UP {
@@ -69,13 +70,22 @@ pub(crate) fn worker(model: ModelName, threads: NonZeroUsize, image: Option<&Pat
 ///
 /// # Errors
 /// If the picture is none, or the model does not load or run.
-pub(crate) fn layers(model: ModelName, runs: usize, image: Option<&Path>) -> Result<()> {
-    let engines = Arc::new(Engines::new(StoreConfig::default().open()?)?);
-    let peak = engines.peak_flops(Duration::from_secs(1));
-    println!("{model}, {}, peak {:.1} GFLOP/s, fastest of {runs} runs\n", engines.isa(), peak / 1e9);
-    let mut engine = Engine::new(engines);
-    let ModelInput { pixels, width, height, .. } = model_input(model, image)?;
-    let steps = engine.profile(model, height, width, &pixels, runs)?;
+pub(crate) fn layers(model: &ModelId, runs: usize, image: Option<&Path>) -> Result<()> {
+    let store = StoreConfig::default().open()?;
+    let (entry, file) = store.read(model)?;
+    let movenet =
+        MoveNetModel::open(entry, file).context("only models of the MoveNet family have layers to show")?;
+    let processor = Processor { kernels: Kernels::detect()?, pool: None };
+    let peak = processor.kernels.peak_flops(Duration::from_secs(1));
+    println!(
+        "{model}, {}, peak {:.1} GFLOP/s, fastest of {runs} runs\n",
+        processor.kernels.isa(),
+        peak / 1e9
+    );
+    let mut plans = Plans::new(movenet.packed(&processor).clone(), None);
+    let models = Models::open(&StoreConfig::default())?;
+    let ModelInput { pixels, width, height, .. } = model_input(&models, model, image)?;
+    let steps = plans.profile(height, width, &pixels, runs)?;
     println!("| step | output | M multiply-adds | ms | GFLOP/s | of peak |\n|---|---|---|---|---|---|");
     let row = |name: &str, output: &str, multiply_adds: usize, time: Duration| {
         let (count, flops) = (multiply_adds as f64 / 1e6, 2.0 * multiply_adds as f64 / time.as_secs_f64());
@@ -92,15 +102,12 @@ pub(crate) fn layers(model: ModelName, runs: usize, image: Option<&Path>) -> Res
 }
 
 /// A picture as a square model input.
-fn model_input(model: ModelName, image: Option<&Path>) -> Result<ModelInput> {
+fn model_input(models: &Models, model: &ModelId, image: Option<&Path>) -> Result<ModelInput> {
     let bytes = match image {
         None => Bytes::from_static(SAMPLE),
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into(),
     };
-    let side = match Architecture::of(model).input {
-        InputSize::Square(side) => side,
-        InputSize::Multiple { .. } => 256,
-    };
+    let (Fit::Letterbox { side } | Fit::Aspect { longer_side: side }) = models.get(model)?.fit();
     let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
     cloudpose_pixels::Decoder::new(Limits::default())?.decode(&bytes, &mut image)?;
     Preprocessor::new(Fit::Letterbox { side }).run(&image, None, &mut input);

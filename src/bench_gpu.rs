@@ -1,20 +1,23 @@
 //! `cloudpose bench batches` and `cloudpose bench frames`: what a device does, alone and fed by the worker.
 #![expect(clippy::print_stdout, reason = "the answer of a command")]
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_infer::{
-    StoreConfig, Worker, fit,
-    gpu::{DeviceChoice, Engine, Picture, Place, Spent},
+    Models, StoreConfig, Worker,
+    gpu::{DeviceChoice, GpuEngine, Picture, Place, Spent},
 };
 use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{
     Frame, FrameHeader, GatewayId, Kind, SessionId, Stage, StreamName, Want,
+    event::TimingsMs,
     frame::{Reply, ResultBody},
-    pose::TimingsMs,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -44,14 +47,18 @@ pub(crate) fn batches(command: &BenchBatches) -> Result<()> {
     };
     let mut image = PlanarImage::default();
     cloudpose_pixels::Decoder::new(cloudpose_pixels::Limits::default())?.decode(SAMPLE, &mut image)?;
-    let mut engine = Engine::open(place, *precision, StoreConfig::default().open()?)?;
+    let models = Arc::new(Models::open(&StoreConfig::default())?);
+    let fit = models.get(model)?.fit();
+    let mut engine = GpuEngine::open(place, *precision, models)?;
     for size in sizes {
-        let pictures: Vec<_> = (0..size.get()).map(|_| Picture::whole(&image, fit(*model))).collect();
+        let pictures: Vec<_> = (0..size.get()).map(|_| Picture::whole(&image, fit)).collect();
+        let pictures: Vec<&Picture> = pictures.iter().collect();
         for _ in 0..WARM_UP.min(runs.get()) {
-            engine.run(*model, &pictures)?;
+            engine.run_pictures(model, &pictures)?;
         }
-        let spent: Vec<Spent> =
-            (0..runs.get()).map(|_| Ok(engine.run(*model, &pictures)?.spent)).collect::<Result<_>>()?;
+        let spent: Vec<Spent> = (0..runs.get())
+            .map(|_| Ok(engine.run_pictures(model, &pictures)?.spent))
+            .collect::<Result<_>>()?;
         let of = |part: fn(&Spent) -> Duration| spent.iter().map(part).collect::<Vec<_>>();
         let total = of(|s| s.upload + s.compute + s.download);
         let median = quantile(&total, 0.5);
@@ -81,9 +88,8 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
         }
         None => Bytes::from_static(SAMPLE),
     };
-    let config = infer.clone();
-    let model = *model;
-    let worker = tokio::task::spawn_blocking(move || Worker::load(&config, model)).await??;
+    let (config, ready) = (infer.clone(), model.clone());
+    let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &ready)).await??;
     let bus = Bus::local(Limits::default());
     let gateway = GatewayId::new("bench").context("the gateway's name is a constant")?;
     let mut results = bus.results(&gateway).await;
@@ -100,14 +106,14 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             received_at: 0,
             deadline_ms: 60_000,
             want: Want::Pose,
-            model,
+            model: model.clone(),
             quality: 80,
             min_score: 0.2,
             smooth: false,
             prior: None,
             trace: None,
         };
-        bus.publish(Stage::Infer, Frame { header, pose: None, image: image.clone() }).await?;
+        bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone() }).await?;
         Ok(())
     };
     let measure = async {
@@ -123,13 +129,14 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
         while Instant::now() < until {
             let result = results.next().await.context("the bus is gone")?;
             let slot = result.seq as usize % begun.len();
-            let ResultBody::Done { pose, .. } = result.body else {
+            let ResultBody::Done { event, .. } = result.body else {
                 bail!("a frame was dropped: {:?}", result.body);
             };
             if Instant::now() >= counted_from {
                 waits.push(begun[slot].elapsed());
-                timings.push(pose.timings_ms);
-                device = pose.device.clone();
+                let event = event.event()?;
+                timings.push(event.timings_ms);
+                device = event.device.to_string();
             }
             // The next frame of the same stream takes this one's place.
             while next % begun.len() != slot {

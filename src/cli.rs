@@ -5,7 +5,8 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 use axum::http::Uri;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use cloudpose_infer::gpu::{DeviceChoice, Precision};
-use cloudpose_wire::{ModelName, pose::parse_score};
+use cloudpose_ingest::DEFAULT_MODEL;
+use cloudpose_wire::{ModelId, event::parse_score};
 
 use crate::{process, telemetry, traces, vitals::Role};
 
@@ -117,8 +118,8 @@ pub(crate) struct WorkerProcess {
   cloudpose infer --nats nats://127.0.0.1:4222 --infer-threads 4")]
 pub(crate) struct Infer {
     /// The model to have ready; others load when they are first asked for
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value_t, value_name = "MODEL")]
-    pub(crate) model: ModelName,
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    pub(crate) model: ModelId,
     #[command(flatten)]
     pub(crate) worker: WorkerProcess,
     #[command(flatten)]
@@ -153,8 +154,8 @@ pub(crate) struct Detect {
     #[arg(long)]
     pub(crate) json: bool,
     /// multipose finds up to six people; lightning (fast) and thunder (accurate) find one
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value_t, value_name = "MODEL")]
-    pub(crate) model: ModelName,
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    pub(crate) model: ModelId,
     /// Report persons with at least this score, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = parse_score, value_name = "SCORE")]
     pub(crate) min_score: f32,
@@ -214,7 +215,7 @@ Example:
     Worker {
         /// The model to run
         #[arg(long, value_name = "MODEL")]
-        model: ModelName,
+        model: ModelId,
         /// Threads that share one inference
         #[arg(long, default_value = "1", value_name = "N")]
         threads: NonZeroUsize,
@@ -241,7 +242,7 @@ Example:
     Layers {
         /// The model to run
         #[arg(long, value_name = "MODEL")]
-        model: ModelName,
+        model: ModelId,
         /// How often to run it; the fastest run of each step counts
         #[arg(long, default_value = "300", value_name = "N")]
         runs: usize,
@@ -255,7 +256,7 @@ Example:
 pub(crate) struct BenchBatches {
     /// The model to run
     #[arg(long, value_name = "MODEL")]
-    pub(crate) model: ModelName,
+    pub(crate) model: ModelId,
     /// The GPU; cpu takes the processor in its place, which is slow and only checks that it works
     #[arg(long, default_value = "cuda", value_name = "DEVICE")]
     pub(crate) device: DeviceChoice,
@@ -276,8 +277,8 @@ pub(crate) struct BenchFrames {
     #[arg(value_name = "JPEG")]
     pub(crate) image: Option<PathBuf>,
     /// The model to run
-    #[arg(long, default_value_t, value_name = "MODEL")]
-    pub(crate) model: ModelName,
+    #[arg(long, default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    pub(crate) model: ModelId,
     /// Streams, each with two frames under way
     #[arg(long, default_value = "64", value_name = "N")]
     pub(crate) streams: NonZeroUsize,

@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_annotate::Annotator;
-use cloudpose_infer::{Detail, Job, Models, Past, Pipeline, Poses};
+use cloudpose_infer::{Detail, Detection, Job, Models, Past, Pipeline};
+use cloudpose_pixels::Pool;
 use cloudpose_tracks::Registry;
+use cloudpose_wire::{Skeleton, Task};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{cli::Detect, mjpeg};
@@ -33,9 +35,16 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     }
     // One image at a time, so it gets all cores.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let models = Arc::new(Models::open(&command.store)?);
+    let Task::Pose { skeleton } = &models.served(&command.model)?.info.task else {
+        bail!("{} finds no persons", command.model);
+    };
     let mut detector = Detector {
         command,
-        pipeline: Pipeline::new(Arc::new(Models::open(&command.store)?), threads)?,
+        skeleton: skeleton.clone(),
+        pipeline: Pipeline::on_cpu(models, threads)?,
+        // The one that is drawn on.
+        pictures: Pool::new(1),
         annotator: Annotator::new(command.style)?,
         progress: progress(files.len()),
     };
@@ -90,6 +99,8 @@ pub(crate) fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
 
 struct Detector<'a> {
     command: &'a Detect,
+    skeleton: Arc<Skeleton>,
+    pictures: Pool,
     pipeline: Pipeline,
     annotator: Annotator,
     progress: ProgressBar,
@@ -126,7 +137,7 @@ impl Detector<'_> {
             let past = Past { prior: &prior, at: seq * 1000 / ASSUMED_FPS, smooth: true };
             let (mut poses, jpeg) = self.image(frame, Some(past)).with_context(|| format!("frame {seq}"))?;
             if let Some(found) = poses.tracks.take() {
-                tracks.absorb(found);
+                tracks.absorb(&self.skeleton, found.into());
             }
             let line = Self::line(path, Some(seq), &poses)?;
             self.report(&line, path, Some(seq), &poses);
@@ -147,18 +158,22 @@ impl Detector<'_> {
     }
 
     /// The poses, and the annotated JPEG if one is to be written.
-    fn image(&mut self, image: &[u8], past: Option<Past<'_>>) -> Result<(Poses, Option<bytes::Bytes>)> {
+    fn image(&mut self, image: &[u8], past: Option<Past<'_>>) -> Result<(Detection, Option<bytes::Bytes>)> {
         let command = self.command;
-        let Detect { model, min_score, .. } = *command;
         let draw = command.output.is_some();
-        let detail = if draw { Detail::Full } else { Detail::Model };
-        let poses = self.pipeline.detect(Job { image, detail, model, min_score, past })?;
-        if !draw {
-            return Ok((poses, None));
-        }
-        let picture = self.pipeline.picture();
-        let jpeg = self.annotator.annotate_decoded(picture, &poses.persons, command.quality)?;
-        Ok((poses, Some(jpeg)))
+        let mut found = self.pipeline.detect(Job {
+            image,
+            detail: if draw { Detail::Full } else { Detail::Model },
+            model: &command.model,
+            min_score: command.min_score,
+            past,
+            stream: None,
+            pictures: draw.then_some(&self.pictures),
+        })?;
+        let Some(mut picture) = found.picture.take() else { return Ok((found, None)) };
+        let figures = Some((&*self.skeleton, found.output.persons()));
+        let jpeg = self.annotator.annotate_decoded(&mut picture, figures, command.quality)?;
+        Ok((found, Some(jpeg)))
     }
 
     fn target(&self, path: &Path, suffix: Option<&str>) -> Result<Option<PathBuf>> {
@@ -174,13 +189,13 @@ impl Detector<'_> {
     }
 
     /// The poses as a line of JSON.
-    fn line(path: &Path, frame: Option<u64>, poses: &Poses) -> Result<String> {
+    fn line(path: &Path, frame: Option<u64>, poses: &Detection) -> Result<String> {
         let mut line = serde_json::json!({
             "file": path.display().to_string(),
             "width": poses.width,
             "height": poses.height,
             "model": poses.model,
-            "persons": poses.persons,
+            "persons": poses.output.persons(),
             "timings_ms": poses.timings_ms,
         });
         if let Some(frame) = frame {
@@ -190,12 +205,12 @@ impl Detector<'_> {
     }
 
     /// Prints `line`, or the same in words.
-    fn report(&self, line: &str, path: &Path, frame: Option<u64>, poses: &Poses) {
+    fn report(&self, line: &str, path: &Path, frame: Option<u64>, poses: &Detection) {
         let line = if self.command.json {
             line.to_owned()
         } else {
             let frame = frame.map_or(String::new(), |seq| format!(" frame {seq}"));
-            let people = match poses.persons.len() {
+            let people = match poses.output.persons().len() {
                 0 => "nobody".to_owned(),
                 1 => "1 person".to_owned(),
                 n => format!("{n} people"),

@@ -50,13 +50,11 @@ fn main() -> ExitCode {
         Command::Models(command) => models::run(command),
         Command::Health(command) => health::run(command),
         Command::Bench(Bench::Worker { model, threads, image }) => {
-            bench::worker(*model, *threads, image.as_deref())
+            bench::worker(model, *threads, image.as_deref())
         }
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(command),
         Command::Bench(Bench::Frames(command)) => process::run(bench_gpu::frames(command)),
-        Command::Bench(Bench::Layers { model, runs, image }) => {
-            bench::layers(*model, *runs, image.as_deref())
-        }
+        Command::Bench(Bench::Layers { model, runs, image }) => bench::layers(model, *runs, image.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

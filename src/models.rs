@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use cloudpose_infer::{StoreConfig, model};
+use cloudpose_infer::{Models as Registry, StoreConfig, models};
 
 use crate::cli::Models;
 
@@ -19,7 +19,7 @@ pub(crate) fn run(command: &Models) -> Result<()> {
 fn list(store: &StoreConfig) -> Result<()> {
     let store = store.open()?;
     println!("{:10} {:30} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
-    for entry in store.list() {
+    for entry in &store.manifest().models {
         let name = entry.name.as_str();
         println!("{name:10} {:30} {:44} {:11} {}", entry.title, entry.input, entry.licence, entry.sha256);
     }
@@ -27,10 +27,11 @@ fn list(store: &StoreConfig) -> Result<()> {
 }
 
 fn verify(store: &StoreConfig) -> Result<()> {
-    let store = store.open()?;
+    let (store, models) = (store.open()?, Registry::open(store)?);
+    let entries = &store.manifest().models;
     let mut broken = 0;
-    for entry in store.list() {
-        match store.load(entry.name) {
+    for entry in entries {
+        match models.get(&entry.name) {
             Ok(_) => println!("{:10} ok  {} bytes, {}", entry.name.as_str(), entry.bytes, entry.file),
             Err(error) => {
                 broken += 1;
@@ -39,13 +40,13 @@ fn verify(store: &StoreConfig) -> Result<()> {
         }
     }
     if broken > 0 {
-        bail!("{broken} of {} models cannot be used", store.list().len());
+        bail!("{broken} of {} models cannot be used", entries.len());
     }
     Ok(())
 }
 
 fn import(from: &Path, to: &Path) -> Result<()> {
-    let manifest = model::import::import_all(from, to)?;
+    let manifest = models::movenet::import::import_all(from, to)?;
     for entry in &manifest.models {
         println!("{:10} {} ({} bytes) from {}", entry.name.as_str(), entry.file, entry.bytes, entry.source);
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use cloudpose_bus::{Bus, nats::Turn};
 use cloudpose_infer::Worker;
 use cloudpose_ingest::Gateway;
-use cloudpose_wire::ModelName;
+use cloudpose_wire::ModelId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ pub(crate) async fn all(command: &Serve) -> Result<()> {
     let process = Process::start(Role::Serve, &command.process, Turn::First).await?;
     let (bus, stop) = (process.bus.clone(), process.stop.clone());
     let gateway = bind(command.ingest.clone(), &process).await?;
-    let worker = load(command.infer.clone(), command.ingest.model).await?;
+    let worker = load(command.infer.clone(), command.ingest.model.clone()).await?;
     tracing::info!("listening on http://{}", gateway.local_addr()?);
 
     // The workers go on while the gateway drains: what it waits for is in their hands.
@@ -87,7 +87,7 @@ pub(crate) async fn infer(command: &Infer) -> Result<()> {
     let mut probes = pin!(probes::serve(command.worker.metrics_listen, process.probes(), stop.clone()));
     // Who asks while the model loads is told that it is not ready.
     let worker = tokio::select! {
-        loaded = load(command.infer.clone(), command.model) => loaded?,
+        loaded = load(command.infer.clone(), command.model.clone()) => loaded?,
         failed = &mut probes => return failed,
     };
     process
@@ -123,8 +123,8 @@ async fn start(role: Role, worker: &WorkerProcess) -> Result<Process> {
     Process::start(role, &worker.process, turn).await
 }
 
-async fn load(config: cloudpose_infer::Config, model: ModelName) -> Result<Worker> {
-    Ok(tokio::task::spawn_blocking(move || Worker::load(&config, model)).await??)
+async fn load(config: cloudpose_infer::Config, model: ModelId) -> Result<Worker> {
+    Ok(tokio::task::spawn_blocking(move || Worker::load(&config, &model)).await??)
 }
 
 async fn bind(mut config: cloudpose_ingest::Config, process: &Process) -> Result<Gateway> {

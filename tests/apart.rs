@@ -13,7 +13,7 @@ mod server;
 
 use std::time::Duration;
 
-use cloudpose_wire::{PoseEvent, ws::ServerMessage};
+use cloudpose_wire::{Event, ws::ServerMessage};
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
@@ -81,15 +81,15 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("traceparent", trace);
     let answer = soon(request.header("content-type", "image/jpeg").body(photo()).send()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    let pose: PoseEvent = answer.json().await.unwrap();
-    assert!(!pose.persons.is_empty());
+    let pose: Event = answer.json().await.unwrap();
+    assert!(!pose.output.persons().is_empty());
     let event = soon(events.next()).await.unwrap();
     let result = soon(results.next()).await.unwrap();
     for (message, name) in [(&event, "pose event"), (&result, "result")] {
         let headers = message.headers.as_ref().expect(name);
         assert_eq!(headers.get("traceparent").expect(name).as_str(), trace, "{name}");
     }
-    let event: PoseEvent = serde_json::from_slice(&event.payload).unwrap();
+    let event: Event = serde_json::from_slice(&event.payload).unwrap();
     assert_eq!(event, pose, "listeners see what the client sees");
     let picture = post(gateway.url("/v1/pose"), "image/jpeg").await;
     assert_eq!(picture.headers()["content-type"], "image/jpeg");

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use cloudpose_pixels::{Decoder, Limits, PlanarImage};
 use cloudpose_wire::{
-    DropReason, PoseEvent,
+    DropReason, Event, Skeleton,
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -70,10 +70,11 @@ fn difference(a: &PlanarImage, b: &PlanarImage, pick: impl Fn(f32, f32) -> bool)
 }
 
 /// Distance from a point to the nearest limb whose two joints are sure.
-fn distance_to_skeletons(pose: &PoseEvent, x: f32, y: f32) -> f32 {
-    let limbs = pose.persons.iter().flat_map(|person| {
-        cloudpose_wire::pose::LIMBS.iter().filter_map(|(a, b)| {
-            let (a, b) = (person.keypoints[*a as usize], person.keypoints[*b as usize]);
+fn distance_to_skeletons(event: &Event, x: f32, y: f32) -> f32 {
+    let coco = Skeleton::coco_17();
+    let limbs = event.output.persons().iter().flat_map(|person| {
+        coco.limbs().iter().filter_map(|&[a, b]| {
+            let (a, b) = (&person.keypoints[a], &person.keypoints[b]);
             (a.score.min(b.score) > 0.4).then_some((a, b))
         })
     });
@@ -95,19 +96,20 @@ async fn a_stream_comes_back_in_order_with_skeletons_where_the_people_are() {
     }
     socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
     for (name, number) in FRAMES.into_iter().zip(1..) {
-        let ServerMessage::Result { seq, pose, overlay, dropped, .. } = next_text(&mut socket).await else {
+        let ServerMessage::Result { seq, event, overlay, dropped, .. } = next_text(&mut socket).await else {
             panic!("expected a result")
         };
-        let pose = pose.expect("want=both brings the poses");
+        let event = event.expect("want=both brings the poses");
+        let pose = event.event().unwrap();
         assert_eq!((seq, overlay, dropped), (number, true, BTreeMap::new()), "{name}");
         assert_eq!((pose.seq, pose.stream.as_str()), (seq, "golden"));
-        assert!(!pose.persons.is_empty(), "{name} shows people");
+        assert!(!pose.output.persons().is_empty(), "{name} shows people");
         let Some(Message::Binary(jpeg)) = next(&mut socket).await else { panic!("expected the overlay") };
         let (before, after) = (decode(&golden(name)), decode(&jpeg));
         assert_eq!((after.width(), after.height()), (before.width(), before.height()));
         assert_eq!((pose.width as usize, pose.height as usize), (before.width(), before.height()));
-        let on = difference(&before, &after, |x, y| distance_to_skeletons(&pose, x, y) < 1.0);
-        let off = difference(&before, &after, |x, y| distance_to_skeletons(&pose, x, y) > 60.0);
+        let on = difference(&before, &after, |x, y| distance_to_skeletons(pose, x, y) < 1.0);
+        let off = difference(&before, &after, |x, y| distance_to_skeletons(pose, x, y) > 60.0);
         assert!(on > 15.0 && off < 3.0, "{name}: {on} on the limbs, {off} elsewhere");
     }
     assert!(matches!(next(&mut socket).await, Some(Message::Close(_))), "`end` closes the session");
@@ -124,10 +126,12 @@ async fn persons_of_a_stream_keep_their_ids() {
     }
     let mut ids = Vec::new();
     for _ in 0..SENT {
-        let ServerMessage::Result { pose: Some(pose), .. } = next_text(&mut socket).await else {
+        let ServerMessage::Result { event: Some(event), .. } = next_text(&mut socket).await else {
             panic!("expected poses")
         };
-        ids.push(pose.persons.iter().map(|person| person.track_id).collect::<Vec<_>>());
+        ids.push(
+            event.event().unwrap().output.persons().iter().map(|person| person.track_id).collect::<Vec<_>>(),
+        );
     }
     assert!(ids[0].iter().all(Option::is_none), "one sight makes no track: {ids:?}");
     assert_eq!(ids[SENT - 1][..2], [Some(1), Some(2)], "{ids:?}");
@@ -219,7 +223,7 @@ async fn a_photo_gets_poses_or_a_picture() {
     for (model, people) in [("multipose", 2), ("lightning", 1), ("thunder", 1)] {
         let answer = post(&format!("?model={model}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-        let pose: PoseEvent = answer.json().await.unwrap();
+        let pose: Event = answer.json().await.unwrap();
         assert!(pose.persons.len() >= people, "{model}: {pose:?}");
         assert_eq!(pose.model.as_str(), model);
         for person in &pose.persons {

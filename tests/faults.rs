@@ -17,7 +17,9 @@ use std::{
 };
 
 use cloudpose_bus::{Bus, Limits, nats::Config, work};
-use cloudpose_wire::{FrameHeader, FrameResult, PoseEvent, Stage, pose::TimingsMs, ws::ServerMessage};
+use cloudpose_wire::{
+    Event, FrameHeader, FrameResult, Output, SkeletonName, Stage, event::TimingsMs, ws::ServerMessage,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
@@ -39,18 +41,18 @@ async fn bus(nats: &NatsServer) -> Bus {
 
 /// Nobody in the picture.
 fn nobody(header: &FrameHeader) -> FrameResult {
-    let event = PoseEvent {
+    let event = Event {
         stream: header.stream.clone(),
         seq: header.seq,
         captured_at: header.received_at,
         width: 16,
         height: 12,
-        model: header.model,
+        model: header.model.clone(),
         device: "stub".into(),
-        persons: vec![],
+        output: Output::Poses { skeleton: SkeletonName::default(), persons: vec![] },
         timings_ms: TimingsMs::default(),
     };
-    header.done(event, None)
+    header.done(event.into(), None)
 }
 
 /// A worker in which every image panics that is as large as `poison`. It works until the guard is dropped.

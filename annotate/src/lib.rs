@@ -1,18 +1,18 @@
-//! The annotate role: frames with poses in, pictures with skeletons out.
+//! The annotate role: frames with what was found in them in, pictures with skeletons out.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`overlay`] | draws skeletons on the planes of an image, pure |
 //! | `worker` | [`run`], the loop; [`Annotator`], one frame decoded, drawn and encoded |
 //!
-//! It knows no models and no sessions.
+//! It knows no sessions, and of models only their skeletons.
 
 pub mod metrics;
 pub mod overlay;
 mod worker;
 
 pub use overlay::Style;
-pub use worker::{Annotator, Config, run};
+pub use worker::{Annotator, Config, Figures, run};
 
 /// Why a frame could not be annotated.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,11 @@
 //! Pure: no clock, no state; the same persons on the same picture give the same pixels.
 
 use cloudpose_pixels::PlanarImage;
-use cloudpose_wire::pose::{BoundingBox, KEYPOINTS, KeypointName, LIMBS, Person, parse_score};
+use cloudpose_wire::{
+    Person, Skeleton,
+    event::{BoundingBox, parse_score},
+    skeleton::Part,
+};
 
 mod canvas;
 mod label;
@@ -41,12 +45,12 @@ impl Default for Style {
     }
 }
 
-/// Draws persons, those with the highest score (the first) on top. Their colour follows the track,
-/// or their position in the list where there is none.
+/// Draws persons of a skeleton, those with the highest score (the first) on top. Their colour follows the
+/// track, or their position in the list where there is none.
 ///
 /// Whatever lies outside the image is clipped; coordinates that are no numbers, or absurdly far
 /// away, count as not seen. A grey image becomes 4:2:0 when there is someone to draw.
-pub fn draw(image: &mut PlanarImage, persons: &[Person], style: &Style) {
+pub fn draw(image: &mut PlanarImage, skeleton: &Skeleton, persons: &[Person], style: &Style) {
     if persons.is_empty() {
         return;
     }
@@ -54,7 +58,7 @@ pub fn draw(image: &mut PlanarImage, persons: &[Person], style: &Style) {
     let image_size = [image.width() as f32, image.height() as f32];
     let mut canvas = Canvas::new(image);
     for (index, person) in persons.iter().enumerate().rev() {
-        let figure = Figure::new(person, image_size, style.keypoint_min_score);
+        let figure = Figure::new(skeleton, person, image_size, style.keypoint_min_score);
         let color = palette::of(person.track_id.map_or(index, |id| id as usize));
         let pen = Pen::new(image_size, figure.height());
         if style.boxes {
@@ -92,36 +96,33 @@ impl Pen {
 }
 
 /// The joints of a person that can be drawn.
-struct Figure {
-    joints: [Option<Point>; KEYPOINTS],
+struct Figure<'a> {
+    skeleton: &'a Skeleton,
+    /// One for each keypoint of the skeleton.
+    joints: Vec<Option<Point>>,
 }
 
-/// Thinner and smaller than the rest: the face is small and full of joints.
-fn is_face(name: KeypointName) -> bool {
-    use KeypointName::{LeftEar, LeftEye, Nose, RightEar, RightEye};
-    matches!(name, Nose | LeftEye | RightEye | LeftEar | RightEar)
-}
-
-impl Figure {
-    fn new(person: &Person, image_size: [f32; 2], min_score: f32) -> Self {
-        let mut joints = [None; KEYPOINTS];
-        for keypoint in &person.keypoints {
+impl<'a> Figure<'a> {
+    fn new(skeleton: &'a Skeleton, person: &Person, image_size: [f32; 2], min_score: f32) -> Self {
+        let mut joints = vec![None; skeleton.keypoints().len()];
+        for (joint, keypoint) in joints.iter_mut().zip(&person.keypoints) {
             let point = [keypoint.x, keypoint.y];
             // Not a number fails every comparison.
             if keypoint.score >= min_score && is_near(point, image_size) {
-                joints[keypoint.name as usize] = Some(point);
+                *joint = Some(point);
             }
         }
-        Self { joints }
+        Self { skeleton, joints }
     }
 
-    fn joint(&self, name: KeypointName) -> Option<Point> {
-        self.joints[name as usize]
+    /// Thinner and smaller than the rest: the face is small and full of joints.
+    fn is_face(&self, index: usize) -> bool {
+        self.skeleton.keypoints()[index].part == Part::Head
     }
 
     fn limbs(&self) -> impl Iterator<Item = (Point, Point, bool)> {
-        LIMBS.iter().filter_map(|&(from, to)| {
-            Some((self.joint(from)?, self.joint(to)?, is_face(from) || is_face(to)))
+        self.skeleton.limbs().iter().filter_map(|&[from, to]| {
+            Some((self.joints[from]?, self.joints[to]?, self.is_face(from) || self.is_face(to)))
         })
     }
 
@@ -148,9 +149,9 @@ impl Figure {
         for (from, to, thin) in self.limbs() {
             canvas.capsule(from, to, width(thin), color.into());
         }
-        for name in KeypointName::ALL {
-            let Some(at) = self.joint(name) else { continue };
-            let radius = if is_face(name) { 1.1 * pen.limb } else { 1.75 * pen.limb };
+        for (index, joint) in self.joints.iter().enumerate() {
+            let &Some(at) = joint else { continue };
+            let radius = if self.is_face(index) { 1.1 * pen.limb } else { 1.75 * pen.limb };
             canvas.capsule(at, at, radius + pen.halo, HALO);
             canvas.capsule(at, at, radius, RIM);
             canvas.capsule(at, at, 0.62 * radius, color.into());

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Attachment, Bus, Delivery};
+use cloudpose_bus::{Attachment, Bus, Delivery, Models};
 use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage, Pooled};
-use cloudpose_wire::{DropReason, Frame, FrameResult, Person, Stage};
+use cloudpose_wire::{DropReason, Frame, FrameResult, Output, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,9 +45,10 @@ pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<()
     for _ in 0..threads {
         lock(&idle).push(Annotator::new(config.style)?);
     }
+    let models = bus.models();
     tracing::info!(threads, "annotate: ready");
     cloudpose_bus::work(&bus, Stage::Annotate, threads, stop, |delivery| {
-        annotate(bus.clone(), config.style, idle.clone(), delivery)
+        annotate(bus.clone(), models.clone(), (config.style, idle.clone()), delivery)
     })
     .await;
     Ok(())
@@ -58,16 +59,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, mut delivery: Delivery) {
+async fn annotate(
+    bus: Bus,
+    models: Models,
+    (style, idle): (Style, Arc<Mutex<Vec<Annotator>>>),
+    mut delivery: Delivery,
+) {
     let frame = delivery.frame.clone();
     let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
     let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
         frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
     } else {
+        let skeleton = skeleton_of(&frame, &models).await;
         let drawn = tokio::task::spawn_blocking(move || {
             let annotator = lock(&idle).pop();
             let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
-            let result = annotator.result(frame, picture);
+            let result = annotator.result(frame, skeleton, picture);
             lock(&idle).push(annotator);
             Ok::<_, Error>(result)
         });
@@ -86,6 +93,9 @@ async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, mut 
     bus.reply(result).await;
     delivery.ack().await;
 }
+
+/// Persons to draw, and the skeleton that says how; none where there are no persons to draw, as with a classifier.
+pub type Figures<'a> = Option<(&'a Skeleton, &'a [Person])>;
 
 /// Decodes, draws and encodes, one frame at a time, in buffers of its own that it uses again.
 pub struct Annotator {
@@ -109,36 +119,37 @@ impl Annotator {
         })
     }
 
-    /// Draws `persons` on the encoded image `image` and encodes it as a JPEG of `quality` 1 to 100.
+    /// Draws `figures` on the encoded image `image` and encodes it as a JPEG of `quality` 1 to 100.
     ///
     /// # Errors
     /// [`Error::Pixels`] if the image cannot be decoded or encoded.
-    pub fn annotate(&mut self, image: &[u8], persons: &[Person], quality: u8) -> Result<Bytes, Error> {
+    pub fn annotate(&mut self, image: &[u8], figures: Figures<'_>, quality: u8) -> Result<Bytes, Error> {
         let begun = Instant::now();
         let mut picture = std::mem::take(&mut self.image);
         let decoded = self.decoder.decode(image, &mut picture);
         metrics::step("decode", begun.elapsed());
         let jpeg = match decoded {
-            Ok(_) => self.annotate_decoded(&mut picture, persons, quality),
+            Ok(_) => self.annotate_decoded(&mut picture, figures, quality),
             Err(error) => Err(error.into()),
         };
         self.image = picture;
         jpeg
     }
 
-    /// Draws `persons` on a picture that is decoded already and encodes it as [`annotate`](Self::annotate)
-    /// does.
+    /// Draws `figures` on a picture that is decoded already and encodes it as [`annotate`](Self::annotate) does.
     ///
     /// # Errors
     /// [`Error::Pixels`] if the picture cannot be encoded.
     pub fn annotate_decoded(
         &mut self,
         picture: &mut PlanarImage,
-        persons: &[Person],
+        figures: Figures<'_>,
         quality: u8,
     ) -> Result<Bytes, Error> {
         let begun = Instant::now();
-        overlay::draw(picture, persons, &self.style);
+        if let Some((skeleton, persons)) = figures {
+            overlay::draw(picture, skeleton, persons, &self.style);
+        }
         let drawn = Instant::now();
         let jpeg = self.encoder.encode(picture, quality)?;
         metrics::step("draw", drawn - begun);
@@ -146,19 +157,45 @@ impl Annotator {
         Ok(jpeg)
     }
 
-    /// `picture`: the frame's image, if this process has decoded it already.
-    fn result(&mut self, frame: Frame, picture: Option<Pooled>) -> FrameResult {
-        let Frame { header, pose, image } = frame;
-        let Some(pose) = pose else {
-            return header.dropped(DropReason::AnnotateFailed, "the frame came without poses");
+    /// `picture`: the frame's image, if this process has decoded it already. `skeleton`: of its persons.
+    fn result(
+        &mut self,
+        frame: Frame,
+        skeleton: Option<Arc<Skeleton>>,
+        picture: Option<Pooled>,
+    ) -> FrameResult {
+        let Frame { header, event, image } = frame;
+        let failed = |why: &str| header.dropped(DropReason::AnnotateFailed, why);
+        let Some(shared) = event else { return failed("the frame came without poses") };
+        let Ok(event) = shared.event() else { return failed("the frame came with poses that are none") };
+        let figures = match (&event.output, &skeleton) {
+            (Output::Poses { persons, .. }, Some(skeleton)) => {
+                let fits = |person: &Person| person.keypoints.len() == skeleton.keypoints().len();
+                if !persons.iter().all(fits) {
+                    return failed("the frame came with persons of another skeleton");
+                }
+                Some((&**skeleton, &persons[..]))
+            }
+            (Output::Poses { skeleton, .. }, None) => {
+                return failed(&format!("no worker announces a model with the skeleton {skeleton}"));
+            }
+            (Output::Classes(_), _) => None,
         };
         let jpeg = match picture {
-            Some(mut picture) => self.annotate_decoded(&mut picture, &pose.persons, header.quality),
-            None => self.annotate(&image, &pose.persons, header.quality),
+            Some(mut picture) => self.annotate_decoded(&mut picture, figures, header.quality),
+            None => self.annotate(&image, figures, header.quality),
         };
         match jpeg {
-            Ok(jpeg) => header.done(pose, Some(jpeg)),
-            Err(error) => header.dropped(DropReason::AnnotateFailed, error.to_string()),
+            Ok(jpeg) => header.done(shared.clone(), Some(jpeg)),
+            Err(error) => failed(&error.to_string()),
         }
+    }
+}
+
+/// The skeleton of a frame's persons, if it has any.
+async fn skeleton_of(frame: &Frame, models: &Models) -> Option<Arc<Skeleton>> {
+    match &frame.event.as_ref()?.event().ok()?.output {
+        Output::Poses { skeleton, .. } => models.wait_for_skeleton(skeleton).await,
+        Output::Classes(_) => None,
     }
 }

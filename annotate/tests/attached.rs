@@ -9,9 +9,11 @@ use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Limits};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, ModelName, Person, PoseEvent, SessionId, Stage, StreamName, Want,
+    Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, SessionId, Skeleton,
+    SkeletonName, Stage, StreamName, Want,
+    event::{BoundingBox, TimingsMs},
     frame::{Reply, ResultBody},
-    pose::{BoundingBox, Keypoint, KeypointName, TimingsMs},
+    skeleton::KeypointKind,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +29,8 @@ fn jpeg(shade: u8) -> Bytes {
 }
 
 fn frame(seq: u64, image: Bytes) -> Frame {
-    let keypoint = |(i, &name): (usize, &KeypointName)| Keypoint {
-        name,
+    let keypoint = |(i, kind): (usize, &KeypointKind)| Keypoint {
+        name: kind.name.clone(),
         x: 40.0 + 13.0 * i as f32,
         y: if i % 2 == 0 { 60.0 } else { 180.0 },
         score: 0.9,
@@ -37,10 +39,11 @@ fn frame(seq: u64, image: Bytes) -> Frame {
         track_id: None,
         score: 0.9,
         bounding_box: BoundingBox::default(),
-        keypoints: KeypointName::ALL.iter().enumerate().map(keypoint).collect(),
+        keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
     };
     let stream = StreamName::new("cam").unwrap();
     let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+    let model = ModelId::new("multipose").unwrap();
     Frame {
         header: FrameHeader {
             stream: stream.clone(),
@@ -50,24 +53,27 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             received_at: 1,
             deadline_ms: 60_000,
             want: Want::Overlay,
-            model: ModelName::MultiPose,
+            model: model.clone(),
             quality: 90,
             min_score: 0.2,
             smooth: false,
             prior: None,
             trace: None,
         },
-        pose: Some(PoseEvent {
-            stream,
-            seq,
-            captured_at: 1,
-            width: 320,
-            height: 240,
-            model: ModelName::MultiPose,
-            device: "cpu".into(),
-            persons: vec![person],
-            timings_ms: TimingsMs::default(),
-        }),
+        event: Some(
+            Event {
+                stream,
+                seq,
+                captured_at: 1,
+                width: 320,
+                height: 240,
+                model,
+                device: "cpu".into(),
+                output: Output::Poses { skeleton: SkeletonName::default(), persons: vec![person] },
+                timings_ms: TimingsMs::default(),
+            }
+            .into(),
+        ),
         image,
     }
 }

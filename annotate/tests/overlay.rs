@@ -4,7 +4,7 @@
 
 use cloudpose_annotate::overlay::{Style, draw};
 use cloudpose_pixels::{Component, PlanarImage, Subsampling, bt601};
-use cloudpose_wire::pose::{BoundingBox, Keypoint, KeypointName, LIMBS, Person};
+use cloudpose_wire::{Keypoint, Person, Skeleton, event::BoundingBox, skeleton::KeypointKind};
 use proptest::prelude::*;
 
 const WIDTH: usize = 320;
@@ -31,13 +31,14 @@ fn person(x: f32, y: f32) -> Person {
         [17., 145.],
         [-17., 145.],
     ];
-    let keypoints = KeypointName::ALL.iter().zip(OFFSETS);
+    let coco = Skeleton::coco_17();
+    let keypoints = coco.keypoints().iter().zip(OFFSETS);
     Person {
         track_id: None,
         score: 0.9,
         bounding_box: BoundingBox { x: x - 45., y: y - 15., width: 90., height: 170. },
         keypoints: keypoints
-            .map(|(&name, [dx, dy])| Keypoint { name, x: x + dx, y: y + dy, score: 0.9 })
+            .map(|(kind, [dx, dy])| Keypoint { name: kind.name.clone(), x: x + dx, y: y + dy, score: 0.9 })
             .collect(),
     }
 }
@@ -52,7 +53,7 @@ fn plain(subsampling: Subsampling) -> PlanarImage {
 
 fn drawn(subsampling: Subsampling, persons: &[Person], style: &Style) -> PlanarImage {
     let mut image = plain(subsampling);
-    draw(&mut image, persons, style);
+    draw(&mut image, &Skeleton::coco_17(), persons, style);
     image
 }
 
@@ -65,10 +66,11 @@ fn rgb_at(image: &PlanarImage, x: usize, y: usize) -> [u8; 3] {
 /// How far a pixel's centre is from the nearest limb.
 fn distance_to_limbs(person: &Person, x: usize, y: usize) -> f32 {
     let point = [x as f32 + 0.5, y as f32 + 0.5];
-    let at = |name: KeypointName| [person.keypoints[name as usize].x, person.keypoints[name as usize].y];
-    LIMBS
+    let at = |index: usize| [person.keypoints[index].x, person.keypoints[index].y];
+    Skeleton::coco_17()
+        .limbs()
         .iter()
-        .map(|&(from, to)| {
+        .map(|&[from, to]| {
             let (a, b) = (at(from), at(to));
             let (ab, ap) = ([b[0] - a[0], b[1] - a[1]], [point[0] - a[0], point[1] - a[1]]);
             let t = (ap[0] * ab[0] + ap[1] * ab[1]) / (ab[0] * ab[0] + ab[1] * ab[1]).max(1e-6);
@@ -123,8 +125,10 @@ fn a_grey_picture_gains_colour_only_when_there_is_someone() {
 #[test]
 fn joints_with_a_low_score_are_left_out() {
     let mut someone = person(160., 40.);
-    for name in [KeypointName::LeftWrist, KeypointName::LeftElbow] {
-        someone.keypoints[name as usize].score = 0.29;
+    const LEFT_WRIST: usize = 9;
+    const LEFT_ELBOW: usize = 7;
+    for index in [LEFT_WRIST, LEFT_ELBOW] {
+        someone.keypoints[index].score = 0.29;
     }
     let image = drawn(Subsampling::S444, &[someone.clone()], &Style::default());
     let wrist = (200, 122);
@@ -179,15 +183,17 @@ proptest! {
         size in (1usize..70, 1usize..70),
         subsampling in prop::sample::select(Subsampling::ALL.to_vec()),
     ) {
-        let keypoints = KeypointName::ALL.iter().zip(points);
+        let coco = Skeleton::coco_17();
+        let keypoints = coco.keypoints().iter().zip(points);
+        let keypoint = |(kind, (x, y, score)): (&KeypointKind, _)| Keypoint { name: kind.name.clone(), x, y, score };
         let (x, y, width, height) = bounds;
         let someone = Person {
             track_id,
             score: 0.5,
             bounding_box: BoundingBox { x, y, width, height },
-            keypoints: keypoints.map(|(&name, (x, y, score))| Keypoint { name, x, y, score }).collect(),
+            keypoints: keypoints.map(keypoint).collect(),
         };
         let mut image = PlanarImage::new(size.0, size.1, subsampling);
-        draw(&mut image, &[someone], &Style { boxes: true, hide_ids: false, keypoint_min_score: 0.3 });
+        draw(&mut image, &coco, &[someone], &Style { boxes: true, hide_ids: false, keypoint_min_score: 0.3 });
     }
 }

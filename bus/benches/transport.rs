@@ -61,11 +61,11 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
                     let frame = delivery.frame.clone();
                     match stage {
                         Stage::Infer => {
-                            let pose = Some(sample::pose(frame.header.seq));
-                            bus.publish(Stage::Annotate, Frame { pose, ..frame }).await.unwrap();
+                            let event = sample::pose(frame.header.seq);
+                            bus.publish(Stage::Annotate, Frame { event: Some(event), ..frame }).await.unwrap();
                         }
                         Stage::Annotate => {
-                            bus.reply(frame.header.done(frame.pose.unwrap(), Some(frame.image))).await;
+                            bus.reply(frame.header.done(frame.event.unwrap(), Some(frame.image))).await;
                         }
                     }
                     delivery.ack().await;

@@ -1,4 +1,4 @@
-//! What flows between the roles: frames on lanes, results to gateways, pose events to whoever listens.
+//! What flows between the roles: frames on lanes, results to gateways, events to whoever listens.
 //!
 //! The roles see one [`Bus`]; which kind it is decides the composition root. All kinds keep the same
 //! promises, and one conformance suite (`tests/conformance.rs`) holds them to it:
@@ -12,8 +12,10 @@
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
 //!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
-//! - **Pose events** reach everyone who listens at that moment. A slow listener loses events, and slows
+//! - **Events** reach everyone who listens at that moment. A slow listener loses events, and slows
 //!   nobody.
+//! - **Models**: what workers [announce](Bus::announce) is known to everyone who [looks](Bus::models), soon, and
+//!   forgotten some time after they are gone.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
@@ -22,6 +24,7 @@
 mod attachment;
 mod local;
 pub mod metrics;
+mod models;
 pub mod nats;
 pub mod trace;
 mod work;
@@ -29,7 +32,8 @@ mod work;
 use std::{convert::Infallible, time::Duration};
 
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage, TraceParent,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, ModelInfo, SharedEvent, Stage,
+    TraceParent,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -38,6 +42,7 @@ use tokio::{
 
 pub use attachment::Attachment;
 pub use local::{Limits, Local};
+pub use models::Models;
 pub use nats::Nats;
 pub use work::work;
 
@@ -195,19 +200,35 @@ impl Bus {
         }
     }
 
-    /// Tells everyone who listens of a frame's poses. On NATS the event says which `trace` they come from.
-    pub async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
+    /// Tells everyone who listens what was found in a frame. On NATS the message says which `trace` it comes from.
+    pub async fn publish_event(&self, event: &SharedEvent, trace: Option<TraceParent>) {
         match self {
-            Self::Local(bus) => bus.publish_pose(event),
-            Self::Nats(bus) => bus.publish_pose(event, trace).await,
+            Self::Local(bus) => bus.publish_event(event),
+            Self::Nats(bus) => bus.publish_event(event, trace).await,
         }
     }
 
-    /// The pose events of all streams from now on.
-    pub async fn poses(&self) -> PoseEvents {
+    /// The events of all streams from now on.
+    pub async fn events(&self) -> Events {
         match self {
-            Self::Local(bus) => PoseEvents(Source::Local(bus.poses())),
-            Self::Nats(bus) => PoseEvents(Source::Nats(bus.poses().await)),
+            Self::Local(bus) => Events(Source::Local(bus.events())),
+            Self::Nats(bus) => Events(Source::Nats(bus.events().await)),
+        }
+    }
+
+    /// Says that this process's workers serve `models`, instead of what was said before.
+    pub fn announce(&self, models: Vec<ModelInfo>) {
+        match self {
+            Self::Local(bus) => bus.announce(models),
+            Self::Nats(bus) => bus.announce(models),
+        }
+    }
+
+    /// What all workers serve. Who wants to know it at once asks early: on NATS it is heard from the first call on.
+    pub fn models(&self) -> Models {
+        match self {
+            Self::Local(bus) => bus.models(),
+            Self::Nats(bus) => bus.models(),
         }
     }
 
@@ -366,14 +387,14 @@ impl Results {
     }
 }
 
-/// Pose events as they happen.
+/// Events as they happen.
 #[derive(Debug)]
-pub struct PoseEvents(Source<broadcast::Receiver<PoseEvent>, PoseEvent>);
+pub struct Events(Source<broadcast::Receiver<SharedEvent>, SharedEvent>);
 
-impl PoseEvents {
+impl Events {
     /// Waits for the next event. Events that came faster than they were read are skipped.
     /// `None`: the bus is gone.
-    pub async fn next(&mut self) -> Option<PoseEvent> {
+    pub async fn next(&mut self) -> Option<SharedEvent> {
         use broadcast::error::RecvError;
         match &mut self.0 {
             Source::Local(events) => loop {

@@ -6,17 +6,21 @@ use std::{
     time::Duration,
 };
 
-use cloudpose_wire::{Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage};
+use cloudpose_wire::{
+    Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, SharedEvent, Stage, model::Announcement,
+};
 use tokio::{
     sync::{Notify, broadcast, mpsc},
     time::Instant,
 };
 
-use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError, expired, given_up, worth_beginning};
+use crate::{
+    Attachment, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, worth_beginning,
+};
 
-/// Results that may wait for one gateway, and pose events for one listener.
+/// Results that may wait for one gateway, and events for one listener.
 const RESULT_QUEUE: usize = 1024;
-const POSE_QUEUE: usize = 256;
+const EVENT_QUEUE: usize = 256;
 
 /// Bounds of the lanes.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +48,8 @@ struct Shared {
     limits: Limits,
     state: Mutex<State>,
     arrived: HashMap<Stage, Notify>,
-    poses: broadcast::Sender<PoseEvent>,
+    events: broadcast::Sender<SharedEvent>,
+    models: Models,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +89,8 @@ impl Local {
             limits,
             state: Mutex::default(),
             arrived: [Stage::Infer, Stage::Annotate].map(|s| (s, Notify::new())).into(),
-            poses: broadcast::channel(POSE_QUEUE).0,
+            events: broadcast::channel(EVENT_QUEUE).0,
+            models: Models::new(false),
         }))
     }
 
@@ -178,15 +184,21 @@ impl Local {
         receiver
     }
 
-    pub(crate) fn publish_pose(&self, event: &PoseEvent) {
-        if self.0.poses.receiver_count() > 0 {
-            // An error means that the last listener left meanwhile.
-            self.0.poses.send(event.clone()).ok();
-        }
+    pub(crate) fn publish_event(&self, event: &SharedEvent) {
+        // An error means that nobody listens.
+        self.0.events.send(event.clone()).ok();
     }
 
-    pub(crate) fn poses(&self) -> broadcast::Receiver<PoseEvent> {
-        self.0.poses.subscribe()
+    pub(crate) fn events(&self) -> broadcast::Receiver<SharedEvent> {
+        self.0.events.subscribe()
+    }
+
+    pub(crate) fn announce(&self, models: Vec<ModelInfo>) {
+        self.0.models.heard(Announcement { worker: String::new(), models });
+    }
+
+    pub(crate) fn models(&self) -> Models {
+        self.0.models.clone()
     }
 
     pub(crate) fn depth(&self, lane: Lane) -> Depth {

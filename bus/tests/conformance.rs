@@ -17,8 +17,10 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Limits, MAX_DELIVERIES, PublishError, work};
-use cloudpose_wire::{DropReason, GatewayId, Kind, Lane, Stage, frame::ResultBody};
-use sample::{frame, pose, reply_to};
+use cloudpose_wire::{
+    DropReason, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
+};
+use sample::{frame, pose, reply_to, soon};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -223,17 +225,43 @@ async fn results_reach_the_gateway_they_name(bus: Bus) {
     assert_eq!(first.next().await.unwrap(), done);
 }
 
-async fn everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody(bus: Bus) {
-    bus.publish_pose(&pose(0), None).await;
-    let mut one = bus.poses().await;
-    let mut two = bus.poses().await;
-    bus.publish_pose(&pose(1), None).await;
+async fn everyone_who_listens_gets_events_and_slow_ones_slow_nobody(bus: Bus) {
+    bus.publish_event(&pose(0), None).await;
+    let mut one = bus.events().await;
+    let mut two = bus.events().await;
+    bus.publish_event(&pose(1), None).await;
     assert_eq!(one.next().await.unwrap(), pose(1));
     for seq in 2..2000 {
-        bus.publish_pose(&pose(seq), None).await;
+        bus.publish_event(&pose(seq), None).await;
     }
-    let next = two.next().await.unwrap().seq;
+    let next = two.next().await.unwrap().event().unwrap().seq;
     assert!(next >= 1, "a listener gets nothing from before it listened");
+}
+
+async fn what_workers_announce_is_known_and_what_they_say_later_counts(bus: Bus) {
+    let models = bus.models();
+    let one = r#"{"name":"one","keypoints":[{"name":"top","sigma":0.1}]}"#;
+    let [one, coco] = [Arc::new(serde_json::from_str(one).unwrap()), Skeleton::coco_17()];
+    let model = |id: &str, skeleton: &Arc<Skeleton>| ModelInfo {
+        id: id.parse().unwrap(),
+        title: id.into(),
+        task: Task::Pose { skeleton: skeleton.clone() },
+        input: String::new(),
+        source: String::new(),
+        licence: String::new(),
+    };
+    let multipose = "multipose".parse().unwrap();
+    assert!(models.may_be_served(&multipose), "nobody has said anything");
+    bus.announce(vec![model("tiny", &one)]);
+    assert_eq!(soon(models.wait_for_skeleton(one.name())).await, Some(one.clone()));
+    assert!(!models.may_be_served(&multipose));
+    bus.announce(vec![model("multipose", &coco)]);
+    while models.skeleton(one.name()).is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(models.list(), [Arc::new(model("multipose", &coco))]);
+    // Who comes later hears it too.
+    assert_eq!(bus.models().get(&multipose).as_deref(), Some(&model("multipose", &coco)));
 }
 
 async fn work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took(bus: Bus) {
@@ -315,6 +343,7 @@ conformance!(
     what_is_handed_back_goes_to_the_next_worker,
     a_cancelled_pull_loses_nothing,
     results_reach_the_gateway_they_name,
-    everyone_who_listens_gets_pose_events_and_slow_ones_slow_nobody,
+    everyone_who_listens_gets_events_and_slow_ones_slow_nobody,
+    what_workers_announce_is_known_and_what_they_say_later_counts,
     work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
 );

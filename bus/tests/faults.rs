@@ -326,7 +326,7 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     let server = NatsServer::start();
     let bus = bus(&server, Limits::default()).await;
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
-    let mut poses = bus.poses().await;
+    let mut events = bus.events().await;
     let stranger = async_nats::connect(server.url()).await.unwrap();
     let mut odd = async_nats::HeaderMap::new();
     odd.insert("Cloudpose-Frame", "{\"seq\":-1}");
@@ -341,9 +341,9 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     let delivery = pull_one(&bus).await;
     assert_eq!(delivery.frame, frame(Kind::Still, 1));
     bus.reply(delivery.frame.header.done(pose(1), None)).await;
-    bus.publish_pose(&pose(1), None).await;
+    bus.publish_event(&pose(1), None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
-    assert_eq!(soon(poses.next()).await.unwrap(), pose(1));
+    assert_eq!(soon(events.next()).await.unwrap(), pose(1));
 }
 
 #[tokio::test]

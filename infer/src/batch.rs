@@ -46,7 +46,7 @@ struct Waiting<K, S, T> {
     frame: T,
 }
 
-impl<K: Copy + Eq, S: Eq, T> Batcher<K, S, T> {
+impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
     /// No frames yet.
     pub fn new(limits: Limits) -> Self {
         debug_assert!(limits.max_batch > 0);
@@ -80,12 +80,6 @@ impl<K: Copy + Eq, S: Eq, T> Batcher<K, S, T> {
         Some((key, batch))
     }
 
-    /// How many frames wait.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
     /// When [`poll`](Self::poll) will have a batch for a busy device, if nothing else comes.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.waiting.front().map(|oldest| oldest.since + self.limits.max_wait)
@@ -94,13 +88,13 @@ impl<K: Copy + Eq, S: Eq, T> Batcher<K, S, T> {
     fn due(&self, now: Instant, device: Device) -> Option<K> {
         let oldest = self.waiting.front()?;
         if device == Device::Idle || now >= oldest.since + self.limits.max_wait {
-            return Some(oldest.key);
+            return Some(oldest.key.clone());
         }
-        self.waiting.iter().map(|w| w.key).find(|key| self.count(*key) >= self.limits.max_batch)
+        self.waiting.iter().map(|w| &w.key).find(|key| self.count(key) >= self.limits.max_batch).cloned()
     }
 
-    fn count(&self, key: K) -> usize {
-        self.waiting.iter().filter(|w| w.key == key).count()
+    fn count(&self, key: &K) -> usize {
+        self.waiting.iter().filter(|w| w.key == *key).count()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use crate::batch;
 use crate::gpu::{DeviceChoice, Precision};
-use crate::model::{self, ModelStore};
+use crate::models::{self, ModelStore};
 
 /// Settings of the infer role.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,8 +62,8 @@ impl StoreConfig {
     /// The models built in, or those of the folder.
     ///
     /// # Errors
-    /// [`model::Error`] if the folder has no usable manifest.
-    pub fn open(&self) -> Result<ModelStore, model::Error> {
+    /// [`models::Error`] if the folder has no usable manifest.
+    pub fn open(&self) -> Result<ModelStore, models::Error> {
         self.model_dir.as_deref().map_or_else(|| Ok(ModelStore::embedded()), ModelStore::open)
     }
 }

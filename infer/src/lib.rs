@@ -1,54 +1,65 @@
-//! The infer role: frames in, pose events out.
+//! The infer role: frames in, events out.
 //!
 //! | module | what |
 //! |---|---|
-//! | `worker` | [`Worker`], the loop: lane → pipeline → pose event → next lane or gateway |
-//! | `pipeline` | [`Pipeline`], one frame's whole way on the CPU: image → pixels → model input → heads → persons |
-//! | `feed` | the way to a GPU's batches: image → pixels → what is uploaded; poses → persons |
-//! | [`crop`] | where SinglePose looks, from where the person was |
+//! | [`contract`] | what an engine is, and what it asks of a model |
+//! | `worker` | [`Worker`], the loop: lane → pipeline → event → next lane or gateway |
+//! | `pipeline`, `reader` | [`Pipeline`], one frame's whole way: image → pixels → stages of models → output |
 //! | [`preprocess`] | planes → model input |
-//! | [`model`] | MoveNet: weights, architecture, reference graph in candle |
+//! | [`models`] | which models there are; one folder a family: architecture, import, fit, decoder |
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
 //! | [`gpu`] | the batched engine, for GPUs |
-//! | [`postprocess`] | heads → poses → persons in pixels of the image |
-//! | [`batch`] | which waiting frames go to the device together |
+//! | [`persons`] | poses → persons in pixels of the image |
+//! | [`batch`] | which waiting inputs go to the device together |
 //!
 //! It knows nothing of HTTP and of sessions.
 
 pub mod batch;
 mod config;
+pub mod contract;
 pub mod cpu;
-pub mod crop;
-mod feed;
 pub mod gpu;
 pub mod metrics;
-pub mod model;
+pub mod models;
+pub mod persons;
 mod pipeline;
-pub mod postprocess;
 pub mod preprocess;
+mod reader;
 mod worker;
 
+use std::sync::Arc;
+
 pub use config::{Config, GpuConfig, StoreConfig};
-pub use pipeline::{Detail, Job, Models, Past, Pipeline, Poses, fit};
+pub use models::Models;
+pub use pipeline::{Detail, Detection, Job, Past, Pipeline};
 pub use worker::Worker;
 
-/// Why a frame has no poses, or the role cannot start.
+/// Why a frame has no output, or the role cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The image cannot be decoded.
     #[error(transparent)]
     Pixels(#[from] cloudpose_pixels::Error),
-    /// The model cannot be loaded or run.
+    /// There is no such model, or none that can be used.
     #[error(transparent)]
-    Engine(#[from] cpu::Error),
-    /// The GPU cannot be used, or failed.
+    Model(#[from] models::Error),
+    /// The models cannot be run.
     #[error(transparent)]
-    Gpu(#[from] gpu::Error),
+    Fault(#[from] Arc<contract::Fault>),
+    /// The CPU engine cannot start.
+    #[error(transparent)]
+    Cpu(#[from] cpu::Error),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] gpu::DeviceError),
     /// The threads that keep a GPU busy cannot be started.
     #[error("cannot start a thread for the GPU")]
     Thread(#[source] std::io::Error),
-    /// There are no usable models.
-    #[error(transparent)]
-    Model(#[from] model::Error),
+}
+
+impl From<contract::Fault> for Error {
+    fn from(fault: contract::Fault) -> Self {
+        Self::Fault(Arc::new(fault))
+    }
 }

@@ -1,7 +1,7 @@
 //! Every metric of the infer role.
 #![expect(clippy::disallowed_macros, reason = "this is the one place where the names stand")]
 
-use cloudpose_wire::{ModelName, pose::TimingsMs};
+use cloudpose_wire::{ModelId, event::TimingsMs};
 use metrics::{Unit, describe_gauge, describe_histogram, gauge, histogram};
 
 const SECONDS: &str = "cloudpose_infer_seconds";
@@ -16,7 +16,7 @@ pub fn describe() {
 }
 
 /// How long each step on one frame took.
-pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
+pub(crate) fn timings(model: &ModelId, timings: &TimingsMs) {
     let steps = [
         ("queue", timings.queue),
         ("decode", timings.decode),
@@ -25,7 +25,7 @@ pub(crate) fn timings(model: ModelName, timings: &TimingsMs) {
         ("postprocess", timings.postprocess),
     ];
     for (step, ms) in steps {
-        histogram!(SECONDS, "step" => step, "model" => model.as_str()).record(f64::from(ms) / 1000.0);
+        histogram!(SECONDS, "step" => step, "model" => model.to_string()).record(f64::from(ms) / 1000.0);
     }
 }
 
@@ -33,6 +33,7 @@ pub(crate) fn batch(frames: usize) {
     histogram!(BATCH).record(frames as f64);
 }
 
-pub(crate) fn model_ready(model: ModelName, device: &str, isa: &str) {
-    gauge!(MODEL, "model" => model.as_str(), "device" => device.to_owned(), "isa" => isa.to_owned()).set(1.0);
+pub(crate) fn model_ready(model: &ModelId, device: &str, isa: &str) {
+    gauge!(MODEL, "model" => model.to_string(), "device" => device.to_owned(), "isa" => isa.to_owned())
+        .set(1.0);
 }

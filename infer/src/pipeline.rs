@@ -1,82 +1,59 @@
-//! One frame's whole way through the infer stage: encoded image → pixels → model input → heads → persons.
+//! One frame's whole way through the infer stage: encoded image → pixels → stages of models → output.
+//!
+//! Each stage looks at regions of the picture: the first at the whole of it, or where somebody was, each next one at
+//! the persons that the one before it found. The regions of a stage are one batch.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, OnceLock},
-    time::Instant,
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
+
+use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_wire::{
+    Class, Event, FrameHeader, ModelId, ModelInfo, Output, Person, Prior, Skeleton, StreamName, Task, Want,
+    event::TimingsMs,
 };
-
-use cloudpose_pixels::{Limits, PlanarImage, Scale, Subsampling};
-use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, Prior, Want, pose::TimingsMs};
 
 use crate::{
     Error, StoreConfig,
-    cpu::{Engine, Engines},
-    crop,
-    model::arch::{Architecture, InputSize},
-    postprocess::{
-        Decoder, ModelPose,
-        persons::{self, Thresholds},
-    },
-    preprocess::{Fit, ModelInput, Preprocessor, Source, Transform},
+    contract::{Engine, Fault, Found, Input, Model},
+    cpu::CpuEngine,
+    gpu::{Answer, Batches},
+    models::{ModelPose, Models},
+    persons::{self, Thresholds},
+    preprocess::{Source, Square, Transform},
+    reader::{Readers, Taken},
 };
 
-/// The longer side of a picture as MultiPose sees it, in pixels: what its authors recommend.
-const MULTIPOSE_SIDE: usize = 256;
+/// How far the square around a person that the next stage looks at reaches beyond their box: the side is this many
+/// times the box's longer one.
+const PERSON_MARGIN: f32 = 1.25;
 
-/// How many samples a reduced picture has at least for each pixel that MultiPose sees, along each axis. With
-/// one, keypoints come to lie up to 3.8 model pixels from where all pixels put them; with two, less than half
-/// as far (`tests/reduced.rs`).
-const SAMPLES_PER_MODEL_PIXEL: usize = 2;
+/// Classes that are reported, those with the highest scores.
+const MOST_CLASSES: usize = 5;
 
-/// What all pipelines of a process share: the models, each loaded when it is first asked for.
-#[derive(Debug)]
-pub struct Models {
-    engines: Arc<Engines>,
-    decoders: [OnceLock<Decoder>; ModelName::ALL.len()],
-}
-
-impl Models {
-    /// The models of a store.
-    ///
-    /// # Errors
-    /// [`Error`] if the store cannot be opened, or `CLOUDPOSE_ISA` names an instruction set that this
-    /// processor lacks.
-    pub fn open(config: &StoreConfig) -> Result<Self, Error> {
-        Ok(Self { engines: Arc::new(Engines::new(config.open()?)?), decoders: Default::default() })
-    }
-
-    /// The instruction set in use.
-    pub fn isa(&self) -> cloudpose_kernels::Isa {
-        self.engines.isa()
-    }
-
-    fn decoder(&self, model: ModelName) -> Result<&Decoder, Error> {
-        let slot = &self.decoders[model as usize];
-        if let Some(decoder) = slot.get() {
-            return Ok(decoder);
-        }
-        let decoder = Decoder::new(&self.engines.weights(model)?);
-        Ok(slot.get_or_init(|| decoder))
-    }
-}
-
-/// One thread's pipeline, with buffers of its own that it uses again.
+/// Finds what is in pictures, one at a time.
 #[derive(Debug)]
 pub struct Pipeline {
     models: Arc<Models>,
-    engine: Engine,
-    reader: Reader,
-    input: ModelInput,
+    readers: Readers,
+    runner: Runner,
+    /// Inputs whose memory is used again.
+    spare: Vec<Input>,
 }
 
-/// What comes before the model, with buffers that are used again.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    image_decoder: cloudpose_pixels::Decoder,
-    /// The last picture that was read.
-    pub(crate) image: PlanarImage,
-    pub(crate) preprocessors: [Preprocessor; ModelName::ALL.len()],
+/// What runs the stages.
+enum Runner {
+    /// An engine of this pipeline.
+    Own(Box<dyn Engine>),
+    /// Engines that many pipelines share.
+    Shared(Arc<Batches>),
+}
+
+impl std::fmt::Debug for Runner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own(engine) => f.debug_tuple("Own").field(&engine.place()).finish(),
+            Self::Shared(batches) => f.debug_tuple("Shared").field(batches).finish(),
+        }
+    }
 }
 
 /// What to do with an encoded image.
@@ -87,19 +64,21 @@ pub struct Job<'a> {
     /// How much of it to decode.
     pub detail: Detail,
     /// The model to run.
-    pub model: ModelName,
+    pub model: &'a ModelId,
     /// Persons below this score are not reported, 0 to 1.
     pub min_score: f32,
     /// What came before it, if it is a frame of a stream.
     pub past: Option<Past<'a>>,
+    /// Those who share a device take turns by it.
+    pub stream: Option<&'a StreamName>,
+    /// Where the decoded picture goes, if there is room.
+    pub pictures: Option<&'a Pool>,
 }
 
 /// How much of an image is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// What the model needs: for MultiPose a reduction, where the picture is large enough. The single-pose
-    /// models need every pixel too: on a frame with several people the least change makes them take to
-    /// another one.
+    /// What the model needs: a reduction, where the picture is large enough and the model takes one.
     Model,
     /// Every pixel, because somebody will draw on the picture.
     Full,
@@ -122,185 +101,313 @@ pub struct Past<'a> {
     pub smooth: bool,
 }
 
-/// The persons of one image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Poses {
+/// What was found in one image.
+#[derive(Debug)]
+pub struct Detection {
     /// The model that ran.
-    pub model: ModelName,
+    pub model: ModelId,
     /// Width of the image, upright, in pixels.
     pub width: u32,
     /// Height of the image, upright, in pixels.
     pub height: u32,
-    /// By falling score, in pixels of the image.
-    pub persons: Vec<Person>,
-    /// The stream's tracks with this frame.
+    /// In pixels of the image.
+    pub output: Output,
+    /// The stream's tracks with this frame, if it is of a stream.
     pub tracks: Option<Prior>,
     /// Where the time went; `queue` is zero.
     pub timings_ms: TimingsMs,
+    /// The decoded picture, if it was wanted and there was room.
+    pub picture: Option<Pooled>,
 }
 
 impl Pipeline {
-    /// A pipeline with empty buffers, whose inferences are shared by `threads`.
+    /// A pipeline on the processor, with an engine of its own, whose inferences are shared by `threads`.
     ///
     /// # Errors
-    /// [`Error::Pixels`] if the JPEG library does not start, [`Error::Engine`] if threads do not.
-    pub fn new(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
-        Ok(Self {
-            engine: Engine::with_threads(models.engines.clone(), threads)?,
-            models,
-            reader: Reader::new()?,
-            input: ModelInput::default(),
-        })
+    /// [`Error::Pixels`] if the JPEG library does not start, [`Error::Cpu`] if the engine does not.
+    pub fn on_cpu(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
+        let engine = CpuEngine::new(models.clone(), threads)?;
+        Self::with_engine(models, Box::new(engine))
     }
 
-    /// Loads `model` and runs it on a black picture, so that the first frame does not wait for it.
+    /// A pipeline with an engine of its own.
     ///
     /// # Errors
-    /// [`Error::Engine`] if the model cannot be loaded.
-    pub fn warm_up(&mut self, model: ModelName) -> Result<(), Error> {
-        let Reader { image, preprocessors, .. } = &mut self.reader;
-        image.resize(1280, 720, Subsampling::S420);
-        preprocessors[model as usize].run(image, None, &mut self.input);
-        self.infer(model, &mut Clock::start())?;
+    /// [`Error::Pixels`] if the JPEG library does not start.
+    pub fn with_engine(models: Arc<Models>, engine: Box<dyn Engine>) -> Result<Self, Error> {
+        Ok(Self { models, readers: Readers::new(1)?, runner: Runner::Own(engine), spare: Vec::new() })
+    }
+
+    /// A pipeline whose pictures go to batches with those of others, and that decodes when a reader is free.
+    pub(crate) fn shared(models: Arc<Models>, readers: Readers, batches: Arc<Batches>) -> Self {
+        Self { models, readers, runner: Runner::Shared(batches), spare: Vec::new() }
+    }
+
+    /// Loads `model` and runs it on a black picture, so that the first frame does not wait for it. Engines that are
+    /// shared are warm already.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if the model cannot be loaded or run.
+    pub fn warm_up(&mut self, model: &ModelId) -> Result<(), Error> {
+        let Runner::Own(engine) = &mut self.runner else { return Ok(()) };
+        for stage in &*self.models.served(model)?.stages {
+            let mut input = Input::empty(engine.form());
+            let mut reader = self.readers.take();
+            reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
+            let source = Source { width: 1280, height: 720, scale: cloudpose_pixels::Scale::FULL };
+            reader.fill(&mut input, self.models.get(stage)?.fit(), source, None);
+            engine.run(stage, &[input])?;
+        }
         Ok(())
     }
 
-    /// Finds the persons in an image, and who of them is whom of a stream's past.
+    /// Finds what is in an image, and who of its persons is whom of a stream's past.
     ///
     /// # Errors
-    /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Engine`] if the model cannot be loaded.
-    pub fn detect(&mut self, job: Job<'_>) -> Result<Poses, Error> {
+    /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Model`] if there is no such model,
+    /// [`Error::Fault`] if it cannot be run.
+    pub fn detect(&mut self, job: Job<'_>) -> Result<Detection, Error> {
+        let served = self.models.served(job.model)?.clone();
         let mut clock = Clock::start();
-        let source = self.reader.read(&job)?;
-        let decode = clock.lap_ms();
-        let crop = job.crop(source);
-        let Reader { image, preprocessors, .. } = &mut self.reader;
-        preprocessors[job.model as usize].run_reduced(image, source, crop, &mut self.input);
-        let preprocess = clock.lap_ms();
-        let (poses, inference) = self.infer(job.model, &mut clock)?;
-        let ModelInput { width, height, image_from_model, .. } = self.input;
-        let (persons, tracks) = job.conclude(&poses, source, ([width, height], image_from_model));
-        let postprocess = clock.lap_ms();
-        Ok(Poses {
-            model: job.model,
+        let mut timings_ms = TimingsMs::default();
+        let models =
+            served.stages.iter().map(|stage| self.models.get(stage)).collect::<Result<Vec<_>, _>>()?;
+        let mut reader = self.readers.take();
+        let source = reader.read(job.image, job.reduced_for(&models))?;
+        timings_ms.decode = clock.lap_ms();
+
+        let mut reader = Some(reader);
+        let mut picture = None;
+        let mut regions = vec![job.region(&*models[0], source)];
+        let mut views: Vec<View> = Vec::new();
+        for (stage, model) in models.iter().enumerate() {
+            let is_last = stage + 1 == models.len();
+            let inputs =
+                self.inputs(reader.as_mut().expect("kept until the last stage"), &**model, source, &regions);
+            if is_last {
+                picture = job.keep(reader.take());
+            }
+            timings_ms.preprocess += clock.lap_ms();
+            views = self.run(&served.stages[stage], job.stream, inputs)?;
+            timings_ms.inference += clock.lap_ms();
+            if !is_last {
+                regions = next_regions(&views, source);
+            }
+        }
+        let (output, tracks) = job.conclude(&served.info, views, source);
+        timings_ms.postprocess = clock.lap_ms();
+        Ok(Detection {
+            model: job.model.clone(),
             width: source.width as u32,
             height: source.height as u32,
-            persons,
+            output,
             tracks,
-            timings_ms: TimingsMs { queue: 0.0, decode, preprocess, inference, postprocess },
+            timings_ms,
+            picture,
         })
     }
 
-    /// The picture of the last [`detect`](Self::detect) that succeeded, all of it if that was with
-    /// [`Detail::Full`]. Whoever goes on with it may draw on it, or put another image in its place.
-    pub fn picture(&mut self) -> &mut PlanarImage {
-        &mut self.reader.image
+    /// The inputs of a stage, one for each region.
+    fn inputs(
+        &mut self,
+        reader: &mut Taken,
+        model: &dyn Model,
+        source: Source,
+        regions: &[Option<Square>],
+    ) -> Vec<Input> {
+        let form = match &self.runner {
+            Runner::Own(engine) => engine.form(),
+            Runner::Shared(batches) => batches.form(),
+        };
+        let fill = |region: &Option<Square>| {
+            let mut input = self.spare.pop().unwrap_or_else(|| Input::empty(form));
+            reader.fill(&mut input, model.fit(), source, *region);
+            input
+        };
+        regions.iter().map(fill).collect()
     }
 
-    /// The poses in the model input, and how long the network took, in milliseconds.
-    fn infer(&mut self, model: ModelName, clock: &mut Clock) -> Result<(Vec<ModelPose>, f32), Error> {
-        let ModelInput { pixels, width, height, .. } = &self.input;
-        let decoder = self.models.decoder(model)?;
-        let mut heads = self.engine.run(model, *height, *width, pixels)?;
-        let inference = clock.lap_ms();
-        Ok((decoder.decode(&mut heads), inference))
+    /// Runs a stage on its inputs.
+    fn run(
+        &mut self,
+        model: &ModelId,
+        stream: Option<&StreamName>,
+        inputs: Vec<Input>,
+    ) -> Result<Vec<View>, Arc<Fault>> {
+        let answers: Vec<Answer> = match &mut self.runner {
+            Runner::Own(engine) => {
+                let found = engine.run(model, &inputs).map_err(Arc::new)?;
+                found.into_iter().zip(inputs).map(|(found, input)| Answer { found, input }).collect()
+            }
+            Runner::Shared(batches) => batches.run(model, stream, inputs)?,
+        };
+        let view = |Answer { found, input }| {
+            let view = View { found, size: input.size(), image_from_model: input.image_from_model() };
+            self.spare.push(input);
+            view
+        };
+        Ok(answers.into_iter().map(view).collect())
     }
 }
 
-impl Reader {
-    pub(crate) fn new() -> Result<Self, Error> {
-        let mut preprocessors = [None, None, None];
-        for model in ModelName::ALL {
-            preprocessors[model as usize] = Some(Preprocessor::new(fit(model)));
-        }
-        Ok(Self {
-            image_decoder: cloudpose_pixels::Decoder::new(Limits::default())?,
-            image: PlanarImage::default(),
-            preprocessors: preprocessors.map(|p| p.expect("every model has one")),
-        })
+/// What a model found in one region.
+struct View {
+    found: Found,
+    /// Width and height of the model input, in pixels.
+    size: [usize; 2],
+    image_from_model: Transform,
+}
+
+impl View {
+    /// The persons found, in pixels of the image.
+    fn persons(&self, skeleton: &Skeleton, thresholds: Thresholds) -> Vec<Person> {
+        let poses: &[ModelPose] = match &self.found {
+            Found::Poses(poses) => poses,
+            Found::Classes(_) => &[],
+        };
+        persons::in_image(skeleton, poses, thresholds, |point| self.place(point))
     }
 
-    /// Decodes the job's image.
-    pub(crate) fn read(&mut self, job: &Job<'_>) -> Result<Source, Error> {
-        let Job { image, detail, model, .. } = *job;
-        let (header, scale) = match (detail, model) {
-            (Detail::Model, ModelName::MultiPose) => {
-                let wanted = |width, height| {
-                    let (width, height) = fit(model).resized(width, height);
-                    (SAMPLES_PER_MODEL_PIXEL * width, SAMPLES_PER_MODEL_PIXEL * height)
-                };
-                self.image_decoder.decode_reduced(image, wanted, &mut self.image)?
-            }
-            _ => (self.image_decoder.decode(image, &mut self.image)?, Scale::FULL),
-        };
-        Ok(Source { width: header.width as usize, height: header.height as usize, scale })
+    /// From coordinates of the model input, 0..1, to pixels of the image.
+    fn place(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        let [width, height] = self.size.map(|side| side as f32);
+        self.image_from_model.apply([x * width, y * height])
     }
+}
+
+/// A square around each person, for the next stage.
+fn next_regions(views: &[View], source: Source) -> Vec<Option<Square>> {
+    let (width, height) = (source.width as f32, source.height as f32);
+    let around = |view: &View, pose: &ModelPose| {
+        let corners = match pose.bounds {
+            Some(bounds) => [[bounds.x_min, bounds.y_min], [bounds.x_max, bounds.y_max]],
+            None => persons::extent(pose),
+        };
+        let [[left, top], [right, bottom]] = corners.map(|corner| view.place(corner));
+        let side = PERSON_MARGIN * (right - left).max(bottom - top);
+        let (x, y) = ((left + right - side) / 2.0, (top + bottom - side) / 2.0);
+        // Not a number fails this too.
+        let is_useful = side >= 1.0 && x < width && y < height && x + side > 0.0 && y + side > 0.0;
+        is_useful.then_some(Square { x, y, side })
+    };
+    let poses = views.iter().flat_map(|view| match &view.found {
+        Found::Poses(poses) => poses.iter().map(|pose| (view, pose)).collect(),
+        Found::Classes(_) => Vec::new(),
+    });
+    let certain = poses.filter(|(_, pose)| pose.score >= Thresholds::default().person);
+    certain.filter_map(|(view, pose)| around(view, pose)).map(Some).collect()
 }
 
 impl Job<'_> {
-    /// Where to look in the picture; none for everywhere.
-    pub(crate) fn crop(&self, source: Source) -> Option<crop::Square> {
-        match (self.past, fit(self.model)) {
-            (Some(past), Fit::Letterbox { .. }) => crop::square(past.prior, source.width, source.height),
+    /// For which fit alone the image may be decoded, if for one.
+    fn reduced_for(&self, models: &[Arc<dyn Model>]) -> Option<crate::preprocess::Fit> {
+        match (self.detail, models) {
+            // Later stages look closer.
+            (Detail::Model, [only]) if only.takes_reduced() => Some(only.fit()),
             _ => None,
         }
     }
 
-    /// From poses in a model input, of that width and height, to persons in the picture, and who they are.
-    pub(crate) fn conclude(
-        &self,
-        poses: &[ModelPose],
-        source: Source,
-        ([width, height], image_from_model): ([usize; 2], Transform),
-    ) -> (Vec<Person>, Option<Prior>) {
-        let (width, height) = (width as f32, height as f32);
+    /// Where the first stage looks.
+    fn region(&self, model: &dyn Model, source: Source) -> Option<Square> {
+        self.past.and_then(|past| model.region(past.prior, [source.width, source.height]))
+    }
+
+    /// Gives the reader back, and takes its picture out before if it is wanted.
+    fn keep(&self, reader: Option<Taken>) -> Option<Pooled> {
+        let (mut reader, pool) = (reader?, self.pictures?);
+        let mut picture = pool.take()?;
+        std::mem::swap(&mut *picture, &mut reader.image);
+        Some(picture)
+    }
+
+    /// From what the last stage found to what is reported, and who is who.
+    fn conclude(&self, model: &ModelInfo, views: Vec<View>, source: Source) -> (Output, Option<Prior>) {
+        let skeleton = match &model.task {
+            Task::Pose { skeleton } => skeleton,
+            Task::Classify { labels } => return (classes(labels, &views), None),
+        };
         let thresholds = Thresholds { person: self.min_score, ..Thresholds::default() };
-        let mut persons =
-            persons::in_image(poses, thresholds, |[x, y]| image_from_model.apply([x * width, y * height]));
+        let mut persons: Vec<Person> =
+            views.iter().flat_map(|view| view.persons(skeleton, thresholds)).collect();
+        persons.sort_by(|a, b| b.score.total_cmp(&a.score));
         let (width, height) = (source.width as u32, source.height as u32);
         let tracks = self.past.map(|Past { prior, at, smooth }| {
             let frame = cloudpose_tracks::Frame { at, width, height };
-            cloudpose_tracks::follow(prior, frame, &mut persons, smooth)
+            cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth)
         });
-        (persons, tracks)
+        (Output::Poses { skeleton: skeleton.name().clone(), persons }, tracks)
     }
 }
 
-impl Poses {
-    /// The pose event of the frame that these are the poses of. `device`: what found them. `queue_ms`: how
-    /// long the frame had waited.
-    pub fn into_event(self, header: &FrameHeader, device: &str, queue_ms: f32) -> PoseEvent {
-        PoseEvent {
+/// The classes with the highest scores.
+fn classes(labels: &[String], views: &[View]) -> Output {
+    let scores: &[f32] = match views.first().map(|view| &view.found) {
+        Some(Found::Classes(scores)) => scores,
+        Some(Found::Poses(_)) | None => &[],
+    };
+    let named = labels.iter().zip(scores);
+    let mut classes: Vec<Class> =
+        named.map(|(label, &score)| Class { label: label.clone(), score }).collect();
+    classes.sort_by(|a, b| b.score.total_cmp(&a.score));
+    classes.truncate(MOST_CLASSES);
+    Output::Classes(classes)
+}
+
+impl Detection {
+    /// The event of the frame in which this was found. `device`: what found it. `queue_ms`: how long the frame had
+    /// waited.
+    pub fn into_event(self, header: &FrameHeader, device: &Arc<str>, queue_ms: f32) -> Event {
+        Event {
             stream: header.stream.clone(),
             seq: header.seq,
             captured_at: header.received_at,
             width: self.width,
             height: self.height,
             model: self.model,
-            device: device.to_owned(),
-            persons: self.persons,
+            device: device.clone(),
+            output: self.output,
             timings_ms: TimingsMs { queue: queue_ms, ..self.timings_ms },
         }
     }
 }
 
-/// How a picture is fitted into the input of `model`.
-pub fn fit(model: ModelName) -> Fit {
-    match Architecture::of(model).input {
-        InputSize::Square(side) => Fit::Letterbox { side },
-        InputSize::Multiple { .. } => Fit::Aspect { longer_side: MULTIPOSE_SIDE },
+impl Input {
+    /// Width and height, in pixels.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        match self {
+            Self::Rgb(input) => [input.width, input.height],
+            Self::Planes(picture) => [picture.width, picture.height],
+        }
+    }
+
+    fn image_from_model(&self) -> Transform {
+        match self {
+            Self::Rgb(input) => input.image_from_model,
+            Self::Planes(picture) => picture.image_from_model.expect("it was packed"),
+        }
     }
 }
 
-pub(crate) struct Clock(Instant);
+impl Models {
+    /// The models of a store, run by the families of this crate.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the store cannot be opened.
+    pub fn open(config: &StoreConfig) -> Result<Self, Error> {
+        Ok(Self::new(config.open()?, crate::models::FAMILIES)?)
+    }
+}
+
+struct Clock(Instant);
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    fn start() -> Self {
         Self(Instant::now())
     }
 
     /// Milliseconds since the last lap.
-    pub(crate) fn lap_ms(&mut self) -> f32 {
+    fn lap_ms(&mut self) -> f32 {
         let now = Instant::now();
         let lap = now - std::mem::replace(&mut self.0, now);
         lap.as_secs_f32() * 1000.0

@@ -15,8 +15,6 @@
 
 use cloudpose_pixels::{Component, PlanarImage, Plane, Scale, Subsampling, bt601};
 
-use crate::crop::Square;
-
 /// How a picture is fitted into a model's input. What it does not cover is black.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -30,6 +28,17 @@ pub enum Fit {
         /// The picture's longer side after resizing, in pixels; a multiple of 32.
         longer_side: usize,
     },
+}
+
+/// A square in pixels of the image, which may reach beyond it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Square {
+    /// Left edge.
+    pub x: f32,
+    /// Top edge.
+    pub y: f32,
+    /// Width and height, more than 0.
+    pub side: f32,
 }
 
 /// Where a picture lies in the model input.

@@ -1,4 +1,4 @@
-//! The worker loop: frames in, pose events out.
+//! The worker loop: frames in, events out.
 
 use std::{
     num::NonZeroUsize,
@@ -8,16 +8,21 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
+use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Pool, Pooled};
-use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName,
+};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Detail, Error, Job, Models, Past, Pipeline, Poses,
-    feed::{self, Feed},
-    gpu::{self, DeviceChoice, RunBatch},
+    Config, Detail, Detection, Error, Job, Models, Past, Pipeline,
+    contract::{Engine, Fault},
+    cpu,
+    gpu::{Batches, DeviceChoice, DeviceError, Place, open},
     metrics,
+    reader::Readers,
 };
 
 /// Decoded pictures that may be on their way to the annotate stage, for each frame worked on at once: one
@@ -26,8 +31,6 @@ const PICTURES_PER_SLOT: usize = 2;
 
 /// How long handing back may take once the device has failed.
 const LEAVING: Duration = Duration::from_secs(5);
-/// What pose events call the CPU.
-const CPU: &str = "cpu";
 
 /// An infer role that has its models and is warm.
 #[derive(Debug)]
@@ -39,74 +42,64 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Shared {
-    finder: Finder,
+    models: Arc<Models>,
+    /// What events call the device.
+    device: Arc<str>,
+    /// One for each frame that is worked on at once, but for those in use.
+    idle: Mutex<Vec<Pipeline>>,
+    /// On a GPU: what the pipelines share.
+    batches: Option<Arc<Batches>>,
     /// Pictures on their way to the annotate stage.
     pictures: Pool,
 }
 
-/// What finds the persons.
-#[derive(Debug)]
-enum Finder {
-    Cpu(Arc<Cpu>),
-    Gpu(Arc<Feed>),
-}
-
-/// Pipelines that each work on one frame at a time.
-#[derive(Debug)]
-struct Cpu {
-    models: Arc<Models>,
-    threads_per_frame: NonZeroUsize,
-    idle: Mutex<Vec<Pipeline>>,
-}
-
 /// What there is to do about one frame.
 #[derive(Debug)]
-pub(crate) struct Task {
+struct Task {
     image: Bytes,
-    prior: Option<Prior>,
+    stream: StreamName,
+    prior: Option<Arc<Prior>>,
     at: u64,
     smooth: bool,
     min_score: f32,
-    pub(crate) detail: Detail,
-    pub(crate) model: ModelName,
-}
-
-/// What was found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) poses: Poses,
-    /// The decoded picture, if there is to be drawn on it and there was room for it.
-    pub(crate) picture: Option<Pooled>,
+    detail: Detail,
+    model: ModelId,
 }
 
 /// Why nothing was found out.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failed {
-    /// The frame's own fault, or the model's.
+enum Failed {
     #[error(transparent)]
-    Frame(#[from] Error),
-    /// The batch's fault.
-    #[error("{0}")]
-    Refused(String),
+    Error(#[from] Error),
     #[error(transparent)]
     Panicked(JoinError),
-    /// Nobody's; another worker may try.
-    #[error("the device failed")]
-    Device {
-        /// Whether it failed with this frame in its hands.
-        was_tried: bool,
-    },
 }
 
 impl Task {
     fn new(header: &mut FrameHeader, image: Bytes) -> Self {
-        let FrameHeader { model, received_at: at, min_score, smooth, want, .. } = *header;
-        Self { image, prior: header.prior.take(), at, smooth, min_score, detail: want.into(), model }
+        Self {
+            image,
+            stream: header.stream.clone(),
+            prior: header.prior.take(),
+            at: header.received_at,
+            smooth: header.smooth,
+            min_score: header.min_score,
+            detail: header.want.into(),
+            model: header.model.clone(),
+        }
     }
 
-    pub(crate) fn job(&self) -> Job<'_> {
+    fn job<'a>(&'a self, pictures: &'a Pool) -> Job<'a> {
         let past = self.prior.as_ref().map(|prior| Past { prior, at: self.at, smooth: self.smooth });
-        Job { image: &self.image, detail: self.detail, model: self.model, min_score: self.min_score, past }
+        Job {
+            image: &self.image,
+            detail: self.detail,
+            model: &self.model,
+            min_score: self.min_score,
+            past,
+            stream: Some(&self.stream),
+            pictures: (self.detail == Detail::Full).then_some(pictures),
+        }
     }
 }
 
@@ -116,46 +109,36 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error`] if the device is not there, or the model cannot be loaded or run.
-    pub fn load(config: &Config, model: ModelName) -> Result<Self, Error> {
-        let store = config.store.open()?;
+    pub fn load(config: &Config, model: &ModelId) -> Result<Self, Error> {
+        let models = Arc::new(Models::open(&config.store)?);
+        let gpu = |number| open(number, &config.gpu, &models, model);
         match config.device {
-            DeviceChoice::Cpu => Self::on_cpu(config, model),
-            DeviceChoice::Cuda(number) => {
-                Self::on_gpu(config, feed::open(number, &config.gpu, &store, model)?, model)
-            }
-            DeviceChoice::Auto => match feed::open(0, &config.gpu, &store, model) {
-                Ok(engines) => Self::on_gpu(config, engines, model),
-                Err(Error::Gpu(gpu::Error::Device(why))) => {
+            DeviceChoice::Cpu => Self::on_cpu(config, models, model),
+            DeviceChoice::Cuda(number) => Self::with_engines(config, gpu(number)?, models.clone()),
+            DeviceChoice::Auto => match gpu(0) {
+                Ok(engines) => Self::with_engines(config, engines, models.clone()),
+                Err(Fault::Device(why)) => {
                     tracing::info!(%why, "infer: working on the CPU, for there is no GPU to work on");
-                    Self::on_cpu(config, model)
+                    Self::on_cpu(config, models, model)
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             },
         }
     }
 
-    fn on_gpu(config: &Config, engines: Vec<Box<dyn RunBatch>>, model: ModelName) -> Result<Self, Error> {
-        let worker = Self::with_engines(config, engines)?;
-        if let Finder::Gpu(feed) = &worker.shared.finder {
-            metrics::model_ready(model, feed.place(), "cuda");
-        }
-        Ok(worker)
-    }
-
-    fn on_cpu(config: &Config, model: ModelName) -> Result<Self, Error> {
+    fn on_cpu(config: &Config, models: Arc<Models>, model: &ModelId) -> Result<Self, Error> {
         let threads_per_frame = config.threads_per_frame;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
-        let models = Arc::new(Models::open(&config.store)?);
-        let pipeline = || Pipeline::new(models.clone(), threads_per_frame);
+        let pipeline = || Pipeline::on_cpu(models.clone(), threads_per_frame);
         let mut idle = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
         for pipeline in &mut idle {
             pipeline.warm_up(model)?;
         }
-        metrics::model_ready(model, CPU, &models.isa().to_string());
-        tracing::info!(device = CPU, slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
-        let cpu = Cpu { models, threads_per_frame, idle: Mutex::new(idle) };
-        Ok(Self::new(Finder::Cpu(Arc::new(cpu)), slots))
+        let isa = Kernels::detect().map_err(cpu::Error::Isa)?.isa();
+        metrics::model_ready(model, &Place::Cpu.to_string(), &isa.to_string());
+        tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, %model, %isa, "infer: ready");
+        Ok(Self::with_pipelines(models, idle))
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
@@ -163,37 +146,58 @@ impl Worker {
     ///
     /// # Errors
     /// [`Error::Thread`] if the system does not start threads.
-    pub fn with_engines(config: &Config, engines: Vec<Box<dyn RunBatch>>) -> Result<Self, Error> {
+    pub fn with_engines(
+        config: &Config,
+        engines: Vec<Box<dyn Engine>>,
+        models: Arc<Models>,
+    ) -> Result<Self, Error> {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let cores = config.threads.unwrap_or(cores);
         // While every engine has a full batch, the next ones are decoded.
         let slots = cores.get() + engines.len().max(1) * usize::from(config.gpu.max_batch);
-        let feed = Feed::start(engines, &config.gpu, cores, slots)?;
+        let place = engines.first().map_or(Place::Host, |engine| engine.place());
+        let batches = Arc::new(Batches::start(engines, config.gpu.limits()).map_err(Error::Thread)?);
+        let readers = Readers::new(cores.get())?;
+        let pipeline = |_| Pipeline::shared(models.clone(), readers.clone(), batches.clone());
+        let idle = (0..slots).map(pipeline).collect();
+        for info in models.infos() {
+            metrics::model_ready(&info.id, &place.to_string(), "cuda");
+        }
         let max_batch = config.gpu.max_batch;
-        tracing::info!(device = feed.place(), slots, max_batch, precision = ?config.gpu.precision, "infer: ready");
-        Ok(Self::new(Finder::Gpu(Arc::new(feed)), slots))
+        tracing::info!(device = %place, slots, max_batch, precision = ?config.gpu.precision, "infer: ready");
+        Ok(Self::new(models, place, idle, Some(batches)))
     }
 
-    fn new(finder: Finder, slots: usize) -> Self {
+    /// A worker over pipelines that each have an engine of their own on the processor, one for each frame that is
+    /// worked on at once. [`load`](Self::load) makes those of the families here; others bring theirs.
+    pub fn with_pipelines(models: Arc<Models>, pipelines: Vec<Pipeline>) -> Self {
+        Self::new(models, Place::Cpu, pipelines, None)
+    }
+
+    fn new(models: Arc<Models>, place: Place, idle: Vec<Pipeline>, batches: Option<Arc<Batches>>) -> Self {
+        let slots = idle.len();
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
-        Self { shared: Arc::new(Shared { finder, pictures }), slots }
+        let device = place.to_string().into();
+        let shared = Shared { models, device, idle: Mutex::new(idle), batches, pictures };
+        Self { shared: Arc::new(shared), slots }
     }
 
-    /// Works until `stop`, then finishes what is in hand. If the device fails it cancels `stop` itself and
-    /// hands back what it has.
+    /// Says what it serves and works until `stop`, then finishes what is in hand. If the device fails it cancels
+    /// `stop` itself and hands back what it has.
     ///
     /// # Errors
-    /// [`Error::Gpu`] if the device failed: this process can do no more.
+    /// [`Error::Device`] if the device failed: this process can do no more.
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
+        bus.announce(self.shared.models.infos());
         let work = cloudpose_bus::work(&bus, Stage::Infer, self.slots, stop.clone(), |delivery| {
             infer(bus.clone(), self.shared.clone(), stop.clone(), delivery)
         });
-        let Finder::Gpu(feed) = &self.shared.finder else {
+        let Some(batches) = &self.shared.batches else {
             work.await;
             return Ok(());
         };
         let lost = async {
-            let error = feed.lost().await;
+            let error: DeviceError = batches.lost().await;
             tracing::error!(%error, "infer: the device failed; handing back what is in hand");
             stop.cancel();
             error
@@ -207,9 +211,30 @@ impl Worker {
                 if timeout(LEAVING, work).await.is_err() {
                     tracing::error!("infer: the device does not answer; leaving what it has");
                 }
-                Err(Error::Gpu(gpu::Error::Device(error)))
+                Err(Error::Device(error))
             }
         }
+    }
+}
+
+impl Shared {
+    /// Works on a task on a thread that may block.
+    async fn detect(self: &Arc<Self>, task: Task) -> Result<Detection, Failed> {
+        let shared = self.clone();
+        let worked = tokio::task::spawn_blocking(move || {
+            let mut pipeline = Lent::take(&shared);
+            let found = pipeline.detect(task.job(&shared.pictures));
+            if shared.batches.is_none() {
+                metrics::batch(1);
+            }
+            found
+        });
+        Ok(worked.await.map_err(Failed::Panicked)??)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Pipeline>> {
+        // The list is only pushed to and popped from: it is whole whatever happened.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,33 +246,28 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
         return delivery.ack().await;
     }
     let (mut header, image) = (header.clone(), image.clone());
-    let (model, task) = (header.model, Arc::new(Task::new(&mut header, image)));
-    let (worked, device) = match &shared.finder {
-        Finder::Cpu(cpu) => (cpu.detect(task, shared.pictures.clone()).await, CPU),
-        Finder::Gpu(feed) => {
-            (feed.detect(header.stream.clone(), task, shared.pictures.clone()).await, feed.place())
-        }
-    };
-    let result = match worked {
-        Ok(Found { mut poses, picture }) => {
-            header.prior = poses.tracks.take();
+    let task = Task::new(&mut header, image);
+    let result = match shared.detect(task).await {
+        Ok(mut found) => {
+            header.prior = found.tracks.take().map(Arc::new);
+            let picture = found.picture.take();
+            metrics::timings(&header.model, &found.timings_ms);
             let queue = delivery.waited.as_secs_f32() * 1000.0;
-            let event = poses.into_event(&header, device, queue);
-            metrics::timings(model, &event.timings_ms);
-            bus.publish_pose(&event, header.trace).await;
+            let event = SharedEvent::from(found.into_event(&header, &shared.device, queue));
+            bus.publish_event(&event, header.trace).await;
             pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
-        Err(Failed::Device { was_tried }) => {
+        Err(Failed::Error(Error::Fault(fault))) if matches!(*fault, Fault::Device(_) | Fault::Lost) => {
             // Otherwise it would come straight back to us.
             stop.cancelled().await;
-            return give_back(delivery, was_tried).await;
+            return give_back(delivery, matches!(*fault, Fault::Device(_))).await;
         }
-        Err(Failed::Frame(Error::Pixels(error))) => {
+        Err(Failed::Error(Error::Pixels(error))) => {
             tracing::debug!(%error, "the image cannot be worked on");
             Some(header.dropped(DropReason::Undecodable, error.to_string()))
         }
         Err(error) => {
-            tracing::error!(%error, %model, "inference failed");
+            tracing::error!(%error, model = %header.model, "inference failed");
             Some(header.dropped(DropReason::InferFailed, "the model could not be run on this image"))
         }
     };
@@ -267,33 +287,27 @@ async fn give_back(delivery: Delivery, was_tried: bool) {
     }
 }
 
-impl Cpu {
-    /// Finds the persons in the task's image, on a thread that may block.
-    async fn detect(self: &Arc<Self>, task: Arc<Task>, pictures: Pool) -> Result<Found, Failed> {
-        let cpu = self.clone();
-        let worked = tokio::task::spawn_blocking(move || {
-            let pipeline = cpu.idle().pop();
-            let mut pipeline = match pipeline {
-                Some(pipeline) => pipeline,
-                None => Pipeline::new(cpu.models.clone(), cpu.threads_per_frame)?,
-            };
-            let poses = pipeline.detect(task.job());
-            let draw = task.detail == Detail::Full && poses.is_ok();
-            let picture = if draw { pictures.take() } else { None };
-            let picture = picture.map(|mut picture| {
-                std::mem::swap(&mut *picture, pipeline.picture());
-                picture
-            });
-            cpu.idle().push(pipeline);
-            metrics::batch(1);
-            Ok(Found { poses: poses?, picture })
-        });
-        worked.await.map_err(Failed::Panicked)?
+/// A pipeline in use. It goes back also if the work panics: the next frame overwrites its buffers from the start.
+struct Lent<'a> {
+    pipeline: Option<Pipeline>,
+    home: &'a Shared,
+}
+
+impl<'a> Lent<'a> {
+    fn take(home: &'a Shared) -> Self {
+        let pipeline = home.idle().pop();
+        debug_assert!(pipeline.is_some(), "there is one for each slot");
+        Self { pipeline, home }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Pipeline>> {
-        // The list is only pushed to and popped from: it is whole whatever happened.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn detect(&mut self, job: Job<'_>) -> Result<Detection, Error> {
+        self.pipeline.as_mut().expect("there is one for each slot").detect(job)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.home.idle().extend(self.pipeline.take());
     }
 }
 
@@ -303,7 +317,7 @@ async fn pass_on(
     bus: &Bus,
     delivery: &Delivery,
     header: FrameHeader,
-    (event, picture): (PoseEvent, Option<Pooled>),
+    (event, picture): (SharedEvent, Option<Pooled>),
     took: Duration,
 ) -> Option<FrameResult> {
     if !header.want.overlay() {
@@ -315,7 +329,7 @@ async fn pass_on(
             deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),
             ..header.clone()
         },
-        pose: Some(event),
+        event: Some(event),
         image: delivery.frame.image.clone(),
     };
     let published = match picture {

@@ -19,11 +19,11 @@ use clap::Parser as _;
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_infer::{
     Config, Detail, Error, Job, Models, Pipeline, StoreConfig, Worker,
-    gpu::{self, Done, Engine, Picture, Place, Precision, RunBatch},
-    model::ModelStore,
+    contract::{Engine, Fault, Form, Found, Input},
+    gpu::{DeviceError, GpuEngine, Place, Precision},
 };
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelName, SessionId, Stage, StreamName,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, SessionId, Stage, StreamName,
     Want,
     frame::{Reply, ResultBody},
 };
@@ -43,6 +43,10 @@ fn image(name: &str) -> Bytes {
     std::fs::read(folder.join(name)).unwrap().into()
 }
 
+fn model() -> ModelId {
+    ModelId::new("lightning").unwrap()
+}
+
 fn gateway() -> GatewayId {
     GatewayId::new("g").unwrap()
 }
@@ -56,14 +60,14 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         received_at: 1,
         deadline_ms: 60_000,
         want: Want::Pose,
-        model: ModelName::Lightning,
+        model: model(),
         quality: 80,
         min_score: 0.2,
         smooth: false,
         prior: None,
         trace: None,
     };
-    Frame { header, pose: None, image }
+    Frame { header, event: None, image }
 }
 
 fn bus() -> Bus {
@@ -72,18 +76,26 @@ fn bus() -> Bus {
 
 /// An engine on the CPU, which counts its batches and fails in the one that is told, or never.
 struct Faulty {
-    engine: Engine,
+    engine: GpuEngine,
     batches: Arc<AtomicUsize>,
     fails_at: usize,
-    how: fn() -> gpu::Error,
+    how: fn() -> DeviceError,
 }
 
-impl RunBatch for Faulty {
-    fn run(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Done, gpu::Error> {
+impl Engine for Faulty {
+    fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
         if self.batches.fetch_add(1, SeqCst) + 1 == self.fails_at {
-            return Err((self.how)());
+            return Err((self.how)().into());
         }
-        self.engine.run(model, pictures)
+        self.engine.run(model, batch)
+    }
+
+    fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
+        self.engine.load(model)
+    }
+
+    fn form(&self) -> Form {
+        self.engine.form()
     }
 
     fn place(&self) -> Place {
@@ -91,30 +103,31 @@ impl RunBatch for Faulty {
     }
 }
 
-fn out_of_memory() -> gpu::Error {
-    gpu::DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_OUT_OF_MEMORY)").into()
+fn out_of_memory() -> DeviceError {
+    DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_OUT_OF_MEMORY)")
 }
 
-fn lost() -> gpu::Error {
-    gpu::DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)").into()
+fn lost() -> DeviceError {
+    DeviceError::says(Place::Cuda(0), "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS)")
 }
 
-fn worker(arguments: &[&str], fails_at: usize, how: fn() -> gpu::Error) -> (Worker, Arc<AtomicUsize>) {
+fn worker(arguments: &[&str], fails_at: usize, how: fn() -> DeviceError) -> (Worker, Arc<AtomicUsize>) {
     let batches = Arc::new(AtomicUsize::new(0));
-    let engine = Engine::open(Place::Host, Precision::F32, ModelStore::embedded()).unwrap();
+    let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
+    let engine = GpuEngine::open(Place::Host, Precision::F32, models.clone()).unwrap();
     let engine = Faulty { engine, batches: batches.clone(), fails_at, how };
-    (Worker::with_engines(&config(arguments), vec![Box::new(engine)]).unwrap(), batches)
+    (Worker::with_engines(&config(arguments), vec![Box::new(engine)], models).unwrap(), batches)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_find_what_the_cpu_finds() {
     let names = ["demo_f000.jpg", "demo_f060.jpg", "demo_f120.jpg", "demo_f180.jpg", "multi_cam01_f000.jpg"];
     let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
-    let mut pipeline = Pipeline::new(models, NonZeroUsize::MIN).unwrap();
+    let mut pipeline = Pipeline::on_cpu(models, NonZeroUsize::MIN).unwrap();
 
     let bus = bus();
     let mut results = bus.results(&gateway()).await;
-    let mut events = bus.poses().await;
+    let mut events = bus.events().await;
     for (name, seq) in names.iter().zip(1..) {
         bus.publish(Stage::Infer, frame(&format!("cam{}", seq % 2), seq, Kind::Live, image(name)))
             .await
@@ -131,16 +144,26 @@ async fn batches_find_what_the_cpu_finds() {
                 assert_eq!((seq, reason), (6, DropReason::Undecodable));
                 continue;
             }
-            ResultBody::Done { pose, .. } => {
-                assert_eq!(pose.device, "host");
+            ResultBody::Done { event, .. } => {
+                let event = event.event().unwrap();
+                assert_eq!(&*event.device, "host");
                 let name = names[seq as usize - 1];
                 let image = image(name);
-                let model = ModelName::Lightning;
-                let job = Job { image: &image, detail: Detail::Model, model, min_score: 0.2, past: None };
+                let model = model();
+                let job = Job {
+                    image: &image,
+                    detail: Detail::Model,
+                    model: &model,
+                    min_score: 0.2,
+                    past: None,
+                    stream: None,
+                    pictures: None,
+                };
                 let expected = pipeline.detect(job).unwrap();
-                assert_eq!((pose.width, pose.height), (expected.width, expected.height));
-                assert_eq!(pose.persons.len(), expected.persons.len(), "{name}");
-                for (got, expected) in pose.persons.iter().zip(&expected.persons) {
+                assert_eq!((event.width, event.height), (expected.width, expected.height));
+                let (got, expected) = (event.output.persons(), expected.output.persons());
+                assert_eq!(got.len(), expected.len(), "{name}");
+                for (got, expected) in got.iter().zip(expected) {
                     for (got, expected) in got.keypoints.iter().zip(&expected.keypoints) {
                         let off = (got.x - expected.x).hypot(got.y - expected.y);
                         assert!(off < 0.1, "{name} {:?}: {off} px", got.name);
@@ -150,7 +173,7 @@ async fn batches_find_what_the_cpu_finds() {
             }
         };
         assert!(names.contains(&name));
-        assert_eq!(events.next().await.unwrap().model, ModelName::Lightning);
+        assert_eq!(events.next().await.unwrap().event().unwrap().model, model());
     }
     stop.cancel();
     working.await.unwrap().unwrap();
@@ -172,7 +195,8 @@ async fn waiting(bus: &Bus, count: usize) -> Vec<(u64, u32)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_fails_gives_its_frames_to_another_worker() {
-    for (how, says) in [(out_of_memory as fn() -> gpu::Error, "lower --max-batch"), (lost, "ILLEGAL_ADDRESS")]
+    for (how, says) in
+        [(out_of_memory as fn() -> DeviceError, "lower --max-batch"), (lost, "ILLEGAL_ADDRESS")]
     {
         let bus = bus();
         let mut results = bus.results(&gateway()).await;
@@ -186,7 +210,7 @@ async fn a_device_that_fails_gives_its_frames_to_another_worker() {
         let stop = CancellationToken::new();
         let ended = worker.run(bus.clone(), stop.clone()).await;
         let error = ended.expect_err("the device failed");
-        assert!(matches!(error, Error::Gpu(gpu::Error::Device(_))), "{error:?}");
+        assert!(matches!(error, Error::Device(_)), "{error:?}");
         assert!(error.to_string().contains(says), "{error}");
         assert!(stop.is_cancelled(), "it is not ready any more");
         assert_eq!(batches.load(SeqCst), 2);
@@ -219,8 +243,7 @@ async fn a_still_that_breaks_every_device_is_given_up() {
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_build_without_cuda_works_on_the_cpu_unless_told_otherwise() {
-    let model = ModelName::Lightning;
-    Worker::load(&config(&["--infer-threads", "1"]), model).unwrap();
-    let error = Worker::load(&config(&["--device", "cuda:1"]), model).unwrap_err().to_string();
+    Worker::load(&config(&["--infer-threads", "1"]), &model()).unwrap();
+    let error = Worker::load(&config(&["--device", "cuda:1"]), &model()).unwrap_err().to_string();
     assert!(error.contains("cuda:1") && error.contains("built without CUDA"), "{error}");
 }

@@ -4,8 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cloudpose_infer::crop::Square;
-use cloudpose_infer::preprocess::{Fit, ModelInput, Preprocessor};
+use cloudpose_infer::preprocess::{Fit, ModelInput, Preprocessor, Square};
 use cloudpose_pixels::{Component, Decoder, Limits, PlanarImage, Subsampling, bt601};
 use serde::Deserialize;
 

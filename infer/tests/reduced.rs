@@ -9,8 +9,8 @@ use std::{
 };
 
 use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
-use cloudpose_pixels::{Component, Decoder, Encoder, Limits, PlanarImage};
-use cloudpose_wire::{ModelName, Person};
+use cloudpose_pixels::{Component, Decoder, Encoder, Limits, PlanarImage, Pool};
+use cloudpose_wire::{ModelId, Person};
 
 /// Keypoints below this are guesses, which no decode makes steady.
 const SEEN: f32 = 0.3;
@@ -20,7 +20,7 @@ const TOLERANCE: f32 = 0.01;
 const MODEL_SIDE: f32 = 256.0;
 
 fn pipeline() -> Pipeline {
-    Pipeline::new(Arc::new(Models::open(&StoreConfig::default()).unwrap()), NonZeroUsize::MIN).unwrap()
+    Pipeline::on_cpu(Arc::new(Models::open(&StoreConfig::default()).unwrap()), NonZeroUsize::MIN).unwrap()
 }
 
 /// The picture with each pixel as a square of two by two: large enough to be reduced.
@@ -38,6 +38,10 @@ fn doubled(image: &PlanarImage) -> PlanarImage {
         }
     }
     large
+}
+
+fn job<'a>(image: &'a [u8], model: &'a ModelId) -> Job<'a> {
+    Job { image, detail: Detail::Full, model, min_score: 0.0, past: None, stream: None, pictures: None }
 }
 
 fn images() -> Vec<PathBuf> {
@@ -60,18 +64,19 @@ fn multipose_sees_the_same_in_a_reduced_picture() {
     let mut pipeline = pipeline();
     let mut decoder = Decoder::new(Limits::default()).unwrap();
     let mut image = PlanarImage::default();
-    let (model, mut all) = (ModelName::MultiPose, Vec::new());
+    let (model, mut all) = ("multipose".parse().unwrap(), Vec::new());
+    let pool = Pool::new(2);
     for path in images() {
         decoder.decode(&std::fs::read(&path).unwrap(), &mut image).unwrap();
         let jpeg = Encoder::new().unwrap().encode(&doubled(&image), 90).unwrap();
-        let job = Job { image: &jpeg, detail: Detail::Full, model, min_score: 0.0, past: None };
+        let job = Job { pictures: Some(&pool), ..job(&jpeg, &model) };
         let full = pipeline.detect(Job { min_score: 0.3, ..job }).unwrap();
-        let whole = pipeline.picture().width();
+        let whole = full.picture.unwrap().width();
         let reduced = pipeline.detect(Job { detail: Detail::Model, min_score: 0.25, ..job }).unwrap();
-        assert_eq!(pipeline.picture().width(), whole / 4, "{}", path.display());
+        assert_eq!(reduced.picture.unwrap().width(), whole / 4, "{}", path.display());
         assert_eq!((reduced.width, reduced.height), (full.width, full.height));
-        for person in &full.persons {
-            let to_each = reduced.persons.iter().map(|other| distances(person, other));
+        for person in full.output.persons() {
+            let to_each = reduced.output.persons().iter().map(|other| distances(person, other));
             let nearest = to_each.min_by(|a, b| mean(a).total_cmp(&mean(b)));
             let longer = full.width.max(full.height) as f32;
             let nearest = nearest.unwrap_or_else(|| panic!("nobody is found in {}", path.display()));
@@ -94,10 +99,11 @@ fn multipose_sees_the_same_in_a_reduced_picture() {
 fn single_pose_models_see_all_pixels() {
     let mut pipeline = pipeline();
     let jpeg = std::fs::read(&images()[0]).unwrap();
-    for model in [ModelName::Lightning, ModelName::Thunder] {
-        let job = Job { image: &jpeg, detail: Detail::Full, model, min_score: 0.0, past: None };
+    for model in ["lightning", "thunder"] {
+        let model = model.parse().unwrap();
+        let job = job(&jpeg, &model);
         let full = pipeline.detect(job).unwrap();
         let reduced = pipeline.detect(Job { detail: Detail::Model, ..job }).unwrap();
-        assert_eq!(reduced.persons, full.persons);
+        assert_eq!(reduced.output, full.output);
     }
 }

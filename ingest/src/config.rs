@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cloudpose_wire::{ModelName, pose::parse_score};
+use cloudpose_wire::{ModelId, event::parse_score};
+
+/// The model that is run unless somebody asks for another.
+pub const DEFAULT_MODEL: &str = "multipose";
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -46,8 +49,8 @@ pub struct Config {
     pub idle_timeout: Duration,
 
     /// The model for clients that name none.
-    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME", default_value_t = ModelName::default())]
-    pub model: ModelName,
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME", default_value = DEFAULT_MODEL)]
+    pub model: ModelId,
 
     /// Persons below this score are not reported, 0 to 1, unless the client asks otherwise.
     #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
@@ -66,7 +69,7 @@ impl Default for Config {
             still_deadline: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
-            model: ModelName::default(),
+            model: DEFAULT_MODEL.parse().expect("a name"),
             min_score: 0.2,
         }
     }
@@ -109,8 +112,11 @@ mod tests {
     #[test]
     fn values_are_checked_with_their_units() {
         let parsed = Cli::try_parse_from(["x", "--max-age", "250ms", "--model", "thunder"]).ok();
-        let expected =
-            Config { max_age: Duration::from_millis(250), model: ModelName::Thunder, ..Config::default() };
+        let expected = Config {
+            max_age: Duration::from_millis(250),
+            model: ModelId::new("thunder").unwrap(),
+            ..Config::default()
+        };
         assert_eq!(parsed.map(|cli| cli.config), Some(expected));
         for bad in [
             ["--window", "0"],
@@ -119,7 +125,7 @@ mod tests {
             ["--idle-timeout", "2h"],
             ["--min-score", "1.5"],
             ["--min-score", "NaN"],
-            ["--model", "yolo"],
+            ["--model", "no.name"],
             ["--listen", "localhost"],
         ] {
             assert!(Cli::try_parse_from(["x", bad[0], bad[1]]).is_err(), "{bad:?}");

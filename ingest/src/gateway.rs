@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{http::HeaderMap, serve::ListenerExt};
-use cloudpose_bus::Bus;
+use cloudpose_bus::{Bus, Models};
 use cloudpose_wire::{GatewayId, SessionId, TraceParent, frame::Reply, trace::TRACEPARENT};
 use tokio::{
     net::TcpListener,
@@ -92,6 +92,7 @@ impl Gateway {
         let app = Arc::new(App {
             seats: Arc::new(Semaphore::new(self.config.max_sessions.min(Semaphore::MAX_PERMITS))),
             config: self.config,
+            models: self.bus.models(),
             bus: self.bus,
             probes: self.probes,
             books: self.books,
@@ -144,6 +145,8 @@ pub async fn run(config: Config, bus: Bus, probes: Probes, token: CancellationTo
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) bus: Bus,
+    /// What the workers serve.
+    pub(crate) models: Models,
     pub(crate) probes: Probes,
     pub(crate) books: Books,
     /// Open streaming sessions.

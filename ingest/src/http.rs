@@ -8,13 +8,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{ModelName, PoseEvent, StreamName, Want};
+use cloudpose_wire::{Class, ModelId, Person, StreamName, Want, event::TimingsMs};
 use serde::Deserialize;
 
 use crate::{
     body,
     gateway::{App, token_of, trace_of},
-    problem::Problem,
+    problem::{Problem, unknown_model},
     session::DEFAULT_QUALITY,
     still::Still,
 };
@@ -24,9 +24,9 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PoseQuery {
-    /// The model to run.
-    #[param(inline)]
-    model: Option<ModelName>,
+    /// The model to run, one of `GET /v1/models`.
+    #[param(value_type = Option<String>)]
+    model: Option<ModelId>,
     /// JPEG quality of the annotated picture, 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     quality: Option<u8>,
@@ -60,6 +60,34 @@ pub(crate) struct PoseForm {
 #[expect(dead_code, reason = "describes raw bodies")]
 pub(crate) struct ImageFile(Vec<u8>);
 
+/// What was found in one frame.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `Event` writes")]
+pub(crate) struct PoseEvent {
+    /// The stream, or the still's id.
+    stream: StreamName,
+    /// Number of the frame within its session, from 1.
+    seq: u64,
+    /// When the gateway received the frame: milliseconds since 1970-01-01T00:00:00Z.
+    captured_at: u64,
+    /// Width of the original image (upright, after EXIF orientation), in pixels.
+    width: u32,
+    /// Height of the original image, in pixels.
+    height: u32,
+    /// The model that ran.
+    model: ModelId,
+    /// What it ran on: `cpu`, `cuda:0`, ….
+    device: String,
+    /// Whose keypoints the persons have. Absent: COCO's 17.
+    skeleton: Option<String>,
+    /// Persons by falling score. Absent if the model tells classes.
+    persons: Option<Vec<Person>>,
+    /// What the picture shows, by falling score, if the model tells classes.
+    classes: Option<Vec<Class>>,
+    /// Where the time went.
+    timings_ms: TimingsMs,
+}
+
 /// What the client can be answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
@@ -84,6 +112,8 @@ enum Answer {
             content((PoseEvent = "application/json"), (ImageFile = "image/jpeg"))),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "The query or the body was not understood."),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "No worker serves the model; the problem lists those that are served."),
         (status = 406, body = Problem, content_type = "application/problem+json",
             description = "Neither JSON nor JPEG is accepted."),
         (status = 413, body = Problem, content_type = "application/problem+json",
@@ -115,6 +145,9 @@ pub(crate) async fn pose(
     if !(0.0..=1.0).contains(&min_score) {
         return Err(Problem::bad_query(format!("min_score is {min_score}; use 0 to 1")));
     }
+    if let Some(model) = model.as_ref().filter(|model| !app.models.may_be_served(model)) {
+        return Err(Problem::unknown_model(unknown_model(model, &app.models)));
+    }
     let answer = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
@@ -129,11 +162,11 @@ pub(crate) async fn pose(
         Answer::Json => Want::Pose,
         Answer::Jpeg => Want::Overlay,
     };
-    let model = model.unwrap_or(app.config.model);
+    let model = model.unwrap_or_else(|| app.config.model.clone());
     let still = Still { id, image: upload.image, want, model, quality, min_score, trace };
     let done = still.answer(&app).await?;
     let mut response = match answer {
-        Answer::Json => Json(done.pose).into_response(),
+        Answer::Json => Json(done.event).into_response(),
         Answer::Jpeg => {
             let jpeg = done.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
             ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()

@@ -14,7 +14,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{PoseEvent, Want};
+use cloudpose_wire::{Event, Want};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -142,7 +142,11 @@ pub(crate) async fn pose_detection(
     request: Request,
 ) -> Result<Json<Detection>, Rejection> {
     let (id, answer) = detect(&app, request, Want::Pose).await?;
-    Ok(Json(Detection::new(id, &answer.pose)))
+    let event = answer
+        .event
+        .event()
+        .map_err(|error| Problem::failed(format!("the worker sent no poses: {error}")))?;
+    Ok(Json(Detection::new(id, event)))
 }
 
 /// Draws the poses on one image (the existing API).
@@ -192,7 +196,7 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
         id: token_of("still"),
         image: body::decode_base64(&image).map_err(|_| invalid_image())?,
         want,
-        model: app.config.model,
+        model: app.config.model.clone(),
         quality: QUALITY,
         min_score: app.config.min_score,
         trace: trace_of(&parts.headers),
@@ -258,19 +262,19 @@ fn offset(body: &[u8], line: usize, column: usize) -> usize {
 }
 
 impl Detection {
-    fn new(id: String, event: &PoseEvent) -> Self {
+    fn new(id: String, event: &Event) -> Self {
         let (width, height) = (event.width.max(1) as f32, event.height.max(1) as f32);
         let timings = &event.timings_ms;
-        let boxes = event.persons.iter().map(|person| {
+        let boxes = event.output.persons().iter().map(|person| {
             let b = person.bounding_box;
             LegacyBox { x: b.x, y: b.y, width: b.width, height: b.height, probability: person.score }
         });
-        let keypoints = event.persons.iter().map(|person| {
+        let keypoints = event.output.persons().iter().map(|person| {
             person.keypoints.iter().map(|k| [k.x / width, k.y / height, k.score]).collect::<Vec<_>>()
         });
         Self {
             id,
-            count: event.persons.len(),
+            count: event.output.persons().len(),
             boxes: boxes.collect(),
             keypoints: keypoints.collect(),
             speed_preprocess: timings.decode + timings.preprocess,

@@ -40,7 +40,7 @@ mod socket;
 mod still;
 mod ws;
 
-pub use config::Config;
+pub use config::{Config, DEFAULT_MODEL};
 pub use error::Error;
 pub use gateway::{DRAIN, Gateway, Probes, run};
 pub use ledger::Ledger;

@@ -9,6 +9,7 @@ use utoipa::OpenApi;
     info(title = "CloudPose", description = "Finds people and their joints in images and live video."),
     paths(
         crate::http::pose,
+        crate::pages::models,
         crate::ws::stream,
         crate::legacy::pose_detection,
         crate::legacy::pose_detection_annotation,

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cloudpose_wire::{ModelId, ModelInfo};
 use serde::Serialize;
 
 use crate::{gateway::App, openapi, problem::Problem};
@@ -121,6 +122,24 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Stat
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let text = app.books.at_rest(|| (app.probes.metrics)());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The models that workers serve.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ModelList {
+    /// The one that is run unless a client asks for another.
+    #[schema(value_type = String)]
+    default: ModelId,
+    /// All of them.
+    #[schema(value_type = Vec<Object>)]
+    models: Vec<Arc<ModelInfo>>,
+}
+
+/// Lists the models that workers serve.
+#[utoipa::path(get, path = "/v1/models", tag = "pose",
+    responses((status = 200, body = ModelList, description = "The models: what they find, and where they come from.")))]
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
+    Json(ModelList { default: app.config.model.clone(), models: app.models.list() })
 }
 
 /// The description of the API.

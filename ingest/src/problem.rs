@@ -4,7 +4,8 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::DropReason;
+use cloudpose_bus::Models;
+use cloudpose_wire::{DropReason, ModelId};
 use serde::Serialize;
 
 use crate::still::Refusal;
@@ -49,6 +50,7 @@ problems! {
     bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
+    unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
     not_found: NOT_FOUND, "not-found", "There is nothing here";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
@@ -64,6 +66,12 @@ problems! {
     queue_full: SERVICE_UNAVAILABLE, "queue-full", "Too many images are waiting";
     stopping: SERVICE_UNAVAILABLE, "shutting-down", "The server is going away";
     deadline_missed: GATEWAY_TIMEOUT, "deadline-missed", "The image was not done in time";
+}
+
+/// That nobody serves `model`, and what is served.
+pub(crate) fn unknown_model(model: &ModelId, models: &Models) -> String {
+    let served: Vec<String> = models.list().iter().map(|model| model.id.to_string()).collect();
+    format!("unknown model {model}; use one of {}", served.join(", "))
 }
 
 impl Problem {

@@ -29,6 +29,7 @@ pub(crate) fn new(app: Arc<App>) -> Router {
     let router = Router::new()
         .route("/v1/stream", get(ws::stream))
         .route("/v1/pose", post(http::pose))
+        .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
         .route("/health", get(pages::health))

@@ -10,13 +10,15 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use cloudpose_bus::Models;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Prior, SharedEvent, StreamName,
     TraceParent, Want,
     frame::{Reply, ResultBody},
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
@@ -54,6 +56,8 @@ pub(crate) struct Terms {
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
     pub(crate) min_score: f32,
+    /// What the workers serve.
+    pub(crate) models: Models,
     /// The trace that the client opened the session in.
     pub(crate) trace: Option<TraceParent>,
 }
@@ -73,10 +77,10 @@ impl Terms {
 }
 
 /// What the client can change from frame to frame.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) want: Want,
-    pub(crate) model: ModelName,
+    pub(crate) model: ModelId,
     pub(crate) quality: u8,
     /// Tell the client of each dropped frame.
     pub(crate) drops: bool,
@@ -119,7 +123,7 @@ struct Flight {
 
 #[derive(Debug)]
 struct Done {
-    pose: Box<PoseEvent>,
+    event: SharedEvent,
     overlay: Option<Bytes>,
 }
 
@@ -150,7 +154,7 @@ impl Session {
             stream: terms.stream.clone(),
             mode: terms.mode,
             want: settings.want,
-            model: settings.model,
+            model: settings.model.clone(),
             quality: settings.quality,
             smooth: settings.smooth,
             limits: terms.limits,
@@ -192,7 +196,7 @@ impl Session {
         if let Err(error) = cloudpose_pixels::probe(&image, limits) {
             return self.dropped(seq, DropReason::Undecodable, error.to_string());
         }
-        let arrived = Arrived { settings: self.settings, received_at, image };
+        let arrived = Arrived { settings: self.settings.clone(), received_at, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
@@ -207,10 +211,14 @@ impl Session {
                 self.error(ErrorCode::BadMessage, format!("quality is {quality}; use 1 to 100"));
             }
             Ok(ClientMessage::Configure { want, model, quality, drops, smooth }) => {
-                let old = self.settings;
+                if let Some(model) = model.as_ref().filter(|model| !self.terms.models.may_be_served(model)) {
+                    let message = crate::problem::unknown_model(model, &self.terms.models);
+                    return self.error(ErrorCode::BadMessage, message);
+                }
+                let old = &self.settings;
                 self.settings = Settings {
                     want: want.unwrap_or(old.want),
-                    model: model.unwrap_or(old.model),
+                    model: model.unwrap_or_else(|| old.model.clone()),
                     quality: quality.unwrap_or(old.quality),
                     drops: drops.unwrap_or(old.drops),
                     smooth: smooth.unwrap_or(old.smooth),
@@ -227,11 +235,11 @@ impl Session {
     pub(crate) fn result(&mut self, result: FrameResult) {
         let seq = result.seq;
         match result.body {
-            ResultBody::Done { pose, overlay, tracks } => {
-                let arrival = self.order.arrive(seq, Done { pose, overlay });
+            ResultBody::Done { event, overlay, tracks } => {
+                let arrival = self.order.arrive(seq, Done { event, overlay });
                 // A frame that comes too late to be shown still says who was there.
                 if let (Arrival::Kept | Arrival::Late, Some(tracks)) = (&arrival, tracks) {
-                    self.tracks.absorb(tracks);
+                    self.absorb(tracks);
                 }
                 match arrival {
                     Arrival::Kept => {
@@ -337,17 +345,12 @@ impl Session {
                     let span = frame_span(&self.terms.stream, seq);
                     let trace = cloudpose_bus::trace::join(&span, self.terms.trace);
                     let waited = now - waiting.received;
+                    let want = settings.want;
                     let header = self.header(seq, settings, received_at, waited, trace);
-                    let flight = Flight {
-                        received: waiting.received,
-                        want: settings.want,
-                        due: None,
-                        again: None,
-                        span,
-                    };
+                    let flight = Flight { received: waiting.received, want, due: None, again: None, span };
                     self.flights.insert(seq, flight);
                     self.order.expect(seq);
-                    self.publish(now, Frame { header, pose: None, image });
+                    self.publish(now, Frame { header, event: None, image });
                 }
                 Next::Expire(seq) => self.dropped(seq, DropReason::Expired, String::new()),
             }
@@ -414,12 +417,19 @@ impl Session {
         };
         let result = ServerMessage::Result {
             seq,
-            pose: (flight.want != Want::Overlay).then_some(done.pose),
+            event: (flight.want != Want::Overlay).then_some(done.event),
             latency_ms: (now - flight.received).as_secs_f32() * 1000.0,
             overlay: done.overlay.is_some(),
             dropped: self.account.own().dropped.clone(),
         };
         self.outputs.push_back(Output::Deliver { seq, result, overlay: done.overlay });
+    }
+
+    /// Takes in who was there. Tracks of a skeleton that nobody has told of mean nothing.
+    fn absorb(&mut self, tracks: Arc<Prior>) {
+        if let Some(skeleton) = self.terms.models.skeleton(&tracks.skeleton) {
+            self.tracks.absorb(&skeleton, tracks);
+        }
     }
 
     /// A frame that held a credit has ended without a result.

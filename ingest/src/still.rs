@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, Kind, ModelName, Outcome, PoseEvent, Stage, StreamName, TraceParent,
+    DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, Stage, StreamName, TraceParent,
     Want, frame::ResultBody,
 };
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,7 +29,7 @@ pub(crate) struct Still {
     pub(crate) id: StreamName,
     pub(crate) image: Bytes,
     pub(crate) want: Want,
-    pub(crate) model: ModelName,
+    pub(crate) model: ModelId,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
     pub(crate) trace: Option<TraceParent>,
@@ -38,7 +38,7 @@ pub(crate) struct Still {
 /// What the workers made of it.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) pose: Box<PoseEvent>,
+    pub(crate) event: SharedEvent,
     /// The annotated JPEG, if one was wanted.
     pub(crate) overlay: Option<Bytes>,
 }
@@ -97,7 +97,7 @@ impl Still {
             prior: None,
             trace: self.trace,
         };
-        let frame = Frame { header, pose: None, image: self.image };
+        let frame = Frame { header, event: None, image: self.image };
         let (first, received) = (app.bus.connection(), Instant::now());
         app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
         let answer = async {
@@ -124,7 +124,7 @@ impl Still {
         };
         match timeout(deadline + GRACE, answer).await {
             Ok(result) => match result?.body {
-                ResultBody::Done { pose, overlay, .. } => Ok(Answer { pose, overlay }),
+                ResultBody::Done { event, overlay, .. } => Ok(Answer { event, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
             },
             Err(_) if app.bus.is_there() && app.bus.connection() == first => {

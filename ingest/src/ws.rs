@@ -15,7 +15,7 @@ use axum::{
 };
 use cloudpose_bus::Bus;
 use cloudpose_wire::{
-    DropReason, Frame, ModelName, StreamName, TraceParent, Want,
+    DropReason, Frame, ModelId, StreamName, TraceParent, Want,
     frame::Reply,
     ws::{ErrorCode, Limits, Mode, ServerMessage},
 };
@@ -27,7 +27,7 @@ use crate::{
     Config,
     dispatch::Inbox,
     gateway::{App, DRAIN, Seat, token_of, trace_of, unix_ms},
-    problem::Problem,
+    problem::{Problem, unknown_model},
     session::{DEFAULT_QUALITY, Output, Session, Settings, Terms},
     socket::{Event, Socket},
 };
@@ -55,9 +55,9 @@ pub(crate) struct StreamQuery {
     /// What comes back: `pose` (default), `overlay` or `both`.
     #[param(inline)]
     want: Want,
-    /// The model to run.
-    #[param(inline)]
-    model: Option<ModelName>,
+    /// The model to run, one of `GET /v1/models`.
+    #[param(value_type = Option<String>)]
+    model: Option<ModelId>,
     /// `live` (default): the newest frame wins. `complete`: every frame is processed.
     #[param(inline)]
     mode: Mode,
@@ -87,7 +87,8 @@ impl StreamQuery {
         }
     }
 
-    fn into_terms(self, config: &Config, reply: Reply, trace: Option<TraceParent>) -> (Terms, Settings) {
+    fn into_terms(self, app: &App, reply: Reply, trace: Option<TraceParent>) -> (Terms, Settings) {
+        let config = &app.config;
         let default_age = u32::try_from(config.max_age.as_millis()).unwrap_or(u32::MAX);
         let limits = Limits {
             max_image_bytes: config.max_image_bytes,
@@ -98,13 +99,16 @@ impl StreamQuery {
         let stream = self.stream.unwrap_or_else(|| token_of("stream"));
         let settings = Settings {
             want: self.want,
-            model: self.model.unwrap_or(config.model),
+            model: self.model.unwrap_or_else(|| config.model.clone()),
             quality: self.quality.unwrap_or(DEFAULT_QUALITY),
             drops: false,
             smooth: self.smooth.unwrap_or(true),
         };
         let min_score = config.min_score;
-        (Terms { reply, stream, mode: self.mode, limits, min_score, trace }, settings)
+        (
+            Terms { reply, stream, mode: self.mode, limits, min_score, models: app.models.clone(), trace },
+            settings,
+        )
     }
 }
 
@@ -156,12 +160,16 @@ async fn serve(
     _seat: Seat,
 ) {
     let mut socket = Socket::new(inner, app.config.max_image_bytes);
+    let query = query.and_then(|query| match &query.model {
+        Some(model) if !app.models.may_be_served(model) => Err(unknown_model(model, &app.models)),
+        _ => Ok(query),
+    });
     let end = match query {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
             let (reply, inbox) = app.open(2 * app.config.window + 2);
             tracing::debug!(session = %reply.session, "session begins");
-            let (terms, settings) = query.into_terms(&app.config, reply, trace);
+            let (terms, settings) = query.into_terms(app, reply, trace);
             let account = app.books.open(terms.kind());
             Connection {
                 session: Session::new(terms, settings, account),

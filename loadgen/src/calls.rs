@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use cloudpose_wire::Skeleton;
 use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -13,8 +14,6 @@ use crate::{
     http::{CALLS, Call, Service},
 };
 
-/// Keypoints of a person in that API.
-const KEYPOINTS: usize = 17;
 /// How a JPEG and a PNG begin in base64.
 const PICTURES: [&str; 2] = ["/9j/", "iVBORw0KGgo"];
 
@@ -85,7 +84,8 @@ fn check(call: Call, id: &str, body: &[u8]) -> Result<(), Failure> {
     }
     let good = match call {
         Call::Pose => answer.keypoints.is_some_and(|persons| {
-            answer.count == Some(persons.len()) && persons.iter().all(|points| points.len() == KEYPOINTS)
+            let joints = Skeleton::coco_17().keypoints().len();
+            answer.count == Some(persons.len()) && persons.iter().all(|points| points.len() == joints)
         }),
         Call::Annotation => {
             answer.image.is_some_and(|image| PICTURES.iter().any(|begin| image.starts_with(begin)))

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloudpose_wire::{ModelName, Want, ws::Mode};
+use cloudpose_wire::{ModelId, Want, ws::Mode};
 
 use crate::{range::Range, threshold::Threshold, verdict::Objective};
 
@@ -149,7 +149,7 @@ pub struct StreamOptions {
     pub mode: Mode,
     /// The model [default: the service's]
     #[arg(long, value_name = "MODEL")]
-    pub model: Option<ModelName>,
+    pub model: Option<ModelId>,
     /// So many more streams that send nothing
     #[arg(long, value_name = "N", default_value = "0")]
     pub idle: u32,

@@ -32,7 +32,7 @@ impl Streams {
         let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let (want, mode) = (serde_json::json!(options.want), serde_json::json!(options.mode));
         let mut query = format!("want={}&mode={}", word(want), word(mode));
-        if let Some(model) = options.model {
+        if let Some(model) = &options.model {
             query += &format!("&model={model}");
         }
         let url = format!("ws{}/v1/stream?{query}", url.trim_end_matches('/').trim_start_matches("http"));

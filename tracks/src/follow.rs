@@ -1,7 +1,7 @@
 //! One frame: its persons and the stream's past in, both brought up to date out.
 
-use cloudpose_wire::pose::{Keypoint, Person};
 use cloudpose_wire::track::{Joint, Prior, Track};
+use cloudpose_wire::{Keypoint, Person, Skeleton};
 
 use crate::associate::associate;
 use crate::similarity::{of_person, oks};
@@ -32,17 +32,24 @@ pub struct Frame {
 /// `smooth`, and gives them the ids of confirmed tracks. Returns the tracks as of this frame: those of
 /// `prior`, brought up to date where the person was found, and one with key 0 for each newcomer.
 ///
-/// A person found twice begins no second track.
-pub fn follow(prior: &Prior, frame: Frame, persons: &mut [Person], smooth: bool) -> Prior {
-    let same_size = (prior.width, prior.height) == (frame.width, frame.height);
-    let mut tracks: Vec<Track> = prior.tracks.iter().take(MOST_TRACKS).cloned().collect();
-    if !same_size {
-        tracks.clear();
-    }
+/// A person found twice begins no second track. Tracks of another skeleton, or of pictures of another size, end.
+pub fn follow(
+    skeleton: &Skeleton,
+    prior: &Prior,
+    frame: Frame,
+    persons: &mut [Person],
+    smooth: bool,
+) -> Prior {
+    let is_of_this =
+        (prior.width, prior.height) == (frame.width, frame.height) && prior.skeleton == *skeleton.name();
+    let known = if is_of_this { &prior.tracks[..] } else { &[] };
+    // A foreign prior may hold anything.
+    let fits = |track: &&Track| track.joints.len() == skeleton.keypoints().len();
+    let mut tracks: Vec<Track> = known.iter().filter(fits).take(MOST_TRACKS).cloned().collect();
     let elapsed =
         |track: &Track| (frame.at.saturating_sub(track.seen_at) as f32 / 1000.0).max(LEAST_ELAPSED_S);
     let pairs = associate(tracks.len(), persons.len(), |track, person| {
-        oks(&tracks[track], elapsed(&tracks[track]), of_person(&persons[person].keypoints))
+        oks(skeleton, &tracks[track], elapsed(&tracks[track]), of_person(&persons[person].keypoints))
     });
     let mut newcomers: Vec<Track> = Vec::new();
     // Tracks first, so that a newcomer can be compared with all who are known.
@@ -59,13 +66,14 @@ pub fn follow(prior: &Prior, frame: Frame, persons: &mut [Person], smooth: bool)
     }
     for (person, _) in persons.iter().zip(&pairs).filter(|(_, track)| track.is_none()) {
         let seen_now = tracks.iter().filter(|track| track.seen_at == frame.at).chain(&newcomers);
-        let is_known = |track: &Track| oks(track, 0.0, of_person(&person.keypoints)) > SAME_PERSON;
+        let is_known = |track: &Track| oks(skeleton, track, 0.0, of_person(&person.keypoints)) > SAME_PERSON;
         if !seen_now.into_iter().any(is_known) && tracks.len() + newcomers.len() < MOST_TRACKS {
             newcomers.push(begin(person, frame.at));
         }
     }
     tracks.append(&mut newcomers);
-    Prior { at: frame.at, width: frame.width, height: frame.height, tracks }
+    let (width, height, skeleton) = (frame.width, frame.height, skeleton.name().clone());
+    Prior { at: frame.at, width, height, skeleton, tracks }
 }
 
 fn begin(person: &Person, at: u64) -> Track {

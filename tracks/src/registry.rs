@@ -1,6 +1,11 @@
 //! A stream's tracks between frames.
 
-use cloudpose_wire::track::{Prior, Track};
+use std::sync::Arc;
+
+use cloudpose_wire::{
+    Skeleton, SkeletonName,
+    track::{Prior, Track},
+};
 
 use crate::associate::associate;
 use crate::follow::MOST_TRACKS;
@@ -17,6 +22,7 @@ pub struct Registry {
     /// As in [`Prior`]; its tracks are in `records`.
     at: u64,
     size: (u32, u32),
+    skeleton: SkeletonName,
     records: Vec<Record>,
     last_key: u32,
     last_id: u32,
@@ -31,28 +37,29 @@ struct Record {
 
 impl Registry {
     /// What the next frame should be followed from.
-    pub fn prior(&self) -> Prior {
+    pub fn prior(&self) -> Arc<Prior> {
         let (width, height) = self.size;
         let tracks = self.records.iter().map(|record| record.track.clone()).collect();
-        Prior { at: self.at, width, height, tracks }
+        Arc::new(Prior { at: self.at, width, height, skeleton: self.skeleton.clone(), tracks })
     }
 
     /// Takes in what [`follow`](crate::follow) made of a frame. Frames may come in any order, and each may
     /// have been followed from any earlier prior; what it says of a person counts if it is newer than what
-    /// is known.
-    pub fn absorb(&mut self, found: Prior) {
+    /// is known. `skeleton` is that of `found`.
+    pub fn absorb(&mut self, skeleton: &Skeleton, found: Arc<Prior>) {
+        let found = Arc::unwrap_or_clone(found);
         let size = (found.width, found.height);
-        if size != self.size {
+        if size != self.size || found.skeleton != self.skeleton {
             if found.at < self.at {
                 return;
             }
-            self.size = size;
+            (self.size, self.skeleton) = (size, found.skeleton);
             self.records.clear();
         }
         self.at = self.at.max(found.at);
         let (newcomers, followed): (Vec<Track>, Vec<Track>) =
             found.tracks.into_iter().partition(|track| track.key == 0);
-        self.admit(newcomers, &followed);
+        self.admit(skeleton, newcomers, &followed);
         for track in followed {
             match self.records.iter().position(|known| known.track.key == track.key) {
                 Some(index) if track.seen_at == found.at => self.seen(index, track),
@@ -73,14 +80,14 @@ impl Registry {
 
     /// Takes in who was new to a frame that knew of `followed`. Who came with another frame meanwhile, which
     /// this one did not know of, is not new.
-    fn admit(&mut self, newcomers: Vec<Track>, followed: &[Track]) {
+    fn admit(&mut self, skeleton: &Skeleton, newcomers: Vec<Track>, followed: &[Track]) {
         let is_followed = |key: u32| followed.iter().any(|track| track.key == key);
         let unknown: Vec<usize> =
             (0..self.records.len()).filter(|&index| !is_followed(self.records[index].track.key)).collect();
         let pairs = associate(unknown.len(), newcomers.len(), |record, newcomer| {
             let (known, newcomer) = (&self.records[unknown[record]].track, &newcomers[newcomer]);
             let elapsed = (newcomer.seen_at as f64 - known.seen_at as f64) / 1000.0;
-            oks(known, elapsed as f32, of_track(newcomer))
+            oks(skeleton, known, elapsed as f32, of_track(newcomer))
         });
         for (track, known) in newcomers.into_iter().zip(pairs) {
             match known {
@@ -118,7 +125,10 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use cloudpose_wire::pose::{BoundingBox, Keypoint, KeypointName, Person};
+    use cloudpose_wire::{
+        event::{BoundingBox, Keypoint, Person},
+        skeleton::KeypointKind,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -128,15 +138,16 @@ mod tests {
 
     /// A standing person, 100 pixels wide and 200 high, whose box begins at (x, 100).
     fn person(x: f32) -> Person {
-        let keypoint = |name: KeypointName| {
-            let index = name as usize as f32;
+        let coco = Skeleton::coco_17();
+        let keypoint = |(index, kind): (usize, &KeypointKind)| {
+            let (name, index) = (kind.name.clone(), index as f32);
             Keypoint { name, x: x + 40.0 + 7.0 * (index % 3.0), y: 105.0 + 11.0 * index, score: 0.8 }
         };
         Person {
             track_id: None,
             score: 0.7,
             bounding_box: BoundingBox { x, y: 100.0, width: 100.0, height: 200.0 },
-            keypoints: KeypointName::ALL.map(keypoint).to_vec(),
+            keypoints: coco.keypoints().iter().enumerate().map(keypoint).collect(),
         }
     }
 
@@ -148,13 +159,13 @@ mod tests {
             person.keypoints.iter_mut().for_each(|keypoint| keypoint.y += 40.0 * f32::from(row));
         }
         let frame = Frame { at: 1_000 + number * FRAME_MS, width: 2_000, height: 1_000 };
-        let tracks = follow(prior, frame, &mut persons, true);
+        let tracks = follow(&Skeleton::coco_17(), prior, frame, &mut persons, true);
         (persons.iter().map(|p| p.track_id).collect(), tracks)
     }
 
     fn step(registry: &mut Registry, number: u64, places: &[f32]) -> Vec<Option<u32>> {
         let (ids, tracks) = frame(&registry.prior(), number, places);
-        registry.absorb(tracks);
+        registry.absorb(&Skeleton::coco_17(), tracks.into());
         ids
     }
 
@@ -212,7 +223,10 @@ mod tests {
         for number in 0..6 {
             let (mut twice, at) = ([person(300.0), person(302.0)], 1_000 + number * FRAME_MS);
             let frame = Frame { at, width: 2_000, height: 1_000 };
-            registry.absorb(follow(&registry.prior(), frame, &mut twice, true));
+            registry.absorb(
+                &Skeleton::coco_17(),
+                follow(&Skeleton::coco_17(), &registry.prior(), frame, &mut twice, true).into(),
+            );
             let ids = twice.map(|person| person.track_id);
             assert_eq!(ids[1], None);
             assert_eq!(registry.prior().tracks.len(), 1);
@@ -226,11 +240,11 @@ mod tests {
         for number in 0..5 {
             step(&mut registry, number, &[300.0]);
         }
-        let other = Prior { at: 2_000, width: 640, height: 480, tracks: Vec::new() };
+        let other = Prior { at: 2_000, width: 640, height: 480, tracks: Vec::new(), ..Prior::default() };
         let late = registry.prior();
-        registry.absorb(other);
+        registry.absorb(&Skeleton::coco_17(), other.into());
         assert!(registry.prior().tracks.is_empty());
-        registry.absorb(late);
+        registry.absorb(&Skeleton::coco_17(), late.into());
         assert_eq!(registry.prior().width, 640, "an older frame does not bring the old size back");
     }
 
@@ -238,13 +252,19 @@ mod tests {
     fn nonsense_from_elsewhere_is_bounded_and_does_not_panic() {
         let track = Track { key: 0, id: Some(9), seen_at: 7, size: f32::NAN, joints: Vec::new() };
         let mut registry = Registry::default();
-        registry.absorb(Prior { at: 7, width: 1, height: 1, tracks: vec![track.clone(); 1_000] });
+        registry.absorb(
+            &Skeleton::coco_17(),
+            Prior { at: 7, width: 1, height: 1, tracks: vec![track.clone(); 1_000], ..Prior::default() }
+                .into(),
+        );
         assert_eq!(registry.prior().tracks.len(), MOST_TRACKS);
         assert!(registry.prior().tracks.iter().all(|t| t.id.is_none() && t.key > 0));
         let mut persons = vec![person(f32::NAN), person(f32::INFINITY), person(3.0)];
-        let prior = Prior { at: u64::MAX, width: 1, height: 1, tracks: vec![track; 1_000] };
-        let found = follow(&prior, Frame { at: 0, width: 1, height: 1 }, &mut persons, true);
-        registry.absorb(found);
+        let prior =
+            Prior { at: u64::MAX, width: 1, height: 1, tracks: vec![track; 1_000], ..Prior::default() };
+        let found =
+            follow(&Skeleton::coco_17(), &prior, Frame { at: 0, width: 1, height: 1 }, &mut persons, true);
+        registry.absorb(&Skeleton::coco_17(), found.into());
     }
 
     proptest! {
@@ -269,7 +289,7 @@ mod tests {
                 if flying.len() == 3 {
                     let tracks = flying.remove(which);
                     if !dies {
-                        registry.absorb(tracks);
+                        registry.absorb(&Skeleton::coco_17(), tracks.into());
                     }
                 }
             }

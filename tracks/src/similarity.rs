@@ -2,15 +2,7 @@
 //! (<https://cocodataset.org/#keypoints-eval>), between where a track's person is expected and a person
 //! that was found.
 
-use cloudpose_wire::pose::{KEYPOINTS, Keypoint};
-use cloudpose_wire::track::Track;
-
-/// How far annotators differ on each keypoint, as a share of the person's size: COCO's constants
-/// (`cocoeval.py`, `kpt_oks_sigmas`).
-const SIGMAS: [f32; KEYPOINTS] = [
-    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087,
-    0.089, 0.089,
-];
+use cloudpose_wire::{Keypoint, Skeleton, track::Track};
 
 /// How far people stray from where they are expected, in their own sizes a second.
 const DRIFT: f32 = 1.0;
@@ -36,14 +28,19 @@ pub(crate) fn of_track(track: &Track) -> impl Iterator<Item = Point> {
 ///
 /// Beyond COCO's definition: keypoints weigh by their confidence in both, and the tolerance grows with
 /// `elapsed`.
-pub(crate) fn oks(track: &Track, elapsed: f32, points: impl Iterator<Item = Point>) -> f32 {
+pub(crate) fn oks(
+    skeleton: &Skeleton,
+    track: &Track,
+    elapsed: f32,
+    points: impl Iterator<Item = Point>,
+) -> f32 {
     let motion = elapsed.clamp(-MOST_MOTION_S, MOST_MOTION_S);
     let area = (track.size * track.size).max(1.0);
     let (mut sum, mut weights) = (0.0, 0.0);
-    for ((joint, (x, y, score)), sigma) in track.joints.iter().zip(points).zip(SIGMAS) {
+    for ((joint, (x, y, score)), kind) in track.joints.iter().zip(points).zip(skeleton.keypoints()) {
         let dx = joint.x + joint.vx * motion - x;
         let dy = joint.y + joint.vy * motion - y;
-        let tolerance = (2.0 * sigma).powi(2) + (DRIFT * elapsed).powi(2);
+        let tolerance = (2.0 * kind.sigma).powi(2) + (DRIFT * elapsed).powi(2);
         let weight = joint.score.min(score);
         sum += weight * (-(dx * dx + dy * dy) / (2.0 * area * tolerance)).exp();
         weights += weight;

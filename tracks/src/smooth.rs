@@ -4,7 +4,7 @@
 //! A low-pass filter whose cutoff rises with the speed: someone standing doesn't tremble, a fast arm
 //! doesn't lag. Speed is in sizes of the person, so that near and far persons are treated alike.
 
-use cloudpose_wire::pose::Keypoint;
+use cloudpose_wire::Keypoint;
 use cloudpose_wire::track::Joint;
 
 /// Cutoff for someone who does not move, in Hz.
@@ -39,14 +39,12 @@ pub(crate) fn advance(before: &Joint, found: &Keypoint, elapsed: f32, size: f32,
 
 #[cfg(test)]
 mod tests {
-    use cloudpose_wire::KeypointName;
-
     use super::*;
 
     const FRAME_S: f32 = 1.0 / 30.0;
 
     fn at(x: f32) -> Keypoint {
-        Keypoint { name: KeypointName::LeftWrist, x, y: 5.0, score: 0.9 }
+        Keypoint { name: "left_wrist".parse().unwrap(), x, y: 5.0, score: 0.9 }
     }
 
     fn run(places: impl Iterator<Item = f32>, smooth: bool) -> Vec<f32> {

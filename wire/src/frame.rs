@@ -1,9 +1,11 @@
 //! One encoded image on its way through the stages, and what comes back of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, GatewayId, Kind, ModelName, PoseEvent, Prior, SessionId, StreamName, TraceParent};
+use crate::{DropReason, GatewayId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName, TraceParent};
 
 /// What the client wants back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -52,7 +54,7 @@ pub struct FrameHeader {
     /// What the client wants back.
     pub want: Want,
     /// The model to run.
-    pub model: ModelName,
+    pub model: ModelId,
     /// JPEG quality of the overlay, 1 to 100.
     pub quality: u8,
     /// Persons below this score are not reported, 0 to 1.
@@ -63,7 +65,7 @@ pub struct FrameHeader {
     /// The stream's tracks before this frame; from the infer stage on, after it. Absent for single images,
     /// whose persons get no ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prior: Option<Prior>,
+    pub prior: Option<Arc<Prior>>,
     /// The client's trace. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,
@@ -74,8 +76,8 @@ pub struct FrameHeader {
 pub struct Frame {
     /// What to do with it.
     pub header: FrameHeader,
-    /// Its poses, once they are known: always there on the annotate lanes.
-    pub pose: Option<PoseEvent>,
+    /// What was found in it, once that is known: always there on the annotate lanes.
+    pub event: Option<SharedEvent>,
     /// The encoded image as the client sent it.
     pub image: Bytes,
 }
@@ -87,7 +89,7 @@ pub struct FrameResult {
     pub reply: Reply,
     /// Copied from the frame.
     pub seq: u64,
-    /// Poses and picture, or why there are none.
+    /// What was found and the picture, or why there are none.
     pub body: ResultBody,
     /// Copied from the frame. Not in JSON: travels as a header of its own.
     #[serde(skip)]
@@ -100,13 +102,14 @@ pub struct FrameResult {
 pub enum ResultBody {
     /// Done.
     Done {
-        /// The poses.
-        pose: Box<PoseEvent>,
+        /// What was found.
+        #[serde(rename = "pose")]
+        event: SharedEvent,
         /// The annotated JPEG, if one was wanted. Not in JSON: bytes travel beside it.
         #[serde(skip)]
         overlay: Option<Bytes>,
         /// The stream's tracks after this frame.
-        tracks: Option<Prior>,
+        tracks: Option<Arc<Prior>>,
     },
     /// Not done.
     Dropped {
@@ -129,11 +132,11 @@ impl FrameHeader {
     }
 
     /// The result that says that this frame was done.
-    pub fn done(&self, pose: PoseEvent, overlay: Option<Bytes>) -> FrameResult {
+    pub fn done(&self, event: SharedEvent, overlay: Option<Bytes>) -> FrameResult {
         FrameResult {
             reply: self.reply.clone(),
             seq: self.seq,
-            body: ResultBody::Done { pose: Box::new(pose), overlay, tracks: self.prior.clone() },
+            body: ResultBody::Done { event, overlay, tracks: self.prior.clone() },
             trace: self.trace,
         }
     }

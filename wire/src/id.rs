@@ -106,6 +106,33 @@ token! {
     Domain
 }
 
+token! {
+    /// Names a model. Chosen by its manifest.
+    ModelId
+}
+token! {
+    /// Names a skeleton.
+    SkeletonName
+}
+token! {
+    /// Names a keypoint of a skeleton.
+    KeypointName
+}
+
+impl Default for SkeletonName {
+    /// COCO's: whose keypoints they are where nothing is said of it.
+    fn default() -> Self {
+        crate::Skeleton::coco_17().name().clone()
+    }
+}
+
+impl SkeletonName {
+    /// Whether it is what is meant where nothing is said.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for Prefix {
     fn default() -> Self {
         Self(crate::subject::DEFAULT_PREFIX.into())

@@ -5,29 +5,33 @@
 //! - [`id`]: names and numbers that identify things, checked when they are made
 //! - [`lane`]: the work queues (stage × kind)
 //! - [`frame`]: one encoded image on its way through the stages, and what comes back
-//! - [`pose`]: pose events, COCO-17 names and limbs
+//! - [`event`]: what was found in a frame
+//! - [`skeleton`]: which keypoints a person has, and how they hang together
+//! - [`model`]: what is said of models
 //! - [`outcome`]: the closed set of ends that a frame can meet
 //! - [`track`]: what a stream remembers of its persons
 //! - [`ws`]: messages of the WebSocket `/v1/stream`
 //! - [`trace`]: W3C trace context
 //! - [`subject`]: NATS subjects, built and parsed here only
 
+pub mod event;
 pub mod frame;
 pub mod id;
 pub mod lane;
 pub mod model;
 pub mod outcome;
-pub mod pose;
+pub mod skeleton;
 pub mod subject;
 pub mod trace;
 pub mod track;
 pub mod ws;
 
+pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent};
 pub use frame::{Frame, FrameHeader, FrameResult, Want};
-pub use id::{Domain, GatewayId, Prefix, SessionId, StreamName};
+pub use id::{Domain, GatewayId, KeypointName, ModelId, Prefix, SessionId, SkeletonName, StreamName};
 pub use lane::{Kind, Lane, Stage};
-pub use model::ModelName;
+pub use model::{ModelInfo, Task};
 pub use outcome::{DropReason, Outcome};
-pub use pose::{Keypoint, KeypointName, Person, PoseEvent};
+pub use skeleton::Skeleton;
 pub use trace::TraceParent;
 pub use track::Prior;

@@ -1,62 +1,61 @@
-//! The models by name.
+//! What is said of models: their names, what they find, who serves them.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A model that a client can ask for.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelName {
-    /// MoveNet SinglePose Lightning, 192×192: one person, fastest.
-    Lightning,
-    /// MoveNet SinglePose Thunder, 256×256: one person, most accurate.
-    Thunder,
-    /// MoveNet MultiPose Lightning, longer side 256: up to six people.
-    #[default]
-    MultiPose,
+use crate::{ModelId, Skeleton};
+
+/// What a model finds in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "lowercase")]
+pub enum Task {
+    /// Persons and their keypoints.
+    Pose {
+        /// Which keypoints.
+        skeleton: Arc<Skeleton>,
+    },
+    /// What the whole picture shows.
+    Classify {
+        /// The names of the classes, by their number.
+        labels: Arc<[String]>,
+    },
 }
 
-impl ModelName {
-    /// All models, in the order in which people are shown them.
-    pub const ALL: [ModelName; 3] = [Self::MultiPose, Self::Lightning, Self::Thunder];
-
+/// A model that somebody serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
     /// The name used in queries, events, metrics and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Lightning => "lightning",
-            Self::Thunder => "thunder",
-            Self::MultiPose => "multipose",
+    pub id: ModelId,
+    /// What its authors call it.
+    pub title: String,
+    /// What it finds.
+    #[serde(flatten)]
+    pub task: Task,
+    /// The input sizes it takes, in words.
+    pub input: String,
+    /// Package, version and file that the weights come from.
+    pub source: String,
+    /// SPDX identifier of the weights' licence.
+    pub licence: String,
+}
+
+/// A worker's word on what it serves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Tells workers apart; its next word replaces this one.
+    pub worker: String,
+    /// All that it serves.
+    pub models: Vec<ModelInfo>,
+}
+
+impl ModelInfo {
+    /// The keypoints of the persons it finds, if it finds persons.
+    pub fn skeleton(&self) -> Option<&Arc<Skeleton>> {
+        match &self.task {
+            Task::Pose { skeleton } => Some(skeleton),
+            Task::Classify { .. } => None,
         }
-    }
-}
-
-impl std::fmt::Display for ModelName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Nobody knows this model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown model {0:?}; use one of multipose, lightning, thunder")]
-pub struct UnknownModel(pub String);
-
-impl std::str::FromStr for ModelName {
-    type Err = UnknownModel;
-    fn from_str(s: &str) -> Result<Self, UnknownModel> {
-        Self::ALL.into_iter().find(|m| m.as_str() == s).ok_or_else(|| UnknownModel(s.to_owned()))
     }
 }
 
@@ -65,11 +64,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_parses_back_and_serde_agrees() {
-        for model in ModelName::ALL {
-            assert_eq!(model.as_str().parse(), Ok(model));
-            assert_eq!(serde_json::to_string(&model).unwrap(), format!("\"{model}\""));
-        }
-        assert_eq!("yolo".parse::<ModelName>(), Err(UnknownModel("yolo".into())));
+    fn a_model_says_its_task_beside_its_name() {
+        let info = ModelInfo {
+            id: "m".parse().unwrap(),
+            title: "M".into(),
+            task: Task::Classify { labels: ["cat".to_owned(), "dog".to_owned()].into() },
+            input: "8x8".into(),
+            source: "here".into(),
+            licence: "Apache-2.0".into(),
+        };
+        let json = serde_json::to_value(&info).unwrap();
+        assert_eq!(
+            (&json["id"], &json["task"], &json["labels"][1]),
+            (&"m".into(), &"classify".into(), &"dog".into())
+        );
+        assert_eq!(serde_json::from_value::<ModelInfo>(json).unwrap(), info);
+        assert_eq!(info.skeleton(), None);
+        let pose = ModelInfo { task: Task::Pose { skeleton: Skeleton::coco_17() }, ..info };
+        let json = serde_json::to_string(&pose).unwrap();
+        assert_eq!(serde_json::from_str::<ModelInfo>(&json).unwrap().skeleton(), Some(&Skeleton::coco_17()));
     }
 }

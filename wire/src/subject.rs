@@ -3,10 +3,13 @@
 //! | subject | carries |
 //! |---|---|
 //! | `<prefix>.<stage>.<kind>.<stream>` | frames waiting for a stage |
-//! | `<prefix>.poses.<stream>` | pose events |
+//! | `<prefix>.poses.<stream>` | events of tasks that find persons |
+//! | `<prefix>.classes.<stream>` | events of classifiers |
+//! | `<prefix>.models` | workers say which models they serve |
+//! | `<prefix>.models.ask` | somebody wants to know |
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 
-use crate::{FrameHeader, GatewayId, Lane, Prefix, StreamName, frame::Reply};
+use crate::{FrameHeader, GatewayId, Lane, Output, Prefix, StreamName, frame::Reply};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
@@ -21,14 +24,28 @@ pub fn lane(prefix: &Prefix, lane: Lane) -> String {
     format!("{prefix}.{lane}.*")
 }
 
-/// Where a stream's pose events go.
-pub fn poses(prefix: &Prefix, stream: &StreamName) -> String {
-    format!("{prefix}.poses.{stream}")
+/// Where a stream's events go that have such an output.
+pub fn event(prefix: &Prefix, stream: &StreamName, output: &Output) -> String {
+    let kind = match output {
+        Output::Poses { .. } => "poses",
+        Output::Classes(_) => "classes",
+    };
+    format!("{prefix}.{kind}.{stream}")
 }
 
-/// The pose events of all streams.
-pub fn all_poses(prefix: &Prefix) -> String {
-    format!("{prefix}.poses.*")
+/// The events of all streams, by task.
+pub fn all_events(prefix: &Prefix) -> [String; 2] {
+    ["poses", "classes"].map(|kind| format!("{prefix}.{kind}.*"))
+}
+
+/// Where workers say which models they serve.
+pub fn models(prefix: &Prefix) -> String {
+    format!("{prefix}.models")
+}
+
+/// Where they are asked to.
+pub fn models_ask(prefix: &Prefix) -> String {
+    format!("{prefix}.models.ask")
 }
 
 /// Where a session's results go.
@@ -52,8 +69,11 @@ mod tests {
         let prefix = Prefix::new(DEFAULT_PREFIX).unwrap();
         assert_eq!(results(&prefix, &reply), "cloudpose.results.g1.s1");
         assert_eq!(all_results(&prefix, &reply.gateway), "cloudpose.results.g1.*");
-        assert_eq!(all_poses(&prefix), "cloudpose.poses.*");
-        assert_eq!(poses(&Prefix::new("x").unwrap(), &StreamName::new("cam").unwrap()), "x.poses.cam");
+        assert_eq!(all_events(&prefix), ["cloudpose.poses.*", "cloudpose.classes.*"]);
+        let (x, cam) = (Prefix::new("x").unwrap(), StreamName::new("cam").unwrap());
+        let poses = Output::Poses { skeleton: "s".parse().unwrap(), persons: Vec::new() };
+        assert_eq!(event(&x, &cam, &poses), "x.poses.cam");
+        assert_eq!(event(&x, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
@@ -62,7 +82,7 @@ mod tests {
             received_at: 0,
             deadline_ms: 1000,
             want: crate::Want::Pose,
-            model: crate::ModelName::Lightning,
+            model: crate::ModelId::new("lightning").unwrap(),
             quality: 80,
             min_score: 0.2,
             smooth: true,

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::SkeletonName;
+
 /// A stream's tracks as of one of its frames.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
@@ -14,6 +16,9 @@ pub struct Prior {
     pub width: u32,
     /// See `width`.
     pub height: u32,
+    /// Whose keypoints the joints are. Tracks mean nothing to another skeleton.
+    #[serde(default, skip_serializing_if = "SkeletonName::is_default")]
+    pub skeleton: SkeletonName,
     /// One for each person seen of late.
     pub tracks: Vec<Track>,
 }
@@ -29,7 +34,7 @@ pub struct Track {
     pub seen_at: u64,
     /// Square root of the area of the person's box, in pixels.
     pub size: f32,
-    /// Where the keypoints were then, in COCO's order.
+    /// Where the keypoints were then, in the skeleton's order.
     pub joints: Vec<Joint>,
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, ModelName, PoseEvent, SessionId, StreamName, Want};
+use crate::{DropReason, Event, ModelId, SessionId, SharedEvent, StreamName, Want};
 
 /// What happens when frames come faster than they can be worked on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -32,7 +32,7 @@ pub enum ClientMessage {
         want: Option<Want>,
         /// The model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        model: Option<ModelName>,
+        model: Option<ModelId>,
         /// JPEG quality of the overlay, 1 to 100.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quality: Option<u8>,
@@ -62,7 +62,7 @@ pub enum ServerMessage {
         /// In force until changed with `configure`.
         want: Want,
         /// In force until changed with `configure`.
-        model: ModelName,
+        model: ModelId,
         /// In force until changed with `configure`.
         quality: u8,
         /// In force until changed with `configure`.
@@ -74,9 +74,14 @@ pub enum ServerMessage {
     Result {
         /// Which frame.
         seq: u64,
-        /// Its poses. Absent if only the overlay was wanted.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pose: Option<Box<PoseEvent>>,
+        /// What was found in it. Absent if only the overlay was wanted.
+        #[serde(
+            default,
+            rename = "pose",
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "read_event"
+        )]
+        event: Option<SharedEvent>,
         /// From the frame's arrival at the gateway until now, in milliseconds.
         latency_ms: f32,
         /// True: the next message is binary and holds the annotated JPEG of this frame.
@@ -106,6 +111,11 @@ pub enum ServerMessage {
         /// For people: what is wrong and what to do.
         message: String,
     },
+}
+
+/// Reads an event at once: behind the messages' tag its JSON is not there any more.
+fn read_event<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SharedEvent>, D::Error> {
+    Ok(Option::<Event>::deserialize(deserializer)?.map(SharedEvent::from))
 }
 
 /// What the server takes in a session.
@@ -167,7 +177,7 @@ mod tests {
             "{}",
             "[]",
             r#"{"type":"stop"}"#,
-            r#"{"type":"configure","model":"yolo"}"#,
+            r#"{"type":"configure","model":"yolo v8"}"#,
             r#"{"type":"configure","speed":1}"#,
             r#"{"type":"configure","quality":300}"#,
         ] {

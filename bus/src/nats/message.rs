@@ -1,11 +1,12 @@
-//! Frames, results and pose events as NATS messages.
+//! Frames, results and events as NATS messages.
 //!
 //! | message | payload | headers |
 //! |---|---|---|
-//! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`PoseEvent`], on the annotate lanes |
+//! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`SharedEvent`], on the annotate lanes |
 //! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
 //! | result | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
-//! | pose event | [`PoseEvent`] as JSON | |
+//! | event | [`SharedEvent`] as JSON | |
+//! | announcement of models | [`Announcement`] as JSON | |
 //!
 //! Stills have the header `Nats-Msg-Id` besides, by which the broker knows one that it has already.
 //! All of them have the header `traceparent` besides, if the client's request had it or the gateway sends traces.
@@ -13,8 +14,9 @@
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameHeader, FrameResult, Kind, PoseEvent, TraceParent,
+    Frame, FrameHeader, FrameResult, Kind, SharedEvent, TraceParent,
     frame::{Reply, ResultBody},
+    model::Announcement,
     trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,7 +34,7 @@ pub(super) enum Malformed {
     Missing(&'static str),
     #[error("its header {name} is not what it should be: {source}")]
     Header { name: &'static str, source: serde_json::Error },
-    #[error("its payload is not a pose event: {0}")]
+    #[error("its payload is not what it should be: {0}")]
     Payload(#[source] serde_json::Error),
     #[error("it does not come from a lane: {0}")]
     NotFromALane(async_nats::Error),
@@ -55,8 +57,8 @@ fn json<T: Serialize>(value: &T) -> String {
 pub(super) fn frame_headers(frame: &Frame, past: Option<Past>, connection: u64) -> HeaderMap {
     let mut headers = trace_headers(frame.header.trace);
     headers.insert(FRAME, json(&frame.header));
-    if let Some(pose) = &frame.pose {
-        headers.insert(POSE, json(pose));
+    if let Some(event) = &frame.event {
+        headers.insert(POSE, event.json().get());
     }
     if frame.header.kind == Kind::Still && past.is_none() {
         headers.insert(NATS_MESSAGE_ID, still_id(frame, connection));
@@ -78,12 +80,12 @@ fn still_id(frame: &Frame, connection: u64) -> String {
 pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malformed> {
     let headers = message.headers.as_ref().ok_or(Malformed::Missing(FRAME))?;
     let header = FrameHeader { trace: trace(headers), ..required(headers, FRAME)? };
-    let pose = optional(headers, POSE)?;
+    let event = optional(headers, POSE)?;
     let past = match (optional(headers, ATTEMPT)?, optional(headers, SINCE)?) {
         (Some(attempt), Some(since)) => Some(Past { attempt, since }),
         _ => None,
     };
-    Ok((Frame { header, pose, image: message.payload.clone() }, past))
+    Ok((Frame { header, event, image: message.payload.clone() }, past))
 }
 
 pub(super) fn result_headers(result: &FrameResult) -> HeaderMap {
@@ -109,11 +111,21 @@ pub(super) fn result(message: Message) -> Result<FrameResult, Malformed> {
     Ok(result)
 }
 
-pub(super) fn pose_payload(event: &PoseEvent) -> Bytes {
-    json(event).into()
+pub(super) fn event_payload(event: &SharedEvent) -> Bytes {
+    event.json().get().to_owned().into()
 }
 
-pub(super) fn pose(message: &Message) -> Result<PoseEvent, Malformed> {
+pub(super) fn event(message: Message) -> Result<SharedEvent, Malformed> {
+    let event: SharedEvent = serde_json::from_slice(&message.payload).map_err(Malformed::Payload)?;
+    event.event().map_err(Malformed::Payload)?;
+    Ok(event)
+}
+
+pub(super) fn announcement(announcement: Option<&Announcement>) -> Bytes {
+    announcement.map_or_else(Bytes::new, |announcement| json(announcement).into())
+}
+
+pub(super) fn read_announcement(message: &Message) -> Result<Announcement, Malformed> {
     serde_json::from_slice(&message.payload).map_err(Malformed::Payload)
 }
 

@@ -1,12 +1,14 @@
-//! The bus on a NATS server: lanes are JetStream work queues, results and pose events core NATS.
+//! The bus on a NATS server: lanes are JetStream work queues, results, events and announcements core NATS.
 //!
 //! - `connection`: settings, and whether there is a connection
 //! - `lanes`: streams and consumers
 //! - `pull`: frames for the workers of this process
 //! - `delivery`: acknowledging, handing back
+//! - `announce`: which models are served
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
+mod announce;
 mod clock;
 mod connection;
 mod delivery;
@@ -17,7 +19,7 @@ mod pull;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -28,10 +30,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Prefix, Stage, TraceParent,
-    frame::ResultBody, subject,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, SharedEvent, Stage, TraceParent,
+    frame::ResultBody, model::Announcement, subject,
 };
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,7 +42,8 @@ pub use self::connection::{Config, ConnectError, Turn};
 pub(crate) use self::delivery::Origin;
 use self::{clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller};
 use crate::{
-    Delivery, Depth, Limits, MAX_DELIVERIES, PublishError, expired, metrics, metrics::Loss, worth_beginning,
+    Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, expired, metrics, metrics::Loss,
+    worth_beginning,
 };
 
 /// How long the broker may take to say that it has a frame.
@@ -61,6 +64,10 @@ struct Shared {
     jetstream: jetstream::Context,
     link: watch::Receiver<Link>,
     prefix: Prefix,
+    /// Tells this process from others where it announces its models.
+    name: String,
+    announced: watch::Sender<Option<Announcement>>,
+    models: OnceLock<Models>,
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
@@ -97,6 +104,9 @@ impl Nats {
         };
         jetstream.set_timeout(CONFIRMATION);
         let bus = Self(Arc::new(Shared {
+            name: client.new_inbox(),
+            announced: watch::channel(None).0,
+            models: OnceLock::new(),
             client,
             jetstream,
             link,
@@ -292,35 +302,38 @@ impl Nats {
 
     pub(crate) async fn results(&self, gateway: &GatewayId) -> Inbox<FrameResult> {
         let subject = subject::all_results(&self.0.prefix, gateway);
-        Inbox { answers: self.subscribe(subject).await, read: message::result }
+        Inbox { answers: self.subscribe([subject]).await, read: message::result }
     }
 
-    pub(crate) async fn publish_pose(&self, event: &PoseEvent, trace: Option<TraceParent>) {
-        let to = subject::poses(&self.0.prefix, &event.stream);
+    pub(crate) async fn publish_event(&self, shared: &SharedEvent, trace: Option<TraceParent>) {
+        let event = match shared.event() {
+            Ok(event) => event,
+            Err(error) => return tracing::error!(%error, "an event that is none was to be published"),
+        };
+        let to = subject::event(&self.0.prefix, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
-        let (headers, payload) = (message::trace_headers(trace), message::pose_payload(event));
+        let (headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }
     }
 
-    pub(crate) async fn poses(&self) -> Inbox<PoseEvent> {
-        let subject = subject::all_poses(&self.0.prefix);
-        Inbox { answers: self.subscribe(subject).await, read: |message| message::pose(&message) }
+    pub(crate) async fn events(&self) -> Inbox<SharedEvent> {
+        let subjects = subject::all_events(&self.0.prefix);
+        Inbox { answers: self.subscribe(subjects).await, read: message::event }
     }
 
-    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
-        match self.0.client.subscribe(subject).await {
-            Ok(subscriber) => {
-                // What others publish from now on comes here too.
-                self.0.client.flush().await.ok();
-                Some(subscriber)
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot subscribe");
-                None
+    async fn subscribe<const N: usize>(&self, subjects: [String; N]) -> SelectAll<Subscriber> {
+        let mut answers = SelectAll::new();
+        for subject in subjects {
+            match self.0.client.subscribe(subject).await {
+                Ok(subscriber) => answers.push(subscriber),
+                Err(error) => tracing::error!(%error, "cannot subscribe"),
             }
         }
+        // What others publish from now on comes here too.
+        self.0.client.flush().await.ok();
+        answers
     }
 
     pub(crate) async fn depth(&self, lane: Lane) -> Option<Depth> {
@@ -385,8 +398,8 @@ impl Nats {
 /// A subscription whose messages are of one kind.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    /// `None` if there is no subscription: nothing ever comes.
-    answers: Option<Subscriber>,
+    /// Without a subscription nothing ever comes.
+    answers: SelectAll<Subscriber>,
     read: fn(async_nats::Message) -> Result<T, Malformed>,
 }
 
@@ -394,7 +407,7 @@ impl<T> Inbox<T> {
     /// Waits for the next one. `None`: the bus is closed.
     pub(crate) async fn next(&mut self) -> Option<T> {
         loop {
-            let message = self.answers.as_mut()?.next().await?;
+            let message = self.answers.next().await?;
             match (self.read)(message) {
                 Ok(read) => return Some(read),
                 Err(error) => {

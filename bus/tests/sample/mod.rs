@@ -8,8 +8,8 @@ use cloudpose_bus::{
     nats::{self, Turn},
 };
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, ModelName, PoseEvent, Prefix, SessionId, StreamName, Want,
-    frame::Reply, pose::TimingsMs,
+    Event, Frame, FrameHeader, GatewayId, Kind, ModelId, Output, Prefix, SessionId, SharedEvent,
+    SkeletonName, StreamName, Want, event::TimingsMs, frame::Reply,
 };
 
 use crate::nats_server::NatsServer;
@@ -25,14 +25,14 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
             received_at: 1,
             deadline_ms: 10_000,
             want: Want::Both,
-            model: ModelName::Thunder,
+            model: ModelId::new("thunder").unwrap(),
             quality: 81,
             min_score: 0.25,
             smooth: true,
             prior: None,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
         },
-        pose: seq.is_multiple_of(2).then(|| pose(seq)),
+        event: seq.is_multiple_of(2).then(|| pose(seq)),
         image: Bytes::from(vec![seq as u8; 3]),
     }
 }
@@ -41,18 +41,19 @@ pub(crate) fn reply_to(gateway: &str) -> Reply {
     Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
 }
 
-pub(crate) fn pose(seq: u64) -> PoseEvent {
-    PoseEvent {
+pub(crate) fn pose(seq: u64) -> SharedEvent {
+    let event = Event {
         stream: StreamName::new("cam").unwrap(),
         seq,
         captured_at: 5,
         width: 4,
         height: 3,
-        model: ModelName::Thunder,
+        model: ModelId::new("thunder").unwrap(),
         device: "cpu".into(),
-        persons: vec![],
+        output: Output::Poses { skeleton: SkeletonName::default(), persons: vec![] },
         timings_ms: TimingsMs::default(),
-    }
+    };
+    event.into()
 }
 
 /// A bus as another process would have it.

@@ -3,25 +3,24 @@
 use cloudpose_kernels::depthwise::{RowShape, Stride};
 use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
 
-use super::network::Network;
-use super::plan::Maps;
-use crate::model::arch::{FEATURES, HEAD_HIDDEN, Head};
-use crate::postprocess::{Grid, Heads};
-
-/// The most channels that a head has.
-const MOST_CHANNELS: usize = 34;
+use super::maps::Maps;
+use super::packed::PackedModel;
+use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head};
+use crate::models::movenet::decoder::{Grid, Heads};
 
 /// The result of one run of a plan.
 #[derive(Debug)]
 pub struct PlanHeads<'a> {
-    network: &'a Network,
+    model: &'a PackedModel,
     maps: &'a Maps,
     arena: &'a [f32],
+    /// All channels of the head that was read last, at one cell.
+    channels: Vec<f32>,
 }
 
 impl<'a> PlanHeads<'a> {
-    pub(super) fn new(network: &'a Network, maps: &'a Maps, arena: &'a [f32]) -> Self {
-        Self { network, maps, arena }
+    pub(super) fn new(model: &'a PackedModel, maps: &'a Maps, arena: &'a [f32]) -> Self {
+        Self { model, maps, arena, channels: Vec::new() }
     }
 
     /// The depthwise convolution at one cell: of a row of the window, three cells wide or fewer at the
@@ -41,11 +40,11 @@ impl<'a> PlanHeads<'a> {
             output_pitch: FEATURES,
             stride: Stride::One,
         };
-        let separable = &self.network.head(head).separable;
+        let separable = &self.model.head(head).separable;
         let mut output = [0.0; 3 * FEATURES];
         for (taps, panel) in separable.taps.iter().zip(&separable.panels) {
             let rows = rows.map(|row| row.map(|row| &row[panel.first..]));
-            self.network.kernels.depthwise_rows(taps, shape, &[rows], &mut output[panel.first..]);
+            self.model.kernels.depthwise_rows(taps, shape, &[rows], &mut output[panel.first..]);
         }
         std::array::from_fn(|c| output[(x - left) * FEATURES + c])
     }
@@ -54,7 +53,7 @@ impl<'a> PlanHeads<'a> {
         let segment = Segment { offset: 0, stride: input.len(), width: input.len() };
         let left = Left { data: input, segments: &[segment], rows: 1, depth_from: 0 };
         let output = Output { data: output, stride: weights.columns(), residual: None };
-        self.network.kernels.pointwise(weights, 0..weights.panels().len(), left, output);
+        self.model.kernels.pointwise(weights, 0..weights.panels().len(), left, output);
     }
 }
 
@@ -72,11 +71,13 @@ impl Heads for PlanHeads<'_> {
     }
 
     fn read(&mut self, head: Head, cell: usize, first_channel: usize, out: &mut [f32]) {
-        let layers = self.network.head(head);
+        let layers = self.model.head(head);
         let mut hidden = [0.0; HEAD_HIDDEN];
         self.pointwise(&layers.separable.pointwise, &self.depthwise(head, cell), &mut hidden);
-        let mut all = [0.0; MOST_CHANNELS];
-        self.pointwise(&layers.out, &hidden, &mut all);
-        out.copy_from_slice(&all[first_channel..first_channel + out.len()]);
+        let mut channels = std::mem::take(&mut self.channels);
+        channels.resize(layers.out.columns(), 0.0);
+        self.pointwise(&layers.out, &hidden, &mut channels);
+        out.copy_from_slice(&channels[first_channel..first_channel + out.len()]);
+        self.channels = channels;
     }
 }

@@ -9,9 +9,10 @@ use cloudpose_kernels::{AlignedVec, Kernels};
 use super::arena::{Buffer, Layout};
 use super::chain::Chain;
 use super::heads::PlanHeads;
-use super::network::Network;
+use super::maps::Maps;
+use super::packed::PackedModel;
 use super::stage::{Layers, Regions, Source, Stage};
-use crate::model::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
+use crate::models::movenet::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
 
 #[derive(Debug)]
 struct Step {
@@ -42,37 +43,23 @@ pub struct StepProfile {
 /// One model at one input size, with the memory it runs in.
 #[derive(Debug)]
 pub(super) struct Plan {
-    network: Arc<Network>,
+    model: Arc<PackedModel>,
     steps: Vec<Step>,
     arena: AlignedVec,
     maps: Maps,
 }
 
-/// What the decoder reads: where it lies in the arena once the steps have run.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Maps {
-    /// Size in cells.
-    pub(super) height: usize,
-    pub(super) width: usize,
-    /// `[height, width, FEATURES]`.
-    pub(super) features: std::ops::Range<usize>,
-    /// `[height, width]`, logits.
-    pub(super) center: std::ops::Range<usize>,
-    /// `[height, width, 17]`, logits.
-    pub(super) keypoints: std::ops::Range<usize>,
-}
-
 impl Plan {
-    /// Plans `network` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`], and
+    /// Plans `model` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`], and
     /// `threads` that share the work.
-    pub(super) fn new(network: Arc<Network>, height: usize, width: usize, threads: usize) -> Self {
+    pub(super) fn new(model: Arc<PackedModel>, height: usize, width: usize, threads: usize) -> Self {
         debug_assert!(height.is_multiple_of(INPUT_MULTIPLE) && width.is_multiple_of(INPUT_MULTIPLE));
         let mut builder = Builder { threads, ..Builder::default() };
-        let backbone = builder.backbone(&network, height, width);
-        let features = builder.pyramid(&network, &backbone, height, width);
+        let backbone = builder.backbone(&model, height, width);
+        let features = builder.pyramid(&model, &backbone, height, width);
         let (height, width) = (height / CELL_PX, width / CELL_PX);
         let [center, keypoints] = [Head::Center, Head::Keypoints]
-            .map(|head| builder.dense_head(&network, head, features, height, width));
+            .map(|head| builder.dense_head(&model, head, features, height, width));
         // The decoder reads all three after the last step.
         let end = builder.pending.len();
         for buffer in [features, center, keypoints] {
@@ -102,7 +89,7 @@ impl Plan {
                 step
             })
             .collect();
-        Self { network, steps, arena: AlignedVec::zeroed(placement.floats), maps }
+        Self { model, steps, arena: AlignedVec::zeroed(placement.floats), maps }
     }
 
     /// Runs the plan on `pixels`, `[height, width, 3]` RGB, in the rayon pool that this is called in.
@@ -112,9 +99,9 @@ impl Plan {
     pub(super) fn run(&mut self, pixels: &[u8]) -> PlanHeads<'_> {
         assert_eq!(pixels.len(), self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3);
         for step in &self.steps {
-            step.run(&self.network.kernels, pixels, &mut self.arena);
+            step.run(&self.model.kernels, pixels, &mut self.arena);
         }
-        PlanHeads::new(&self.network, &self.maps, &self.arena)
+        PlanHeads::new(&self.model, &self.maps, &self.arena)
     }
 
     /// Runs the plan `runs` times as [`Plan::run`] does, and says what each step took at least.
@@ -123,7 +110,7 @@ impl Plan {
         for _ in 0..runs {
             for (step, profile) in self.steps.iter().zip(&mut profiles) {
                 let begun = Instant::now();
-                step.run(&self.network.kernels, pixels, &mut self.arena);
+                step.run(&self.model.kernels, pixels, &mut self.arena);
                 profile.shortest = profile.shortest.min(begun.elapsed());
             }
         }
@@ -169,14 +156,14 @@ struct Backbone {
 }
 
 impl Builder {
-    fn backbone(&mut self, network: &Network, height: usize, width: usize) -> Backbone {
+    fn backbone(&mut self, model: &PackedModel, height: usize, width: usize) -> Backbone {
         let (mut height, mut width) = (height / 2, width / 2);
         let mut blocks = Vec::new();
-        for (block, (expand, separable)) in network.architecture.blocks.iter().zip(&network.blocks) {
+        for (block, (expand, separable)) in model.architecture.blocks.iter().zip(&model.blocks) {
             let source = if block.expands() {
                 Source::Expand(expand.clone())
             } else {
-                Source::Stem { pattern: network.pattern.clone(), weights: expand.clone() }
+                Source::Stem { pattern: model.pattern.clone(), weights: expand.clone() }
             };
             let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
             let residual = block.residual;
@@ -190,19 +177,19 @@ impl Builder {
             (height, width) = (height / stride.pixels(), width / stride.pixels());
         }
         let last = blocks[blocks.len() - 1];
-        Backbone { top: self.top(network, last, height, width), blocks }
+        Backbone { top: self.top(model, last, height, width), blocks }
     }
 
     /// The backbone's last convolution and the pyramid's first.
-    fn top(&mut self, network: &Network, input: Buffer, height: usize, width: usize) -> Buffer {
+    fn top(&mut self, model: &PackedModel, input: Buffer, height: usize, width: usize) -> Buffer {
         let step = self.pending.len();
         self.layout.keep(input, step);
         let pixels = height * width;
-        let output = self.layout.buffer(pixels * network.top.columns(), step);
+        let output = self.layout.buffer(pixels * model.top.columns(), step);
         let middle = self.layout.buffer(Chain::middle_len(pixels), step);
         let chain = Chain {
-            first: network.last.clone(),
-            second: network.top.clone(),
+            first: model.last.clone(),
+            second: model.top.clone(),
             height,
             width,
             threads: self.threads,
@@ -216,9 +203,9 @@ impl Builder {
         output
     }
 
-    fn pyramid(&mut self, network: &Network, backbone: &Backbone, height: usize, width: usize) -> Buffer {
+    fn pyramid(&mut self, model: &PackedModel, backbone: &Backbone, height: usize, width: usize) -> Buffer {
         let mut coarse = backbone.top;
-        for (merge, (lateral, separable)) in network.architecture.merges.iter().zip(&network.merges) {
+        for (merge, (lateral, separable)) in model.architecture.merges.iter().zip(&model.merges) {
             let layers = Layers {
                 source: Source::Merge { lateral: lateral.clone() },
                 separable: separable.clone(),
@@ -235,14 +222,14 @@ impl Builder {
 
     fn dense_head(
         &mut self,
-        network: &Network,
+        model: &PackedModel,
         head: Head,
         features: Buffer,
         height: usize,
         width: usize,
     ) -> Buffer {
         let name = head.name().to_owned();
-        let head = network.head(head);
+        let head = model.head(head);
         debug_assert_eq!(head.separable.pointwise.depth(), FEATURES);
         let layers = Layers {
             source: Source::Input,

@@ -1,18 +1,24 @@
 //! The engine against TensorFlow's outputs and against the candle reference, on every instruction set.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use cloudpose_kernels::{Isa, Kernels};
 use serde::Deserialize;
 
+use super::plans::MOST_PLANS;
 use super::*;
-use crate::model::arch::{Head, INPUT_MULTIPLE};
-use crate::postprocess::{Decoder, Heads, ModelPose};
+use crate::contract::Fault;
+use crate::models::ModelPose;
+use crate::models::movenet::arch::{Head, INPUT_MULTIPLE};
+use crate::models::movenet::decoder::Heads;
+use crate::models::movenet::{Decoder, embedded};
 
 /// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.
-fn on_every_isa(test: impl Fn(Arc<Engines>)) {
+fn on_every_isa(test: impl Fn(Kernels)) {
     for isa in Isa::ALL {
         match Kernels::of(isa) {
-            Ok(kernels) => test(Arc::new(Engines::with(ModelStore::embedded(), kernels))),
+            Ok(kernels) => test(kernels),
             Err(error) => eprintln!("SKIPPED, NOT TESTED: {error}"),
         }
     }
@@ -28,7 +34,7 @@ struct Golden {
 }
 
 impl Golden {
-    fn all(model: ModelName) -> Vec<Self> {
+    fn all(model: &str) -> Vec<Self> {
         serde_json::from_slice(&Self::read(&format!("{model}.json"))).unwrap()
     }
 
@@ -52,16 +58,25 @@ fn row(pose: &ModelPose) -> Vec<f32> {
     row
 }
 
-fn matches_golden(model: ModelName) {
-    on_every_isa(|engines| {
-        let decoder = Decoder::new(&engines.weights(model).unwrap());
-        let isa = engines.isa();
-        let mut engine = Engine::new(engines);
+/// The plans of a model that is built in.
+fn plans(model: &str, kernels: Kernels) -> Plans {
+    Plans::new(packed(model, kernels), None)
+}
+
+fn packed(model: &str, kernels: Kernels) -> Arc<PackedModel> {
+    Arc::new(PackedModel::pack(&embedded(model), kernels))
+}
+
+fn matches_golden(model: &str) {
+    on_every_isa(|kernels| {
+        let decoder = Decoder::new(&embedded(model));
+        let isa = kernels.isa();
+        let mut plans = plans(model, kernels);
         for golden in Golden::all(model) {
             let [_, height, width, _] = golden.shape;
-            let poses = decoder.decode(&mut engine.run(model, height, width, &golden.pixels()).unwrap());
+            let poses = decoder.decode(&mut plans.run(height, width, &golden.pixels()).unwrap());
             let (expected, tolerance): (Vec<Vec<f32>>, f32) = match model {
-                ModelName::MultiPose => (golden.output_f32, 5e-5),
+                "multipose" => (golden.output_f32, 5e-5),
                 _ => (vec![golden.output_f32.concat()], 2e-5),
             };
             assert_eq!(poses.len(), expected.len());
@@ -81,27 +96,27 @@ fn matches_golden(model: ModelName) {
 
 #[test]
 fn lightning_matches_tensorflow_on_every_isa() {
-    matches_golden(ModelName::Lightning);
+    matches_golden("lightning");
 }
 
 #[test]
 fn thunder_matches_tensorflow_on_every_isa() {
-    matches_golden(ModelName::Thunder);
+    matches_golden("thunder");
 }
 
 #[test]
 fn multipose_matches_tensorflow_on_every_isa() {
-    matches_golden(ModelName::MultiPose);
+    matches_golden("multipose");
 }
 
 #[test]
 fn dense_maps_agree_with_what_is_read_cell_by_cell() {
-    on_every_isa(|engines| {
-        let isa = engines.isa();
-        let golden = &Golden::all(ModelName::MultiPose)[0];
+    on_every_isa(|kernels| {
+        let isa = kernels.isa();
+        let golden = &Golden::all("multipose")[0];
         let [_, height, width, _] = golden.shape;
-        let mut engine = Engine::new(engines);
-        let mut heads = engine.run(ModelName::MultiPose, height, width, &golden.pixels()).unwrap();
+        let mut plans = plans("multipose", kernels);
+        let mut heads = plans.run(height, width, &golden.pixels()).unwrap();
         for cell in 0..heads.grid().cells() {
             let (mut center, mut keypoints) = ([0.0], [0.0; 17]);
             heads.read(Head::Center, cell, 0, &mut center);
@@ -114,35 +129,33 @@ fn dense_maps_agree_with_what_is_read_cell_by_cell() {
 
 #[test]
 fn the_second_run_of_a_plan_gives_the_same_bits() {
-    let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
-    let all = Golden::all(ModelName::MultiPose);
-    let mut engine = Engine::new(engines.clone());
-    let run = |engine: &mut Engine, golden: &Golden| {
+    let all = Golden::all("multipose");
+    let fresh = || plans("multipose", Kernels::detect().unwrap());
+    let mut used = fresh();
+    let run = |plans: &mut Plans, golden: &Golden| {
         let [_, height, width, _] = golden.shape;
-        engine.run(ModelName::MultiPose, height, width, &golden.pixels()).unwrap().keypoints().to_vec()
+        plans.run(height, width, &golden.pixels()).unwrap().keypoints().to_vec()
     };
-    let first = run(&mut engine, &all[0]);
+    let first = run(&mut used, &all[0]);
     for other in &all[1..] {
-        run(&mut engine, other);
+        run(&mut used, other);
     }
-    assert_eq!(first, run(&mut engine, &all[0]), "what ran before left its mark");
-    assert_eq!(first, run(&mut Engine::new(engines), &all[0]));
+    assert_eq!(first, run(&mut used, &all[0]), "what ran before left its mark");
+    assert_eq!(first, run(&mut fresh(), &all[0]));
 }
 
 #[test]
 fn any_number_of_threads_gives_the_same_numbers() {
-    on_every_isa(|engines| {
-        let isa = engines.isa();
-        for (model, height, width) in [
-            (ModelName::Lightning, 192, 192),
-            (ModelName::MultiPose, 160, 256),
-            (ModelName::MultiPose, 32, 64),
-        ] {
+    on_every_isa(|kernels| {
+        let isa = kernels.isa();
+        for (model, height, width) in
+            [("lightning", 192, 192), ("multipose", 160, 256), ("multipose", 32, 64)]
+        {
             let pixels: Vec<u8> = (0..height * width * 3).map(|i| (i * i / 7 + i) as u8).collect();
             let run = |threads| {
-                let threads = NonZeroUsize::new(threads).unwrap();
-                let mut engine = Engine::with_threads(engines.clone(), threads).unwrap();
-                let heads = engine.run(model, height, width, &pixels).unwrap();
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut plans = Plans::new(packed(model, kernels), Some(Arc::new(pool)));
+                let heads = plans.run(height, width, &pixels).unwrap();
                 [heads.center().to_vec(), heads.keypoints().to_vec()]
             };
             let alone = run(1);
@@ -155,28 +168,26 @@ fn any_number_of_threads_gives_the_same_numbers() {
 
 #[test]
 fn more_sizes_than_plans_are_kept_still_run() {
-    let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
-    let mut engine = Engine::new(engines);
+    let mut plans = plans("multipose", Kernels::detect().unwrap());
     for width in (1..=MOST_PLANS + 2).map(|n| n * INPUT_MULTIPLE) {
         let pixels = vec![128; INPUT_MULTIPLE * width * 3];
-        let heads = engine.run(ModelName::MultiPose, INPUT_MULTIPLE, width, &pixels).unwrap();
+        let heads = plans.run(INPUT_MULTIPLE, width, &pixels).unwrap();
         assert_eq!(heads.center().len(), INPUT_MULTIPLE / 4 * width / 4);
     }
-    assert_eq!(engine.plans.len(), MOST_PLANS);
+    assert_eq!(plans.len(), MOST_PLANS);
 }
 
 #[test]
 fn inputs_that_a_model_does_not_take_are_refused() {
-    let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
-    let mut engine = Engine::new(engines);
     for (model, height, width, bytes) in [
-        (ModelName::Lightning, 192, 256, 192 * 256 * 3),
-        (ModelName::MultiPose, 256, 200, 256 * 200 * 3),
-        (ModelName::MultiPose, 0, 256, 0),
-        (ModelName::MultiPose, 256, 160, 256 * 160 * 3 - 1),
+        ("lightning", 192, 256, 192 * 256 * 3),
+        ("multipose", 256, 200, 256 * 200 * 3),
+        ("multipose", 0, 256, 0),
+        ("multipose", 256, 160, 256 * 160 * 3 - 1),
     ] {
-        let error = engine.run(model, height, width, &vec![0; bytes]).unwrap_err();
-        assert!(matches!(error, Error::Input { .. }), "{error}");
+        let mut plans = plans(model, Kernels::detect().unwrap());
+        let error = plans.run(height, width, &vec![0; bytes]).unwrap_err();
+        assert!(matches!(error, Fault::Input { .. }), "{error}");
     }
 }
 
@@ -184,7 +195,7 @@ mod reference {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::model::MoveNet;
+    use crate::models::movenet::MoveNet;
 
     /// Both executions sum in float32, in different orders: a share of the head's largest value, which says
     /// how large the terms of its sums are. Seen: up to 2e-5, in Thunder's cells without a person.
@@ -192,25 +203,24 @@ mod reference {
 
     #[test]
     fn every_head_agrees_with_the_candle_graph() {
-        for model in ModelName::ALL {
+        for model in ["multipose", "lightning", "thunder"] {
             let golden = &Golden::all(model)[0];
             let input = Tensor::from_slice(&golden.pixels(), &golden.shape, &Device::Cpu).unwrap();
-            let weights = ModelStore::embedded().load(model).unwrap();
-            let expected = MoveNet::load(&weights, &Device::Cpu).unwrap().forward(&input).unwrap();
+            let expected = MoveNet::load(&embedded(model), &Device::Cpu).unwrap().forward(&input).unwrap();
 
-            let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
-            let output = input.apply_op1(DenseHeadsOp::new(engines, model)).unwrap();
+            let model_on_cpu = packed(model, Kernels::detect().unwrap());
+            let output = input.apply_op1(DenseHeadsOp::new(model_on_cpu)).unwrap();
             let channels = output.dim(3).unwrap();
             let output: Vec<f32> = output.flatten_all().unwrap().to_vec1().unwrap();
             let mut first = 0;
             for (head, map) in &expected[0].maps {
                 let largest = map.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
-                for (cell, want) in map.chunks_exact(head.channels()).enumerate() {
-                    let got = &output[cell * channels + first..][..head.channels()];
+                for (cell, want) in map.chunks_exact(head.channels(17)).enumerate() {
+                    let got = &output[cell * channels + first..][..head.channels(17)];
                     let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
                     assert!(worst <= TOLERANCE * largest, "{model} {head:?} cell {cell}: off by {worst:e}");
                 }
-                first += head.channels();
+                first += head.channels(17);
             }
             assert_eq!(first, channels);
         }
@@ -218,9 +228,9 @@ mod reference {
 
     #[test]
     fn the_operation_refuses_other_tensors() {
-        let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
+        let lightning = packed("lightning", Kernels::detect().unwrap());
         let floats = Tensor::zeros((1, 192, 192, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let error = floats.apply_op1(DenseHeadsOp::new(engines, ModelName::Lightning)).unwrap_err();
+        let error = floats.apply_op1(DenseHeadsOp::new(lightning)).unwrap_err();
         assert!(error.to_string().contains("uint8"), "{error}");
     }
 }

@@ -9,39 +9,21 @@ use std::{
     time::Instant,
 };
 
-use cloudpose_wire::{ModelName, StreamName};
+use cloudpose_wire::{ModelId, StreamName};
 use tokio::sync::{oneshot, watch};
 
-use super::{DeviceError, Done, Engine, Error, Picture, Place};
+use super::DeviceError;
 use crate::batch::{Batcher, Device, Limits};
+use crate::contract::{Engine, Fault, Form, Found, Input};
 use crate::metrics;
-use crate::postprocess::ModelPose;
 
-/// What runs batches: an [`Engine`], or in tests something that fails.
-pub trait RunBatch: Send {
-    /// Runs `model` on pictures that all have the same size of model input.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if nothing will run on this device any more; others say that this batch will not.
-    fn run(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Done, Error>;
+/// Where an answer arrives.
+type Submitted = oneshot::Receiver<Result<Answer, Arc<Fault>>>;
 
-    /// Where it runs.
-    fn place(&self) -> Place;
-}
-
-impl RunBatch for Engine {
-    fn run(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Done, Error> {
-        Engine::run(self, model, pictures)
-    }
-
-    fn place(&self) -> Place {
-        Engine::place(self)
-    }
-}
-
-/// Engines, and the pictures that wait for them.
+/// Engines, and the inputs that wait for them.
 #[derive(Debug)]
 pub(crate) struct Batches {
+    form: Form,
     shared: Arc<Shared>,
 }
 
@@ -56,45 +38,33 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    waiting: Batcher<Key, StreamName, Waiting>,
+    waiting: Batcher<Key, Option<StreamName>, Waiting>,
     /// Batches on the device.
     running: usize,
     /// Nothing more will be submitted.
     is_closed: bool,
 }
 
-/// Pictures that can share a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Inputs that can share a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
-    model: ModelName,
-    height: usize,
-    width: usize,
+    model: ModelId,
+    size: [usize; 2],
 }
 
 #[derive(Debug)]
 struct Waiting {
-    picture: Picture,
-    answer: oneshot::Sender<Result<Answer, Failure>>,
+    input: Input,
+    answer: oneshot::Sender<Result<Answer, Arc<Fault>>>,
 }
 
-/// What became of a picture.
+/// What became of an input.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// In coordinates of the model input.
-    pub(crate) poses: Vec<ModelPose>,
-    /// The picture, whose memory may be used again.
-    pub(crate) picture: Picture,
-}
-
-/// Why a picture has no poses.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    /// Its batch cannot be run, others can.
-    Refused(String),
-    /// The device failed while it worked on this picture.
-    Broken,
-    /// The device had failed before this picture's turn.
-    Lost,
+    /// What the model found in it.
+    pub(crate) found: Found,
+    /// The input, whose memory may be used again.
+    pub(crate) input: Input,
 }
 
 impl Batches {
@@ -102,11 +72,12 @@ impl Batches {
     ///
     /// # Errors
     /// If the system does not start threads.
-    pub(crate) fn start(engines: Vec<Box<dyn RunBatch>>, limits: Limits) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<Box<dyn Engine>>, limits: Limits) -> std::io::Result<Self> {
         let state = State { waiting: Batcher::new(limits), running: 0, is_closed: false };
         let (lost, _) = watch::channel(None);
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), lost });
-        let batches = Self { shared: shared.clone() };
+        let form = engines.first().map_or(Form::Planes, |engine| engine.form());
+        let batches = Self { form, shared: shared.clone() };
         for (index, mut engine) in engines.into_iter().enumerate() {
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name(format!("device-{index}"));
@@ -115,28 +86,45 @@ impl Batches {
         Ok(batches)
     }
 
-    /// Has `model` run on a picture of `stream`.
+    /// In which form inputs are submitted.
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Has `model` run on inputs of `stream`, and waits on the spot.
     ///
     /// # Errors
-    /// [`Failure`], by which the caller decides about the frame.
-    pub(crate) async fn submit(
+    /// [`Fault`], by which the caller decides about the frame.
+    pub(crate) fn run(
         &self,
-        model: ModelName,
-        stream: StreamName,
-        picture: Picture,
-    ) -> Result<Answer, Failure> {
+        model: &ModelId,
+        stream: Option<&StreamName>,
+        inputs: Vec<Input>,
+    ) -> Result<Vec<Answer>, Arc<Fault>> {
+        let submit = |input| self.submit(model, stream, input);
+        let submitted = inputs.into_iter().map(submit).collect::<Result<Vec<_>, _>>()?;
+        // Whoever drops the sender has not worked on it.
+        let lost = |_| Err(Arc::new(Fault::Lost));
+        submitted.into_iter().map(|answer| answer.blocking_recv().unwrap_or_else(lost)).collect()
+    }
+
+    fn submit(
+        &self,
+        model: &ModelId,
+        stream: Option<&StreamName>,
+        input: Input,
+    ) -> Result<Submitted, Arc<Fault>> {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.shared.state();
             if self.shared.lost.borrow().is_some() {
-                return Err(Failure::Lost);
+                return Err(Arc::new(Fault::Lost));
             }
-            let key = Key { model, height: picture.height, width: picture.width };
-            state.waiting.push(Instant::now(), key, stream, Waiting { picture, answer });
+            let key = Key { model: model.clone(), size: input.size() };
+            state.waiting.push(Instant::now(), key, stream.cloned(), Waiting { input, answer });
         }
         self.shared.changed.notify_all();
-        // Whoever drops the sender has not worked on it.
-        answered.await.unwrap_or(Err(Failure::Lost))
+        Ok(answered)
     }
 
     /// Waits until the device fails, and says why.
@@ -165,31 +153,30 @@ impl Shared {
     }
 
     /// What a thread does.
-    fn work(&self, engine: &mut dyn RunBatch) {
+    fn work(&self, engine: &mut dyn Engine) {
         while let Some((key, batch)) = self.next() {
-            let (pictures, answers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|waiting| (waiting.picture, waiting.answer)).unzip();
-            let done = catch_unwind(AssertUnwindSafe(|| engine.run(key.model, &pictures)));
+            let (inputs, answers): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|waiting| (waiting.input, waiting.answer)).unzip();
+            let done = catch_unwind(AssertUnwindSafe(|| engine.run(&key.model, &inputs)));
             let done = done.unwrap_or_else(|_| {
-                Err(Error::Device(DeviceError::says(engine.place(), "the engine panicked; see above")))
+                Err(Fault::Device(DeviceError::says(engine.place(), "the engine panicked; see above")))
             });
             let lost = match done {
-                Ok(Done { poses, .. }) => {
-                    metrics::batch(pictures.len());
-                    for ((answer, poses), picture) in answers.into_iter().zip(poses).zip(pictures) {
+                Ok(found) => {
+                    metrics::batch(inputs.len());
+                    for ((answer, found), input) in answers.into_iter().zip(found).zip(inputs) {
                         // Whoever waited may have gone.
-                        answer.send(Ok(Answer { poses, picture })).ok();
+                        answer.send(Ok(Answer { found, input })).ok();
                     }
                     None
                 }
-                Err(Error::Device(error)) => {
-                    answers.into_iter().for_each(|answer| drop(answer.send(Err(Failure::Broken))));
-                    Some(error)
-                }
-                Err(error) => {
-                    let refused = Failure::Refused(error.to_string());
-                    answers.into_iter().for_each(|answer| drop(answer.send(Err(refused.clone()))));
-                    None
+                Err(fault) => {
+                    let fault = Arc::new(fault);
+                    answers.into_iter().for_each(|answer| drop(answer.send(Err(fault.clone()))));
+                    match &*fault {
+                        Fault::Device(error) => Some(error.clone()),
+                        _ => None,
+                    }
                 }
             };
             let mut state = self.state();
@@ -238,21 +225,29 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use super::*;
-    use crate::gpu::Spent;
+    use crate::gpu::{Picture, Place};
 
     const LIMITS: Limits = Limits { max_batch: 4, max_wait: Duration::from_millis(4) };
 
     /// An engine that works when it is told to, and says what it was given.
     struct Puppet {
         batches: mpsc::Sender<usize>,
-        go: mpsc::Receiver<Result<(), Error>>,
+        go: mpsc::Receiver<Result<(), Fault>>,
     }
 
-    impl RunBatch for Puppet {
-        fn run(&mut self, _: ModelName, pictures: &[Picture]) -> Result<Done, Error> {
-            self.batches.send(pictures.len()).unwrap();
+    impl Engine for Puppet {
+        fn load(&mut self, _: &ModelId) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn run(&mut self, _: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
+            self.batches.send(batch.len()).unwrap();
             self.go.recv().expect("the test panics the engine")?;
-            Ok(Done { poses: vec![Vec::new(); pictures.len()], spent: Spent::default() })
+            Ok(vec![Found::Poses(Vec::new()); batch.len()])
+        }
+
+        fn form(&self) -> Form {
+            Form::Planes
         }
 
         fn place(&self) -> Place {
@@ -262,99 +257,77 @@ mod tests {
 
     struct Strings {
         batches: mpsc::Receiver<usize>,
-        go: mpsc::Sender<Result<(), Error>>,
+        go: mpsc::Sender<Result<(), Fault>>,
     }
 
-    fn puppet() -> (Box<dyn RunBatch>, Strings) {
+    fn puppet() -> (Box<dyn Engine>, Strings) {
         let (batches, seen) = mpsc::channel();
         let (go, told) = mpsc::channel();
         (Box::new(Puppet { batches, go: told }), Strings { batches: seen, go })
     }
 
-    fn stream(name: &str) -> StreamName {
-        name.parse().unwrap()
+    fn submit(batches: &Batches, count: usize) -> Vec<Submitted> {
+        let model = "lightning".parse().unwrap();
+        let input = || Input::Planes(Picture::default());
+        (0..count).map(|_| batches.submit(&model, None, input()).unwrap()).collect()
     }
 
-    type Answers = Vec<tokio::task::JoinHandle<Result<Answer, Failure>>>;
-
-    /// Submits `count` pictures, and returns once they wait.
-    async fn submit(batches: &Arc<Batches>, count: usize) -> Answers {
-        let before = batches.shared.state().waiting.len();
-        let answers = (0..count).map(|_| {
-            let batches = batches.clone();
-            let submitted =
-                async move { batches.submit(ModelName::Lightning, stream("a"), Picture::default()).await };
-            #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
-            tokio::spawn(submitted)
-        });
-        let answers = answers.collect();
-        while batches.shared.state().waiting.len() < before + count {
-            tokio::task::yield_now().await;
-        }
-        answers
+    fn answer(submitted: Submitted) -> Result<Answer, Arc<Fault>> {
+        submitted.blocking_recv().unwrap_or_else(|_| Err(Arc::new(Fault::Lost)))
     }
 
-    #[tokio::test]
-    async fn an_idle_engine_starts_at_once_and_a_busy_one_finds_a_batch() {
+    #[test]
+    fn an_idle_engine_starts_at_once_and_a_busy_one_finds_a_batch() {
         let (engine, strings) = puppet();
         let limits = Limits { max_wait: Duration::from_secs(3600), ..LIMITS };
-        let batches = Arc::new(Batches::start(vec![engine], limits).unwrap());
-        let first = batches.submit(ModelName::Lightning, stream("a"), Picture::default());
-        let rest = async {
-            assert_eq!(strings.batches.recv().unwrap(), 1);
-            let rest = submit(&batches, 6).await;
-            for size in [4, 2] {
-                strings.go.send(Ok(())).unwrap();
-                assert_eq!(strings.batches.recv().unwrap(), size);
-            }
+        let batches = Batches::start(vec![engine], limits).unwrap();
+        let first = submit(&batches, 1);
+        assert_eq!(strings.batches.recv().unwrap(), 1);
+        let rest = submit(&batches, 6);
+        for size in [4, 2] {
             strings.go.send(Ok(())).unwrap();
-            rest
-        };
-        let (first, rest) = tokio::join!(biased; first, rest);
-        assert!(first.is_ok());
-        for answer in rest {
-            assert!(answer.await.unwrap().is_ok());
+            assert_eq!(strings.batches.recv().unwrap(), size);
         }
+        strings.go.send(Ok(())).unwrap();
+        assert!(first.into_iter().chain(rest).all(|submitted| answer(submitted).is_ok()));
     }
 
-    #[tokio::test]
-    async fn a_lost_device_answers_everybody_and_takes_nothing_more() {
-        let gone = || Error::Device(DeviceError::says(Place::Cuda(0), "CUDA_ERROR_LAUNCH_FAILED"));
+    #[test]
+    fn a_lost_device_answers_everybody_and_takes_nothing_more() {
+        let gone = || Fault::Device(DeviceError::says(Place::Cuda(0), "CUDA_ERROR_LAUNCH_FAILED"));
         for panics in [false, true] {
             let (engine, strings) = puppet();
-            let batches = Arc::new(Batches::start(vec![engine], LIMITS).unwrap());
-            let first = batches.submit(ModelName::Lightning, stream("a"), Picture::default());
-            let rest = async {
-                strings.batches.recv().unwrap();
-                let rest = submit(&batches, 6).await;
-                if panics {
-                    drop(strings)
-                } else {
-                    strings.go.send(Err(gone())).unwrap()
-                }
-                rest
-            };
-            let (first, rest) = tokio::join!(biased; first, rest);
-            assert!(matches!(first, Err(Failure::Broken)), "{first:?}");
-            for answer in rest {
-                assert!(matches!(answer.await.unwrap(), Err(Failure::Lost)));
+            let batches = Batches::start(vec![engine], LIMITS).unwrap();
+            let first = submit(&batches, 1).remove(0);
+            strings.batches.recv().unwrap();
+            let rest = submit(&batches, 6);
+            if panics {
+                drop(strings);
+            } else {
+                strings.go.send(Err(gone())).unwrap();
             }
-            let why = batches.lost().await.to_string();
+            let first = answer(first).unwrap_err();
+            assert!(matches!(*first, Fault::Device(_)), "{first:?}");
+            for submitted in rest {
+                assert!(matches!(*answer(submitted).unwrap_err(), Fault::Lost));
+            }
+            let why = batches.shared.lost.borrow().clone().unwrap().to_string();
             assert!(why.contains(if panics { "panicked" } else { "LAUNCH_FAILED" }), "{why}");
-            let late = batches.submit(ModelName::Lightning, stream("a"), Picture::default()).await;
-            assert!(matches!(late, Err(Failure::Lost)));
+            let late =
+                batches.run(&"lightning".parse().unwrap(), None, vec![Input::Planes(Picture::default())]);
+            assert!(matches!(*late.unwrap_err(), Fault::Lost));
         }
     }
 
-    #[tokio::test]
-    async fn a_batch_that_cannot_be_run_is_no_lost_device() {
+    #[test]
+    fn a_batch_that_cannot_be_run_is_no_lost_device() {
         let (engine, strings) = puppet();
-        let batches = Arc::new(Batches::start(vec![engine], LIMITS).unwrap());
-        let refuse = Error::Batch { model: ModelName::Lightning, height: 0, width: 0 };
+        let batches = Batches::start(vec![engine], LIMITS).unwrap();
+        let refuse = Fault::Input { model: "lightning".parse().unwrap(), what: "nothing".into() };
         strings.go.send(Err(refuse)).unwrap();
         strings.go.send(Ok(())).unwrap();
-        let refused = batches.submit(ModelName::Lightning, stream("a"), Picture::default()).await;
-        assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
-        assert!(batches.submit(ModelName::Lightning, stream("a"), Picture::default()).await.is_ok());
+        let refused = answer(submit(&batches, 1).remove(0)).unwrap_err();
+        assert!(matches!(*refused, Fault::Input { .. }), "{refused:?}");
+        assert!(answer(submit(&batches, 1).remove(0)).is_ok());
     }
 }

@@ -42,9 +42,11 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Where an [`Engine`](super::Engine) runs.
+/// Where an engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// The CPU.
+    Cpu,
     /// The CPU in a GPU's place: plain loops, slow. What tests of everything but the launches run on.
     Host,
     /// An NVIDIA GPU.
@@ -54,6 +56,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Cpu => f.write_str("cpu"),
             Self::Host => f.write_str("host"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
@@ -64,6 +67,7 @@ impl Place {
     /// The device, with a stream of its own, and memory of the host to upload from.
     pub(super) fn open(self) -> candle_core::Result<(candle_core::Device, Staging)> {
         match self {
+            Self::Cpu => candle_core::bail!("the batched engine is for GPUs"),
             Self::Host => Ok((candle_core::Device::Cpu, Staging::Plain(Vec::new()))),
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {

@@ -1,29 +1,32 @@
 //! One device's batches: models on it, memory that is used again, pictures in, poses out.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{CpuStorage, CudaStorage, DType, InplaceOp1, Layout, Tensor};
-use cloudpose_wire::ModelName;
+use cloudpose_pixels::{PlanarImage, Subsampling};
+use cloudpose_wire::ModelId;
 
 use super::buffers::{Buffers, Part};
 use super::device::Place;
-use super::network::Network;
+use super::network::DeviceModel;
 use super::ops::Maps;
 use super::picture::{Picture, upload_len, write_upload};
-use super::{DeviceError, Error, Precision};
-use crate::model::ModelStore;
-use crate::model::arch::takes;
-use crate::postprocess::ModelPose;
+use super::{DeviceError, Precision};
+use crate::GpuConfig;
+use crate::contract::{Engine, Fault, Form, Found, Input};
+use crate::models::{ModelPose, Models};
 
 /// Runs batches on one device, one at a time. Belongs to one thread, and has a stream of its own: two engines
 /// on one device overlap, so that one uploads while the other computes.
 #[derive(Debug)]
-pub struct Engine {
+pub struct GpuEngine {
     place: Place,
     dtype: DType,
-    store: ModelStore,
+    models: Arc<Models>,
     device: candle_core::Device,
-    networks: [Option<Network>; ModelName::ALL.len()],
+    loaded: HashMap<ModelId, DeviceModel>,
     buffers: Buffers,
     staging: Staging,
     records: Vec<f32>,
@@ -109,19 +112,18 @@ fn download(tensor: &Tensor, len: usize, to: &mut Vec<f32>) -> candle_core::Resu
     Ok(())
 }
 
-impl Engine {
+impl GpuEngine {
     /// An engine without models.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device is not there or does not work.
-    pub fn open(place: Place, precision: Precision, store: ModelStore) -> Result<Self, Error> {
-        let failed = |error| Error::Device(DeviceError::new(place, &error));
-        let (device, staging) = place.open().map_err(failed)?;
+    /// If the device is not there or does not work.
+    pub fn open(place: Place, precision: Precision, models: Arc<Models>) -> Result<Self, DeviceError> {
+        let (device, staging) = place.open().map_err(|error| DeviceError::new(place, &error))?;
         Ok(Self {
             place,
             dtype: precision.dtype(),
-            store,
-            networks: Default::default(),
+            models,
+            loaded: HashMap::new(),
             buffers: Buffers::new(device.clone()),
             device,
             staging,
@@ -129,46 +131,33 @@ impl Engine {
         })
     }
 
-    /// Loads `model`, if that was not done yet.
-    ///
-    /// # Errors
-    /// [`Error::Model`] if its weights cannot be read, [`Error::Device`] if the device cannot hold them.
-    pub fn load(&mut self, model: ModelName) -> Result<(), Error> {
-        if self.networks[model as usize].is_none() {
-            let weights = self.store.load(model)?;
-            let network = Network::load(&weights, &self.device, self.dtype);
-            let network = network.map_err(|error| Error::Device(DeviceError::new(self.place, &error)))?;
-            self.networks[model as usize] = Some(network);
-        }
-        Ok(())
-    }
-
     /// Runs `model` on a batch of pictures that all have the same size of model input. Takes memory from the
     /// device only if the batch is larger than any before.
     ///
     /// # Errors
-    /// Those of [`load`](Self::load); [`Error::Batch`] if the pictures do not fit together or the model;
-    /// [`Error::Device`] if the device fails, after which the engine is of no use.
-    pub fn run(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Done, Error> {
+    /// Those of [`Engine::run`]; after [`Fault::Device`] the engine is of no use.
+    pub fn run_pictures(&mut self, model: &ModelId, pictures: &[&Picture]) -> Result<Done, Fault> {
         let Some(first) = pictures.first() else {
             return Ok(Done { poses: Vec::new(), spent: Spent::default() });
         };
         let (height, width) = (first.height, first.width);
-        if !takes(model, height, width) || pictures.iter().any(|p| (p.height, p.width) != (height, width)) {
-            return Err(Error::Batch { model, height, width });
-        }
         self.load(model)?;
+        let loaded = &self.loaded[model];
+        if !loaded.takes(height, width) || pictures.iter().any(|p| (p.height, p.width) != (height, width)) {
+            let what = format!("a batch of inputs of {width}×{height} pixels and others");
+            return Err(Fault::Input { model: model.clone(), what });
+        }
         self.run_loaded(model, pictures, Maps { images: pictures.len(), height, width })
-            .map_err(|error| Error::Device(DeviceError::new(self.place, &error)))
+            .map_err(|error| Fault::Device(DeviceError::new(self.place, &error)))
     }
 
     fn run_loaded(
         &mut self,
-        model: ModelName,
-        pictures: &[Picture],
+        model: &ModelId,
+        pictures: &[&Picture],
         maps: Maps,
     ) -> candle_core::Result<Done> {
-        let network = self.networks[model as usize].as_ref().expect("it was loaded");
+        let model = &self.loaded[model];
         let begun = Instant::now();
         let len = upload_len(pictures);
         let staged = self.staging.bytes(len)?;
@@ -177,20 +166,15 @@ impl Engine {
         upload.inplace_op1(&Upload(staged))?;
         let uploaded = Instant::now();
 
-        let poses = network.forward(&upload, maps, &mut self.buffers)?;
+        let poses = model.forward(&upload, maps, &mut self.buffers)?;
         self.device.synchronize()?;
         let computed = Instant::now();
 
-        download(&poses, network.decoder().records_len(maps.images), &mut self.records)?;
-        let poses = network.decoder().read(&self.records);
+        download(&poses, model.decoder().records_len(maps.images), &mut self.records)?;
+        let poses = model.decoder().read(&self.records);
         let spent =
             Spent { upload: uploaded - begun, compute: computed - uploaded, download: computed.elapsed() };
         Ok(Done { poses, spent })
-    }
-
-    /// Where this engine runs.
-    pub fn place(&self) -> Place {
-        self.place
     }
 
     /// How often this engine has taken memory from the device.
@@ -202,25 +186,25 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn run_rgb(
         &mut self,
-        model: ModelName,
+        model: &ModelId,
         rgb: &Tensor,
         maps: Maps,
-    ) -> Result<Vec<Vec<ModelPose>>, Error> {
+    ) -> Result<Vec<Vec<ModelPose>>, Fault> {
         self.load(model)?;
-        let network = self.networks[model as usize].as_ref().expect("it was loaded");
+        let network = &self.loaded[model];
         let mut infer = || {
             let poses = network.forward_rgb(rgb, maps, &mut self.buffers)?;
             download(&poses, network.decoder().records_len(maps.images), &mut self.records)?;
             Ok(network.decoder().read(&self.records))
         };
-        infer().map_err(|error| Error::Device(DeviceError::new(self.place, &error)))
+        infer().map_err(|error| Fault::Device(DeviceError::new(self.place, &error)))
     }
 
     /// The normalised input that `model` makes of pictures.
     #[cfg(test)]
-    pub(super) fn normalised(&mut self, model: ModelName, pictures: &[Picture]) -> Result<Vec<f32>, Error> {
+    pub(super) fn normalised(&mut self, model: &ModelId, pictures: &[&Picture]) -> Result<Vec<f32>, Fault> {
         self.load(model)?;
-        let network = self.networks[model as usize].as_ref().expect("it was loaded");
+        let network = &self.loaded[model];
         let maps = Maps { images: pictures.len(), height: pictures[0].height, width: pictures[0].width };
         let mut upload = vec![0; upload_len(pictures)];
         write_upload(pictures, &mut upload);
@@ -228,6 +212,73 @@ impl Engine {
             let upload = Tensor::new(upload, &self.device)?;
             network.input(&upload, maps, &mut self.buffers)?.to_dtype(DType::F32)?.to_vec1()
         };
-        run().map_err(|error| Error::Device(DeviceError::new(self.place, &error)))
+        run().map_err(|error| Fault::Device(DeviceError::new(self.place, &error)))
     }
+}
+
+impl Engine for GpuEngine {
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn form(&self) -> Form {
+        Form::Planes
+    }
+
+    fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
+        if !self.loaded.contains_key(model) {
+            let read = self.models.get(model)?;
+            let Some(weights) = read.on_gpu() else {
+                return Err(Fault::Input {
+                    model: model.clone(),
+                    what: "pictures on a GPU: use --device cpu".into(),
+                });
+            };
+            let loaded = DeviceModel::load(weights, &self.device, self.dtype);
+            let loaded = loaded.map_err(|error| DeviceError::new(self.place, &error))?;
+            self.loaded.insert(model.clone(), loaded);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
+        let picture = |input| match input {
+            &Input::Planes(ref picture) => Ok(picture),
+            Input::Rgb(_) => Err(Fault::Input { model: model.clone(), what: "RGB on a GPU".into() }),
+        };
+        let pictures = batch.iter().map(picture).collect::<Result<Vec<_>, _>>()?;
+        let Done { poses, .. } = self.run_pictures(model, &pictures)?;
+        Ok(poses.into_iter().map(Found::Poses).collect())
+    }
+}
+
+/// Engines on one GPU: one uploads while the other computes.
+const ENGINES: usize = 2;
+
+/// Opens the engines of GPU `number`, and runs `model` once in a full batch, so that the GPU has all the memory
+/// that it will need, or says so now.
+pub(crate) fn open(
+    number: usize,
+    config: &GpuConfig,
+    models: &Arc<Models>,
+    model: &ModelId,
+) -> Result<Vec<Box<dyn Engine>>, Fault> {
+    let mut engines: Vec<Box<dyn Engine>> = Vec::with_capacity(ENGINES);
+    for _ in 0..ENGINES {
+        let mut engine = GpuEngine::open(Place::Cuda(number), config.precision, models.clone())?;
+        warm_up(&mut engine, models, model, config.max_batch.into())?;
+        engines.push(Box::new(engine));
+    }
+    Ok(engines)
+}
+
+/// Runs the stages of `model` on black pictures, `size` of them.
+fn warm_up(engine: &mut GpuEngine, models: &Models, model: &ModelId, size: usize) -> Result<(), Fault> {
+    let black = PlanarImage::new(1280, 720, Subsampling::S420);
+    for stage in &*models.served(model)?.stages {
+        let fit = models.get(stage)?.fit();
+        let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&black, fit)).collect();
+        engine.run_pictures(stage, &pictures.iter().collect::<Vec<_>>())?;
+    }
+    Ok(())
 }

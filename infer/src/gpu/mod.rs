@@ -33,15 +33,12 @@ mod picture;
 mod tests;
 
 use candle_core::DType;
-use cloudpose_wire::ModelName;
 
-pub use batches::RunBatch;
-pub(crate) use batches::{Answer, Batches, Failure};
+pub(crate) use batches::{Answer, Batches};
 pub use device::{DeviceChoice, Place};
-pub use engine::{Done, Engine, Spent};
+pub(crate) use engine::open;
+pub use engine::{Done, GpuEngine, Spent};
 pub use picture::Picture;
-
-use crate::model;
 
 /// What numbers the network is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -61,28 +58,6 @@ impl Precision {
     }
 }
 
-/// Why a batch has no poses, or an engine cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The model cannot be loaded.
-    #[error(transparent)]
-    Model(#[from] model::Error),
-    /// The device is not there, or failed. It will not work again in this process.
-    #[error(transparent)]
-    Device(#[from] DeviceError),
-    /// The pictures of a batch do not fit together, or the model.
-    #[error("{model} does not take a batch of inputs of {width}×{height} pixels and others")]
-    Batch {
-        /// The model.
-        model: ModelName,
-        /// Of the first picture's model input.
-        height: usize,
-        /// Of the first picture's model input.
-        width: usize,
-    },
-}
-
 /// A device that is not there, or failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{place}: {problem}{advice}")]
@@ -93,7 +68,7 @@ pub struct DeviceError {
 }
 
 impl DeviceError {
-    fn new(place: Place, error: &candle_core::Error) -> Self {
+    pub(crate) fn new(place: Place, error: &candle_core::Error) -> Self {
         Self::says(place, &error.to_string())
     }
 

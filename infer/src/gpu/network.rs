@@ -1,6 +1,6 @@
 //! MoveNet on a candle device, a batch at a time: pictures in, poses out, nothing in between on the host.
 //!
-//! The same layers as [`crate::model::movenet`], which is the reference, built from the same [`Architecture`] and
+//! The same layers as [`crate::models::movenet::reference`], which is the reference, built from the same [`Architecture`] and
 //! weights. Maps are NHWC, in float32 or float16; the heads and all that follows are float32.
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -9,14 +9,14 @@ use super::buffers::{Buffers, Part};
 use super::ops::input::{ModelInput, StemWindows, WINDOW};
 use super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
 use super::ops::matmul::MatMul;
-use super::ops::poses::{CENTER_PITCH, KEYPOINT_PITCH, PoseDecoder, Poses};
+use super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
 use super::ops::{Clamp, Maps, run};
-use crate::model::Weights;
-use crate::model::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
+use crate::models::movenet::Weights;
+use crate::models::movenet::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
 
 /// A model's weights on a device.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct DeviceModel {
     dtype: DType,
     architecture: Architecture,
     /// Mean, scale and shift of the input.
@@ -124,7 +124,7 @@ impl Loader<'_> {
     }
 }
 
-impl Network {
+impl DeviceModel {
     /// Puts a model on `device`, with matrices and maps in `dtype`, float32 or float16.
     pub(super) fn load(weights: &Weights, device: &Device, dtype: DType) -> Result<Self> {
         use Activation::{Linear, Relu, Relu6};
@@ -177,11 +177,16 @@ impl Network {
             merges: merges.collect::<Result<_>>()?,
             dense: [
                 dense(Head::Center, Part::Center, CENTER_PITCH)?,
-                dense(Head::Keypoints, Part::Keypoints, KEYPOINT_PITCH)?,
+                dense(Head::Keypoints, Part::Keypoints, keypoint_pitch(architecture.keypoints))?,
             ],
             decoder: PoseDecoder::load(weights, device)?,
             architecture,
         })
+    }
+
+    /// Whether it takes inputs of that size.
+    pub(super) fn takes(&self, height: usize, width: usize) -> bool {
+        self.architecture.input.takes(height, width)
     }
 
     /// What makes poses of the numbers that [`forward`](Self::forward) answers.

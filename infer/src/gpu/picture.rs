@@ -116,12 +116,12 @@ pub(super) fn table_len(images: usize) -> usize {
 }
 
 /// Bytes of the upload of `pictures`.
-pub(super) fn upload_len(pictures: &[Picture]) -> usize {
+pub(super) fn upload_len(pictures: &[&Picture]) -> usize {
     table_len(pictures.len()) + pictures.iter().map(|picture| picture.bytes.len()).sum::<usize>()
 }
 
 /// Writes the upload of `pictures` into `upload`, which is [`upload_len`] long.
-pub(super) fn write_upload(pictures: &[Picture], upload: &mut [u8]) {
+pub(super) fn write_upload(pictures: &[&Picture], upload: &mut [u8]) {
     let mut start = table_len(pictures.len());
     for (index, picture) in pictures.iter().enumerate() {
         upload[4 * index..4 * index + 4].copy_from_slice(&(start as u32).to_le_bytes());

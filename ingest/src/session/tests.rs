@@ -1,4 +1,4 @@
-use cloudpose_wire::{GatewayId, SessionId, pose::TimingsMs};
+use cloudpose_wire::{Event, GatewayId, SessionId, SkeletonName, event::TimingsMs};
 use proptest::prelude::*;
 
 use super::*;
@@ -7,6 +7,10 @@ use crate::ledger::Books;
 /// A JPEG of 16×12 pixels.
 const IMAGE: &[u8] = include_bytes!("../../tests/images/small.jpg");
 const MAX_AGE: Duration = Duration::from_millis(1000);
+
+fn model(name: &str) -> ModelId {
+    name.parse().unwrap()
+}
 
 struct Bench {
     books: Books,
@@ -31,10 +35,11 @@ impl Bench {
             mode,
             limits,
             min_score: 0.2,
+            models: cloudpose_bus::Bus::local(Default::default()).models(),
             trace: None,
         };
         let settings =
-            Settings { want: Want::Both, model: ModelName::Lightning, quality: 80, drops, smooth: true };
+            Settings { want: Want::Both, model: model("lightning"), quality: 80, drops, smooth: true };
         let books = Books::default();
         let account = books.open(terms.kind());
         let mut bench = Self {
@@ -96,18 +101,19 @@ impl Bench {
     /// A worker finishes the frame that lies at `index` on the bus.
     fn finish(&mut self, index: usize) {
         let header = self.bus.remove(index).header;
-        let event = PoseEvent {
+        let model = header.model.clone();
+        let event = Event {
             stream: header.stream.clone(),
             seq: header.seq,
             captured_at: header.received_at,
             width: 16,
             height: 16,
-            model: header.model,
+            model,
             device: "cpu".into(),
-            persons: vec![],
+            output: cloudpose_wire::Output::Poses { skeleton: SkeletonName::default(), persons: vec![] },
             timings_ms: TimingsMs::default(),
         };
-        self.session.result(header.done(event, None));
+        self.session.result(header.done(event.into(), None));
         self.settle();
     }
 
@@ -255,13 +261,13 @@ fn configure_counts_from_the_next_frame_on() {
     bench.image();
     bench.session.text(r#"{"type":"configure","want":"overlay","model":"thunder"}"#);
     bench.image();
-    let wants: Vec<_> = bench.bus.iter().map(|f| (f.header.want, f.header.model, f.header.quality)).collect();
-    let expected = [(Want::Both, ModelName::Lightning, 80), (Want::Overlay, ModelName::Thunder, 80)];
+    let wants: Vec<_> = bench.bus.iter().map(|f| (f.header.want, f.header.model.clone(), f.header.quality)).collect();
+    let expected = [(Want::Both, model("lightning"), 80), (Want::Overlay, model("thunder"), 80)];
     assert_eq!(wants, expected);
     bench.finish(0);
     bench.finish(0);
     let has_pose = |message: &ServerMessage| match message {
-        ServerMessage::Result { pose, .. } => Some(pose.is_some()),
+        ServerMessage::Result { event, .. } => Some(event.is_some()),
         _ => None,
     };
     assert_eq!(bench.told.iter().filter_map(has_pose).collect::<Vec<_>>(), [true, false]);

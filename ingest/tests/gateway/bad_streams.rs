@@ -21,7 +21,7 @@ async fn query_that_we_do_not_understand_is_told_on_the_socket() {
     let server = Server::with_worker(Config::default()).await;
     for (query, word) in [
         ("?mode=fast", "mode"),
-        ("?model=yolo", "model"),
+        ("?model=no.name", "'.'"),
         ("?want=all", "want"),
         ("?stream=a.b", "only letters"),
         ("?stream=", "empty"),
@@ -46,9 +46,13 @@ async fn query_that_we_do_not_understand_is_told_on_the_socket() {
 async fn text_where_binary_is_due_is_told_and_the_session_goes_on() {
     let server = Server::with_worker(Config::default()).await;
     let mut client = Client::greeted(&server, "").await;
-    for text in
-        ["hello", "", "{}", r#"{"type":"configure","quality":0}"#, r#"{"type":"configure","model":"yolo"}"#]
-    {
+    for text in [
+        "hello",
+        "",
+        "{}",
+        r#"{"type":"configure","quality":0}"#,
+        r#"{"type":"configure","model":"no.name"}"#,
+    ] {
         client.text(text).await;
         client.error(ErrorCode::BadMessage).await;
     }
@@ -111,7 +115,7 @@ async fn client_that_does_not_read_is_cut_off_and_its_frames_are_counted() {
         let frame = server.frame().await;
         // More than the sockets' buffers hold, and just what the client takes.
         let picture = Bytes::from(vec![7; 15 << 20]);
-        server.bus.reply(frame.frame.header.done(event(&frame.frame.header), Some(picture))).await;
+        server.bus.reply(frame.frame.header.done(event(&frame.frame.header).into(), Some(picture))).await;
         frame.ack().await;
     }
     for _ in 0..10 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_ingest::Config;
-use cloudpose_wire::{DropReason, Kind, ModelName, PoseEvent, Want};
+use cloudpose_wire::{DropReason, Event, Kind, Want};
 use reqwest::{
     Client, RequestBuilder, Response,
     multipart::{Form, Part},
@@ -61,8 +61,8 @@ async fn every_form_of_body_gets_the_poses() {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/json");
         assert_eq!(response.headers()["vary"], "accept");
-        let event: PoseEvent = response.json().await.unwrap();
-        assert_eq!((event.persons.len(), event.width, event.seq), (1, 16, 1));
+        let event: Event = response.json().await.unwrap();
+        assert_eq!((event.output.persons().len(), event.width, event.seq), (1, 16, 1));
     }
     let ledger = server.stop().await;
     assert_eq!((ledger.accepted, ledger.delivered), (sent, sent));
@@ -72,7 +72,7 @@ async fn every_form_of_body_gets_the_poses() {
 async fn id_comes_back_as_the_streams_name() {
     let server = Server::with_worker(Config::default()).await;
     let body = json!({ "id": "photo-1", "image": BASE64_STANDARD.encode(JPEG) });
-    let event: PoseEvent = send(post(&server, "").json(&body)).await.json().await.unwrap();
+    let event: Event = send(post(&server, "").json(&body)).await.json().await.unwrap();
     assert_eq!(event.stream.as_str(), "photo-1");
 }
 
@@ -100,7 +100,7 @@ async fn query_reaches_the_worker() {
     client.spawn(send(request));
     let frame = server.frame().await;
     let header = &frame.frame.header;
-    assert_eq!((header.kind, header.want, header.model), (Kind::Still, Want::Overlay, ModelName::Thunder));
+    assert_eq!((header.kind, header.want, header.model.as_str()), (Kind::Still, Want::Overlay, "thunder"));
     assert_eq!((header.quality, header.min_score, header.deadline_ms), (42, 0.5, 5000));
     crate::stage::finish(&server.bus, frame).await;
     assert_eq!(soon(client.join_next()).await.unwrap().unwrap().status(), 200);
@@ -110,7 +110,7 @@ async fn query_reaches_the_worker() {
 async fn bad_queries_are_refused() {
     let server = Server::with_worker(Config::default()).await;
     for query in [
-        "?model=yolo",
+        "?model=no.name",
         "?quality=0",
         "?quality=101",
         "?quality=high",

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use cloudpose_bus::{Bus, Delivery, Limits};
 use cloudpose_ingest::{Config, Error, Gateway, Ledger, Probes};
 use cloudpose_wire::{
-    DropReason, FrameHeader, FrameResult, Keypoint, KeypointName, Person, PoseEvent, Stage,
-    pose::{BoundingBox, TimingsMs},
+    DropReason, Event, FrameHeader, FrameResult, Keypoint, Output, Person, Skeleton, SkeletonName, Stage,
+    event::{BoundingBox, TimingsMs},
+    skeleton::KeypointKind,
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -141,7 +142,7 @@ pub(crate) async fn finish(bus: &Bus, delivery: Delivery) {
 
 pub(crate) fn done(header: &FrameHeader) -> FrameResult {
     let overlay = header.want.overlay().then(|| overlay(header.seq));
-    header.done(event(header), overlay)
+    header.done(event(header).into(), overlay)
 }
 
 /// What stands for the annotated picture of frame `seq`.
@@ -150,25 +151,28 @@ pub(crate) fn overlay(seq: u64) -> Bytes {
 }
 
 /// One person: keypoint i at (i, 2i) of 16×12 pixels.
-pub(crate) fn event(header: &FrameHeader) -> PoseEvent {
-    let keypoint = |name: KeypointName| {
-        let i = name as usize as f32;
-        Keypoint { name, x: i, y: 2.0 * i, score: 0.5 }
+pub(crate) fn event(header: &FrameHeader) -> Event {
+    let keypoint = |(i, kind): (usize, &KeypointKind)| Keypoint {
+        name: kind.name.clone(),
+        x: i as f32,
+        y: 2.0 * i as f32,
+        score: 0.5,
     };
-    PoseEvent {
+    let person = Person {
+        track_id: None,
+        score: 0.75,
+        bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.5, height: 4.0 },
+        keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
+    };
+    Event {
         stream: header.stream.clone(),
         seq: header.seq,
         captured_at: header.received_at,
         width: 16,
         height: 12,
-        model: header.model,
+        model: header.model.clone(),
         device: "stub".into(),
-        persons: vec![Person {
-            track_id: None,
-            score: 0.75,
-            bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.5, height: 4.0 },
-            keypoints: KeypointName::ALL.map(keypoint).to_vec(),
-        }],
+        output: Output::Poses { skeleton: SkeletonName::default(), persons: vec![person] },
         timings_ms: TimingsMs {
             queue: 1.0,
             decode: 2.0,

@@ -3,7 +3,7 @@
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_ingest::Config;
 use cloudpose_wire::{
-    DropReason, Kind, ModelName, Stage, Want,
+    DropReason, Kind, Stage, Want,
     ws::{ErrorCode, Mode, ServerMessage},
 };
 
@@ -24,7 +24,7 @@ async fn hello_tells_what_is_in_force() {
     assert!(smooth);
     assert!(!session.as_str().is_empty());
     assert_eq!(stream.as_str(), "cam-1");
-    assert_eq!((mode, want, model, quality), (Mode::Complete, Want::Both, ModelName::Thunder, 60));
+    assert_eq!((mode, want, model.as_str(), quality), (Mode::Complete, Want::Both, "thunder", 60));
     assert_eq!((limits.max_image_bytes, limits.window, limits.max_age_ms), (8 << 20, 2, 400));
     server.stop().await;
 }
@@ -35,12 +35,13 @@ async fn each_format_gets_its_poses_then_its_picture() {
     let mut client = Client::greeted(&server, "?want=both&stream=cam").await;
     for (seq, image) in (1..).zip([JPEG, PNG, WEBP]) {
         client.image(image).await;
-        let Heard::Message(ServerMessage::Result { pose: Some(pose), latency_ms, dropped, .. }) =
+        let Heard::Message(ServerMessage::Result { event: Some(event), latency_ms, dropped, .. }) =
             client.next().await
         else {
             panic!("no result with poses");
         };
-        assert_eq!((pose.seq, pose.stream.as_str(), pose.persons.len()), (seq, "cam", 1));
+        let event = event.event().unwrap();
+        assert_eq!((event.seq, event.stream.as_str(), event.output.persons().len()), (seq, "cam", 1));
         assert!(latency_ms > 0.0 && dropped.is_empty());
         assert_eq!(client.next().await, Heard::Overlay(crate::stage::overlay(seq)));
     }
@@ -55,7 +56,7 @@ async fn poses_or_picture_alone() {
     let server = Server::with_worker(Config::default()).await;
     let mut client = Client::greeted(&server, "?want=overlay").await;
     client.image(JPEG).await;
-    assert!(matches!(client.next().await, Heard::Message(ServerMessage::Result { pose: None, .. })));
+    assert!(matches!(client.next().await, Heard::Message(ServerMessage::Result { event: None, .. })));
     assert!(matches!(client.next().await, Heard::Overlay(_)));
     client.text(r#"{"type":"configure","want":"pose"}"#).await;
     client.image(JPEG).await;
@@ -171,10 +172,10 @@ async fn sessions_of_one_gateway_do_not_get_each_others_results() {
         client.image(JPEG).await;
     }
     for (name, client) in &mut clients {
-        let Heard::Message(ServerMessage::Result { pose: Some(pose), .. }) = client.next().await else {
+        let Heard::Message(ServerMessage::Result { event: Some(event), .. }) = client.next().await else {
             panic!("no result");
         };
-        assert_eq!(pose.stream.as_str(), *name);
+        assert_eq!(event.event().unwrap().stream.as_str(), *name);
     }
 }
 
@@ -207,10 +208,10 @@ async fn live_frame_carries_what_the_worker_needs() {
     let header = &frame.header;
     assert_eq!(frame.image, JPEG);
     assert_eq!((header.stream.as_str(), header.seq, header.kind), ("cam", 1, Kind::Live));
-    assert_eq!((header.want, header.model, header.quality), (Want::Both, ModelName::Lightning, 33));
+    assert_eq!((header.want, header.model.as_str(), header.quality), (Want::Both, "lightning", 33));
     assert_eq!(header.min_score, 0.4);
     assert!((1..=1000).contains(&header.deadline_ms) && header.received_at > 1_700_000_000_000);
-    assert!(frame.pose.is_none());
+    assert!(frame.event.is_none());
     let lane = cloudpose_wire::Lane { stage: Stage::Annotate, kind: Kind::Live };
     assert_eq!(server.bus.depth(lane).await.frames, 0);
 }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_wire::{
-    PoseEvent, StreamName, Want,
+    SharedEvent, StreamName, Want,
     ws::{ClientMessage, ErrorCode, ServerMessage},
 };
 use futures_util::{
@@ -137,8 +137,8 @@ impl Camera<'_> {
                 Message::Text(text) => {
                     self.missing_picture(before_picture.take());
                     match serde_json::from_str(&text) {
-                        Ok(ServerMessage::Result { seq, pose, overlay, .. }) => {
-                            if !self.result(seq, pose.as_deref(), overlay) {
+                        Ok(ServerMessage::Result { seq, event, overlay, .. }) => {
+                            if !self.result(seq, event.as_ref(), overlay) {
                                 continue;
                             }
                             match overlay {
@@ -173,15 +173,20 @@ impl Camera<'_> {
         goodbye.or((!ended).then_some(Failure::Closed))
     }
 
+    /// Whether an event is of that frame of this stream.
+    fn is_of(&self, seq: u64, event: &SharedEvent) -> bool {
+        event.event().is_ok_and(|event| event.seq == seq && event.stream == self.name)
+    }
+
     /// Checks a result against the books. False if it does not count.
-    fn result(&self, seq: u64, pose: Option<&PoseEvent>, overlay: bool) -> bool {
+    fn result(&self, seq: u64, event: Option<&SharedEvent>, overlay: bool) -> bool {
         let want = self.streams.options.want;
         let checked = self.books().ledger.result(seq);
         let wrong = if let Err(failure) = checked {
             failure
-        } else if pose.is_some_and(|pose| pose.seq != seq || pose.stream != self.name) {
+        } else if event.is_some_and(|event| !self.is_of(seq, event)) {
             Failure::WrongId
-        } else if overlay != want.overlay() || pose.is_some() != (want != Want::Overlay) {
+        } else if overlay != want.overlay() || event.is_some() != (want != Want::Overlay) {
             Failure::BadAnswer
         } else {
             return true;

@@ -1,19 +1,22 @@
-// Heads to poses: what postprocess/single.rs and postprocess/multi.rs do, step by step, for every image at once.
+// Heads to poses: what models/movenet/decoder does, step by step, for every image at once.
 //
-// `poses` holds, for all images: [images, persons, RECORD] results, then [images, persons, CANDIDATE] and
+// `poses` holds, for all images: [images, persons, record] results, then [images, persons, candidate] and
 // [images, cells] that the steps leave one another. Blocks have a power of two of threads, at most MOST_THREADS.
 
 #define FEATURES 24
 #define HIDDEN 96
-#define KEYPOINTS 17
-// Score; box: y_min, x_min, y_max, x_max, 0 to 1; keypoints: 17 of y, x (0 to 1), score.
-#define RECORD 56
-// Centre's score; box in cells: y_min, x_min, y_max, x_max; where the keypoints are expected: 17 of y, x in cells.
-#define CANDIDATE 39
+// As many as skeletons may have.
+#define MOST_KEYPOINTS 256
 #define MOST_THREADS 256
 #define MOST_PERSONS 6
 #define PEAK_REACH 2
 #define NOWHERE 0xffffffff
+
+// Score; box: y_min, x_min, y_max, x_max, 0 to 1; for each of the keypoints y, x (0 to 1), score.
+__device__ inline size_t record_size(u32 keypoints) { return 5 + 3 * (size_t)keypoints; }
+
+// Centre's score; box in cells: y_min, x_min, y_max, x_max; where each of the keypoints is expected: y, x in cells.
+__device__ inline size_t candidate_size(u32 keypoints) { return 5 + 2 * (size_t)keypoints; }
 
 // A head's layers in the buffer `heads`: depthwise [9, FEATURES], hidden [FEATURES, HIDDEN] and its bias, out
 // [HIDDEN, channels] and its bias.
@@ -85,14 +88,14 @@ __device__ inline u32 greatest(float value, u32 index, float *best) {
 // Step 1: how much each cell is worth as a centre. SinglePose (weight is given): the weighted score. MultiPose: the
 // score of the greatest of a neighbourhood, 0 for others.
 extern "C" __global__ void score_centers(const float *center, const float *weight, float *poses, u32 images,
-                                         u32 height, u32 width, u32 pitch, u32 persons, u32 is_single,
-                                         float peak_tolerance) {
+                                         u32 height, u32 width, u32 pitch, u32 persons, u32 keypoints,
+                                         u32 is_single, float peak_tolerance) {
     const u32 index = global_thread(), cells = height * width;
     if (index >= images * cells) return;
     const u32 cell = index % cells;
     const float *map = center + (size_t)(index / cells) * cells * pitch;
     const float score = sigmoid(map[cell * pitch]);
-    float *scores = poses + (size_t)images * persons * (RECORD + CANDIDATE);
+    float *scores = poses + (size_t)images * persons * (record_size(keypoints) + candidate_size(keypoints));
     if (is_single) {
         scores[index] = score * weight[cell];
         return;
@@ -106,14 +109,14 @@ extern "C" __global__ void score_centers(const float *center, const float *weigh
 }
 
 // Step 2: the persons of an image, one block each: the cells worth most, and what the heads say there. heads:
-// regression (34 channels), offset (34), and for MultiPose box scale (2), box offset (2).
+// regression (2 channels a keypoint), offset (2 a keypoint), and for MultiPose box scale (2), box offset (2).
 extern "C" __global__ void choose_centers(const float *features, const float *heads, float *poses, u32 images,
-                                          u32 height, u32 width, u32 persons, u32 is_single) {
+                                          u32 height, u32 width, u32 persons, u32 keypoints, u32 is_single) {
     __shared__ u32 chosen[MOST_PERSONS];
-    __shared__ float read[2 * KEYPOINTS];
+    __shared__ float read[2 * MOST_KEYPOINTS];
     __shared__ float box[4];
     const u32 image = blockIdx.x, cells = height * width;
-    const float *scores = poses + (size_t)images * persons * (RECORD + CANDIDATE) + (size_t)image * cells;
+    const float *scores = poses + (size_t)images * persons * (record_size(keypoints) + candidate_size(keypoints)) + (size_t)image * cells;
     features += (size_t)image * cells * FEATURES;
     for (u32 person = 0; person < persons; person++) {
         // Below every score: a cell always wins over none.
@@ -133,13 +136,15 @@ extern "C" __global__ void choose_centers(const float *features, const float *he
         if (cell >= cells) cell = 0;
         if (threadIdx.x == 0) chosen[person] = cell;
 
-        evaluate_head(features, height, width, heads, 34, cell, 0, 34, read);
-        float *candidate = poses + (size_t)images * persons * RECORD + ((size_t)image * persons + person) * CANDIDATE;
+        const u32 channels = 2 * keypoints;
+        evaluate_head(features, height, width, heads, channels, cell, 0, channels, read);
+        float *candidate = poses + (size_t)images * persons * record_size(keypoints) +
+                           ((size_t)image * persons + person) * candidate_size(keypoints);
         const float y = (float)(cell / width), x = (float)(cell % width);
-        for (u32 i = threadIdx.x; i < 2 * KEYPOINTS; i += blockDim.x)
+        for (u32 i = threadIdx.x; i < channels; i += blockDim.x)
             candidate[5 + i] = (i % 2 ? x : y) + read[i];
         if (!is_single) {
-            const float *scale = heads + 2 * head_size(34);
+            const float *scale = heads + 2 * head_size(channels);
             evaluate_head(features, height, width, scale, 2, cell, 0, 2, box);
             evaluate_head(features, height, width, scale + head_size(2), 2, cell, 0, 2, box + 2);
         }
@@ -171,18 +176,20 @@ __device__ inline float distance2(u32 cell, u32 width, const float *expected) {
     return dy * dy + dx * dx;
 }
 
-// Step 3: a keypoint of a person of an image, one block each: its cell, its exact place and its score.
+// Step 3: a keypoint (of `count`) of a person of an image, one block each: its cell, its exact place and its score.
 // falloff: SinglePose, the offset in cells; MultiPose, the spread in cells squared. cell_height, cell_width: for
 // SinglePose, as parts of the input's.
 extern "C" __global__ void place_keypoints(const float *keypoints, const float *features, const float *heads,
                                            float *poses, u32 images, u32 height, u32 width, u32 pitch, u32 persons,
-                                           u32 is_single, float falloff, float cell_height, float cell_width) {
+                                           u32 count, u32 is_single, float falloff, float cell_height,
+                                           float cell_width) {
     __shared__ float offset[2];
-    const u32 keypoint = blockIdx.x % KEYPOINTS, person = blockIdx.x / KEYPOINTS % persons;
-    const u32 image = blockIdx.x / KEYPOINTS / persons, cells = height * width;
+    const u32 keypoint = blockIdx.x % count, person = blockIdx.x / count % persons;
+    const u32 image = blockIdx.x / count / persons, cells = height * width;
     const float *map = keypoints + (size_t)image * cells * pitch + keypoint;
-    const float *candidates = poses + (size_t)images * persons * RECORD + (size_t)image * persons * CANDIDATE;
-    const float *candidate = candidates + person * CANDIDATE;
+    const size_t size = candidate_size(count);
+    const float *candidates = poses + (size_t)images * persons * record_size(count) + (size_t)image * persons * size;
+    const float *candidate = candidates + person * size;
     const float *expected = candidate + 5 + 2 * keypoint;
 
     // Inside is edge_min <= index < edge_max.
@@ -202,7 +209,7 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
     // Where nothing is more than 0 this is cell 0.
     float best;
     const u32 cell = greatest(value, found, &best);
-    evaluate_head(features + (size_t)image * cells * FEATURES, height, width, heads + head_size(34), 34, cell,
+    evaluate_head(features + (size_t)image * cells * FEATURES, height, width, heads + head_size(2 * count), 2 * count, cell,
                   2 * keypoint, 2, offset);
     if (threadIdx.x != 0) return;
     const float heat = sigmoid(map[cell * pitch]);
@@ -210,13 +217,13 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
     if (!is_single) {
         score = 0.0f;
         for (u32 other = 0; other < persons; other++) {
-            const float *it = candidates + other * CANDIDATE;
+            const float *it = candidates + other * size;
             const float y = (float)(cell / width), x = (float)(cell % width);
             if (y < ceilf(it[1]) || y >= ceilf(it[3]) || x < ceilf(it[2]) || x >= ceilf(it[4])) continue;
             score = fmaxf(score, weigh(heat, distance2(cell, width, it + 5 + 2 * keypoint), is_single, falloff));
         }
     }
-    float *record = poses + ((size_t)image * persons + person) * RECORD + 5 + 3 * keypoint;
+    float *record = poses + ((size_t)image * persons + person) * record_size(count) + 5 + 3 * keypoint;
     const float y = (float)(cell / width) + offset[0], x = (float)(cell % width) + offset[1];
     record[0] = is_single ? y * cell_height : y / (float)height;
     record[1] = is_single ? x * cell_width : x / (float)width;
@@ -225,15 +232,16 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
 
 // Step 4: a person's score and box. SinglePose: the mean of the keypoints' scores. MultiPose: the centre's score
 // times the mean of those that count.
-extern "C" __global__ void score_persons(float *poses, u32 images, u32 height, u32 width, u32 persons, u32 is_single,
-                                         float min_keypoint_score) {
+extern "C" __global__ void score_persons(float *poses, u32 images, u32 height, u32 width, u32 persons, u32 keypoints,
+                                         u32 is_single, float min_keypoint_score) {
     const u32 index = global_thread();
     if (index >= images * persons) return;
-    float *record = poses + (size_t)index * RECORD;
-    const float *candidate = poses + (size_t)images * persons * RECORD + (size_t)index * CANDIDATE;
+    float *record = poses + index * record_size(keypoints);
+    const float *candidate =
+        poses + (size_t)images * persons * record_size(keypoints) + index * candidate_size(keypoints);
     float sum = 0.0f;
     u32 count = 0;
-    for (u32 k = 0; k < KEYPOINTS; k++) {
+    for (u32 k = 0; k < keypoints; k++) {
         const float score = record[5 + 3 * k + 2];
         if (!is_single && !(score > min_keypoint_score)) continue;
         sum += score;

@@ -21,7 +21,7 @@ use candle_core::{
 };
 use half::f16;
 
-use crate::model::arch::Activation;
+use crate::models::movenet::arch::Activation;
 
 /// A step of the network.
 pub(super) trait Op {

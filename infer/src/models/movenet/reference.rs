@@ -3,7 +3,7 @@
 //! One graph serves the three models; [`Architecture`] says how they differ. The published graphs are
 //! `movenet/singlepose/lightning/4`, `…/thunder/4` and `movenet/multipose/lightning/1` of TensorFlow Hub
 //! (Google, Apache-2.0). Batch norm is folded into the weights there already. Decoding the heads, part of
-//! those graphs, is [`crate::postprocess`] here.
+//! those graphs, is [`super::decoder`] here.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -11,9 +11,10 @@ use candle_nn::VarBuilder;
 use super::Weights;
 use super::arch::{Activation, Architecture, Head, INPUT_MULTIPLE};
 use super::blocks::{HeadLayers, InvertedResidual, Pointwise, PyramidMerge, Stem};
-use crate::postprocess::{DenseHeads, Grid};
+use super::decoder::{DenseHeads, Grid};
 
 /// A MoveNet on a device.
+#[derive(Debug)]
 pub struct MoveNet {
     device: Device,
     mean: Tensor,
@@ -25,6 +26,8 @@ pub struct MoveNet {
     top: Pointwise,
     merges: Vec<PyramidMerge>,
     heads: Vec<HeadLayers>,
+    /// Keypoints of a person.
+    keypoints: usize,
 }
 
 impl MoveNet {
@@ -34,12 +37,13 @@ impl MoveNet {
     /// If the device cannot hold them.
     pub fn load(weights: &Weights, device: &Device) -> Result<Self> {
         let vb = VarBuilder::from_slice_safetensors(weights.file(), DType::F32, device)?;
-        let Architecture { stem, blocks, last, top, merges, heads, .. } = weights.architecture();
+        let Architecture { keypoints, stem, blocks, last, top, merges, heads, .. } = weights.architecture();
         let backbone = vb.pp("backbone");
         let fpn = vb.pp("fpn");
         let backbone_outputs = blocks[blocks.len() - 1].outputs;
         Ok(Self {
             device: device.clone(),
+            keypoints: *keypoints,
             mean: vb.get(3, "input.mean")?,
             scale: vb.get(3, "input.scale")?,
             shift: vb.get((), "input.shift")?,
@@ -54,7 +58,10 @@ impl MoveNet {
                 .iter()
                 .map(|merge| PyramidMerge::load(merge, fpn.clone()))
                 .collect::<Result<_>>()?,
-            heads: heads.iter().map(|&head| HeadLayers::load(head, vb.clone())).collect::<Result<_>>()?,
+            heads: heads
+                .iter()
+                .map(|&head| HeadLayers::load(head, *keypoints, vb.clone()))
+                .collect::<Result<_>>()?,
         })
     }
 
@@ -92,14 +99,14 @@ impl MoveNet {
             .iter()
             .map(|layers| Ok((layers.head, layers.forward(&x)?)))
             .collect::<Result<Vec<_>>>()?;
-        split_batch(&maps)
+        split_batch(&maps, self.keypoints)
     }
 }
 
 /// Takes the heads of a batch, `[N, H, W, channels]` each, apart into images.
-fn split_batch(maps: &[(Head, Tensor)]) -> Result<Vec<DenseHeads>> {
+fn split_batch(maps: &[(Head, Tensor)], keypoints: usize) -> Result<Vec<DenseHeads>> {
     let (images, height, width, _) = maps[0].1.dims4()?;
-    let mut split = vec![DenseHeads { grid: Grid { height, width }, maps: Vec::new() }; images];
+    let mut split = vec![DenseHeads { grid: Grid { height, width }, keypoints, maps: Vec::new() }; images];
     for (head, map) in maps {
         for (image, values) in split.iter_mut().zip(map.flatten_from(1)?.to_vec2()?) {
             image.maps.push((*head, values));

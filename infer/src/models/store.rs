@@ -3,24 +3,24 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use cloudpose_wire::ModelName;
+use cloudpose_wire::ModelId;
 
+use super::Error;
 use super::manifest::{Entry, Manifest};
-use super::{Error, Weights};
 
 /// The weight files that `models/` held when the binary was built.
-fn embedded_file(model: ModelName) -> &'static [u8] {
+const EMBEDDED: [(&str, &[u8]); 3] = {
     macro_rules! weights {
         ($name:literal) => {
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/", $name, ".safetensors"))
+            ($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/", $name)))
         };
     }
-    match model {
-        ModelName::Lightning => weights!("movenet-singlepose-lightning"),
-        ModelName::Thunder => weights!("movenet-singlepose-thunder"),
-        ModelName::MultiPose => weights!("movenet-multipose-lightning"),
-    }
-}
+    [
+        weights!("movenet-multipose-lightning.safetensors"),
+        weights!("movenet-singlepose-lightning.safetensors"),
+        weights!("movenet-singlepose-thunder.safetensors"),
+    ]
+};
 
 const EMBEDDED_MANIFEST: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/manifest.json"));
 
@@ -44,8 +44,8 @@ impl ModelStore {
         Self { manifest, origin: Origin::Embedded }
     }
 
-    /// The files of a folder, as `cloudpose models import` writes it. The folder may hold fewer than
-    /// three models; a file that its manifest does not list is never loaded.
+    /// The files of a folder, as `cloudpose models import` writes it. A file that its manifest does not list is
+    /// never loaded.
     ///
     /// # Errors
     /// [`Error::Read`] if the folder has no readable `manifest.json`, [`Error::Manifest`] if that is
@@ -57,73 +57,84 @@ impl ModelStore {
         Ok(Self { manifest, origin: Origin::Folder(folder.to_owned()) })
     }
 
-    /// The models of this store.
-    pub fn list(&self) -> &[Entry] {
-        &self.manifest.models
+    /// What there is in this store.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
-    /// Reads the weights of `model` and checks them against the manifest and the architecture.
+    /// Reads the weight file of `model` and checks it against the manifest.
     ///
     /// # Errors
     /// [`Error::NotListed`] if the store lacks the model, [`Error::Read`] if its file cannot be read,
-    /// [`Error::Checksum`] if that is not the file the manifest describes, [`Error::Weights`] if it does
-    /// not fit the architecture.
-    pub fn load(&self, model: ModelName) -> Result<Weights, Error> {
-        let entry = self
-            .manifest
-            .entry(model)
-            .ok_or_else(|| Error::NotListed { manifest: self.manifest_path(), model })?;
+    /// [`Error::Checksum`] if that is not the file the manifest describes.
+    pub fn read(&self, model: &ModelId) -> Result<(&Entry, Cow<'static, [u8]>), Error> {
+        let entry = self.manifest.entry(model).ok_or_else(|| self.not_listed(model))?;
         let file = match &self.origin {
-            Origin::Embedded => Cow::Borrowed(embedded_file(model)),
+            Origin::Embedded => {
+                let known = EMBEDDED.iter().find(|(name, _)| *name == entry.file);
+                Cow::Borrowed(known.expect("a test reads all that is built in").1)
+            }
             Origin::Folder(folder) => {
                 let path = folder.join(&entry.file);
                 Cow::Owned(std::fs::read(&path).map_err(|source| Error::Read { path, source })?)
             }
         };
         entry.verify(&file)?;
-        Weights::parse(model, file)
+        Ok((entry, file))
     }
 
-    fn manifest_path(&self) -> PathBuf {
-        match &self.origin {
-            Origin::Embedded => PathBuf::from("the built-in manifest"),
-            Origin::Folder(folder) => folder.join(Manifest::FILE),
-        }
+    /// That there is no such model, and what there is.
+    pub(super) fn not_listed(&self, model: &ModelId) -> Error {
+        let manifest = match &self.origin {
+            Origin::Embedded => "the built-in manifest".to_owned(),
+            Origin::Folder(folder) => folder.join(Manifest::FILE).display().to_string(),
+        };
+        let Manifest { models, pipelines } = &self.manifest;
+        let names = models.iter().map(|entry| &entry.name).chain(pipelines.iter().map(|entry| &entry.name));
+        let listed = names.map(ModelId::as_str).collect::<Vec<_>>().join(", ");
+        Error::NotListed { model: model.clone(), manifest, listed }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::{FAMILIES, Models};
+
+    const LIGHTNING: &str = "movenet-singlepose-lightning.safetensors";
+
+    fn id(name: &str) -> ModelId {
+        ModelId::new(name).unwrap()
+    }
 
     /// A folder with the embedded Lightning and a manifest of all three.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let store = ModelStore::embedded();
-        let entry = store.manifest.entry(ModelName::Lightning).unwrap();
-        std::fs::write(folder.path().join(&entry.file), embedded_file(ModelName::Lightning)).unwrap();
+        let (_, file) = store.read(&id("lightning")).unwrap();
+        std::fs::write(folder.path().join(LIGHTNING), file).unwrap();
         std::fs::write(folder.path().join(Manifest::FILE), store.manifest.to_json()).unwrap();
         folder
     }
 
     #[test]
     fn embedded_files_match_the_manifest_and_their_architecture() {
-        let store = ModelStore::embedded();
-        assert_eq!(store.list().len(), ModelName::ALL.len());
-        for model in ModelName::ALL {
-            store.load(model).unwrap();
-            let entry = store.manifest.entry(model).unwrap();
-            assert_eq!(*entry, Entry::describe(model, entry.source.clone(), embedded_file(model)));
+        let models = Models::new(ModelStore::embedded(), FAMILIES).unwrap();
+        let names: Vec<String> = models.infos().iter().map(|info| info.id.to_string()).collect();
+        assert_eq!(names, ["multipose", "lightning", "thunder"]);
+        for info in models.infos() {
+            models.get(&info.id).unwrap();
         }
+        assert_eq!(ModelStore::embedded().manifest().models.len(), EMBEDDED.len());
     }
 
     #[test]
     fn a_folder_gives_the_same_weights() {
         let folder = folder();
         let store = ModelStore::open(folder.path()).unwrap();
-        let weights = store.load(ModelName::Lightning).unwrap();
-        assert_eq!(weights.file(), embedded_file(ModelName::Lightning));
-        let error = store.load(ModelName::Thunder).unwrap_err().to_string();
+        let (_, file) = store.read(&id("lightning")).unwrap();
+        assert_eq!(file, ModelStore::embedded().read(&id("lightning")).unwrap().1);
+        let error = store.read(&id("thunder")).unwrap_err().to_string();
         assert!(error.contains("movenet-singlepose-thunder.safetensors"), "{error}");
     }
 
@@ -131,13 +142,13 @@ mod tests {
     fn a_changed_byte_is_noticed() {
         let folder = folder();
         let store = ModelStore::open(folder.path()).unwrap();
-        let path = folder.path().join(&store.manifest.entry(ModelName::Lightning).unwrap().file);
+        let path = folder.path().join(LIGHTNING);
         let mut file = std::fs::read(&path).unwrap();
         *file.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &file).unwrap();
-        assert!(matches!(store.load(ModelName::Lightning), Err(Error::Checksum { .. })));
+        assert!(matches!(store.read(&id("lightning")), Err(Error::Checksum { .. })));
         std::fs::write(&path, &file[..file.len() - 2]).unwrap();
-        let error = store.load(ModelName::Lightning).unwrap_err().to_string();
+        let error = store.read(&id("lightning")).unwrap_err().to_string();
         assert!(error.contains(&format!("{} bytes", file.len() - 2)), "{error}");
     }
 
@@ -146,10 +157,11 @@ mod tests {
         let folder = folder();
         let manifest = folder.path().join(Manifest::FILE);
         let mut fewer = ModelStore::embedded().manifest;
-        fewer.models.retain(|entry| entry.name != ModelName::Lightning);
+        fewer.models.retain(|entry| entry.name != id("lightning"));
         std::fs::write(&manifest, fewer.to_json()).unwrap();
         let store = ModelStore::open(folder.path()).unwrap();
-        assert!(matches!(store.load(ModelName::Lightning), Err(Error::NotListed { .. })));
+        let error = store.read(&id("lightning")).unwrap_err();
+        assert!(error.to_string().contains("lists multipose, thunder"), "{error}");
 
         std::fs::write(&manifest, "{\"models\": 3}").unwrap();
         assert!(matches!(ModelStore::open(folder.path()), Err(Error::Manifest { .. })));

@@ -4,8 +4,13 @@
 //! (TensorFlow Hub, "MoveNet: Ultra fast and accurate pose detection model", `determine_crop_region`). So a
 //! small person fills the model's input.
 
-use cloudpose_wire::pose::KeypointName;
-use cloudpose_wire::track::{Joint, Prior, Track};
+use cloudpose_wire::{
+    Prior, Skeleton,
+    skeleton::Part,
+    track::{Joint, Track},
+};
+
+use crate::preprocess::Square;
 
 /// Joints with a lower score don't shape the crop: the authors' `MIN_CROP_KEYPOINT_SCORE`.
 const LEAST_SCORE: f32 = 0.2;
@@ -13,47 +18,36 @@ const LEAST_SCORE: f32 = 0.2;
 const TORSO_MARGIN: f32 = 1.9;
 const BODY_MARGIN: f32 = 1.2;
 
-/// A square in pixels of the image, which may reach beyond it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Square {
-    /// Left edge.
-    pub x: f32,
-    /// Top edge.
-    pub y: f32,
-    /// Width and height, more than 0.
-    pub side: f32,
-}
-
 /// The square to look in; none for the whole image, because nobody was there, their torso was not to be
 /// seen, or they fill the image anyway.
-pub fn square(prior: &Prior, width: usize, height: usize) -> Option<Square> {
-    if (prior.width as usize, prior.height as usize) != (width, height) {
+pub(super) fn square(skeleton: &Skeleton, prior: &Prior, [width, height]: [usize; 2]) -> Option<Square> {
+    if [prior.width as usize, prior.height as usize] != [width, height] || prior.skeleton != *skeleton.name()
+    {
         return None;
     }
     // Who was not in the newest frame is looked for everywhere.
     let seen = prior.tracks.iter().filter(|track| track.seen_at == prior.at);
     let track = seen.max_by(|a, b| a.size.total_cmp(&b.size))?;
-    around(track, width as f32, height as f32)
+    around(skeleton, track, width as f32, height as f32)
 }
 
-fn around(track: &Track, width: f32, height: f32) -> Option<Square> {
-    use KeypointName::{LeftHip, LeftShoulder, RightHip, RightShoulder};
-    let joint = |name: KeypointName| track.joints.get(name as usize);
+fn around(skeleton: &Skeleton, track: &Track, width: f32, height: f32) -> Option<Square> {
+    let joints = |part| skeleton.of_part(part).filter_map(|index| track.joints.get(index));
     let is_seen = |joint: &&Joint| joint.score > LEAST_SCORE;
-    let any = |pair: [KeypointName; 2]| pair.into_iter().filter_map(joint).any(|j| is_seen(&j));
-    if !any([LeftHip, RightHip]) || !any([LeftShoulder, RightShoulder]) {
+    if !joints(Part::Hip).any(|j| is_seen(&j)) || !joints(Part::Shoulder).any(|j| is_seen(&j)) {
         return None;
     }
-    let (left, right) = (joint(LeftHip)?, joint(RightHip)?);
-    let [x, y] = [(left.x + right.x) / 2.0, (left.y + right.y) / 2.0];
+    // The hips that are not seen lie somewhere near, too.
+    let hips = joints(Part::Hip).count() as f32;
+    let x = joints(Part::Hip).map(|joint| joint.x).sum::<f32>() / hips;
+    let y = joints(Part::Hip).map(|joint| joint.y).sum::<f32>() / hips;
     if !(0.0..width).contains(&x) || !(0.0..height).contains(&y) {
         return None;
     }
     let reach = |joints: &mut dyn Iterator<Item = &Joint>| {
         joints.map(|j| (j.x - x).abs().max((j.y - y).abs())).fold(0.0, f32::max)
     };
-    let torso = [LeftHip, RightHip, LeftShoulder, RightShoulder];
-    let torso = reach(&mut torso.into_iter().filter_map(joint).filter(is_seen));
+    let torso = reach(&mut joints(Part::Hip).chain(joints(Part::Shoulder)).filter(is_seen));
     let body = reach(&mut track.joints.iter().filter(is_seen));
     let to_edge = x.max(width - x).max(y).max(height - y);
     let half = (TORSO_MARGIN * torso).max(BODY_MARGIN * body).min(to_edge);
@@ -64,27 +58,35 @@ fn around(track: &Track, width: f32, height: f32) -> Option<Square> {
 
 #[cfg(test)]
 mod tests {
+    use cloudpose_wire::skeleton::KeypointKind;
+
     use super::*;
+
+    const LEFT_ANKLE: usize = 15;
 
     /// Hips at (500, 300), shoulders 60 above, everything else within 80; all sure.
     fn track() -> Track {
-        let joint = |name: KeypointName| {
-            let (x, y) = match name {
-                KeypointName::LeftHip => (510.0, 300.0),
-                KeypointName::RightHip => (490.0, 300.0),
-                KeypointName::LeftShoulder => (515.0, 240.0),
-                KeypointName::RightShoulder => (485.0, 240.0),
-                KeypointName::LeftAnkle => (505.0, 380.0),
+        let joint = |kind: &KeypointKind| {
+            let (x, y) = match kind.name.as_str() {
+                "left_hip" => (510.0, 300.0),
+                "right_hip" => (490.0, 300.0),
+                "left_shoulder" => (515.0, 240.0),
+                "right_shoulder" => (485.0, 240.0),
+                "left_ankle" => (505.0, 380.0),
                 _ => (500.0, 290.0),
             };
             Joint { x, y, score: 0.9, ..Joint::default() }
         };
-        let joints = KeypointName::ALL.map(joint).to_vec();
+        let joints = Skeleton::coco_17().keypoints().iter().map(joint).collect();
         Track { key: 1, id: Some(1), seen_at: 7, size: 90.0, joints }
     }
 
     fn prior(track: Track) -> Prior {
-        Prior { at: 7, width: 1280, height: 720, tracks: vec![track] }
+        Prior { at: 7, width: 1280, height: 720, tracks: vec![track], ..Prior::default() }
+    }
+
+    fn square(prior: &Prior, width: usize, height: usize) -> Option<Square> {
+        super::square(&Skeleton::coco_17(), prior, [width, height])
     }
 
     #[test]
@@ -93,7 +95,7 @@ mod tests {
         // 1.9 × 60 for the torso against 1.2 × 80 for the body.
         assert_eq!(crop, Square { x: 500.0 - 114.0, y: 300.0 - 114.0, side: 228.0 });
         let mut kicking = track();
-        kicking.joints[KeypointName::LeftAnkle as usize].x = 620.0;
+        kicking.joints[LEFT_ANKLE].x = 620.0;
         assert_eq!(square(&prior(kicking), 1280, 720).unwrap().side, 2.0 * 1.2 * 120.0);
     }
 

@@ -47,6 +47,7 @@ fn taps(x: &Tensor, stride: usize) -> Result<Vec<Tensor>> {
 }
 
 /// A 3×3 convolution over all channels, stride 2, ReLU6: the stem.
+#[derive(Debug)]
 pub(super) struct Stem {
     /// On the nine taps side by side, `[N, H/2, W/2, 27]`, the convolution is a pointwise one.
     pointwise: Pointwise,
@@ -66,6 +67,7 @@ impl Stem {
 }
 
 /// A 3×3 convolution of each channel by itself.
+#[derive(Debug)]
 struct Depthwise {
     /// `[9, C]`.
     weight: Tensor,
@@ -89,6 +91,7 @@ impl Depthwise {
 }
 
 /// A 1×1 convolution with bias and activation.
+#[derive(Debug)]
 pub(super) struct Pointwise {
     /// `[Cin, Cout]`.
     weight: Tensor,
@@ -116,6 +119,7 @@ impl Pointwise {
 }
 
 /// [`Block`].
+#[derive(Debug)]
 pub(super) struct InvertedResidual {
     expand: Option<Pointwise>,
     depthwise: Depthwise,
@@ -172,6 +176,7 @@ fn upsample_axis(x: &Tensor, axis: usize) -> Result<Tensor> {
 }
 
 /// [`Merge`].
+#[derive(Debug)]
 pub(super) struct PyramidMerge {
     pub(super) after_block: usize,
     lateral: Pointwise,
@@ -200,6 +205,7 @@ impl PyramidMerge {
 }
 
 /// [`Head`].
+#[derive(Debug)]
 pub(super) struct HeadLayers {
     pub(super) head: Head,
     depthwise: Depthwise,
@@ -208,17 +214,17 @@ pub(super) struct HeadLayers {
 }
 
 impl HeadLayers {
-    pub(super) fn load(head: Head, vb: VarBuilder<'_>) -> Result<Self> {
+    pub(super) fn load(head: Head, keypoints: usize, vb: VarBuilder<'_>) -> Result<Self> {
         let vb = vb.pp(head.name());
         Ok(Self {
             head,
             depthwise: Depthwise::load(FEATURES, 1, &vb.pp("depthwise"))?,
             hidden: Pointwise::load(FEATURES, HEAD_HIDDEN, Activation::Relu, vb.pp("hidden"))?,
-            out: Pointwise::load(HEAD_HIDDEN, head.channels(), Activation::Linear, vb.pp("out"))?,
+            out: Pointwise::load(HEAD_HIDDEN, head.channels(keypoints), Activation::Linear, vb.pp("out"))?,
         })
     }
 
-    /// `[N, H, W, FEATURES]` → `[N, H, W, head.channels()]`.
+    /// `[N, H, W, FEATURES]` → `[N, H, W, channels]`.
     pub(super) fn forward(&self, features: &Tensor) -> Result<Tensor> {
         self.out.forward(&self.hidden.forward(&self.depthwise.forward(features)?)?)
     }

@@ -4,19 +4,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use cloudpose_wire::ModelName;
+use cloudpose_wire::ModelId;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-use super::Error;
 use super::arch::Architecture;
+use crate::models::Error;
 
 /// The weights of one model: every tensor of its [`Architecture`] is there, in float16 and in shape.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    model: ModelName,
+    model: ModelId,
     architecture: Architecture,
     file: Cow<'static, [u8]>,
     /// Where each tensor's bytes lie in `file`.
@@ -24,14 +24,17 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Checks a safetensors file.
+    /// Checks a safetensors file against the architecture of `model`.
     ///
     /// # Errors
     /// [`Error::Weights`] if the file is damaged, or lacks a tensor of `model`, or has one in another
     /// type or shape.
-    pub fn parse(model: ModelName, file: Cow<'static, [u8]>) -> Result<Self, Error> {
-        let architecture = Architecture::of(model);
-        let invalid = |problem: String| Error::Weights { model, problem };
+    pub fn parse(
+        model: ModelId,
+        architecture: Architecture,
+        file: Cow<'static, [u8]>,
+    ) -> Result<Self, Error> {
+        let invalid = |problem: String| Error::Weights { model: model.clone(), problem };
         let parsed = SafeTensors::deserialize(&file).map_err(|e| invalid(e.to_string()))?;
         let mut tensors = HashMap::new();
         for (name, shape) in architecture.tensors() {
@@ -51,8 +54,8 @@ impl Weights {
     }
 
     /// Which model these weights are of.
-    pub fn model(&self) -> ModelName {
-        self.model
+    pub fn model(&self) -> &ModelId {
+        &self.model
     }
 
     /// The layers these weights fill.
@@ -90,15 +93,17 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
-    use crate::model::ModelStore;
+    use crate::models::movenet::embedded as weights;
 
     fn embedded() -> Vec<u8> {
-        ModelStore::embedded().load(ModelName::Lightning).unwrap().file().to_vec()
+        weights("lightning").file().to_vec()
     }
 
     #[track_caller]
     fn assert_refused(file: Vec<u8>, reason: &str) {
-        let error = Weights::parse(ModelName::Lightning, file.into()).expect_err("the file is damaged");
+        let lightning = weights("lightning");
+        let read = Weights::parse(lightning.model.clone(), lightning.architecture.clone(), file.into());
+        let error = read.expect_err("the file is damaged");
         assert!(error.to_string().contains(reason), "{error} does not say {reason:?}");
     }
 
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn constants_are_the_published_float16_values() {
-        let weights = ModelStore::embedded().load(ModelName::Lightning).unwrap();
+        let weights = weights("lightning");
         assert_eq!(weights.values("decode.cell_size"), [0.020_828_247; 2], "1/48, rounded by its authors");
         assert_eq!(weights.scalar("input.shift"), 1.0);
     }
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn weights_of_another_model_are_refused() {
-        let thunder = ModelStore::embedded().load(ModelName::Thunder).unwrap().file().to_vec();
+        let thunder = weights("thunder").file().to_vec();
         assert_refused(thunder, "expected F16 [3, 3, 3, 32]");
         let view = TensorView::new(Dtype::F16, vec![1], &[0, 0]).unwrap();
         let other = safetensors::serialize([("x", view)], None).unwrap();

@@ -7,7 +7,7 @@
 //! multiplier and in their heads. Both executions build from this description, and [`super::Weights`]
 //! checks a file against it.
 
-use cloudpose_wire::ModelName;
+use serde::{Deserialize, Serialize};
 
 /// What follows a convolution's bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +75,11 @@ pub struct Merge {
 pub enum Head {
     /// 1 channel: logit that a person's centre lies in the cell.
     Center,
-    /// 17 channels: logit that the keypoint lies in the cell.
+    /// K channels, one for each keypoint: logit that the keypoint lies in the cell.
     Keypoints,
-    /// 34 channels: 17 × (dy, dx) from a person's centre cell to the keypoints, in cells.
+    /// K × (dy, dx) from a person's centre cell to the keypoints, in cells.
     Regression,
-    /// 34 channels: 17 × (dy, dx) from a keypoint's cell to the keypoint itself, in cells.
+    /// K × (dy, dx) from a keypoint's cell to the keypoint itself, in cells.
     Offset,
     /// 2 channels: height and width of a person's box, in cells, at the centre cell.
     BoxScale,
@@ -100,12 +100,12 @@ impl Head {
         }
     }
 
-    /// Output channels.
-    pub fn channels(self) -> usize {
+    /// Output channels in a model that finds `keypoints` of a person.
+    pub fn channels(self, keypoints: usize) -> usize {
         match self {
             Self::Center => 1,
-            Self::Keypoints => 17,
-            Self::Regression | Self::Offset => 34,
+            Self::Keypoints => keypoints,
+            Self::Regression | Self::Offset => 2 * keypoints,
             Self::BoxScale | Self::BoxOffset => 2,
         }
     }
@@ -145,24 +145,56 @@ const BLOCKS: [(usize, usize); 17] = [
 ];
 
 /// The sizes of input that a model takes, in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum InputSize {
-    /// This height and width only.
+    /// This height and width only, a multiple of [`INPUT_MULTIPLE`]: a SinglePose model.
     Square(usize),
-    /// Any height and width that are multiples of [`INPUT_MULTIPLE`].
+    /// Any height and width that are multiples of [`INPUT_MULTIPLE`]: a MultiPose model.
     Multiple {
         /// The longer side that the model was trained for.
         longer: usize,
     },
 }
 
-/// Whether `model` takes inputs of that size.
-pub(crate) fn takes(model: ModelName, height: usize, width: usize) -> bool {
-    match Architecture::of(model).input {
-        InputSize::Square(side) => height == side && width == side,
-        InputSize::Multiple { .. } => {
-            [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(INPUT_MULTIPLE))
+impl InputSize {
+    /// Whether it holds inputs of that size.
+    pub fn takes(self, height: usize, width: usize) -> bool {
+        match self {
+            Self::Square(side) => height == side && width == side,
+            Self::Multiple { .. } => {
+                [height, width].iter().all(|&side| side > 0 && side.is_multiple_of(INPUT_MULTIPLE))
+            }
         }
+    }
+}
+
+/// How the models of the family differ, beside their weights and skeletons: the `config` of their manifest entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The backbone's width multiplier, in percent.
+    pub width_percent: usize,
+    /// The sizes of input.
+    pub input: InputSize,
+}
+
+impl Config {
+    /// What is wrong with it, if anything is.
+    ///
+    /// # Errors
+    /// In words, for who wrote it.
+    pub fn check(&self) -> Result<(), String> {
+        let (InputSize::Square(side) | InputSize::Multiple { longer: side }) = self.input;
+        if !(10..=400).contains(&self.width_percent) {
+            return Err(format!("width_percent is {}; use 10 to 400", self.width_percent));
+        }
+        if !side.is_multiple_of(INPUT_MULTIPLE) || !(INPUT_MULTIPLE..=2048).contains(&side) {
+            return Err(format!(
+                "an input of {side} pixels; use a multiple of {INPUT_MULTIPLE}, at most 2048"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +203,8 @@ pub(crate) fn takes(model: ModelName, height: usize, width: usize) -> bool {
 pub struct Architecture {
     /// The sizes of input the model takes.
     pub input: InputSize,
+    /// Keypoints of a person.
+    pub keypoints: usize,
     /// Output channels of the stem: 3×3 stride 2 on the normalised RGB input, ReLU6.
     pub stem: usize,
     /// The inverted residual blocks.
@@ -188,13 +222,9 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Describes `model`.
-    pub fn of(model: ModelName) -> Self {
-        let (width_percent, input) = match model {
-            ModelName::Lightning => (100, InputSize::Square(192)),
-            ModelName::Thunder => (175, InputSize::Square(256)),
-            ModelName::MultiPose => (150, InputSize::Multiple { longer: 256 }),
-        };
+    /// Describes a model that finds `keypoints` of a person.
+    pub fn new(config: Config, keypoints: usize) -> Self {
+        let Config { width_percent, input } = config;
         let stem = scaled(32, width_percent);
         let mut inputs = stem;
         let mut blocks = Vec::with_capacity(BLOCKS.len());
@@ -218,11 +248,9 @@ impl Architecture {
             outputs,
         };
         let merges = vec![merge(4, 9, PYRAMID_TOP, 32), merge(3, 5, 32, 24), merge(2, 2, 24, FEATURES)];
-        let heads: &[Head] = match model {
-            ModelName::Lightning | ModelName::Thunder => {
-                &[Head::Center, Head::Keypoints, Head::Regression, Head::Offset]
-            }
-            ModelName::MultiPose => &[
+        let heads: &[Head] = match input {
+            InputSize::Square(_) => &[Head::Center, Head::Keypoints, Head::Regression, Head::Offset],
+            InputSize::Multiple { .. } => &[
                 Head::Center,
                 Head::BoxScale,
                 Head::BoxOffset,
@@ -244,7 +272,7 @@ impl Architecture {
                 ("decode.min_keypoint_score", vec![]),
             ]),
         }
-        Self { input, stem, blocks, last: LAST, top: PYRAMID_TOP, merges, heads, constants }
+        Self { input, keypoints, stem, blocks, last: LAST, top: PYRAMID_TOP, merges, heads, constants }
     }
 
     /// The name and shape of every tensor, in execution order: first convolution `[3, 3, 3, Cout]`,
@@ -279,7 +307,7 @@ impl Architecture {
             let name = head.name();
             layer(format!("{name}.depthwise"), &[3, 3, FEATURES], false);
             layer(format!("{name}.hidden"), &[FEATURES, HEAD_HIDDEN], true);
-            layer(format!("{name}.out"), &[HEAD_HIDDEN, head.channels()], true);
+            layer(format!("{name}.out"), &[HEAD_HIDDEN, head.channels(self.keypoints)], true);
         }
         list.extend(self.constants.iter().map(|(name, shape)| ((*name).to_owned(), shape.clone())));
         list
@@ -300,24 +328,22 @@ mod tests {
 
     #[test]
     fn widths_are_those_of_the_published_graphs() {
-        let outputs = |model| Architecture::of(model).blocks.iter().map(|b| b.outputs).collect::<Vec<_>>();
+        let outputs = |width_percent| {
+            let config = Config { width_percent, input: InputSize::Square(192) };
+            Architecture::new(config, 17).blocks.iter().map(|b| b.outputs).collect::<Vec<_>>()
+        };
+        assert_eq!(outputs(100), [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]);
         assert_eq!(
-            outputs(ModelName::Lightning),
-            [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]
-        );
-        assert_eq!(
-            outputs(ModelName::Thunder),
+            outputs(175),
             [32, 40, 40, 56, 56, 56, 112, 112, 112, 112, 168, 168, 168, 280, 280, 280, 560]
         );
-        assert_eq!(
-            outputs(ModelName::MultiPose),
-            [24, 40, 40, 48, 48, 48, 96, 96, 96, 96, 144, 144, 144, 240, 240, 240, 480]
-        );
+        assert_eq!(outputs(150), [24, 40, 40, 48, 48, 48, 96, 96, 96, 96, 144, 144, 144, 240, 240, 240, 480]);
     }
 
     #[test]
     fn residuals_join_equal_shapes_only() {
-        let architecture = Architecture::of(ModelName::Lightning);
+        let config = Config { width_percent: 100, input: InputSize::Square(192) };
+        let architecture = Architecture::new(config, 17);
         let residual: Vec<usize> =
             architecture.blocks.iter().filter(|b| b.residual).map(|b| b.index).collect();
         assert_eq!(residual, [2, 4, 5, 7, 8, 9, 11, 12, 14, 15]);
@@ -325,8 +351,8 @@ mod tests {
 
     #[test]
     fn tensor_names_are_unique() {
-        for model in ModelName::ALL {
-            let tensors = Architecture::of(model).tensors();
+        for input in [InputSize::Square(192), InputSize::Multiple { longer: 256 }] {
+            let tensors = Architecture::new(Config { width_percent: 100, input }, 5).tensors();
             let names: std::collections::HashSet<&str> = tensors.iter().map(|(n, _)| n.as_str()).collect();
             assert_eq!(names.len(), tensors.len());
         }

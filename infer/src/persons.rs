@@ -1,8 +1,8 @@
 //! From what a model reports to persons in pixels of the original image.
 
-use cloudpose_wire::pose::{BoundingBox, Keypoint, KeypointName, Person};
+use cloudpose_wire::{Keypoint, Person, Skeleton, event::BoundingBox};
 
-use super::{ModelBox, ModelPose};
+use crate::models::{ModelBox, ModelPose};
 
 /// The scores below which something is taken for noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,13 +20,15 @@ impl Default for Thresholds {
     }
 }
 
-/// The persons among `poses`, by falling score, in pixels of the original image.
+/// The persons among `poses`, whose keypoints are those of `skeleton`, by falling score, in pixels of the original
+/// image.
 ///
 /// `image_from_model` maps `[x, y]` from coordinates of the model input, 0..1, to pixels of the image; it
 /// must keep the axes and their directions. Keypoints and boxes may reach beyond the image. A SinglePose
 /// has no box of its own: it gets the smallest one around its keypoints that reach the threshold, or
 /// around all of them if none does.
 pub fn in_image(
+    skeleton: &Skeleton,
     poses: &[ModelPose],
     thresholds: Thresholds,
     image_from_model: impl Fn([f32; 2]) -> [f32; 2],
@@ -34,53 +36,73 @@ pub fn in_image(
     let mut persons: Vec<Person> = poses
         .iter()
         .filter(|pose| pose.score >= thresholds.person)
-        .map(|pose| person(pose, thresholds.keypoint, &image_from_model))
+        .map(|pose| person(skeleton, pose, thresholds.keypoint, &image_from_model))
         .collect();
     persons.sort_by(|a, b| b.score.total_cmp(&a.score));
     persons
 }
 
 fn person(
+    skeleton: &Skeleton,
     pose: &ModelPose,
     keypoint_threshold: f32,
     image_from_model: impl Fn([f32; 2]) -> [f32; 2],
 ) -> Person {
-    let keypoints: Vec<Keypoint> = KeypointName::ALL
-        .into_iter()
+    debug_assert_eq!(skeleton.keypoints().len(), pose.keypoints.len(), "checked when the model was opened");
+    let keypoints: Vec<Keypoint> = skeleton
+        .keypoints()
+        .iter()
         .zip(&pose.keypoints)
-        .map(|(name, keypoint)| {
+        .map(|(kind, keypoint)| {
             let [x, y] = image_from_model([keypoint.x, keypoint.y]);
-            Keypoint { name, x, y, score: keypoint.score }
+            Keypoint { name: kind.name.clone(), x, y, score: keypoint.score }
         })
         .collect();
-    let ([x, y], [x_max, y_max]) = match pose.bounds {
+    let [[x, y], [x_max, y_max]] = match pose.bounds {
         Some(ModelBox { x_min, y_min, x_max, y_max }) => {
-            (image_from_model([x_min, y_min]), image_from_model([x_max, y_max]))
+            [image_from_model([x_min, y_min]), image_from_model([x_max, y_max])]
         }
-        None => extent(&keypoints, keypoint_threshold),
+        None => {
+            let points: Vec<_> = keypoints.iter().map(|k| (k.x, k.y, k.score)).collect();
+            bounds(&points, keypoint_threshold)
+        }
     };
     let bounding_box = BoundingBox { x, y, width: x_max - x, height: y_max - y };
     Person { track_id: None, score: pose.score, bounding_box, keypoints }
 }
 
-/// The least and greatest `[x, y]` of the keypoints that reach `threshold`; of all if none does.
-fn extent(keypoints: &[Keypoint], threshold: f32) -> ([f32; 2], [f32; 2]) {
-    let any = keypoints.iter().any(|k| k.score >= threshold);
-    let counted = || keypoints.iter().filter(|k| !any || k.score >= threshold);
-    let least = |value: fn(&Keypoint) -> f32| counted().map(value).fold(f32::INFINITY, f32::min);
-    let greatest = |value: fn(&Keypoint) -> f32| counted().map(value).fold(f32::NEG_INFINITY, f32::max);
-    ([least(|k| k.x), least(|k| k.y)], [greatest(|k| k.x), greatest(|k| k.y)])
+/// The least and greatest `[x, y]` of the keypoints that reach the default threshold; of all if none does.
+pub(crate) fn extent(pose: &ModelPose) -> [[f32; 2]; 2] {
+    let points: Vec<_> = pose.keypoints.iter().map(|k| (k.x, k.y, k.score)).collect();
+    bounds(&points, Thresholds::default().keypoint)
+}
+
+/// The least and greatest x and y of points (x, y, score) that reach `threshold`; of all if none does.
+fn bounds(points: &[(f32, f32, f32)], threshold: f32) -> [[f32; 2]; 2] {
+    let any = points.iter().any(|(.., score)| *score >= threshold);
+    let counted = points.iter().filter(|(.., score)| !any || *score >= threshold);
+    counted.fold([[f32::INFINITY; 2], [f32::NEG_INFINITY; 2]], |[least, greatest], &(x, y, _)| {
+        [[least[0].min(x), least[1].min(y)], [greatest[0].max(x), greatest[1].max(y)]]
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use cloudpose_wire::pose::KEYPOINTS;
-
     use super::*;
-    use crate::postprocess::ModelKeypoint;
+    use crate::models::ModelKeypoint;
+
+    const KEYPOINTS: usize = 17;
+
+    fn in_image(
+        poses: &[ModelPose],
+        thresholds: Thresholds,
+        image_from_model: impl Fn([f32; 2]) -> [f32; 2],
+    ) -> Vec<Person> {
+        super::in_image(&Skeleton::coco_17(), poses, thresholds, image_from_model)
+    }
 
     fn pose(score: f32) -> ModelPose {
-        let mut keypoints = [ModelKeypoint { x: 0.5, y: 0.5, score: 0.1 }; KEYPOINTS];
+        let mut keypoints = vec![ModelKeypoint { x: 0.5, y: 0.5, score: 0.1 }; KEYPOINTS];
         keypoints[0] = ModelKeypoint { x: 0.25, y: 0.5, score: 0.9 };
         keypoints[1] = ModelKeypoint { x: 0.75, y: 1.0, score: 0.3 };
         keypoints[2] = ModelKeypoint { x: 0.0, y: 0.0, score: 0.29 };

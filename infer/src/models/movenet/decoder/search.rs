@@ -8,8 +8,6 @@
 
 use std::ops::Range;
 
-use cloudpose_wire::pose::KEYPOINTS;
-
 use super::{Grid, sigmoid};
 
 /// How a heat counts less with the distance from the expected place, in cells.
@@ -106,13 +104,15 @@ pub(super) fn distance2(grid: Grid, cell: usize, (y, x): (f32, f32)) -> f32 {
 #[derive(Clone, Copy)]
 pub(super) struct HeatMaps<'a> {
     pub(super) grid: Grid,
-    /// `[H, W, 17]`.
+    /// Keypoints of a person: K.
+    pub(super) keypoints: usize,
+    /// `[H, W, K]`.
     pub(super) logits: &'a [f32],
 }
 
 impl HeatMaps<'_> {
     pub(super) fn logit(&self, cell: usize, keypoint: usize) -> f32 {
-        self.logits[cell * KEYPOINTS + keypoint]
+        self.logits[cell * self.keypoints + keypoint]
     }
 
     pub(super) fn heat(&self, cell: usize, keypoint: usize) -> f32 {
@@ -156,6 +156,8 @@ impl HeatMaps<'_> {
 mod tests {
     use super::*;
 
+    const KEYPOINTS: usize = 17;
+
     /// The published graph's way: weigh every cell of the map, outside the region by 0, first maximum.
     fn exhaustive(maps: HeatMaps<'_>, expected: (f32, f32), falloff: Falloff, region: &Region) -> usize {
         let mut best = (0, f32::NEG_INFINITY);
@@ -195,7 +197,7 @@ mod tests {
             let logits: Vec<f32> = (0..grid.cells() * KEYPOINTS)
                 .map(|_| (amplitude * (2.0 * random() - 1.0) * 4.0).round() / 4.0)
                 .collect();
-            let maps = HeatMaps { grid, logits: &logits };
+            let maps = HeatMaps { grid, keypoints: KEYPOINTS, logits: &logits };
             let expected = (random() * 40.0 - 8.0, random() * 60.0 - 10.0);
             let mut range = |size: usize| {
                 let (a, b) = ((random() * size as f32) as usize, (random() * size as f32) as usize);
@@ -218,7 +220,7 @@ mod tests {
     fn nonsense_numbers_do_not_panic() {
         let grid = Grid { height: 4, width: 4 };
         let logits = vec![f32::NAN; grid.cells() * KEYPOINTS];
-        let maps = HeatMaps { grid, logits: &logits };
+        let maps = HeatMaps { grid, keypoints: KEYPOINTS, logits: &logits };
         for expected in [(f32::NAN, f32::NAN), (f32::INFINITY, f32::NEG_INFINITY), (1e30, -1e30)] {
             let falloff = Falloff::Gaussian { spread: 1.2 };
             assert_eq!(maps.best_cell(0, expected, falloff, &Region::all(grid)), 0);

@@ -9,11 +9,9 @@
 //! 4. Its place is that cell plus the offset head there, times `cell_size`; its score is the plain
 //!    `sigmoid(keypoints)` there.
 
-use cloudpose_wire::pose::KEYPOINTS;
-
 use super::search::{Falloff, HeatMaps, Region};
-use super::{Heads, ModelKeypoint, ModelPose, refine, regress, sigmoid};
-use crate::model::Weights;
+use super::{Heads, Weights, refine, regress, sigmoid};
+use crate::models::{ModelKeypoint, ModelPose};
 
 #[derive(Clone, Debug)]
 pub(super) struct SinglePose {
@@ -22,6 +20,8 @@ pub(super) struct SinglePose {
     falloff: Falloff,
     /// A cell's height and width as parts of the input's: 1/48 or 1/64, rounded to float16.
     cell_size: (f32, f32),
+    /// Keypoints of a person.
+    keypoints: usize,
 }
 
 impl SinglePose {
@@ -31,6 +31,7 @@ impl SinglePose {
             center_weight: weights.values("decode.center_weight"),
             falloff: Falloff::Hyperbolic { offset: weights.scalar("decode.distance_offset") },
             cell_size: (cell_size[0], cell_size[1]),
+            keypoints: weights.architecture().keypoints,
         }
     }
 
@@ -39,17 +40,17 @@ impl SinglePose {
         assert_eq!(grid.cells(), self.center_weight.len(), "SinglePose takes inputs of one size");
 
         let center = self.center(heads.center());
-        let expected = regress(heads, center);
+        let expected = regress(heads, center, self.keypoints);
         let region = Region::all(grid);
-        let mut keypoints = [ModelKeypoint::default(); KEYPOINTS];
+        let mut keypoints = vec![ModelKeypoint::default(); self.keypoints];
         for (keypoint, result) in keypoints.iter_mut().enumerate() {
-            let maps = HeatMaps { grid, logits: heads.keypoints() };
+            let maps = HeatMaps { grid, keypoints: self.keypoints, logits: heads.keypoints() };
             let cell = maps.best_cell(keypoint, expected[keypoint], self.falloff, &region);
             let score = maps.heat(cell, keypoint);
             let (y, x) = refine(heads, cell, keypoint);
             *result = ModelKeypoint { x: x * self.cell_size.1, y: y * self.cell_size.0, score };
         }
-        let score = keypoints.iter().map(|k| k.score).sum::<f32>() / KEYPOINTS as f32;
+        let score = keypoints.iter().map(|k| k.score).sum::<f32>() / self.keypoints as f32;
         ModelPose { score, keypoints, bounds: None }
     }
 
@@ -68,8 +69,8 @@ impl SinglePose {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::arch::Head;
-    use crate::postprocess::{DenseHeads, Grid};
+    use crate::models::movenet::arch::Head;
+    use crate::models::movenet::decoder::{DenseHeads, Grid};
 
     const GRID: Grid = Grid { height: 8, width: 8 };
 
@@ -78,24 +79,25 @@ mod tests {
             center_weight: (0..GRID.cells()).map(|cell| if cell == 27 { 1.0 } else { 0.5 }).collect(),
             falloff: Falloff::Hyperbolic { offset: 1.8 },
             cell_size: (0.125, 0.125),
+            keypoints: 17,
         }
     }
 
     /// Heads that see nothing anywhere.
     fn empty() -> DenseHeads {
-        let map = |head: Head, value: f32| (head, vec![value; GRID.cells() * head.channels()]);
+        let map = |head: Head, value: f32| (head, vec![value; GRID.cells() * head.channels(17)]);
         let maps = vec![
             map(Head::Center, -9.0),
             map(Head::Keypoints, -9.0),
             map(Head::Regression, 0.0),
             map(Head::Offset, 0.0),
         ];
-        DenseHeads { grid: GRID, maps }
+        DenseHeads { grid: GRID, keypoints: 17, maps }
     }
 
     fn set(heads: &mut DenseHeads, head: Head, cell: usize, channel: usize, value: f32) {
         let map = &mut heads.maps.iter_mut().find(|(h, _)| *h == head).unwrap().1;
-        map[cell * head.channels() + channel] = value;
+        map[cell * head.channels(17) + channel] = value;
     }
 
     #[test]

@@ -6,10 +6,11 @@ use cloudpose_kernels::depthwise::Taps;
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Activations, Panel, Weights as Pointwise};
 use cloudpose_kernels::{Clamp, Kernels, Slab};
+use cloudpose_wire::ModelId;
 
 use super::prune::{channels_that_matter, select_columns, select_rows};
-use crate::model::Weights;
-use crate::model::arch::{Architecture, Block, Head, Merge};
+use crate::models::movenet::Weights;
+use crate::models::movenet::arch::{Architecture, Block, Head, Merge};
 
 /// A depthwise convolution and the pointwise one behind it.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ pub(super) struct HeadLayers {
 
 /// All layers of a model, packed.
 #[derive(Debug)]
-pub(super) struct Network {
+pub struct PackedModel {
+    pub(super) id: ModelId,
     pub(super) kernels: Kernels,
     pub(super) architecture: Architecture,
     pub(super) pattern: Arc<Pattern>,
@@ -46,11 +48,13 @@ pub(super) struct Network {
     pub(super) heads: Vec<HeadLayers>,
 }
 
-impl Network {
-    pub(super) fn pack(weights: &Weights, kernels: Kernels) -> Self {
+impl PackedModel {
+    /// Packs `weights` for the instruction set of `kernels`.
+    pub fn pack(weights: &Weights, kernels: Kernels) -> Self {
         let mut packer = Packer { weights, kernels, slab: Slab::default() };
         let architecture = weights.architecture().clone();
         Self {
+            id: weights.model().clone(),
             kernels,
             pattern: Arc::new(packer.pattern()),
             blocks: architecture.blocks.iter().map(|block| packer.block(block)).collect(),

@@ -9,22 +9,18 @@
 //! | `single` | SinglePose: the most central person |
 //! | `multi` | MultiPose: up to six people with boxes |
 //! | `search` | a keypoint's best cell, found without visiting every cell |
-//! | [`persons`] | thresholds, and poses in pixels of the original image |
 //!
 //! Nothing here knows candle, kernels or the shape of the network.
 
 mod multi;
-pub mod persons;
 mod search;
 mod single;
 
-use cloudpose_wire::ModelName;
-use cloudpose_wire::pose::KEYPOINTS;
-
 pub(crate) use multi::PERSONS;
 
-use crate::model::Weights;
-use crate::model::arch::Head;
+use super::Weights;
+use super::arch::{Head, InputSize};
+use crate::models::ModelPose;
 
 /// The cells of the heads: a quarter of the model input's height and width.
 ///
@@ -55,7 +51,7 @@ pub trait Heads {
     /// [`Head::Center`]: `[H, W]`, logits.
     fn center(&self) -> &[f32];
 
-    /// [`Head::Keypoints`]: `[H, W, 17]`, logits.
+    /// [`Head::Keypoints`]: `[H, W, K]`, logits.
     fn keypoints(&self) -> &[f32];
 
     /// Writes the `out.len()` channels of `head` that begin with `first_channel`, at `cell`.
@@ -70,6 +66,8 @@ pub trait Heads {
 pub struct DenseHeads {
     /// The size of every head.
     pub grid: Grid,
+    /// Keypoints of a person: K.
+    pub keypoints: usize,
     /// Each head of the model: `[H, W, channels]`.
     pub maps: Vec<(Head, Vec<f32>)>,
 }
@@ -95,56 +93,19 @@ impl Heads for DenseHeads {
     }
 
     fn read(&mut self, head: Head, cell: usize, first_channel: usize, out: &mut [f32]) {
-        let start = cell * head.channels() + first_channel;
+        let start = cell * head.channels(self.keypoints) + first_channel;
         out.copy_from_slice(&self.map(head)[start..start + out.len()]);
     }
-}
-
-/// A keypoint in coordinates of the model input: 0..1 from the left and top edge to the right and bottom
-/// edge, outside of that where the model sees it beyond the edge.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ModelKeypoint {
-    /// From the left edge.
-    pub x: f32,
-    /// From the top edge.
-    pub y: f32,
-    /// Confidence, 0 to 1.
-    pub score: f32,
-}
-
-/// A box in coordinates of the model input, 0..1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelBox {
-    /// Left edge.
-    pub x_min: f32,
-    /// Top edge.
-    pub y_min: f32,
-    /// Right edge.
-    pub x_max: f32,
-    /// Bottom edge.
-    pub y_max: f32,
-}
-
-/// What a model reports about one person, in coordinates of the model input.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelPose {
-    /// Confidence, 0 to 1. SinglePose: the mean of the keypoints' scores. MultiPose: the centre's score
-    /// times the mean score of the keypoints that count (see the graph's `min_keypoint_score`).
-    pub score: f32,
-    /// COCO-17, in order.
-    pub keypoints: [ModelKeypoint; KEYPOINTS],
-    /// MultiPose only: the box, clipped to the input.
-    pub bounds: Option<ModelBox>,
 }
 
 /// Decodes the heads of one model.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    family: Family,
+    kind: Kind,
 }
 
 #[derive(Clone, Debug)]
-enum Family {
+enum Kind {
     Single(single::SinglePose),
     Multi(multi::MultiPose),
 }
@@ -152,22 +113,22 @@ enum Family {
 impl Decoder {
     /// Takes the constants of the decoder from a model's weights.
     pub fn new(weights: &Weights) -> Self {
-        let family = match weights.model() {
-            ModelName::Lightning | ModelName::Thunder => Family::Single(single::SinglePose::new(weights)),
-            ModelName::MultiPose => Family::Multi(multi::MultiPose::new(weights)),
+        let kind = match weights.architecture().input {
+            InputSize::Square(_) => Kind::Single(single::SinglePose::new(weights)),
+            InputSize::Multiple { .. } => Kind::Multi(multi::MultiPose::new(weights)),
         };
-        Self { family }
+        Self { kind }
     }
 
     /// Finds the poses: one for SinglePose, six by falling centre score for MultiPose, whatever their
-    /// scores. [`persons::in_image`] leaves out what is no person.
+    /// scores. [`crate::persons::in_image`] leaves out what is no person.
     ///
     /// # Panics
     /// If `heads` are of another model or grid than the weights are for.
     pub fn decode(&self, heads: &mut dyn Heads) -> Vec<ModelPose> {
-        match &self.family {
-            Family::Single(single) => vec![single.decode(heads)],
-            Family::Multi(multi) => multi.decode(heads),
+        match &self.kind {
+            Kind::Single(single) => vec![single.decode(heads)],
+            Kind::Multi(multi) => multi.decode(heads),
         }
     }
 }
@@ -180,13 +141,13 @@ fn refine(heads: &mut dyn Heads, cell: usize, keypoint: usize) -> (f32, f32) {
     ((cell / width) as f32 + offset[0], (cell % width) as f32 + offset[1])
 }
 
-/// Where [`Head::Regression`] says a person's keypoints are, in cells (y, x).
-fn regress(heads: &mut dyn Heads, center: usize) -> [(f32, f32); KEYPOINTS] {
-    let mut offsets = [0.0; 2 * KEYPOINTS];
+/// Where [`Head::Regression`] says a person's `keypoints` are, in cells (y, x).
+fn regress(heads: &mut dyn Heads, center: usize, keypoints: usize) -> Vec<(f32, f32)> {
+    let mut offsets = vec![0.0; 2 * keypoints];
     heads.read(Head::Regression, center, 0, &mut offsets);
     let width = heads.grid().width;
     let (y, x) = ((center / width) as f32, (center % width) as f32);
-    std::array::from_fn(|keypoint| (y + offsets[2 * keypoint], x + offsets[2 * keypoint + 1]))
+    offsets.chunks_exact(2).map(|offset| (y + offset[0], x + offset[1])).collect()
 }
 
 fn sigmoid(logit: f32) -> f32 {

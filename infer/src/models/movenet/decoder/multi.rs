@@ -14,12 +14,9 @@
 //! 6. The person's score is the centre's score times the mean score of the keypoints above
 //!    `min_keypoint_score`.
 
-use cloudpose_wire::pose::KEYPOINTS;
-
 use super::search::{Falloff, HeatMaps, Region, distance2};
-use super::{Grid, Heads, ModelBox, ModelKeypoint, ModelPose, refine, regress, sigmoid};
-use crate::model::Weights;
-use crate::model::arch::Head;
+use super::{Grid, Head, Heads, Weights, refine, regress, sigmoid};
+use crate::models::{ModelBox, ModelKeypoint, ModelPose};
 
 /// How many people the graph reports.
 pub(crate) const PERSONS: usize = 6;
@@ -31,6 +28,8 @@ pub(super) struct MultiPose {
     peak_tolerance: f32,
     falloff: f32,
     min_keypoint_score: f32,
+    /// Keypoints of a person.
+    keypoints: usize,
 }
 
 /// A person before the keypoints are looked for.
@@ -40,7 +39,7 @@ struct Candidate {
     /// The cells inside the box.
     region: Region,
     /// Where the keypoints are expected, in cells (y, x).
-    expected: [(f32, f32); KEYPOINTS],
+    expected: Vec<(f32, f32)>,
 }
 
 impl MultiPose {
@@ -49,6 +48,7 @@ impl MultiPose {
             peak_tolerance: weights.scalar("decode.peak_tolerance"),
             falloff: weights.scalar("decode.falloff"),
             min_keypoint_score: weights.scalar("decode.min_keypoint_score"),
+            keypoints: weights.architecture().keypoints,
         }
     }
 
@@ -56,8 +56,8 @@ impl MultiPose {
         let grid = heads.grid();
         let falloff = Falloff::Gaussian { spread: grid.height.min(grid.width) as f32 * self.falloff };
         let centers = self.centers(heads.center(), grid);
-        let candidates: Vec<Candidate> =
-            centers.into_iter().map(|(score, cell)| Candidate::read(heads, cell, score)).collect();
+        let candidate = |(score, cell)| Candidate::read(heads, cell, score, self.keypoints);
+        let candidates: Vec<Candidate> = centers.into_iter().map(candidate).collect();
         candidates.iter().map(|candidate| self.pose(heads, candidate, &candidates, falloff)).collect()
     }
 
@@ -98,9 +98,9 @@ impl MultiPose {
         falloff: Falloff,
     ) -> ModelPose {
         let grid = heads.grid();
-        let mut keypoints = [ModelKeypoint::default(); KEYPOINTS];
+        let mut keypoints = vec![ModelKeypoint::default(); self.keypoints];
         for (keypoint, result) in keypoints.iter_mut().enumerate() {
-            let maps = HeatMaps { grid, logits: heads.keypoints() };
+            let maps = HeatMaps { grid, keypoints: self.keypoints, logits: heads.keypoints() };
             let cell = maps.best_cell(keypoint, candidate.expected[keypoint], falloff, &candidate.region);
             let heat = maps.heat(cell, keypoint);
             let score = candidates
@@ -119,7 +119,7 @@ impl MultiPose {
 }
 
 impl Candidate {
-    fn read(heads: &mut dyn Heads, center: usize, center_score: f32) -> Self {
+    fn read(heads: &mut dyn Heads, center: usize, center_score: f32, keypoints: usize) -> Self {
         let grid = heads.grid();
         let (mut size, mut offset) = ([0.0f32; 2], [0.0f32; 2]);
         heads.read(Head::BoxScale, center, 0, &mut size);
@@ -146,7 +146,7 @@ impl Candidate {
                 rows: y_min.ceil() as usize..y_max.ceil() as usize,
                 columns: x_min.ceil() as usize..x_max.ceil() as usize,
             },
-            expected: regress(heads, center),
+            expected: regress(heads, center, keypoints),
         }
     }
 }
@@ -154,12 +154,14 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postprocess::DenseHeads;
+    use crate::models::movenet::decoder::DenseHeads;
+
+    const KEYPOINTS: usize = 17;
 
     const GRID: Grid = Grid { height: 16, width: 24 };
 
     fn decoder() -> MultiPose {
-        MultiPose { peak_tolerance: 1e-6, falloff: 0.3, min_keypoint_score: 0.127 }
+        MultiPose { peak_tolerance: 1e-6, falloff: 0.3, min_keypoint_score: 0.127, keypoints: KEYPOINTS }
     }
 
     fn logit(score: f32) -> f32 {
@@ -205,10 +207,10 @@ mod tests {
             (Head::Regression, 1.0),
             (Head::Offset, 0.25),
         ];
-        let maps = heads.map(|(head, value)| (head, vec![value; GRID.cells() * head.channels()]));
+        let maps = heads.map(|(head, value)| (head, vec![value; GRID.cells() * head.channels(KEYPOINTS)]));
         let mut maps = Vec::from(maps);
         maps.push((Head::Center, center_logits(&[(cell(8, 10), 0.8)])));
-        DenseHeads { grid: GRID, maps }
+        DenseHeads { grid: GRID, keypoints: KEYPOINTS, maps }
     }
 
     fn heat(heads: &mut DenseHeads, cell: usize, keypoint: usize, score: f32) {
@@ -221,7 +223,7 @@ mod tests {
         // The box is 4×4 cells around (8.5, 10.5): rows 7..=10, columns 9..=12.
         heat(&mut heads, cell(10, 12), 3, 0.5);
         heat(&mut heads, cell(11, 12), 3, 0.99);
-        let pose = decoder().decode(&mut heads)[0];
+        let pose = decoder().decode(&mut heads).remove(0);
         let bounds = pose.bounds.unwrap();
         assert_eq!((bounds.y_min, bounds.y_max), (6.5 / 16.0, 10.5 / 16.0));
         assert_eq!((bounds.x_min, bounds.x_max), (8.5 / 24.0, 12.5 / 24.0));
@@ -236,7 +238,7 @@ mod tests {
         let mut heads = one_person();
         heat(&mut heads, cell(9, 11), 0, 0.9);
         heat(&mut heads, cell(9, 11), 1, 0.5);
-        let pose = decoder().decode(&mut heads)[0];
+        let pose = decoder().decode(&mut heads).remove(0);
         assert!((pose.score - 0.8 * (0.9 + 0.5) / 2.0).abs() < 1e-5, "{}", pose.score);
     }
 
@@ -245,7 +247,7 @@ mod tests {
         let mut heads = one_person();
         assert_eq!(decoder().decode(&mut heads)[0].score, 0.0);
         heads.maps[1].1.fill(-1.0);
-        let pose = decoder().decode(&mut heads)[0];
+        let pose = decoder().decode(&mut heads).remove(0);
         assert_eq!(pose.score, 0.0);
         assert_eq!((pose.keypoints[0].y, pose.keypoints[0].x), (0.25 / 16.0, 0.25 / 24.0), "cell 0");
     }

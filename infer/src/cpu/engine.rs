@@ -1,0 +1,103 @@
+//! Models on the processor, behind the contract.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use cloudpose_kernels::{Isa, Kernels};
+use cloudpose_wire::ModelId;
+
+use super::Error;
+use crate::contract::{Engine, Fault, Form, Found, Input, Model};
+use crate::gpu::Place;
+use crate::models::{Execution, Models, Processor};
+
+/// What makes an execution of a model.
+type Start = fn(&dyn Model, &Processor) -> Result<Box<dyn Execution>, Fault>;
+
+/// Runs models on the processor, one input after another.
+pub struct CpuEngine {
+    models: Arc<Models>,
+    processor: Processor,
+    start: Start,
+    executions: HashMap<ModelId, Box<dyn Execution>>,
+}
+
+impl CpuEngine {
+    /// An engine on the best instruction set, or the one that `CLOUDPOSE_ISA` names, which shares each inference
+    /// among `threads`: one is the caller's, more are its own. For machines with more cores than frames at a time:
+    /// every thread more brings less than the one before.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] if the instruction set is unknown or this processor lacks it, [`Error::Threads`] if the system
+    /// does not start threads.
+    pub fn new(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
+        let pool = match threads.get() {
+            1 => None,
+            threads => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                Some(Arc::new(pool.thread_name(|index| format!("engine-{index}")).build()?))
+            }
+        };
+        let processor = Processor { kernels: Kernels::detect()?, pool };
+        Ok(Self::start(models, processor, |model, processor| Ok(model.on_cpu(processor))))
+    }
+
+    /// An engine that computes each model as its family's reference does, on candle's CPU device: slow, and what the
+    /// others are held to.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn reference(models: Arc<Models>) -> Result<Self, Error> {
+        let processor = Processor { kernels: Kernels::detect()?, pool: None };
+        Ok(Self::start(models, processor, |model, _| model.reference(&candle_core::Device::Cpu)))
+    }
+
+    fn start(models: Arc<Models>, processor: Processor, start: Start) -> Self {
+        Self { models, processor, start, executions: HashMap::new() }
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.processor.kernels.isa()
+    }
+
+    fn execution(&mut self, model: &ModelId) -> Result<&mut Box<dyn Execution>, Fault> {
+        if !self.executions.contains_key(model) {
+            let execution = (self.start)(&*self.models.get(model)?, &self.processor)?;
+            self.executions.insert(model.clone(), execution);
+        }
+        Ok(self.executions.get_mut(model).expect("it is there or was put there"))
+    }
+}
+
+impl std::fmt::Debug for CpuEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CpuEngine").field("processor", &self.processor).finish_non_exhaustive()
+    }
+}
+
+impl Engine for CpuEngine {
+    fn place(&self) -> Place {
+        Place::Cpu
+    }
+
+    fn form(&self) -> Form {
+        Form::Rgb
+    }
+
+    fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
+        self.execution(model).map(|_| ())
+    }
+
+    fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
+        let execution = self.execution(model)?;
+        let run = |input: &Input| match input {
+            Input::Rgb(input) => execution.run(input),
+            Input::Planes(_) => {
+                Err(Fault::Input { model: model.clone(), what: "planes on the processor".into() })
+            }
+        };
+        batch.iter().map(run).collect()
+    }
+}

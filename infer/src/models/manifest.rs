@@ -1,0 +1,185 @@
+//! `manifest.json`: the models of a folder, what they find, where they come from, and their checksums.
+
+use std::sync::Arc;
+
+use cloudpose_wire::{ModelId, ModelInfo, Skeleton, SkeletonName, Task};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Error;
+
+/// The manifest of a folder of models.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// One entry a model, in the order in which people are shown them.
+    pub models: Vec<Entry>,
+    /// Models made of others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pipelines: Vec<PipelineEntry>,
+}
+
+/// One model and its weight file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// By this name it is asked for.
+    pub name: ModelId,
+    /// What its authors call it.
+    pub title: String,
+    /// The family whose code runs it.
+    pub family: String,
+    /// What the family has to know of it beside the weights.
+    pub config: serde_json::Value,
+    /// Whose keypoints it finds, if it finds persons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skeleton: Option<SkeletonEntry>,
+    /// The names of the classes, by their number, if it tells classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Arc<[String]>>,
+    /// File name within the folder.
+    pub file: String,
+    /// The input sizes it takes, in pixels, in words.
+    pub input: String,
+    /// Package, version and file that the weights were imported from.
+    pub source: String,
+    /// SPDX identifier of the weights' licence.
+    pub licence: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A skeleton, by its name if it is built in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SkeletonEntry {
+    /// One that is built in.
+    Named(SkeletonName),
+    /// Any other.
+    Described(Arc<Skeleton>),
+}
+
+/// A model made of others: the first looks at the picture, each next one at the persons that the one before it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PipelineEntry {
+    /// By this name it is asked for.
+    pub name: ModelId,
+    /// In words.
+    pub title: String,
+    /// The models, at least one.
+    pub stages: Vec<ModelId>,
+}
+
+impl Manifest {
+    /// The manifest's file name within its folder.
+    pub const FILE: &str = "manifest.json";
+
+    /// The entry of `model`, if there is one.
+    pub fn entry(&self, model: &ModelId) -> Option<&Entry> {
+        self.models.iter().find(|entry| entry.name == *model)
+    }
+
+    /// The manifest as it is written to disk.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("strings and numbers always serialise");
+        json + "\n"
+    }
+}
+
+impl Entry {
+    /// What clients are told of the model.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if it names no task, or two, or a skeleton that nobody knows.
+    pub fn info(&self) -> Result<ModelInfo, Error> {
+        let invalid = |problem: String| Error::Entry { model: self.name.clone(), problem };
+        let task = match (&self.skeleton, &self.labels) {
+            (Some(skeleton), None) => Task::Pose { skeleton: skeleton.find().map_err(invalid)? },
+            (None, Some(labels)) if !labels.is_empty() => Task::Classify { labels: labels.clone() },
+            _ => return Err(invalid("write a `skeleton` or a list of `labels`".into())),
+        };
+        Ok(ModelInfo {
+            id: self.name.clone(),
+            title: self.title.clone(),
+            task,
+            input: self.input.clone(),
+            source: self.source.clone(),
+            licence: self.licence.clone(),
+        })
+    }
+
+    /// Checks that `bytes` are the file this entry describes.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`] if the size or the SHA-256 differ.
+    pub fn verify(&self, bytes: &[u8]) -> Result<(), Error> {
+        let sha256 = sha256_hex(bytes);
+        if sha256 == self.sha256 && bytes.len() as u64 == self.bytes {
+            return Ok(());
+        }
+        Err(Error::Checksum {
+            model: self.name.clone(),
+            file: self.file.clone(),
+            got: format!("{} bytes, SHA-256 {sha256}", bytes.len()),
+            expected: format!("{} bytes, SHA-256 {}", self.bytes, self.sha256),
+        })
+    }
+}
+
+impl SkeletonEntry {
+    fn find(&self) -> Result<Arc<Skeleton>, String> {
+        match self {
+            Self::Named(name) => Skeleton::built_in(name)
+                .ok_or_else(|| format!("skeleton {name} is not built in: write out its keypoints")),
+            // Others take an event without a name for the built-in one.
+            Self::Described(skeleton)
+                if Skeleton::built_in(skeleton.name()).is_some_and(|own| own != *skeleton) =>
+            {
+                Err(format!("its skeleton has another one's name, {}", skeleton.name()))
+            }
+            Self::Described(skeleton) => Ok(skeleton.clone()),
+        }
+    }
+}
+
+/// The SHA-256 of a file as manifests write it.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(json: &str) -> Result<ModelInfo, String> {
+        let json = format!(
+            r#"{{"name":"m","title":"M","family":"f","config":{{}},"file":"f","input":"8x8","source":"s",
+                "licence":"MIT","bytes":0,"sha256":"" {json}}}"#
+        );
+        serde_json::from_str::<Entry>(&json).map_err(|e| e.to_string())?.info().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_entry_says_what_the_model_finds() {
+        assert_eq!(entry(r#","skeleton":"coco-17""#).unwrap().skeleton(), Some(&Skeleton::coco_17()));
+        let one = r#","skeleton":{"name":"one","keypoints":[{"name":"top","sigma":0.1}]}"#;
+        assert_eq!(entry(one).unwrap().skeleton().unwrap().keypoints().len(), 1);
+        let classes = entry(r#","labels":["cat","dog"]"#).unwrap();
+        assert!(matches!(classes.task, Task::Classify { labels } if labels[1] == "dog"));
+    }
+
+    #[test]
+    fn an_entry_that_says_nothing_or_too_much_is_refused() {
+        let odd = r#","skeleton":{"name":"coco-17","keypoints":[{"name":"top","sigma":0.1}]}"#;
+        for (json, why) in [
+            ("", "write a `skeleton`"),
+            (r#","labels":[]"#, "write a `skeleton`"),
+            (r#","labels":["cat"],"skeleton":"coco-17""#, "write a `skeleton`"),
+            (r#","skeleton":"halpe-26""#, "not built in"),
+            (odd, "another one's name"),
+        ] {
+            let error = entry(json).unwrap_err();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+    }
+}

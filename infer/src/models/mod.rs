@@ -1,0 +1,174 @@
+//! Models: which there are, where their files come from, and one folder a family.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`manifest`], [`store`] | which models there are; embedded or from a folder, checksums |
+//! | `registry` | [`Models`]: each loaded once, when it is first asked for |
+//! | [`movenet`] | the MoveNet family |
+//!
+//! Nothing here knows frames or the bus.
+
+pub mod manifest;
+pub mod movenet;
+mod registry;
+pub mod store;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cloudpose_kernels::Kernels;
+use cloudpose_wire::ModelId;
+
+pub use manifest::{Entry, Manifest};
+pub use registry::{Models, Served};
+pub use store::ModelStore;
+
+use crate::contract::{Fault, Found, Model};
+use crate::preprocess::ModelInput;
+
+/// Models that have their code in common and differ in data.
+pub trait Family: fmt::Debug + Sync {
+    /// What manifests call it.
+    fn name(&self) -> &'static str;
+
+    /// Reads a weight file that `entry` describes.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it does not fit the entry.
+    fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error>;
+}
+
+/// All families: the only place that lists them.
+pub static FAMILIES: &[&dyn Family] = &[&movenet::MoveNetFamily];
+
+/// The processor as engines use it.
+#[derive(Clone, Debug)]
+pub struct Processor {
+    /// The kernels of the instruction set in use.
+    pub kernels: Kernels,
+    /// Threads that share an inference; none if the caller's does everything.
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// A model on the processor, with memory of its own.
+pub trait Execution: Send {
+    /// Runs it on one input.
+    ///
+    /// # Errors
+    /// [`Fault::Input`] if the model does not take that size; others as [`Fault`] says.
+    fn run(&mut self, input: &ModelInput) -> Result<Found, Fault>;
+}
+
+/// A keypoint in coordinates of the model input: 0..1 from the left and top edge to the right and bottom
+/// edge, outside of that where the model sees it beyond the edge.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ModelKeypoint {
+    /// From the left edge.
+    pub x: f32,
+    /// From the top edge.
+    pub y: f32,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+}
+
+/// A box in coordinates of the model input, 0..1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelBox {
+    /// Left edge.
+    pub x_min: f32,
+    /// Top edge.
+    pub y_min: f32,
+    /// Right edge.
+    pub x_max: f32,
+    /// Bottom edge.
+    pub y_max: f32,
+}
+
+/// What a model reports about one person, in coordinates of the model input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelPose {
+    /// Confidence, 0 to 1, as the model has it.
+    pub score: f32,
+    /// Those of the model's skeleton, in its order.
+    pub keypoints: Vec<ModelKeypoint>,
+    /// The box, if the model tells one.
+    pub bounds: Option<ModelBox>,
+}
+
+/// Why a model could not be imported, found or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A TensorFlow.js graph model is damaged or is not one of the published MoveNet graphs.
+    #[error("{} is not a usable graph model: {problem}", path.display())]
+    GraphModel {
+        /// The graph's JSON file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A manifest is not what [`Manifest`] describes.
+    #[error("{} is not a valid model manifest", path.display())]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Where the JSON goes wrong.
+        source: serde_json::Error,
+    },
+    /// A manifest says of a model what cannot be.
+    #[error("the manifest's entry of {model} cannot be used: {problem}")]
+    Entry {
+        /// The model.
+        model: ModelId,
+        /// What is wrong, and what to write.
+        problem: String,
+    },
+    /// The manifest does not list the model.
+    #[error("there is no model {model}; {manifest} lists {listed}")]
+    NotListed {
+        /// The model asked for.
+        model: ModelId,
+        /// Whose list it is.
+        manifest: String,
+        /// What it lists.
+        listed: String,
+    },
+    /// A weight file does not have the size or SHA-256 its manifest states.
+    #[error("{file} of {model} has {got}, its manifest says {expected}")]
+    Checksum {
+        /// The model.
+        model: ModelId,
+        /// The weight file.
+        file: String,
+        /// The size in bytes and SHA-256 found.
+        got: String,
+        /// The size in bytes and SHA-256 stated.
+        expected: String,
+    },
+    /// A weight file is not one of this model.
+    #[error("the weights of {model} are unusable: {problem}")]
+    Weights {
+        /// The model.
+        model: ModelId,
+        /// What is wrong with them.
+        problem: String,
+    },
+}

@@ -1,0 +1,179 @@
+//! The MoveNet family: SinglePose Lightning and Thunder, MultiPose Lightning, and others of their architecture.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`arch`] | every layer by name, shape and stride: what all executions build from |
+//! | [`import`] | TensorFlow.js graph models → our float16 safetensors |
+//! | [`weights`] | one checked weight file |
+//! | [`reference`] | the network in candle, the reference for every other execution |
+//! | [`decoder`] | heads → poses |
+//! | `crop` | where SinglePose looks, from where the person was |
+//!
+//! The CPU engine's plan of it is in [`crate::cpu`], its kernels for GPUs in [`crate::gpu`].
+
+pub mod arch;
+mod blocks;
+mod crop;
+pub mod decoder;
+pub mod import;
+pub mod reference;
+mod tfjs;
+pub mod weights;
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::Tensor;
+use cloudpose_wire::{ModelId, Prior, Skeleton, Task};
+
+pub use decoder::Decoder;
+pub use reference::MoveNet;
+pub use weights::Weights;
+
+use super::{Entry, Error, Execution, Family, Processor};
+use crate::contract::{Fault, Found, Model};
+use crate::cpu::{PackedModel, Plans};
+use crate::gpu::{DeviceError, Place};
+use crate::preprocess::{Fit, ModelInput, Square};
+use arch::{Architecture, Config, InputSize};
+
+/// MoveNet in the table of families.
+#[derive(Debug)]
+pub struct MoveNetFamily;
+
+impl Family for MoveNetFamily {
+    fn name(&self) -> &'static str {
+        "movenet"
+    }
+
+    fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error> {
+        Ok(Arc::new(MoveNetModel::open(entry, file)?))
+    }
+}
+
+/// One model of the family.
+#[derive(Debug)]
+pub struct MoveNetModel {
+    weights: Weights,
+    skeleton: Arc<Skeleton>,
+    decoder: Decoder,
+    /// For the processor, once somebody runs it there.
+    packed: OnceLock<Arc<PackedModel>>,
+}
+
+impl MoveNetModel {
+    /// Reads the weight file that `entry` describes.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if its `config` is none of this family's, [`Error::Weights`] if the file does not fit.
+    pub fn open(entry: &Entry, file: Cow<'static, [u8]>) -> Result<Self, Error> {
+        let invalid = |problem: String| Error::Entry { model: entry.name.clone(), problem };
+        let config: Config = serde_json::from_value(entry.config.clone())
+            .map_err(|error| invalid(format!("its config is not MoveNet's: {error}")))?;
+        config.check().map_err(invalid)?;
+        let Task::Pose { skeleton } = entry.info()?.task else {
+            return Err(invalid("MoveNet finds persons: write a `skeleton`".into()));
+        };
+        // A file for another number of keypoints has heads of another shape.
+        let architecture = Architecture::new(config, skeleton.keypoints().len());
+        let weights = Weights::parse(entry.name.clone(), architecture, file)?;
+        Ok(Self { decoder: Decoder::new(&weights), weights, skeleton, packed: OnceLock::new() })
+    }
+
+    /// The weights as they were read.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights as the processor reads them.
+    pub fn packed(&self, processor: &Processor) -> &Arc<PackedModel> {
+        self.packed.get_or_init(|| Arc::new(PackedModel::pack(&self.weights, processor.kernels)))
+    }
+}
+
+impl Model for MoveNetModel {
+    fn fit(&self) -> Fit {
+        match self.weights.architecture().input {
+            InputSize::Square(side) => Fit::Letterbox { side },
+            InputSize::Multiple { longer } => Fit::Aspect { longer_side: longer },
+        }
+    }
+
+    /// MultiPose does. SinglePose needs every pixel: on a picture with several people the least change makes it take
+    /// to another one.
+    fn takes_reduced(&self) -> bool {
+        matches!(self.weights.architecture().input, InputSize::Multiple { .. })
+    }
+
+    /// Around the person that SinglePose saw last.
+    fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square> {
+        match self.weights.architecture().input {
+            InputSize::Square(_) => crop::square(&self.skeleton, prior, size),
+            InputSize::Multiple { .. } => None,
+        }
+    }
+
+    fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution> {
+        let plans = Plans::new(self.packed(processor).clone(), processor.pool.clone());
+        Box::new(Planned { plans, decoder: self.decoder.clone() })
+    }
+
+    fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault> {
+        let network = MoveNet::load(&self.weights, device).map_err(on_host)?;
+        let (decoder, model) = (self.decoder.clone(), self.weights.model().clone());
+        Ok(Box::new(Reference { network, decoder, model }))
+    }
+
+    fn on_gpu(&self) -> Option<&Weights> {
+        Some(&self.weights)
+    }
+}
+
+/// On the CPU engine.
+struct Planned {
+    plans: Plans,
+    decoder: Decoder,
+}
+
+impl Execution for Planned {
+    fn run(&mut self, input: &ModelInput) -> Result<Found, Fault> {
+        let mut heads = self.plans.run(input.height, input.width, &input.pixels)?;
+        Ok(Found::Poses(self.decoder.decode(&mut heads)))
+    }
+}
+
+/// As candle computes it.
+struct Reference {
+    network: MoveNet,
+    decoder: Decoder,
+    model: ModelId,
+}
+
+impl Execution for Reference {
+    fn run(&mut self, input: &ModelInput) -> Result<Found, Fault> {
+        let ModelInput { pixels, width, height, .. } = input;
+        let tensor = Tensor::from_slice(pixels, (1, *height, *width, 3), self.network.device());
+        let heads = tensor.and_then(|tensor| self.network.forward(&tensor));
+        let heads =
+            heads.map_err(|error| Fault::Input { model: self.model.clone(), what: error.to_string() })?;
+        let mut poses = heads.into_iter().map(|mut heads| self.decoder.decode(&mut heads));
+        Ok(Found::Poses(poses.next().unwrap_or_default()))
+    }
+}
+
+fn on_host(error: candle_core::Error) -> DeviceError {
+    DeviceError::new(Place::Host, &error)
+}
+
+/// The weights of a model that is built in.
+///
+/// # Panics
+/// If there is none of that name.
+#[cfg(test)]
+pub(crate) fn embedded(name: &str) -> Weights {
+    use super::ModelStore;
+
+    let store = ModelStore::embedded();
+    let (entry, file) = store.read(&name.parse().expect("a name")).expect("it is built in");
+    MoveNetModel::open(entry, file).expect("a test opens all that is built in").weights
+}

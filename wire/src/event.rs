@@ -1,0 +1,339 @@
+//! What was found in a frame, as subscribers and clients see it.
+//!
+//! Coordinates are pixels of the original image: origin top left, x to the right, y down,
+//! the first pixel's centre at (0.5, 0.5). Keypoints have the names and the order of the model's [`Skeleton`](crate::Skeleton).
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
+use serde_json::value::RawValue;
+
+use crate::{KeypointName, ModelId, SkeletonName, StreamName};
+
+/// Reads a confidence, as people write it.
+///
+/// # Errors
+/// What to write instead, if it is no number from 0 to 1.
+pub fn parse_score(text: &str) -> Result<f32, &'static str> {
+    match text.parse() {
+        Ok(score) if (0.0..=1.0).contains(&score) => Ok(score),
+        _ => Err("expected a number from 0 to 1"),
+    }
+}
+
+/// One joint of one person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Keypoint {
+    /// Which joint, as the skeleton calls it.
+    pub name: KeypointName,
+    /// Pixels from the left edge. May lie outside the image.
+    pub x: f32,
+    /// Pixels from the top edge. May lie outside the image.
+    pub y: f32,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+}
+
+/// An upright rectangle in pixels: top left corner and size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Box)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub struct BoundingBox {
+    pub x: f32,
+    pub y: f32,
+    pub width: f32,
+    pub height: f32,
+}
+
+/// One person in a frame.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Person {
+    /// Stays with a person from frame to frame of a stream. Absent for stills.
+    #[serde(default)]
+    pub track_id: Option<u32>,
+    /// Confidence that this is a person, 0 to 1.
+    pub score: f32,
+    /// Where the person is.
+    #[serde(rename = "box")]
+    pub bounding_box: BoundingBox,
+    /// All keypoints of the skeleton in its order, those with a low score too.
+    pub keypoints: Vec<Keypoint>,
+}
+
+/// Where a frame's time went on the infer stage, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TimingsMs {
+    /// From the gateway's acceptance until a worker took the frame.
+    pub queue: f32,
+    /// Encoded image to pixels.
+    pub decode: f32,
+    /// Pixels to model input.
+    pub preprocess: f32,
+    /// The network.
+    pub inference: f32,
+    /// Heads to poses.
+    pub postprocess: f32,
+}
+
+/// A class and how sure the model is of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Class {
+    /// Its name.
+    pub label: String,
+    /// Confidence, 0 to 1.
+    pub score: f32,
+}
+
+/// What a task found in a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Persons and their keypoints.
+    Poses {
+        /// Whose keypoints they are.
+        skeleton: SkeletonName,
+        /// By falling score.
+        persons: Vec<Person>,
+    },
+    /// What the whole picture shows, by falling score.
+    Classes(Vec<Class>),
+}
+
+impl Output {
+    /// The persons; none from a task that finds no persons.
+    pub fn persons(&self) -> &[Person] {
+        match self {
+            Self::Poses { persons, .. } => persons,
+            Self::Classes(_) => &[],
+        }
+    }
+}
+
+/// What was found in one frame: what `cloudpose.poses.<stream>` carries of poses, `cloudpose.classes.<stream>` of
+/// classes.
+///
+/// In JSON the output's fields stand among the others: `persons`, and `skeleton` unless that is COCO's; or `classes`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Event {
+    /// The stream, or the still's id.
+    pub stream: StreamName,
+    /// Number of the frame within its session, from 1.
+    pub seq: u64,
+    /// When the gateway received the frame: milliseconds since 1970-01-01T00:00:00Z.
+    pub captured_at: u64,
+    /// Width of the original image (upright, after EXIF orientation), in pixels.
+    pub width: u32,
+    /// Height of the original image, in pixels.
+    pub height: u32,
+    /// The model that ran.
+    pub model: ModelId,
+    /// What it ran on: `cpu`, `cuda:0`, ….
+    pub device: Arc<str>,
+    /// What it found.
+    pub output: Output,
+    /// Where the time went.
+    pub timings_ms: TimingsMs,
+}
+
+/// An event as it is read from JSON.
+#[derive(Deserialize)]
+struct Written {
+    stream: StreamName,
+    seq: u64,
+    captured_at: u64,
+    width: u32,
+    height: u32,
+    model: ModelId,
+    device: Arc<str>,
+    #[serde(default)]
+    skeleton: SkeletonName,
+    persons: Option<Vec<Person>>,
+    classes: Option<Vec<Class>>,
+    timings_ms: TimingsMs,
+}
+
+/// An event that holds the output of no task, or of several.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the event holds neither persons nor classes alone")]
+struct NoOutput;
+
+impl TryFrom<Written> for Event {
+    type Error = NoOutput;
+
+    fn try_from(written: Written) -> Result<Self, NoOutput> {
+        let Written { stream, seq, captured_at, width, height, model, device, timings_ms, .. } = written;
+        let output = match (written.persons, written.classes) {
+            (Some(persons), None) => Output::Poses { skeleton: written.skeleton, persons },
+            (None, Some(classes)) => Output::Classes(classes),
+            _ => return Err(NoOutput),
+        };
+        Ok(Self { stream, seq, captured_at, width, height, model, device, output, timings_ms })
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Event", 10)?;
+        fields.serialize_field("stream", &self.stream)?;
+        fields.serialize_field("seq", &self.seq)?;
+        fields.serialize_field("captured_at", &self.captured_at)?;
+        fields.serialize_field("width", &self.width)?;
+        fields.serialize_field("height", &self.height)?;
+        fields.serialize_field("model", &self.model)?;
+        fields.serialize_field("device", &self.device)?;
+        match &self.output {
+            Output::Poses { skeleton, persons } => {
+                if !skeleton.is_default() {
+                    fields.serialize_field("skeleton", skeleton)?;
+                }
+                fields.serialize_field("persons", persons)?;
+            }
+            Output::Classes(classes) => fields.serialize_field("classes", classes)?,
+        }
+        fields.serialize_field("timings_ms", &self.timings_ms)?;
+        fields.end()
+    }
+}
+
+/// An event that many read: its JSON is written at most once and read at most once, whoever asks first.
+#[derive(Debug, Clone)]
+pub struct SharedEvent(Arc<Forms>);
+
+/// One of the two is there from the beginning.
+#[derive(Debug, Default)]
+struct Forms {
+    event: OnceLock<Event>,
+    json: OnceLock<Box<RawValue>>,
+}
+
+impl SharedEvent {
+    /// Its JSON, compact and in one line.
+    pub fn json(&self) -> &RawValue {
+        let Forms { event, json } = &*self.0;
+        json.get_or_init(|| {
+            let event = event.get().expect("an event has one form from the beginning");
+            serde_json::value::to_raw_value(event).expect("our own types are JSON")
+        })
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// If it came as JSON from elsewhere that is no event.
+    pub fn event(&self) -> Result<&Event, serde_json::Error> {
+        let Forms { event, json } = &*self.0;
+        if let Some(event) = event.get() {
+            return Ok(event);
+        }
+        let json = json.get().expect("an event has one form from the beginning");
+        let read = serde_json::from_str(json.get())?;
+        Ok(event.get_or_init(|| read))
+    }
+}
+
+impl From<Event> for SharedEvent {
+    fn from(event: Event) -> Self {
+        Self(Arc::new(Forms { event: event.into(), json: OnceLock::new() }))
+    }
+}
+
+impl PartialEq for SharedEvent {
+    /// By what they say.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.json().get() == other.json().get()
+    }
+}
+
+impl Serialize for SharedEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SharedEvent {
+    /// Keeps the JSON as it is; only `serde_json` can, and not behind a tag that stands inside.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(Arc::new(Forms { event: OnceLock::new(), json: json.into() })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_numbers_from_0_to_1() {
+        assert_eq!(["0", "1", "0.25"].map(parse_score), [Ok(0.0), Ok(1.0), Ok(0.25)]);
+        assert!(
+            ["", "1.01", "-0.1", "NaN", "inf", "half"].into_iter().all(|text| parse_score(text).is_err())
+        );
+    }
+
+    fn event(output: Output) -> Event {
+        Event {
+            stream: StreamName::new("cam").unwrap(),
+            seq: 7,
+            captured_at: 1_700_000_000_000,
+            width: 640,
+            height: 480,
+            model: ModelId::new("multipose").unwrap(),
+            device: "cpu".into(),
+            output,
+            timings_ms: TimingsMs::default(),
+        }
+    }
+
+    fn poses(skeleton: &str, names: &[&str]) -> Output {
+        let keypoint = |name: &&str| Keypoint { name: name.parse().unwrap(), x: 1.5, y: 2.0, score: 0.5 };
+        let person = Person {
+            track_id: None,
+            score: 0.5,
+            bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 },
+            keypoints: names.iter().map(keypoint).collect(),
+        };
+        Output::Poses { skeleton: skeleton.parse().unwrap(), persons: vec![person] }
+    }
+
+    const BEFORE: &str = r#"{"stream":"cam","seq":7,"captured_at":1700000000000,"width":640,"height":480,"model":"multipose","device":"cpu","#;
+    const AFTER: &str =
+        r#","timings_ms":{"queue":0.0,"decode":0.0,"preprocess":0.0,"inference":0.0,"postprocess":0.0}}"#;
+
+    #[test]
+    fn events_have_the_documented_shape() {
+        let persons = r#""persons":[{"track_id":null,"score":0.5,"box":{"x":1.0,"y":2.0,"width":3.0,"height":4.0},"keypoints":[{"name":"nose","x":1.5,"y":2.0,"score":0.5}]}]"#;
+        let classes = Output::Classes(vec![Class { label: "cat".into(), score: 0.75 }]);
+        for (output, json) in [
+            (poses("coco-17", &["nose"]), persons.to_owned()),
+            (poses("two", &["nose"]), format!(r#""skeleton":"two",{persons}"#)),
+            (classes, r#""classes":[{"label":"cat","score":0.75}]"#.to_owned()),
+        ] {
+            let event = event(output);
+            let json = format!("{BEFORE}{json}{AFTER}");
+            assert_eq!(serde_json::to_string(&event).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn an_event_has_the_output_of_one_task() {
+        for output in [r#""seqs":[]"#, r#""persons":[],"classes":[]"#, r#""persons":null"#] {
+            let error = serde_json::from_str::<Event>(&format!("{BEFORE}{output}{AFTER}")).unwrap_err();
+            assert!(error.to_string().contains("neither"), "{output}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_shared_event_is_the_same_from_either_side() {
+        let event = event(poses("coco-17", &["nose", "left_eye"]));
+        let written = SharedEvent::from(event.clone());
+        let json = serde_json::to_string(&written).unwrap();
+        assert_eq!(json, serde_json::to_string(&event).unwrap());
+        let read: SharedEvent = serde_json::from_str(&json).unwrap();
+        assert_eq!(read.json().get(), json);
+        assert_eq!(read.event().unwrap(), &event);
+        assert_eq!(read, written);
+        let other: SharedEvent = serde_json::from_str("{}").unwrap();
+        assert!(other.event().is_err() && other != read);
+    }
+}
