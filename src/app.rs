@@ -164,3 +164,105 @@ impl Running {
         ended.map(|()| place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// A role in the test's hands: its token, when it was stopped, and how it ends.
+    struct Held {
+        stop: CancellationToken,
+        stopped: mpsc::Receiver<()>,
+        end: mpsc::Sender<Result<()>>,
+    }
+
+    /// A role that says when it is stopped, and ends when it is told.
+    fn role() -> (Ready, mpsc::Receiver<Held>) {
+        let (start, started) = mpsc::channel(1);
+        let run = async |stop: CancellationToken, start: mpsc::Sender<Held>| {
+            let ((tell, stopped), (end, mut ended)) = (mpsc::channel(1), mpsc::channel(1));
+            start.send(Held { stop: stop.clone(), stopped, end }).await?;
+            tokio::select! {
+                () = stop.cancelled() => tell.send(()).await?,
+                ended = ended.recv() => return ended.unwrap(),
+            }
+            ended.recv().await.unwrap()
+        };
+        (Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop, start))) }, started)
+    }
+
+    /// A process of two roles, the first of which drains first.
+    struct Two {
+        first: Held,
+        second: Held,
+        ready: watch::Receiver<bool>,
+        stop: CancellationToken,
+        running: JoinSet<Result<()>>,
+    }
+
+    impl Two {
+        async fn start() -> Self {
+            let ((first, mut first_started), (second, mut second_started)) = (role(), role());
+            let (tell, mut ready) = watch::channel(false);
+            let app = App {
+                name: "test",
+                roles: vec![("first", first), ("second", second)],
+                bus: Bus::local(Limits::default()),
+                ops: None,
+                monitors: JoinSet::new(),
+                ready: tell,
+                metrics: PrometheusBuilder::new().build_recorder().handle(),
+            };
+            let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+            running.spawn(app.run(stop.clone(), Duration::from_secs(3600)));
+            let (first, second) = (first_started.recv().await.unwrap(), second_started.recv().await.unwrap());
+            ready.wait_for(|ready| *ready).await.unwrap();
+            Self { first, second, ready, stop, running }
+        }
+
+        async fn ended(mut self) -> Result<()> {
+            self.running.join_next().await.unwrap().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_drains_later_goes_on_until_those_before_it_are_done() {
+        let mut two = Two::start().await;
+        two.stop.cancel();
+        two.first.stopped.recv().await.unwrap();
+        assert!(!*two.ready.borrow(), "it says that it is not ready before it stops anything");
+        assert!(
+            two.second.stopped.try_recv().is_err(),
+            "what the first has in flight is in the second's hands"
+        );
+        two.first.end.send(Ok(())).await.unwrap();
+        two.second.stopped.recv().await.unwrap();
+        two.second.end.send(Ok(())).await.unwrap();
+        two.ended().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_role_that_ends_by_itself_ends_the_process() {
+        for draining in [false, true] {
+            let mut two = Two::start().await;
+            if draining {
+                two.stop.cancel();
+                two.first.stopped.recv().await.unwrap();
+            }
+            two.second.end.send(Ok(())).await.unwrap();
+            assert_eq!(two.ended().await.unwrap_err().to_string(), "second ended by itself");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_role_that_gives_up_is_not_ready_and_its_reason_is_the_processs() {
+        let mut two = Two::start().await;
+        two.second.stop.cancel();
+        two.ready.wait_for(|ready| !ready).await.unwrap();
+        two.second.end.send(Err(anyhow::anyhow!("the device failed"))).await.unwrap();
+        assert_eq!(two.ended().await.unwrap_err().to_string(), "the device failed");
+    }
+}

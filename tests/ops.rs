@@ -100,3 +100,26 @@ async fn with_a_port_of_their_own_clients_are_not_told_the_metrics() {
     assert!(!described(served.clients).await.contains(&"/metrics".to_owned()));
     served.end().await;
 }
+
+/// What `cloudpose` says to `line` with environment variables `set`, none of which it understands.
+fn refused(line: &str, set: &[(&str, &str)]) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_cloudpose"));
+    let told = command.args(line.split(' ')).envs(set.iter().copied()).output().unwrap();
+    assert_eq!(told.status.code(), Some(64), "{told:?}");
+    String::from_utf8(told.stderr).unwrap()
+}
+
+#[test]
+fn workers_still_know_the_earlier_variable_and_gateways_never_did() {
+    let old = ("CLOUDPOSE_METRICS_LISTEN", "by-the-old-name");
+    let new = ("CLOUDPOSE_OPS_LISTEN", "by-the-new-name");
+    for role in ["infer", "annotate"] {
+        let line = format!("{role} --nats nats://a");
+        assert!(refused(&line, &[old]).contains(old.1));
+        assert!(refused(&line, &[old, new]).contains(new.1), "the new name counts first");
+    }
+    for line in ["serve --max-age nothing", "ingest --nats nats://a --max-age nothing"] {
+        assert!(refused(line, &[old]).contains("--max-age"));
+        assert!(refused(&line.replace(" --max-age nothing", ""), &[new]).contains(new.1));
+    }
+}
