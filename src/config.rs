@@ -28,9 +28,9 @@ pub(crate) struct Process {
     #[arg(long, env = "CLOUDPOSE_OPS_LISTEN", value_name = "ADDR:PORT")]
     pub(crate) ops_listen: Option<SocketAddr>,
     #[command(flatten)]
-    pub(crate) nats: nats::Config,
-    #[command(flatten)]
     pub(crate) traces: traces::Config,
+    #[command(flatten)]
+    pub(crate) nats: nats::Config,
 }
 
 /// What a process has that takes frames from lanes and runs by itself.
@@ -132,9 +132,9 @@ fn alone(role: &'static Role) -> Command {
 
 /// Adds the options of every process and of `roles`. With them come headings, which end here, and descriptions.
 fn with_options(command: Command, roles: &[Role]) -> Command {
-    let command = roles.iter().fold(Process::augment_args(command), |command, role| {
-        (role.options)(command).next_help_heading(None::<&'static str>)
-    });
+    let plain = |command: Command| command.next_help_heading(None::<&'static str>);
+    let command = plain(Process::augment_args(command));
+    let command = roles.iter().fold(command, |command, role| plain((role.options)(command)));
     command.mut_arg("ops_listen", |option| {
         if roles.iter().any(|role| role.has_clients) {
             return option.help(
