@@ -1,14 +1,14 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use axum::http::Uri;
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use cloudpose_infer::gpu::{DeviceChoice, Precision};
 use cloudpose_ingest::DEFAULT_MODEL;
 use cloudpose_wire::{ModelId, event::parse_score};
 
-use crate::{process, telemetry, traces, vitals::Role};
+use crate::{Config, telemetry, traces};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ use crate::{process, telemetry, traces, vitals::Role};
   cloudpose detect photos/ --json          prints one line of JSON per image
   curl -F file=@photo.jpg http://127.0.0.1:60000/v1/pose"
 )]
-pub(crate) struct Cli {
+pub struct Cli {
     #[command(flatten)]
     pub(crate) telemetry: telemetry::Config,
     #[command(subcommand)]
@@ -32,14 +32,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve everything from one process: web page, WebSocket, HTTP
-    Serve(Box<Serve>),
-    /// Serve clients, with the workers elsewhere on NATS
-    Ingest(Box<Ingest>),
-    /// Find poses in frames from NATS
-    Infer(Box<Infer>),
-    /// Draw poses on frames from NATS
-    Annotate(Box<Annotate>),
+    #[command(flatten)]
+    Serve(Box<Config>),
     /// Find poses in images, folders and Motion JPEG files
     Detect(Detect),
     /// Find out how many users a service holds, at what latency
@@ -56,84 +50,13 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Which serving process this is, and where its traces go; nothing of the others.
-    pub(crate) fn traces(&self) -> Option<(Role, &traces::Config)> {
-        let (role, process) = match self {
-            Self::Serve(serve) => (Role::Serve, &serve.process),
-            Self::Ingest(ingest) => (Role::Ingest, &ingest.process),
-            Self::Infer(infer) => (Role::Infer, &infer.worker.process),
-            Self::Annotate(annotate) => (Role::Annotate, &annotate.worker.process),
-            _ => return None,
-        };
-        Some((role, &process.traces))
+    /// What a serving process is called, and where its traces go; nothing of the others.
+    pub(crate) fn traces(&self) -> Option<(&str, &traces::Config)> {
+        match self {
+            Self::Serve(config) => Some((config.name, &config.process.traces)),
+            _ => None,
+        }
     }
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  cloudpose serve
-  cloudpose serve --listen 0.0.0.0:60000 --infer-threads 4
-  CLOUDPOSE_MODEL=lightning cloudpose serve
-  cloudpose serve --nats nats://127.0.0.1:4222    shares its work with other processes
-
-Every option can be given as an environment variable, named in brackets.")]
-pub(crate) struct Serve {
-    #[command(flatten)]
-    pub(crate) process: process::Config,
-    #[command(flatten)]
-    pub(crate) ingest: cloudpose_ingest::Config,
-    #[command(flatten)]
-    pub(crate) infer: cloudpose_infer::Config,
-    #[command(flatten)]
-    pub(crate) annotate: cloudpose_annotate::Config,
-}
-
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("broker").args(["nats"]).required(true))]
-#[command(after_help = "Example:
-  cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000")]
-pub(crate) struct Ingest {
-    #[command(flatten)]
-    pub(crate) process: process::Config,
-    #[command(flatten)]
-    pub(crate) ingest: cloudpose_ingest::Config,
-}
-
-/// What every worker that runs by itself has.
-#[derive(Debug, Args)]
-#[command(group = ArgGroup::new("broker").args(["nats"]).required(true))]
-pub(crate) struct WorkerProcess {
-    #[command(flatten)]
-    pub(crate) process: process::Config,
-    /// Address and port of /metrics, /health and /ready; port 0 picks a free port
-    #[arg(long, env = "CLOUDPOSE_METRICS_LISTEN", default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
-    pub(crate) metrics_listen: SocketAddr,
-    /// Take only frames for which no other worker is free: for slow workers beside fast ones
-    #[arg(long, env = "CLOUDPOSE_OVERFLOW")]
-    pub(crate) overflow: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  cloudpose infer --nats nats://127.0.0.1:4222 --infer-threads 4")]
-pub(crate) struct Infer {
-    /// The model to have ready; others load when they are first asked for
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
-    pub(crate) model: ModelId,
-    #[command(flatten)]
-    pub(crate) worker: WorkerProcess,
-    #[command(flatten)]
-    pub(crate) infer: cloudpose_infer::Config,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  cloudpose annotate --nats nats://127.0.0.1:4222")]
-pub(crate) struct Annotate {
-    #[command(flatten)]
-    pub(crate) worker: WorkerProcess,
-    #[command(flatten)]
-    pub(crate) annotate: cloudpose_annotate::Config,
 }
 
 #[derive(Debug, Args)]
@@ -293,21 +216,8 @@ pub(crate) struct BenchFrames {
 mod tests {
     use clap::CommandFactory as _;
 
-    use clap::Parser as _;
-
     #[test]
     fn the_command_line_is_sound() {
         super::Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn roles_by_themselves_need_a_broker() {
-        for role in ["ingest", "infer", "annotate"] {
-            let without = super::Cli::try_parse_from(["cloudpose", role]);
-            assert!(without.is_err_and(|error| error.to_string().contains("--nats")), "{role}");
-            let with = ["cloudpose", role, "--nats", "nats://a:4222,nats://b:4222"];
-            assert!(super::Cli::try_parse_from(with).is_ok(), "{role}");
-        }
-        assert!(super::Cli::try_parse_from(["cloudpose", "serve"]).is_ok());
     }
 }

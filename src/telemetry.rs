@@ -6,10 +6,7 @@ use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{
-    traces::{self, Exporter},
-    vitals::Role,
-};
+use crate::traces::{self, Exporter};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -42,7 +39,7 @@ const FRAMES_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 ///
 /// # Errors
 /// If the filter does not parse, or the collector's address is none.
-pub(crate) fn start(config: &Config, traces: Option<(Role, &traces::Config)>) -> Result<Option<Exporter>> {
+pub(crate) fn start(config: &Config, traces: Option<(&str, &traces::Config)>) -> Result<Option<Exporter>> {
     // The NATS client tells at `info` what the bus tells as well.
     let filter = EnvFilter::try_new(format!("async_nats=warn,{}", config.log))
         .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
@@ -51,7 +48,7 @@ pub(crate) fn start(config: &Config, traces: Option<(Role, &traces::Config)>) ->
         LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let exported = traces.map(|(role, config)| traces::start(role, config)).transpose()?.flatten();
+    let exported = traces.map(|(name, config)| traces::start(name, config)).transpose()?.flatten();
     let (layer, exporter) = exported.unzip();
     // One filter for both: those of single layers lose spans now and then when several threads create them.
     tracing_subscriber::registry().with(filter).with(lines).with(layer).init();

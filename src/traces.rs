@@ -10,8 +10,6 @@ use opentelemetry_sdk::{
 use tracing::Subscriber;
 use tracing_subscriber::{Layer, registry::LookupSpan};
 
-use crate::vitals::Role;
-
 /// Where traces go.
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "traces")]
@@ -43,11 +41,11 @@ impl Drop for Exporter {
     }
 }
 
-/// Starts exporting, and answers what has to see the spans; nothing if no collector is named.
+/// Starts exporting for the process `name`, and answers what has to see the spans; nothing if no collector is named.
 ///
 /// # Errors
 /// If the address is none.
-pub(crate) fn start<S>(role: Role, config: &Config) -> Result<Option<(impl Layer<S>, Exporter)>>
+pub(crate) fn start<S>(name: &str, config: &Config) -> Result<Option<(impl Layer<S>, Exporter)>>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -59,7 +57,7 @@ where
         .with_context(|| {
             format!("cannot send traces to {endpoint:?}; write it like http://127.0.0.1:4318")
         })?;
-    let resource = Resource::builder().with_service_name(format!("cloudpose-{}", role.as_str())).build();
+    let resource = Resource::builder().with_service_name(format!("cloudpose-{}", name)).build();
     let provider = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_share))))

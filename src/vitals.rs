@@ -3,39 +3,22 @@
 
 use std::{fs, sync::Arc};
 
+use cloudpose_ingest::Books;
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
+
+use crate::roles::Role;
 
 const BUILD: &str = "cloudpose_build_info";
 const READY: &str = "cloudpose_ready";
 const MEMORY_LIMIT: &str = "cloudpose_memory_limit_bytes";
 
-/// Which process this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Serve,
-    Ingest,
-    Infer,
-    Annotate,
-}
-
-impl Role {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Serve => "serve",
-            Self::Ingest => "ingest",
-            Self::Infer => "infer",
-            Self::Annotate => "annotate",
-        }
-    }
-}
-
-/// Tells the installed recorder what metrics mean and what does not change, and that the process is not ready.
-pub(crate) fn describe(role: Role) {
+/// Tells the installed recorder what metrics of the process `name` mean and what does not change, and that it is not
+/// ready.
+pub(crate) fn describe(name: &'static str, roles: &[Role]) {
     cloudpose_bus::metrics::describe();
-    cloudpose_infer::metrics::describe();
-    cloudpose_annotate::metrics::describe();
+    roles.iter().for_each(|role| (role.describe)());
     describe_gauge!(BUILD, "1; which version runs.");
     describe_gauge!(READY, "1 while the process is ready, 0 while not.");
     describe_gauge!(MEMORY_LIMIT, "Memory that the process may use: its cgroup's limit, or the machine's.");
@@ -43,20 +26,22 @@ pub(crate) fn describe(role: Role) {
     if let Some(bytes) = memory_limit() {
         gauge!(MEMORY_LIMIT).set(bytes as f64);
     }
-    ready(role, false);
+    ready(name, false);
 }
 
-pub(crate) fn ready(role: Role, yes: bool) {
-    gauge!(READY, "role" => role.as_str()).set(if yes { 1.0 } else { 0.0 });
+pub(crate) fn ready(name: &'static str, yes: bool) {
+    gauge!(READY, "role" => name).set(if yes { 1.0 } else { 0.0 });
 }
 
-/// Renders the page of metrics, with what the process takes at that moment.
-pub(crate) fn page(metrics: PrometheusHandle) -> Arc<dyn Fn() -> String + Send + Sync> {
+/// Renders the page of metrics, with what the process takes at that moment, while nothing is booked.
+pub(crate) fn page(metrics: PrometheusHandle, books: Books) -> Arc<dyn Fn() -> String + Send + Sync> {
     let process = Collector::default();
     process.describe();
     Arc::new(move || {
-        process.collect();
-        metrics.render()
+        books.at_rest(|| {
+            process.collect();
+            metrics.render()
+        })
     })
 }
 

@@ -13,7 +13,10 @@ mod server;
 
 use std::time::Duration;
 
-use cloudpose_wire::{Event, ws::ServerMessage};
+use cloudpose_wire::{
+    Event,
+    ws::{ErrorCode, ServerMessage},
+};
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
 use nats_server::NatsServer;
 use reqwest::StatusCode;
@@ -317,4 +320,23 @@ async fn a_stream_outlives_its_workers() {
     camera.results(5).await;
     let sent = camera.end().await;
     gateway.ledger_closes(sent).await;
+}
+
+#[tokio::test]
+async fn a_gateway_leaves_within_its_grace_though_nobody_works_on_its_frames() {
+    let nats = NatsServer::start();
+    let mut gateway = Server::ingest(&nats.url(), &["--grace", "2s"]);
+    let mut socket = open(&gateway, "want=pose&mode=complete").await;
+    socket.send(Message::binary(photo())).await.unwrap();
+    gateway.in_flight(1).await;
+    gateway.terminate();
+    let mut told = false;
+    while let Some(message) = next(&mut socket).await {
+        if let Message::Text(text) = message {
+            let message = serde_json::from_str(&text).unwrap();
+            told |= matches!(message, ServerMessage::Error { code: ErrorCode::ShuttingDown, .. });
+        }
+    }
+    assert!(told, "the session is told why it ends");
+    assert_eq!(gateway.exit_code(), Some(0));
 }

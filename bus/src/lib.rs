@@ -304,11 +304,12 @@ impl Bus {
         }
     }
 
-    /// Hands back what was pulled for nobody and says goodbye. Roles that use the bus must have ended.
-    pub async fn close(&self) {
+    /// Hands back what was pulled for nobody and says goodbye, or stops trying after `within`. Roles that use the
+    /// bus must have ended.
+    pub async fn close(&self, within: Duration) {
         match self {
             Self::Local(_) => {}
-            Self::Nats(bus) => bus.close().await,
+            Self::Nats(bus) => bus.close(within).await,
         }
     }
 }

@@ -26,6 +26,9 @@ use sample::{bus, bus_in_turn, frame, pose, soon};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// More than any of this takes.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// A minute is no expectation: only a test that hangs gets there.
 async fn pull_one(bus: &Bus) -> Delivery {
     soon(bus.pull(Stage::Infer, 1)).await.remove(0)
@@ -181,7 +184,7 @@ async fn closing_hands_back_what_was_pulled_for_nobody() {
         seqs.sort_unstable();
         assert_eq!(seqs, sent.collect::<Vec<_>>());
     }
-    leaving.close().await;
+    leaving.close(CLOSING).await;
 }
 
 #[tokio::test]
@@ -242,7 +245,7 @@ impl Worker {
                     }
                 })
                 .await;
-                bus.close().await;
+                bus.close(CLOSING).await;
             })
         };
         Self { done, pace, stop, task }

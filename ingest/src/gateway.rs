@@ -7,41 +7,46 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::{http::HeaderMap, serve::ListenerExt};
+use axum::{Router, http::HeaderMap, serve::ListenerExt};
+use bytes::Bytes;
 use cloudpose_bus::{Bus, Models};
 use cloudpose_wire::{GatewayId, SessionId, TraceParent, frame::Reply, trace::TRACEPARENT};
 use tokio::{
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use utoipa::openapi::OpenApi;
 
 use crate::{
-    Config, Error, Ledger,
+    Config, Error,
     dispatch::{Dispatch, Inbox},
     ledger::Books,
-    metrics, router,
+    metrics, openapi, router,
 };
 
-/// How long sessions may take to finish their frames once the gateway is told to stop.
-pub const DRAIN: Duration = Duration::from_secs(12);
-/// After the drain: time for the farewells.
-const FAREWELLS: Duration = Duration::from_secs(3);
-
-/// What the gateway tells about the whole process, and cannot know itself.
+/// What monitors ask of the whole process. The gateway answers it where clients come, and does not know it.
 #[derive(Clone)]
-pub struct Probes {
-    /// True while every role is ready: `GET /ready`. Once the gateway is told to stop it is not, whatever
-    /// this says.
-    pub ready: watch::Receiver<bool>,
-    /// The metrics in Prometheus' text format: `GET /metrics`.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+pub struct Ops {
+    /// The addresses.
+    pub routes: Router,
+    /// Their description, which becomes part of `GET /openapi.json`.
+    pub api: OpenApi,
 }
 
-impl fmt::Debug for Probes {
+impl fmt::Debug for Ops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Probes").field("ready", &*self.ready.borrow()).finish_non_exhaustive()
+        f.debug_struct("Ops").field("routes", &self.routes).finish_non_exhaustive()
     }
+}
+
+/// How long stopping may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For sessions to finish their frames.
+    pub frames: Duration,
+    /// After that, for the farewells.
+    pub farewells: Duration,
 }
 
 /// A gateway that has its socket and does not serve yet.
@@ -50,20 +55,20 @@ pub struct Gateway {
     listener: TcpListener,
     config: Config,
     bus: Bus,
-    probes: Probes,
     books: Books,
+    ops: Ops,
 }
 
 impl Gateway {
-    /// Opens `config.listen`.
+    /// Opens `config.listen`. The gateway books its frames in `books`.
     ///
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours.
-    pub async fn bind(config: Config, bus: Bus, probes: Probes) -> Result<Self, Error> {
+    pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, bus, probes, books: Books::default() })
+        Ok(Self { listener, config, bus, books, ops })
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -74,18 +79,12 @@ impl Gateway {
         self.listener.local_addr().map_err(Error::Socket)
     }
 
-    /// The counts of all sessions, which go on while the gateway runs.
-    pub fn ledger(&self) -> impl Fn() -> Ledger + Send + Sync + 'static {
-        let books = self.books.clone();
-        move || books.total()
-    }
-
     /// Serves until `token` is cancelled, then takes no more connections and frames, finishes what is in
-    /// flight (at most [`DRAIN`]), says goodbye to its clients and returns. Workers must go on until then.
+    /// flight, says goodbye to its clients and returns, all as long as `patience` lasts. Workers must go on until then.
     ///
     /// # Errors
     /// [`Error::Socket`] if the listening socket fails, [`Error::ResultsLost`] if the bus does.
-    pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, token: CancellationToken, patience: Patience) -> Result<(), Error> {
         let id = token_of("gw");
         let results = self.bus.results(&id).await;
         let dispatch = Dispatch::default();
@@ -94,12 +93,13 @@ impl Gateway {
             config: self.config,
             models: self.bus.models(),
             bus: self.bus,
-            probes: self.probes,
             books: self.books,
+            api: openapi::json(self.ops.api).into(),
             id,
             dispatch: dispatch.clone(),
             sessions: TaskTracker::new(),
             stopping: token.clone(),
+            drain: patience.frames,
         });
         let listener = self.listener.tap_io(|io| {
             // Results are small and wait for nothing.
@@ -107,7 +107,7 @@ impl Gateway {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
         });
-        let serve = axum::serve(listener, router::new(Arc::clone(&app)))
+        let serve = axum::serve(listener, router::new(Arc::clone(&app), self.ops.routes))
             .with_graceful_shutdown(token.clone().cancelled_owned());
         let work = async {
             serve.await.map_err(Error::Socket)?;
@@ -115,29 +115,19 @@ impl Gateway {
             app.sessions.wait().await;
             Ok(())
         };
-        let patience = async {
+        let out_of_time = async {
             token.cancelled().await;
-            tokio::time::sleep(DRAIN + FAREWELLS).await;
+            tokio::time::sleep(patience.frames + patience.farewells).await;
         };
         tokio::select! {
             worked = work => worked,
             () = dispatch.run(results) => Err(Error::ResultsLost),
-            () = patience => {
+            () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())
             }
         }
     }
-}
-
-/// Opens the socket and serves until `token` is cancelled: see [`Gateway::bind`] and [`Gateway::run`].
-///
-/// # Errors
-/// Those of [`Gateway::bind`] and [`Gateway::run`].
-pub async fn run(config: Config, bus: Bus, probes: Probes, token: CancellationToken) -> Result<(), Error> {
-    let gateway = Gateway::bind(config, bus, probes).await?;
-    tracing::info!(address = %gateway.local_addr()?, "gateway listens");
-    gateway.run(token).await
 }
 
 /// What the handlers share.
@@ -147,11 +137,14 @@ pub(crate) struct App {
     pub(crate) bus: Bus,
     /// What the workers serve.
     pub(crate) models: Models,
-    pub(crate) probes: Probes,
     pub(crate) books: Books,
+    /// The description of the API.
+    pub(crate) api: Bytes,
     /// Open streaming sessions.
     pub(crate) sessions: TaskTracker,
     pub(crate) stopping: CancellationToken,
+    /// How long sessions may take to finish their frames once it is stopping.
+    pub(crate) drain: Duration,
     id: GatewayId,
     dispatch: Dispatch,
     seats: Arc<Semaphore>,

@@ -41,16 +41,16 @@ impl Ledger {
 
 /// The ledger of all sessions of a gateway. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Books(Arc<Mutex<Ledger>>);
+pub struct Books(Arc<Mutex<Ledger>>);
 
 impl Books {
     /// The counts at this moment.
-    pub(crate) fn total(&self) -> Ledger {
+    pub fn total(&self) -> Ledger {
         self.lock().clone()
     }
 
     /// Runs `read` while nothing is booked, so that the metrics it reads add up.
-    pub(crate) fn at_rest<R>(&self, read: impl FnOnce() -> R) -> R {
+    pub fn at_rest<R>(&self, read: impl FnOnce() -> R) -> R {
         let _books = self.lock();
         read()
     }

@@ -14,7 +14,7 @@
 //! | `dispatch` | results from the bus to the sessions |
 //! | `http`, `legacy`, `body`, `still` | single images: the calls, their bodies, their way |
 //! | `problem` | errors as RFC 9457 problem details |
-//! | `pages`, `openapi` | the web page, API description, health, metrics |
+//! | `pages`, `openapi` | the web page, API description |
 //! | [`metrics`] | every metric |
 //!
 //! It installs no recorder, reads no signal and opens no global: the binary does.
@@ -42,5 +42,5 @@ mod ws;
 
 pub use config::{Config, DEFAULT_MODEL};
 pub use error::Error;
-pub use gateway::{DRAIN, Gateway, Probes, run};
-pub use ledger::Ledger;
+pub use gateway::{Gateway, Ops, Patience};
+pub use ledger::{Books, Ledger};

@@ -1,7 +1,5 @@
 //! The description of the HTTP calls, made from the handlers and the types of the contract.
 
-use std::sync::LazyLock;
-
 use utoipa::OpenApi;
 
 #[derive(OpenApi)]
@@ -13,9 +11,6 @@ use utoipa::OpenApi;
         crate::ws::stream,
         crate::legacy::pose_detection,
         crate::legacy::pose_detection_annotation,
-        crate::pages::health,
-        crate::pages::ready,
-        crate::pages::metrics,
     ),
     tags(
         (name = "pose", description = "One image"),
@@ -26,11 +21,9 @@ use utoipa::OpenApi;
 )]
 struct Api;
 
-/// OpenAPI 3.1, as JSON.
-pub(crate) fn json() -> &'static str {
-    static JSON: LazyLock<String> =
-        LazyLock::new(|| Api::openapi().to_json().expect("a description made of strings is JSON"));
-    &JSON
+/// OpenAPI 3.1, as JSON, with what else is answered on the same port.
+pub(crate) fn json(ops: utoipa::openapi::OpenApi) -> String {
+    Api::openapi().merge_from(ops).to_json().expect("a description made of strings is JSON")
 }
 
 #[cfg(test)]
@@ -54,7 +47,7 @@ mod tests {
 
     #[test]
     fn description_is_whole_and_says_what_the_types_say() {
-        let api: Value = serde_json::from_str(json()).unwrap();
+        let api: Value = serde_json::from_str(&json(Default::default())).unwrap();
         assert!(api["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
         let mut found = BTreeSet::new();
         references(&api, &mut found);

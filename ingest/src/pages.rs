@@ -1,17 +1,17 @@
-//! What people and monitors look at: the web page, the browsable API, health, readiness, metrics.
+//! What people look at: the web page, the browsable API.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use cloudpose_wire::{ModelId, ModelInfo};
 use serde::Serialize;
 
-use crate::{gateway::App, openapi, problem::Problem};
+use crate::{gateway::App, problem::Problem};
 
 /// A file in the binary.
 struct Asset {
@@ -57,13 +57,6 @@ impl IntoResponse for &'static Asset {
     }
 }
 
-/// A word on how things are.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(crate) struct Status {
-    /// The word.
-    status: &'static str,
-}
-
 /// The page for browsers, a word for programs.
 pub(crate) async fn index(headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -95,35 +88,6 @@ pub(crate) async fn method_not_allowed() -> Problem {
     Problem::method_not_allowed("see the `Allow` header, or /docs")
 }
 
-/// Tells that the process is alive.
-#[utoipa::path(get, path = "/health", tag = "operation",
-    responses((status = 200, body = Status, description = "Alive.")))]
-pub(crate) async fn health() -> Json<Status> {
-    Json(Status { status: "ok" })
-}
-
-/// Tells whether the server takes work.
-#[utoipa::path(get, path = "/ready", tag = "operation",
-    responses(
-        (status = 200, body = Status, description = "Ready."),
-        (status = 503, body = Status, description = "Starting, or shutting down."),
-    ))]
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Status>) {
-    if *app.probes.ready.borrow() && !app.stopping.is_cancelled() {
-        (StatusCode::OK, Json(Status { status: "ready" }))
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "not ready" }))
-    }
-}
-
-/// The metrics, in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "operation",
-    responses((status = 200, body = String, content_type = "text/plain", description = "The metrics.")))]
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let text = app.books.at_rest(|| (app.probes.metrics)());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
-}
-
 /// The models that workers serve.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct ModelList {
@@ -143,8 +107,8 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
 }
 
 /// The description of the API.
-pub(crate) async fn api() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], openapi::json())
+pub(crate) async fn api(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], app.api.clone())
 }
 
 #[cfg(test)]

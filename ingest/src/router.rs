@@ -25,19 +25,18 @@ const SECURITY: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("permissions-policy"), "camera=(self), microphone=(), geolocation=()"),
 ];
 
-pub(crate) fn new(app: Arc<App>) -> Router {
+/// `ops` is answered beside the gateway's own addresses.
+pub(crate) fn new(app: Arc<App>, ops: Router) -> Router {
     let router = Router::new()
         .route("/v1/stream", get(ws::stream))
         .route("/v1/pose", post(http::pose))
         .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
-        .route("/health", get(pages::health))
-        .route("/ready", get(pages::ready))
-        .route("/metrics", get(pages::metrics))
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))
+        .merge(ops.with_state(()))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
         // `body` has its own limits, which answer with a problem.

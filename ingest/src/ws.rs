@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     dispatch::Inbox,
-    gateway::{App, DRAIN, Seat, token_of, trace_of, unix_ms},
+    gateway::{App, Seat, token_of, trace_of, unix_ms},
     problem::{Problem, unknown_model},
     session::{DEFAULT_QUALITY, Output, Session, Settings, Terms},
     socket::{Event, Socket},
@@ -178,6 +178,7 @@ async fn serve(
                 bus: &app.bus,
                 config: &app.config,
                 stopping: &app.stopping,
+                drain: app.drain,
             }
             .run()
             .await
@@ -207,6 +208,8 @@ struct Connection<'a> {
     bus: &'a Bus,
     config: &'a Config,
     stopping: &'a CancellationToken,
+    /// How long frames may take once it is stopping.
+    drain: Duration,
 }
 
 impl Connection<'_> {
@@ -250,7 +253,7 @@ impl Connection<'_> {
                     self.session.reconnected(Instant::now().into_std());
                 }
                 () = self.stopping.cancelled(), if drain_ends.is_none() => {
-                    drain_ends = Some(Instant::now() + DRAIN);
+                    drain_ends = Some(Instant::now() + self.drain);
                     self.session.end();
                 }
                 () = sleep_until(wake) => {

@@ -15,7 +15,6 @@ HEADER = "# Rendered from deploy/helm/cloudpose by `make manifests`: change it t
 COMPONENTS = {
     "ScaledObject": "keda",
     "HorizontalPodAutoscaler": "keda",
-    "ServiceMonitor": "monitoring",
     "PodMonitor": "monitoring",
     "PrometheusRule": "monitoring",
 }
@@ -66,8 +65,7 @@ def files():
     folders = {}
     for document in map(without_helm, template("cloudpose", "cloudpose")):
         component = document["metadata"]["labels"].get("app.kubernetes.io/component")
-        name = component or {"NetworkPolicy": "network-policies", "ServiceMonitor": "monitors",
-                             "PrometheusRule": "rules"}.get(document["kind"], "shared")
+        name = component or {"NetworkPolicy": "network-policies", "PodMonitor": "monitors", "PrometheusRule": "rules"}.get(document["kind"], "shared")
         folders.setdefault(folder_of(document), {}).setdefault(f"{name}.yaml", []).append(document)
     made = {}
     for folder, contents in folders.items():

@@ -64,10 +64,12 @@ def test_ports_are_those_that_the_image_listens_on(manifests):
     assert set(map(int, re.search(r"^EXPOSE (.*)$", recipe, re.M)[1].split())) == {clients, metrics}
     for document in of_kind(manifests, "Deployment"):
         box = document["spec"]["template"]["spec"]["containers"][0]
-        wanted = clients if box["args"][0] == "ingest" else metrics
-        assert [port["containerPort"] for port in box["ports"]] == [wanted]
-        listen = "CLOUDPOSE_LISTEN" if wanted == clients else "CLOUDPOSE_METRICS_LISTEN"
-        assert {"name": listen, "value": f"0.0.0.0:{wanted}"} in box["env"]
+        wanted = {"CLOUDPOSE_OPS_LISTEN": metrics}
+        if box["args"][0] == "ingest":
+            wanted["CLOUDPOSE_LISTEN"] = clients
+        assert {port["containerPort"] for port in box["ports"]} == set(wanted.values())
+        for listen, port in wanted.items():
+            assert {"name": listen, "value": f"0.0.0.0:{port}"} in box["env"]
 
 
 def test_images_set_and_start_what_the_binary_knows(options):

@@ -56,7 +56,7 @@ def test_production_scales_and_is_watched():
     documents = kustomized(OVERLAY["prod"])
     assert {d["metadata"]["name"] for d in of_kind(documents, "ScaledObject")} == {
         "cloudpose-infer-gpu", "cloudpose-infer-cpu", "cloudpose-annotate"}
-    assert of_kind(documents, "ServiceMonitor") and of_kind(documents, "PodMonitor") and of_kind(documents, "PrometheusRule")
+    assert of_kind(documents, "PodMonitor") and of_kind(documents, "PrometheusRule")
     endpoints = {t["metadata"]["natsServerMonitoringEndpoint"]
                  for d in of_kind(documents, "ScaledObject") for t in d["spec"]["triggers"]}
     assert endpoints == {"cloudpose-nats.cloudpose.svc:8222"}

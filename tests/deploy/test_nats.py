@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -70,7 +71,6 @@ def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
     processes, listens = [], {}
     try:
         for name, box in roles(documents).items():
-            port = free_port()
             env = dict(os.environ) | shared
             for entry in box["env"]:
                 env[entry["name"]] = entry.get("value", "")
@@ -78,18 +78,25 @@ def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
             env["CLOUDPOSE_NATS"] = (env["CLOUDPOSE_NATS"].replace("$(NATS_PASSWORD)", passwords[user])
                                      .replace(f"{NAME}-nats:4222", f"127.0.0.1:{client}"))
             assert passwords[user] in env["CLOUDPOSE_NATS"]
-            for listen in ("CLOUDPOSE_LISTEN", "CLOUDPOSE_METRICS_LISTEN"):
+            # The container's ports, each as a free one of this machine.
+            here = {port["name"]: free_port() for port in box["ports"]}
+            for listen, port in (("CLOUDPOSE_LISTEN", "http"), ("CLOUDPOSE_OPS_LISTEN", "ops")):
                 if listen in env:
-                    env[listen] = f"127.0.0.1:{port}"
+                    env[listen] = f"127.0.0.1:{here[port]}"
             processes.append(subprocess.Popen([cloudpose, *box["args"]], env=env, stderr=subprocess.DEVNULL))
-            listens[name] = port
-        for (name, port), process in zip(listens.items(), processes, strict=True):
+            listens[name] = here
+        for (name, here), process in zip(listens.items(), processes, strict=True):
             box = roles(documents)[name]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                wait_for(f"http://127.0.0.1:{port}{box[probe]['httpGet']['path']}", process)
+                asked = box[probe]["httpGet"]
+                wait_for(f"http://127.0.0.1:{here[asked['port']]}{asked['path']}", process)
+        gateway = listens[f"{NAME}-gateway"]
+        assert b"cloudpose_ready" in get(f"http://127.0.0.1:{gateway['ops']}/metrics")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(f"http://127.0.0.1:{gateway['http']}/metrics")
         photo = (REPOSITORY / "ingest" / "web" / "sample.jpg").read_bytes()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{listens[f'{NAME}-gateway']}/v1/pose", data=photo,
+            f"http://127.0.0.1:{gateway['http']}/v1/pose", data=photo,
             headers={"Content-Type": "image/jpeg", "Accept": "image/jpeg"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.headers["Content-Type"] == "image/jpeg" and answer.read(2) == b"\xff\xd8"

@@ -13,7 +13,6 @@ KUBERNETES = ["1.30", "1.37"]
 # Kinds that no schema of Kubernetes has, and what checks them instead.
 TYPED = {
     ("keda.sh/v1alpha1", "ScaledObject"): keda.ScaledObject,
-    ("monitoring.coreos.com/v1", "ServiceMonitor"): operator.ServiceMonitor,
     ("monitoring.coreos.com/v1", "PodMonitor"): operator.PodMonitor,
     ("monitoring.coreos.com/v1", "PrometheusRule"): operator.PrometheusRule,
 }

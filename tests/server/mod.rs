@@ -108,6 +108,16 @@ impl Server {
 
     /// Waits until every one of `accepted` frames has its outcome in `/metrics`.
     pub(crate) async fn ledger_closes(&self, accepted: u64) {
+        self.counts(accepted, accepted).await;
+    }
+
+    /// Waits until `frames` are in flight, of as many that were taken at all.
+    pub(crate) async fn in_flight(&self, frames: u64) {
+        self.counts(frames, 0).await;
+    }
+
+    /// Waits until `/metrics` tells of so many frames.
+    async fn counts(&self, accepted: u64, closed: u64) {
         let mut page = String::new();
         for _ in 0..200 {
             page = reqwest::get(self.url("/metrics")).await.unwrap().text().await.unwrap();
@@ -118,12 +128,12 @@ impl Server {
             };
             let (taken, ended) = (sum("cloudpose_frames_accepted_total"), sum("cloudpose_frames_total"));
             assert!(ended <= taken, "{ended} ends of {taken} frames");
-            if taken == accepted as f64 && ended == taken {
+            if taken == accepted as f64 && ended == closed as f64 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the ledger does not close on {accepted} frames:\n{page}");
+        panic!("it is not {closed} of {accepted} frames that end:\n{page}");
     }
 }
 

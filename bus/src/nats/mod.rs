@@ -52,8 +52,6 @@ const CONFIRMATION: Duration = Duration::from_secs(2);
 const RECONNECTION: Duration = Duration::from_secs(2);
 /// Bytes of a message that are kept for headers: six persons' poses and tracks are about 30 kB of JSON.
 const HEADERS: usize = 64 << 10;
-/// How long closing may take to hand back and flush.
-const CLOSING: Duration = Duration::from_secs(3);
 
 /// The bus on a NATS server. Clones share the connection.
 #[derive(Clone)]
@@ -382,14 +380,14 @@ impl Nats {
         self.0.client.max_payload().saturating_sub(HEADERS)
     }
 
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn close(&self, within: Duration) {
         self.0.stop.cancel();
         self.0.tasks.close();
         let closing = async {
             self.0.tasks.wait().await;
             self.0.client.flush().await
         };
-        if timeout(CLOSING, closing).await.is_err() {
+        if timeout(within, closing).await.is_err() {
             tracing::warn!("not everything was handed back to NATS in time: it comes again by itself");
         }
     }

@@ -2,9 +2,9 @@
 
 use cloudpose_ingest::Config;
 use reqwest::{Client, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::stage::{Server, soon};
+use crate::stage::{Server, ops, soon};
 
 async fn get(server: &Server, path: &str, accept: &str) -> Response {
     soon(Client::new().get(server.url(path)).header("accept", accept).send()).await.unwrap()
@@ -41,23 +41,14 @@ async fn pages_take_nothing_from_outside() {
 }
 
 #[tokio::test]
-async fn alive_and_ready_are_two_things() {
+async fn what_monitors_ask_is_answered_beside_the_rest_and_in_its_manner() {
     let server = Server::with_worker(Config::default()).await;
-    let ready = async || get(&server, "/ready", "*/*").await.status().as_u16();
-    assert_eq!(ready().await, 200);
-    server.ready.send(false).unwrap();
-    assert_eq!(ready().await, 503);
     let health = get(&server, "/health", "*/*").await;
-    assert_eq!(health.status(), 200);
-    assert_eq!(health.json::<Value>().await.unwrap(), json!({ "status": "ok" }));
-}
-
-#[tokio::test]
-async fn metrics_are_the_recorders() {
-    let server = Server::with_worker(Config::default()).await;
-    let response = get(&server, "/metrics", "*/*").await;
-    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
-    assert_eq!(response.text().await.unwrap(), "a_metric 1\n");
+    assert_eq!(health.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(health.text().await.unwrap(), "alive");
+    let posted = soon(Client::new().post(server.url("/health")).send()).await.unwrap();
+    assert_eq!(posted.status(), 405);
+    assert_eq!(posted.headers()["content-type"], "application/problem+json");
 }
 
 #[tokio::test]
@@ -65,7 +56,7 @@ async fn every_described_address_answers() {
     let server = Server::with_worker(Config::default()).await;
     let api: Value = get(&server, "/openapi.json", "*/*").await.json().await.unwrap();
     let paths = api["paths"].as_object().unwrap();
-    assert!(paths.len() >= 7);
+    assert!(paths.len() >= 4);
     for path in paths.keys() {
         let status = get(&server, path, "*/*").await.status();
         assert_ne!(status, 404, "{path}");
@@ -91,11 +82,8 @@ async fn wrong_address_and_wrong_method_are_problems() {
 async fn taken_address_is_an_error_that_names_it() {
     let server = Server::with_worker(Config::default()).await;
     let config = Config { listen: server.address, ..Config::default() };
-    let probes = cloudpose_ingest::Probes {
-        ready: tokio::sync::watch::channel(true).1,
-        metrics: std::sync::Arc::new(String::new),
-    };
     let bus = cloudpose_bus::Bus::local(cloudpose_bus::Limits::default());
-    let error = cloudpose_ingest::Gateway::bind(config, bus, probes).await.unwrap_err();
+    let books = cloudpose_ingest::Books::default();
+    let error = cloudpose_ingest::Gateway::bind(config, bus, books, ops()).await.unwrap_err();
     assert!(error.to_string().contains(&server.address.to_string()), "{error}");
 }

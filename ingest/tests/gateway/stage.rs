@@ -1,10 +1,11 @@
 //! A gateway on a free port, the workers' side of its bus, and clients.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
+use axum::{Router, routing::get};
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Delivery, Limits};
-use cloudpose_ingest::{Config, Error, Gateway, Ledger, Probes};
+use cloudpose_ingest::{Books, Config, Error, Gateway, Ledger, Ops, Patience};
 use cloudpose_wire::{
     DropReason, Event, FrameHeader, FrameResult, Keypoint, Output, Person, Skeleton, SkeletonName, Stage,
     event::{BoundingBox, TimingsMs},
@@ -12,7 +13,7 @@ use cloudpose_wire::{
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,14 @@ pub(crate) const WEBP: &[u8] = include_bytes!("../images/small.webp");
 
 /// Far beyond what anything here takes: only a hang lasts longer.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Nobody is cut short by it.
+const PATIENT: Patience = Patience { frames: PATIENCE, farewells: PATIENCE };
+
+/// What stands for the answers to monitors.
+pub(crate) fn ops() -> Ops {
+    Ops { routes: Router::new().route("/health", get(async || "alive")), api: Default::default() }
+}
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this must not hang")
@@ -48,8 +57,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) bus: Bus,
     pub(crate) token: CancellationToken,
-    pub(crate) ready: watch::Sender<bool>,
-    ledger: Box<dyn Fn() -> Ledger + Send + Sync>,
+    books: Books,
     gateway: JoinSet<Result<(), Error>>,
     worker: JoinSet<()>,
 }
@@ -75,15 +83,14 @@ impl Server {
     }
 
     pub(crate) async fn with_bus(config: Config, bus: Bus) -> Self {
-        let (ready, is_ready) = watch::channel(true);
-        let probes = Probes { ready: is_ready, metrics: Arc::new(|| "a_metric 1\n".to_owned()) };
+        let books = Books::default();
         let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
-        let gateway = Gateway::bind(config, bus.clone(), probes).await.unwrap();
-        let (address, ledger) = (gateway.local_addr().unwrap(), Box::new(gateway.ledger()));
+        let gateway = Gateway::bind(config, bus.clone(), books.clone(), ops()).await.unwrap();
+        let address = gateway.local_addr().unwrap();
         let token = CancellationToken::new();
         let mut running = JoinSet::new();
-        running.spawn(gateway.run(token.clone()));
-        Self { address, bus, token, ready, ledger, gateway: running, worker: JoinSet::new() }
+        running.spawn(gateway.run(token.clone(), PATIENT));
+        Self { address, bus, token, books, gateway: running, worker: JoinSet::new() }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -107,7 +114,7 @@ impl Server {
     pub(crate) async fn ledger(&self, expected: impl Fn(&Ledger) -> bool) -> Ledger {
         soon(async {
             loop {
-                let ledger = (self.ledger)();
+                let ledger = self.books.total();
                 if expected(&ledger) {
                     return ledger;
                 }
@@ -121,7 +128,7 @@ impl Server {
     pub(crate) async fn stop(mut self) -> Ledger {
         self.token.cancel();
         soon(self.gateway.join_next()).await.unwrap().unwrap().unwrap();
-        let ledger = (self.ledger)();
+        let ledger = self.books.total();
         assert_eq!(ledger.in_flight(), 0, "{ledger:?}");
         ledger
     }

@@ -58,7 +58,7 @@ impl Local {
     pub(super) async fn scale(&mut self, replicas: u32) -> Result<(), Error> {
         self.workers.truncate(replicas as usize);
         while self.workers.len() < replicas as usize {
-            let arguments = ["--nats", &self.nats_url, "--metrics-listen", "127.0.0.1:0"];
+            let arguments = ["--nats", &self.nats_url, "--ops-listen", "127.0.0.1:0"];
             self.workers.push(Process::start(&self.binary, "infer", &arguments).await?);
         }
         for worker in &self.workers {

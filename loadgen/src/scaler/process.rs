@@ -33,6 +33,8 @@ impl Process {
         command.arg(role).args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         // The log is read here, and so must look as expected.
         command.env("CLOUDPOSE_LOG", "info").env("CLOUDPOSE_LOG_FORMAT", "text");
+        // It says where clients come, and monitors if they come elsewhere: a gateway is asked where clients come.
+        command.env_remove("CLOUDPOSE_OPS_LISTEN");
         if std::env::var_os("CLOUDPOSE_INFER_THREADS").is_none() {
             // So that two replicas are twice one.
             command.env("CLOUDPOSE_INFER_THREADS", "1");

@@ -187,19 +187,19 @@ priorityClassName: {{ . }}
 {{- add .Values.drain.preStopSeconds .Values.drain.graceSeconds 10 -}}
 {{- end -}}
 
-{{/* Probes on `port`. A worker answers once its model is loaded; the first start on a node may take long. */}}
+{{/* Probes on the port `ops`. A worker answers once its model is loaded; the first start on a node may take long. */}}
 {{- define "cloudpose.probes" -}}
 startupProbe:
-  httpGet: { path: /health, port: {{ . }} }
+  httpGet: { path: /health, port: ops }
   periodSeconds: 2
   failureThreshold: 90
 livenessProbe:
-  httpGet: { path: /health, port: {{ . }} }
+  httpGet: { path: /health, port: ops }
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3
 readinessProbe:
-  httpGet: { path: /ready, port: {{ . }} }
+  httpGet: { path: /ready, port: ops }
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2

@@ -1,0 +1,85 @@
+//! The application: the command line, telemetry, and the composition of roles.
+//!
+//! | module | what |
+//! |---|---|
+//! | `cli`, `config` | the command line; which roles run in a process, with what settings |
+//! | `roles` | the table of roles |
+//! | `app` | [`App`]: loads a process's roles, runs them, drains them in order |
+//! | `ops` | health, readiness and metrics, wherever monitors ask for them |
+//! | `shutdown` | signals, and how the grace is divided |
+//! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
+//! | `detect`, `loadgen`, `models`, `health`, `bench` and others | the other commands |
+//!
+//! It decides nothing about frames: policies are in the crates of the roles.
+
+mod app;
+mod bench;
+mod bench_gpu;
+mod cli;
+mod config;
+mod detect;
+mod health;
+mod loadgen;
+mod mjpeg;
+mod models;
+mod ops;
+mod roles;
+mod shutdown;
+mod telemetry;
+mod traces;
+mod vitals;
+
+use std::future::Future;
+
+use anyhow::Context as _;
+use cli::{Bench, Command};
+
+pub use app::App;
+pub use cli::Cli;
+pub use config::Config;
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum Failure {
+    /// Its settings cannot work: nothing was begun.
+    Usage(anyhow::Error),
+    /// The work failed.
+    Work(anyhow::Error),
+}
+
+/// Runs the command that `cli` names, to its end. A role serves until a signal.
+///
+/// # Errors
+/// [`Failure`], to be told to the user.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let _exporter = telemetry::start(&cli.telemetry, cli.command.traces()).map_err(Failure::Usage)?;
+    let done = match cli.command {
+        Command::Serve(config) => block_on(serve(*config)),
+        Command::Detect(command) => detect::run(&command),
+        Command::Loadgen(command) => block_on(loadgen::run(&command)),
+        Command::Models(command) => models::run(&command),
+        Command::Health(command) => health::run(&command),
+        Command::Bench(Bench::Worker { model, threads, image }) => {
+            bench::worker(&model, threads, image.as_deref())
+        }
+        Command::Bench(Bench::Batches(command)) => bench_gpu::batches(&command),
+        Command::Bench(Bench::Frames(command)) => block_on(bench_gpu::frames(&command)),
+        Command::Bench(Bench::Layers { model, runs, image }) => bench::layers(&model, runs, image.as_deref()),
+    };
+    done.map_err(Failure::Work)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal()?;
+    let grace = config.grace();
+    App::load(config).await?.run(stop, grace).await
+}
+
+/// Runs `main` on a runtime of its own.
+fn block_on(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let ended = runtime.block_on(main);
+    // What is still on a blocking thread after the grace must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
