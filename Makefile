@@ -50,7 +50,7 @@ browser: setup setup-test ## The web page in headless Chromium with a fake camer
 	$(CARGO) build --locked
 	cd tests/browser && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" npm test
 
-contract: setup setup-test ## Every message of a running system against docs/asyncapi.yaml.
+contract: setup setup-test ## What a running system says, against docs/asyncapi.yaml and the snapshots (UPDATE_SNAPSHOTS=1 writes them).
 	$(CARGO) build --locked
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
 

@@ -164,9 +164,32 @@ fn too_large(limit: usize) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
     use proptest::prelude::*;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
+
+    /// A body of `count` chunks of one byte, each after a pause of `pause`.
+    fn trickle(count: usize, pause: Duration) -> Body {
+        let chunks = stream::iter(vec![Bytes::from_static(b"x"); count]);
+        Body::from_stream(chunks.then(move |chunk| async move {
+            sleep(pause).await;
+            Ok::<_, Infallible>(chunk)
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_body_is_given_up_after_its_time_though_it_goes_on() {
+        let begun = Instant::now();
+        let refused = read(&HeaderMap::new(), trickle(1000, Duration::from_secs(1)), 1000).await;
+        assert_eq!(refused.unwrap_err().status, 408);
+        assert_eq!(begun.elapsed().as_secs(), 60);
+        let taken = read(&HeaderMap::new(), trickle(58, Duration::from_secs(1)), 1000).await;
+        assert_eq!(taken.unwrap().len(), 58);
+    }
 
     #[test]
     fn base64_in_the_forms_that_clients_send() {

@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 import nats
 import pytest
 import yaml
-from conftest import REPOSITORY
 from jsonschema import Draft7Validator, Draft202012Validator
+from processes import REPOSITORY
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 from websockets.asyncio.client import connect
@@ -75,6 +75,7 @@ async def stream(system):
     async with connect(
         f"{system.websocket}?stream=cam&want=both&model=lightning", additional_headers={"traceparent": TRACE}
     ) as socket:
+
         async def hear():
             nonlocal pictures
             async for message in socket:

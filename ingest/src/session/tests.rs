@@ -162,6 +162,25 @@ fn live_deadline_shrinks_by_the_time_waited() {
 }
 
 #[test]
+fn latency_counts_from_a_frames_arrival_until_its_result_leaves() {
+    let mut bench = Bench::new(Mode::Live, 1, false);
+    bench.image();
+    bench.wait(Duration::from_millis(100));
+    bench.image();
+    bench.wait(Duration::from_millis(200));
+    bench.finish(0);
+    bench.wait(Duration::from_millis(50));
+    bench.taken();
+    bench.wait(Duration::from_millis(25));
+    bench.finish(0);
+    let latencies = bench.told.iter().filter_map(|message| match message {
+        ServerMessage::Result { latency_ms, .. } => Some(latency_ms.round()),
+        _ => None,
+    });
+    assert_eq!(latencies.collect::<Vec<_>>(), [300.0, 275.0], "with the time that the second waited");
+}
+
+#[test]
 fn live_frame_without_a_word_expires_and_its_late_result_is_ignored() {
     let mut bench = Bench::new(Mode::Live, 1, true);
     bench.image();

@@ -12,7 +12,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     task::JoinSet,
 };
@@ -207,6 +207,37 @@ async fn body_beyond_the_limit_is_refused_in_every_form() {
     let answer = in_chunks(&server, 40, 1000).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert_eq!(server.stop().await.accepted, 0);
+}
+
+/// The first line of the answer to the head of a request that waits for it before it sends a body of `size` bytes,
+/// and the connection.
+async fn expecting(server: &Server, size: usize) -> (String, BufReader<TcpStream>) {
+    let mut socket = BufReader::new(TcpStream::connect(server.address).await.unwrap());
+    let head = format!(
+        "POST /v1/pose HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/jpeg\r\n\
+         Content-Length: {size}\r\nExpect: 100-continue\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    soon(socket.read_line(&mut line)).await.unwrap();
+    (line, socket)
+}
+
+#[tokio::test]
+async fn who_waits_for_a_go_ahead_need_not_send_a_body_that_is_too_large() {
+    let server = Server::with_worker(Config { max_image_bytes: 10_000, ..Config::default() }).await;
+    let (line, mut socket) = expecting(&server, 10_001).await;
+    assert!(line.starts_with("HTTP/1.1 413"), "{line}");
+    let mut rest = String::new();
+    soon(socket.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("urn:cloudpose:problem:too-large"), "{rest}");
+
+    let (line, mut socket) = expecting(&server, JPEG.len()).await;
+    assert!(line.starts_with("HTTP/1.1 100"), "{line}");
+    socket.write_all(JPEG).await.unwrap();
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.trim_start().starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Streaming sessions that go as they should.
 
+use std::time::{Duration, Instant};
+
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_ingest::Config;
 use cloudpose_wire::{
@@ -34,6 +36,7 @@ async fn each_format_gets_its_poses_then_its_picture() {
     let server = Server::with_worker(Config::default()).await;
     let mut client = Client::greeted(&server, "?want=both&stream=cam").await;
     for (seq, image) in (1..).zip([JPEG, PNG, WEBP]) {
+        let sent = Instant::now();
         client.image(image).await;
         let Heard::Message(ServerMessage::Result { event: Some(event), latency_ms, dropped, .. }) =
             client.next().await
@@ -43,6 +46,7 @@ async fn each_format_gets_its_poses_then_its_picture() {
         let event = event.event().unwrap();
         assert_eq!((event.seq, event.stream.as_str(), event.output.persons().len()), (seq, "cam", 1));
         assert!(latency_ms > 0.0 && dropped.is_empty());
+        assert!(Duration::from_secs_f32(latency_ms / 1000.0) <= sent.elapsed(), "{latency_ms} ms");
         assert_eq!(client.next().await, Heard::Overlay(crate::stage::overlay(seq)));
     }
     client.text(END).await;

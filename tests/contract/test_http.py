@@ -1,0 +1,162 @@
+"""Every HTTP call of the gateway and of the workers, but those of the existing API."""
+
+import asyncio
+
+import pytest
+from exchange import CUT_OFF, FORM, IMAGES, JPEG, JSON, SAMPLE, base64_of, exchange, form, json_of, send
+from normal import Normal
+from processes import REPOSITORY
+from websockets.asyncio.client import connect
+
+POSE = "/v1/pose"
+CALLS = [POSE, "/v1/stream", "/api/pose_detection", "/api/pose_detection_annotation"]
+PAGES = ["/health", "/ready", "/metrics", "/openapi.json", "/"]
+ASSETS = {
+    path: REPOSITORY / "ingest" / path
+    for path in sorted(
+        [f"web/{file.name}" for file in (REPOSITORY / "ingest/web").iterdir() if file.suffix != ".txt"]
+        + [f"docs/{file.name}" for file in (REPOSITORY / "ingest/docs").iterdir()]
+    )
+}
+HANDSHAKE = {
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def answers(gateway, requests):
+    normal = Normal()
+    return {name: normal(exchange(gateway, *request)) for name, request in requests.items()}
+
+
+def post(query, headers, body):
+    return ("POST", POSE + query, headers, body)
+
+
+def test_poses_of_an_image_in_every_form(gateway, snapshots):
+    encoded = base64_of(SAMPLE)
+    requests = {
+        "raw JPEG": post("", JPEG, SAMPLE),
+        "raw PNG": post("", {"content-type": "image/png"}, (IMAGES / "small.png").read_bytes()),
+        "raw WebP": post("", {"content-type": "image/webp"}, (IMAGES / "small.webp").read_bytes()),
+        "form": post("?model=lightning", FORM, form("file", SAMPLE)),
+        "JSON": post("?model=lightning", JSON, json_of(id="photo-1", image=encoded)),
+        "JSON without id": post("?model=lightning", JSON, json_of(image=encoded)),
+        "JSON with a data URL": post("?model=lightning", JSON, json_of(image=f"data:image/jpeg;base64,{encoded}")),
+        "thunder": post("?model=thunder", JPEG, SAMPLE),
+        "nobody is that sure": post("?min_score=1", JPEG, SAMPLE),
+    }
+    snapshots.check("http-pose", answers(gateway, requests))
+
+
+def test_annotated_picture(gateway, snapshots):
+    requests = {
+        "accept: image/jpeg": post("", JPEG | {"accept": "image/jpeg"}, SAMPLE),
+        "quality=30": post("?quality=30", JPEG | {"accept": "image/*"}, SAMPLE),
+    }
+    snapshots.check("http-picture", answers(gateway, requests))
+
+
+def test_every_problem_with_a_request(gateway, snapshots):
+    encoded = base64_of(SAMPLE)
+    requests = {
+        query: post(query, JPEG, SAMPLE)
+        for query in ["?model=yolo", "?quality=0", "?quality=high", "?min_score=1.5", "?min_score=NaN", "?size=3"]
+    }
+    requests |= {
+        "not acceptable": post("", JPEG | {"accept": "text/html"}, SAMPLE),
+        "other content type": post("", {"content-type": "text/plain"}, SAMPLE),
+        "no content type": post("", {}, SAMPLE),
+        "bad JSON": post("", JSON, "{"),
+        "bad JSON field": post("", JSON, '{"image": 5}'),
+        "bad form": post("", {"content-type": "multipart/form-data"}, b"x"),
+        "bad base64": post("", JSON, json_of(image="!!!!")),
+        "missing image": post("", JSON, json_of(id="a")),
+        "missing field": post("", FORM, form("picture", SAMPLE)),
+        "bad id": post("", JSON, json_of(id="a b", image=encoded)),
+        "empty image": post("", JPEG, b""),
+        "not an image": post("", JPEG, b"not an image"),
+        "image cut off": post("", JPEG, CUT_OFF),
+        "not a websocket": ("GET", "/v1/stream"),
+        "not found": ("GET", "/nowhere"),
+        "deep not found": ("GET", "/v1/nowhere"),
+    }
+    snapshots.check("http-problems", answers(gateway, requests))
+
+
+def test_wrong_methods(gateway, snapshots):
+    wrong = {path: "POST" if path in PAGES or path == "/v1/stream" else "GET" for path in CALLS + PAGES}
+    requests = {f"{method} {path}": (method, path) for path, method in wrong.items()}
+    snapshots.check("http-methods", answers(gateway, requests))
+
+
+def test_upgrade_to_a_websocket(gateway, snapshots):
+    snapshots.check("http-upgrade", exchange(gateway, "GET", "/v1/stream", HANDSHAKE))
+
+
+def test_pages(gateway, snapshots):
+    requests = {f"GET {path}": ("GET", path) for path in PAGES if path != "/openapi.json"}
+    requests |= {"HEAD /health": ("HEAD", "/health"), "GET / by a browser": ("GET", "/", {"accept": "text/html"})}
+    snapshots.check("http-pages", answers(gateway, requests))
+
+
+def test_assets(alone, snapshots):
+    seen = {}
+    for path, file in ASSETS.items():
+        at = {"web/index.html": "/", "docs/docs.html": "/docs"}.get(path, f"/{file.name}")
+        request = ("GET", at, {"accept": "text/html"})
+        assert send(alone, *request)[2] == file.read_bytes(), path
+        seen[at] = exchange(alone, *request)
+    snapshots.check("http-assets", seen)
+
+
+def without_words(value):
+    """A description without what is only for people."""
+    match value:
+        case dict():
+            words = [key for key in ("description", "summary", "version") if isinstance(value.get(key), str)]
+            return {key: without_words(item) for key, item in value.items() if key not in words}
+        case list():
+            return [without_words(item) for item in value]
+    return value
+
+
+def test_openapi_document(alone, snapshots):
+    answer = exchange(alone, "GET", "/openapi.json")
+    snapshots.check("http-openapi", answer | {"body": without_words(answer["body"])})
+
+
+def test_too_large_a_body(narrow, snapshots):
+    large = b"\xff" * 100_001
+    requests = {
+        "raw": post("", JPEG, large),
+        "form": post("", FORM, form("file", large)),
+        "form, beyond all limits": post("", FORM, form("file", 2 * large)),
+        "JSON": post("", JSON, json_of(image=base64_of(large))),
+        "JSON, beyond all limits": post("", JSON, json_of(image=base64_of(2 * large))),
+    }
+    snapshots.check("http-too-large", answers(narrow, requests))
+
+
+async def while_connected(gateway, talk):
+    async with connect(gateway.websocket) as socket:
+        await socket.recv()
+        return await asyncio.to_thread(talk)
+
+
+def test_no_room(narrow, snapshots):
+    requests = {
+        "POST /v1/pose": post("", JPEG, SAMPLE),
+        "POST /api/pose_detection": ("POST", "/api/pose_detection", JSON, json_of(id="a", image="")),
+        "GET /v1/stream": ("GET", "/v1/stream", HANDSHAKE),
+    }
+    snapshots.check("http-no-room", asyncio.run(while_connected(narrow, lambda: answers(narrow, requests))))
+
+
+@pytest.mark.parametrize("role", ["infer", "annotate"])
+def test_workers_pages(system, snapshots, role):
+    requests = {f"GET {path}": ("GET", path) for path in ["/health", "/ready", "/metrics", "/"]}
+    worker = type(system)(system.workers[role])
+    snapshots.check("http-worker", answers(worker, requests))
