@@ -224,9 +224,9 @@ async fn a_photo_gets_poses_or_a_picture() {
         let answer = post(&format!("?model={model}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let pose: Event = answer.json().await.unwrap();
-        assert!(pose.persons.len() >= people, "{model}: {pose:?}");
+        assert!(pose.output.persons().len() >= people, "{model}: {pose:?}");
         assert_eq!(pose.model.as_str(), model);
-        for person in &pose.persons {
+        for person in pose.output.persons() {
             let inside = |v: f32, max: u32| v > -50.0 && v < max as f32 + 50.0;
             assert!(person.keypoints.iter().all(|k| inside(k.x, pose.width) && inside(k.y, pose.height)));
         }
