@@ -2,9 +2,9 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::batch;
 use crate::gpu::{DeviceChoice, Precision};
 use crate::model::{self, ModelStore};
+use cloudpose_policy::batch;
 
 /// Settings of the infer role.
 #[derive(Debug, Clone, clap::Args)]

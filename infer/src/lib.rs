@@ -15,7 +15,6 @@
 //!
 //! It knows nothing of HTTP and of sessions.
 
-pub mod batch;
 mod config;
 pub mod cpu;
 pub mod crop;

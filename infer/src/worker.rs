@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_policy::deadline;
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -216,10 +217,6 @@ impl Worker {
 async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery: Delivery) {
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
-    if delivery.waited > budget(header) {
-        bus.reply(header.dropped(DropReason::Expired, "waited too long to be worked on")).await;
-        return delivery.ack().await;
-    }
     let (mut header, image) = (header.clone(), image.clone());
     let (model, task) = (header.model, Arc::new(Task::new(&mut header, image)));
     let (worked, device) = match &shared.finder {
@@ -309,7 +306,7 @@ async fn pass_on(
     if !header.want.overlay() {
         return Some(header.done(event, None));
     }
-    let left = budget(&header).saturating_sub(delivery.waited + took);
+    let left = deadline::of(&header).saturating_sub(delivery.waited + took);
     let next = Frame {
         header: FrameHeader {
             deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),
@@ -326,8 +323,4 @@ async fn pass_on(
         Ok(()) => None,
         Err(error) => Some(header.dropped(error.reason(), error.to_string())),
     }
-}
-
-fn budget(header: &FrameHeader) -> Duration {
-    Duration::from_millis(header.deadline_ms.into())
 }

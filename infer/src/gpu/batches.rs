@@ -13,9 +13,9 @@ use cloudpose_wire::{ModelName, StreamName};
 use tokio::sync::{oneshot, watch};
 
 use super::{DeviceError, Done, Engine, Error, Picture, Place};
-use crate::batch::{Batcher, Device, Limits};
 use crate::metrics;
 use crate::postprocess::ModelPose;
+use cloudpose_policy::batch::{Batcher, Device, Limits};
 
 /// What runs batches: an [`Engine`], or in tests something that fails.
 pub trait RunBatch: Send {
@@ -279,7 +279,7 @@ mod tests {
 
     /// Submits `count` pictures, and returns once they wait.
     async fn submit(batches: &Arc<Batches>, count: usize) -> Answers {
-        let before = batches.shared.state().waiting.len();
+        let before = batches.shared.state().waiting.depth();
         let answers = (0..count).map(|_| {
             let batches = batches.clone();
             let submitted =
@@ -288,7 +288,7 @@ mod tests {
             tokio::spawn(submitted)
         });
         let answers = answers.collect();
-        while batches.shared.state().waiting.len() < before + count {
+        while batches.shared.state().waiting.depth() < before + count {
             tokio::task::yield_now().await;
         }
         answers

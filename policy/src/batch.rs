@@ -81,8 +81,7 @@ impl<K: Copy + Eq, S: Eq, T> Batcher<K, S, T> {
     }
 
     /// How many frames wait.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.waiting.len()
     }
 
