@@ -197,6 +197,7 @@ mod tests {
                 } else if idle {
                     prop_assert_eq!(pushed.len(), popped.len(), "an idle device had to wait");
                 }
+                prop_assert_eq!(batcher.depth(), pushed.len() - popped.len());
             }
             while let Some((_, batch)) = batcher.poll(at(start, now), Device::Idle) {
                 popped.extend(batch);

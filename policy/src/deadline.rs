@@ -36,6 +36,8 @@ pub fn worth_beginning(kind: Kind, budget: Duration, waited: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use cloudpose_wire::{GatewayId, ModelName, SessionId, StreamName, Want, frame::Reply};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -49,6 +51,27 @@ mod tests {
         assert_eq!(budget(Mode::Live, SECOND, ms(300)), ms(700));
         assert_eq!(budget(Mode::Live, SECOND, ms(1300)), Duration::ZERO);
         assert_eq!(budget(Mode::Complete, SECOND, ms(1300)), COMPLETE);
+    }
+
+    #[test]
+    fn header_says_it_in_milliseconds() {
+        let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+        let header = FrameHeader {
+            stream: StreamName::new("cam").unwrap(),
+            seq: 1,
+            kind: Kind::Live,
+            reply,
+            received_at: 0,
+            deadline_ms: 700,
+            want: Want::Pose,
+            model: ModelName::Lightning,
+            quality: 85,
+            min_score: 0.2,
+            smooth: false,
+            prior: None,
+            trace: None,
+        };
+        assert_eq!(of(&header), ms(700));
     }
 
     #[test]
