@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -67,27 +67,23 @@ async fn annotate(
 ) {
     let frame = delivery.frame.clone();
     let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
-    let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
-        frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
-    } else {
-        let skeleton = skeleton_of(&frame, &models).await;
-        let drawn = tokio::task::spawn_blocking(move || {
-            let annotator = lock(&idle).pop();
-            let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
-            let result = annotator.result(frame, skeleton, picture);
-            lock(&idle).push(annotator);
-            Ok::<_, Error>(result)
-        });
-        match drawn.await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "cannot annotate");
-                delivery.frame.header.dropped(DropReason::AnnotateFailed, error.to_string())
-            }
-            Err(panic) => {
-                tracing::error!(error = %panic, "annotating panicked");
-                delivery.frame.header.dropped(DropReason::AnnotateFailed, "the picture could not be drawn")
-            }
+    let skeleton = skeleton_of(&frame, &models).await;
+    let drawn = tokio::task::spawn_blocking(move || {
+        let annotator = lock(&idle).pop();
+        let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
+        let result = annotator.result(frame, skeleton, picture);
+        lock(&idle).push(annotator);
+        Ok::<_, Error>(result)
+    });
+    let result = match drawn.await {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "cannot annotate");
+            delivery.frame.header.dropped(DropReason::AnnotateFailed, error.to_string())
+        }
+        Err(panic) => {
+            tracing::error!(error = %panic, "annotating panicked");
+            delivery.frame.header.dropped(DropReason::AnnotateFailed, "the picture could not be drawn")
         }
     };
     bus.reply(result).await;

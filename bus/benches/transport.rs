@@ -62,7 +62,9 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
                     match stage {
                         Stage::Infer => {
                             let event = sample::pose(frame.header.seq);
-                            bus.publish(Stage::Annotate, Frame { event: Some(event), ..frame }).await.unwrap();
+                            bus.publish(Stage::Annotate, Frame { event: Some(event), ..frame })
+                                .await
+                                .unwrap();
                         }
                         Stage::Annotate => {
                             bus.reply(frame.header.done(frame.event.unwrap(), Some(frame.image))).await;

@@ -6,11 +6,12 @@
 //! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back. Workers
 //!   are handed live and still frames in turn while there are both.
 //! - **live** lanes are bounded; when full the oldest frame gives way, silently: the gateway's own
-//!   deadline closes that frame. A frame that has used up half of its time is not handed out, and its gateway
-//!   is told. A worker that dies takes its frames with it.
+//!   deadline closes that frame. A worker that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
 //!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
+//! - A frame that is no longer **worth beginning** is not handed out, and its gateway is told: a live one that has
+//!   used up half of its time, a still that has used up all of it. Workers need not look at the clock again.
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
 //! - **Events** reach everyone who listens at that moment. A slow listener loses events, and slows
 //!   nobody.
@@ -32,8 +33,7 @@ mod work;
 use std::{convert::Infallible, time::Duration};
 
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, Lane, ModelInfo, SharedEvent, Stage,
-    TraceParent,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, SharedEvent, Stage, TraceParent,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -91,17 +91,7 @@ impl PublishError {
     }
 }
 
-/// Whether a frame that has waited so long is still worth beginning. A live one only while half of its time is
-/// left: it has to be done and drawn in the other half. Under overload the oldest go first; begun at the last
-/// moment, all of them would come too late.
-fn worth_beginning(header: &FrameHeader, waited: Duration) -> bool {
-    match header.kind {
-        Kind::Live => waited <= Duration::from_millis(header.deadline_ms.into()) / 2,
-        Kind::Still => true,
-    }
-}
-
-/// What the gateway is told of a live frame that is not worth beginning.
+/// What the gateway is told of a frame that is not worth beginning.
 fn expired(header: &FrameHeader) -> FrameResult {
     header.dropped(DropReason::Expired, "waited too long to be worked on")
 }

@@ -1,11 +1,15 @@
 //! The bus inside one process.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use cloudpose_policy::{
+    deadline,
+    lanes::{Bounds, Full, Lanes, Next, Queued},
+};
 use cloudpose_wire::{
     Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, SharedEvent, Stage, model::Announcement,
 };
@@ -14,9 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{
-    Attachment, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, worth_beginning,
-};
+use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up};
 
 /// Results that may wait for one gateway, and events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -35,7 +37,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { still_frames: 256, live_frames: 2048, live_max_age: Duration::from_secs(10) }
+        let Bounds { live, still } = Bounds::default();
+        Self { still_frames: still, live_frames: live, live_max_age: Duration::from_secs(10) }
     }
 }
 
@@ -52,22 +55,32 @@ struct Shared {
     models: Models,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    lanes: HashMap<Lane, VecDeque<Waiting>>,
+    stages: HashMap<Stage, Lanes<Waiting>>,
     /// Frames handed out and not settled.
     in_hand: HashMap<Lane, usize>,
-    /// The kind of which the last frame was handed out.
-    last: HashMap<Stage, Kind>,
     gateways: HashMap<GatewayId, mpsc::Sender<FrameResult>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     frame: Frame,
-    since: Instant,
     attempt: u32,
     attachment: Option<Attachment>,
+}
+
+impl Waiting {
+    fn queued(self, since: Instant) -> Queued<Self> {
+        let (kind, budget) = (self.frame.header.kind, deadline::of(&self.frame.header));
+        Queued { kind, since: since.into_std(), budget, frame: self }
+    }
+}
+
+impl State {
+    fn lanes(&mut self, stage: Stage) -> &mut Lanes<Waiting> {
+        self.stages.get_mut(&stage).expect("every stage has its lanes")
+    }
 }
 
 impl Shared {
@@ -76,19 +89,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_first(&self, lane: Lane, waiting: Waiting) {
-        self.state().lanes.entry(lane).or_default().push_front(waiting);
-        self.arrived[&lane.stage].notify_one();
+    fn put_back(&self, stage: Stage, since: Instant, waiting: Waiting) {
+        self.state().lanes(stage).put_back(waiting.queued(since));
+        self.arrived[&stage].notify_one();
     }
 }
 
 impl Local {
     /// An empty bus.
     pub(crate) fn new(limits: Limits) -> Self {
+        let bounds = Bounds { live: limits.live_frames, still: limits.still_frames };
+        let stages = [Stage::Infer, Stage::Annotate];
+        let state = State {
+            stages: stages.map(|stage| (stage, Lanes::new(bounds))).into(),
+            in_hand: HashMap::new(),
+            gateways: HashMap::new(),
+        };
         Self(Arc::new(Shared {
             limits,
-            state: Mutex::default(),
-            arrived: [Stage::Infer, Stage::Annotate].map(|s| (s, Notify::new())).into(),
+            state: Mutex::new(state),
+            arrived: stages.map(|stage| (stage, Notify::new())).into(),
             events: broadcast::channel(EVENT_QUEUE).0,
             models: Models::new(false),
         }))
@@ -101,19 +121,11 @@ impl Local {
         attachment: Option<Attachment>,
     ) -> Result<(), PublishError> {
         let lane = Lane { stage, kind: frame.header.kind };
-        let mut state = self.0.state();
-        let queue = state.lanes.entry(lane).or_default();
-        match lane.kind {
-            Kind::Still if queue.len() >= self.0.limits.still_frames => {
-                return Err(PublishError::Full { lane, limit: self.0.limits.still_frames });
-            }
-            Kind::Live if queue.len() >= self.0.limits.live_frames => {
-                queue.pop_front();
-            }
-            _ => {}
+        let waiting = Waiting { frame, attempt: 1, attachment };
+        // The live frame that gives way is gone: its gateway's own deadline closes it.
+        if let Err(Full) = self.0.state().lanes(stage).push(waiting.queued(Instant::now())) {
+            return Err(PublishError::Full { lane, limit: self.0.limits.still_frames });
         }
-        queue.push_back(Waiting { frame, since: Instant::now(), attempt: 1, attachment });
-        drop(state);
         self.0.arrived[&stage].notify_one();
         Ok(())
     }
@@ -135,7 +147,7 @@ impl Local {
     }
 
     fn waiting(&self, stage: Stage) -> bool {
-        self.0.state().lanes.iter().any(|(lane, queue)| lane.stage == stage && !queue.is_empty())
+        !self.0.state().lanes(stage).is_empty()
     }
 
     fn take(&self, stage: Stage, max: usize) -> Vec<Delivery> {
@@ -143,26 +155,17 @@ impl Local {
         let (mut taken, mut too_late) = (Vec::new(), Vec::new());
         let mut state = self.0.state();
         while taken.len() < max {
-            let turn = match state.last.get(&stage) {
-                Some(Kind::Live) => [Kind::Still, Kind::Live],
-                Some(Kind::Still) | None => [Kind::Live, Kind::Still],
-            };
-            let mut next = turn.into_iter().map(|kind| Lane { stage, kind });
-            let Some((lane, waiting)) =
-                next.find_map(|lane| Some((lane, state.lanes.get_mut(&lane)?.pop_front()?)))
-            else {
-                break;
-            };
-            let Waiting { frame, since, attempt, attachment } = waiting;
-            let waited = now - since;
-            if !worth_beginning(&frame.header, waited) {
-                too_late.push(expired(&frame.header));
-                continue;
+            match state.lanes(stage).poll(now.into_std()) {
+                Some(Next::Begin(Queued { kind, since, frame: waiting, .. })) => {
+                    let (lane, since) = (Lane { stage, kind }, Instant::from_std(since));
+                    *state.in_hand.entry(lane).or_default() += 1;
+                    let Waiting { frame, attempt, attachment } = waiting;
+                    let origin = crate::Origin::Local(Origin(Some(Home { bus: self.clone(), lane, since })));
+                    taken.push(Delivery { frame, waited: now - since, attempt, attachment, origin });
+                }
+                Some(Next::Expire(queued)) => too_late.push(expired(&queued.frame.frame.header)),
+                None => break,
             }
-            state.last.insert(stage, lane.kind);
-            *state.in_hand.entry(lane).or_default() += 1;
-            let origin = crate::Origin::Local(Origin(Some(Home { bus: self.clone(), lane, since })));
-            taken.push(Delivery { frame, waited, attempt, attachment, origin });
         }
         drop(state);
         too_late.into_iter().for_each(|result| self.reply(result));
@@ -202,13 +205,12 @@ impl Local {
     }
 
     pub(crate) fn depth(&self, lane: Lane) -> Depth {
-        let state = self.0.state();
-        let queue = state.lanes.get(&lane);
-        Depth {
-            frames: queue.map_or(0, VecDeque::len),
-            in_hand: state.in_hand.get(&lane).copied().unwrap_or_default(),
-            oldest: queue.and_then(VecDeque::front).map_or(Duration::ZERO, |w| w.since.elapsed()),
-        }
+        let mut state = self.0.state();
+        let in_hand = state.in_hand.get(&lane).copied().unwrap_or_default();
+        let lanes = state.lanes(lane.stage);
+        let oldest =
+            lanes.oldest(lane.kind).map_or(Duration::ZERO, |since| Instant::from_std(since).elapsed());
+        Depth { frames: lanes.depth(lane.kind), in_hand, oldest }
     }
 }
 
@@ -238,7 +240,7 @@ impl Origin {
 
     pub(crate) fn hand_back(&mut self, frame: Frame, attempt: u32) {
         if let Some(Home { bus, lane, since }) = self.settle() {
-            bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
+            bus.0.put_back(lane.stage, since, Waiting { frame, attempt, attachment: None });
         }
     }
 
@@ -250,7 +252,7 @@ impl Origin {
         };
         if attempt < MAX_DELIVERIES {
             let (frame, attempt) = (frame.clone(), attempt + 1);
-            bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
+            bus.0.put_back(lane.stage, since, Waiting { frame, attempt, attachment: None });
         } else {
             bus.reply(given_up(lane.stage, &frame.header));
         }

@@ -99,6 +99,20 @@ async fn full_live_lane_lets_the_oldest_go(bus: Bus) {
     assert_eq!(seqs(&bus, Stage::Infer, 9).await, [2, 3, 4, 5, 6, 7]);
 }
 
+async fn stills_beyond_their_time_are_not_handed_out(bus: Bus) {
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let mut late = frame(Kind::Still, 1);
+    late.header.deadline_ms = 100;
+    bus.publish(Stage::Annotate, late).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    bus.publish(Stage::Annotate, frame(Kind::Still, 2)).await.unwrap();
+    assert_eq!(seqs(&bus, Stage::Annotate, 9).await, [2]);
+    let told = results.next().await.unwrap();
+    assert_eq!(told.seq, 1);
+    assert!(matches!(told.body, ResultBody::Dropped { reason: DropReason::Expired, .. }), "{told:?}");
+    nothing_waits(&bus, Stage::Annotate).await;
+}
+
 async fn live_frames_with_less_than_half_of_their_time_left_are_not_handed_out(bus: Bus) {
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     for (kind, seq) in [(Kind::Live, 1), (Kind::Still, 2)] {
@@ -337,6 +351,7 @@ conformance!(
     full_still_lane_refuses_and_recovers,
     full_live_lane_lets_the_oldest_go,
     live_frames_with_less_than_half_of_their_time_left_are_not_handed_out,
+    stills_beyond_their_time_are_not_handed_out,
     live_and_still_frames_are_handed_out_in_turn,
     a_dead_workers_still_comes_again_three_times_in_all,
     a_dead_workers_live_frame_is_lost,

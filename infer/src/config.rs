@@ -2,7 +2,8 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use crate::batch;
+use cloudpose_policy::batch;
+
 use crate::gpu::{DeviceChoice, Precision};
 use crate::models::{self, ModelStore};
 

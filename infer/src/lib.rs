@@ -10,11 +10,9 @@
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
 //! | [`gpu`] | the batched engine, for GPUs |
 //! | [`persons`] | poses → persons in pixels of the image |
-//! | [`batch`] | which waiting inputs go to the device together |
 //!
 //! It knows nothing of HTTP and of sessions.
 
-pub mod batch;
 mod config;
 pub mod contract;
 pub mod cpu;

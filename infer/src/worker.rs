@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_policy::deadline;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName,
 };
@@ -241,10 +242,6 @@ impl Shared {
 async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery: Delivery) {
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
-    if delivery.waited > budget(header) {
-        bus.reply(header.dropped(DropReason::Expired, "waited too long to be worked on")).await;
-        return delivery.ack().await;
-    }
     let (mut header, image) = (header.clone(), image.clone());
     let task = Task::new(&mut header, image);
     let result = match shared.detect(task).await {
@@ -323,7 +320,7 @@ async fn pass_on(
     if !header.want.overlay() {
         return Some(header.done(event, None));
     }
-    let left = budget(&header).saturating_sub(delivery.waited + took);
+    let left = deadline::of(&header).saturating_sub(delivery.waited + took);
     let next = Frame {
         header: FrameHeader {
             deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),
@@ -340,8 +337,4 @@ async fn pass_on(
         Ok(()) => None,
         Err(error) => Some(header.dropped(error.reason(), error.to_string())),
     }
-}
-
-fn budget(header: &FrameHeader) -> Duration {
-    Duration::from_millis(header.deadline_ms.into())
 }

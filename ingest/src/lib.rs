@@ -1,8 +1,8 @@
 //! The gateway: takes images over WebSocket and HTTP, puts them on the bus, and brings the results back.
 //!
-//! It is the first and the last hop of every frame: it decides which frames go on (`admit`), in which
-//! order results are delivered (`order`), and answers for every frame it has accepted (`ledger`). It knows
-//! nothing of models and of drawing, and decodes no pixel: it reads an image's header only.
+//! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
+//! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
+//! drawing, and decodes no pixel: it reads an image's header only.
 //!
 //! | module | what |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | `router` | which address leads where |
 //! | `ws`, `socket` | the loop of a streaming session, and its WebSocket |
 //! | `session` | a streaming session without socket, bus and clock |
-//! | `admit`, `order`, `ledger`, `pace` | the policies: window, order, counting, hints |
+//! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
 //! | `http`, `legacy`, `body`, `still` | single images: the calls, their bodies, their way |
 //! | `problem` | errors as RFC 9457 problem details |
@@ -19,7 +19,6 @@
 //!
 //! It installs no recorder, reads no signal and opens no global: the binary does.
 
-mod admit;
 mod body;
 mod config;
 mod dispatch;
@@ -30,8 +29,6 @@ mod ledger;
 mod legacy;
 pub mod metrics;
 mod openapi;
-mod order;
-mod pace;
 mod pages;
 mod problem;
 mod router;

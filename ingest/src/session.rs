@@ -16,6 +16,13 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::Models;
+use cloudpose_policy::{
+    admit::{Admit, Next, Rules},
+    deadline::{self, GRACE},
+    order::{Arrival, Order},
+    pace::Pace,
+    retry::{self, Retry},
+};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Prior, SharedEvent, StreamName,
@@ -25,20 +32,8 @@ use cloudpose_wire::{
 };
 use tracing::{Span, field::Empty};
 
-use crate::{
-    admit::{Admit, Next, Rules},
-    ledger::Account,
-    metrics,
-    order::{Arrival, Order},
-    pace::Pace,
-};
+use crate::{ledger::Account, metrics};
 
-/// How much longer than the deadline we wait for a worker's word.
-pub(crate) const GRACE: Duration = Duration::from_millis(250);
-/// After this a frame of a complete session counts as lost. Long, because it may wait behind a full lane.
-const COMPLETE_DEADLINE: Duration = Duration::from_secs(60);
-/// Pause before a complete session's frame is offered again to a full lane.
-const RETRY: Duration = Duration::from_millis(20);
 /// JPEG quality of the overlay unless the client asks otherwise.
 pub(crate) const DEFAULT_QUALITY: u8 = 85;
 
@@ -91,7 +86,7 @@ pub(crate) struct Settings {
 /// What the loop has to do.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Put it on the infer lane; if the bus refuses, tell with [`Session::refused`].
+    /// Put it on the infer lane, then tell with [`Session::published`] or [`Session::refused`].
     Publish(Box<Frame>),
     /// Send it.
     Send(ServerMessage),
@@ -138,9 +133,8 @@ pub(crate) struct Session {
     flights: BTreeMap<u64, Flight>,
     tracks: Registry,
     pace: Pace,
-    /// Frames that a full lane refused, to be offered again at the given time.
-    retry: Vec<Frame>,
-    retry_at: Option<Instant>,
+    /// A complete session's frames that the bus did not take.
+    retry: Retry<Frame>,
     last_seq: u64,
     ending: bool,
     outputs: VecDeque<Output>,
@@ -162,14 +156,13 @@ impl Session {
         Self {
             admit: Admit::new(rules),
             order: Order::new(terms.mode),
+            retry: Retry::new(&terms.reply.session, deadline::COMPLETE),
             terms,
             settings,
             account,
             flights: BTreeMap::new(),
             tracks: Registry::default(),
             pace: Pace::default(),
-            retry: Vec::new(),
-            retry_at: None,
             last_seq: 0,
             ending: false,
             outputs: VecDeque::from([Output::Send(hello)]),
@@ -246,6 +239,7 @@ impl Session {
                         if let Some(flight) = self.flights.get_mut(&seq) {
                             (flight.due, flight.again) = (None, None);
                         }
+                        self.retry.done(seq);
                     }
                     Arrival::Late => self.lost(seq, DropReason::Late, String::new()),
                     Arrival::Unknown => metrics::result_unclaimed(),
@@ -272,6 +266,11 @@ impl Session {
         }
     }
 
+    /// The bus took frame `seq`.
+    pub(crate) fn published(&mut self, seq: u64) {
+        self.retry.done(seq);
+    }
+
     /// The bus did not take `frame` for `reason`: a live one is dropped, a complete session's is offered
     /// again unless it never will be taken.
     pub(crate) fn refused(&mut self, now: Instant, frame: Frame, reason: DropReason) {
@@ -280,9 +279,8 @@ impl Session {
             Mode::Complete if reason != DropReason::TooLarge => {
                 if let Some(flight) = self.flights.get_mut(&seq) {
                     flight.due = None;
+                    self.retry.refused(now, seq, frame, reason);
                 }
-                self.retry.push(frame);
-                self.retry_at = Some(now + RETRY);
             }
             Mode::Live | Mode::Complete => {
                 self.order.forget(seq);
@@ -296,6 +294,7 @@ impl Session {
     pub(crate) fn reconnected(&mut self, now: Instant) {
         let at_work = self.flights.values().filter(|flight| flight.due.is_some());
         let again: Vec<Frame> = at_work.filter_map(|flight| flight.again.as_deref().cloned()).collect();
+        self.retry.reset();
         for frame in again {
             self.publish(now, frame);
         }
@@ -331,10 +330,13 @@ impl Session {
                 Mode::Complete => self.lost(seq, DropReason::BusLost, "no worker finished it".into()),
             }
         }
-        if self.retry_at.is_some_and(|at| now >= at) {
-            self.retry_at = None;
-            for frame in std::mem::take(&mut self.retry) {
-                self.publish(now, frame);
+        while let Some(next) = self.retry.poll(now) {
+            match next {
+                retry::Next::Offer(frame) => self.put_on_bus(now, frame),
+                retry::Next::GiveUp(seq, reason) => {
+                    self.order.forget(seq);
+                    self.lost(seq, reason, "the work queue did not take it for too long".into());
+                }
             }
         }
         while let Some(next) = self.admit.poll(now) {
@@ -355,7 +357,7 @@ impl Session {
                 Next::Expire(seq) => self.dropped(seq, DropReason::Expired, String::new()),
             }
         }
-        while let Some((seq, done)) = self.order.next() {
+        while let Some((seq, done)) = self.order.poll() {
             self.deliver(now, seq, done);
         }
     }
@@ -368,7 +370,7 @@ impl Session {
     /// When [`advance`](Self::advance) has something to do though nothing else happens.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let due = self.flights.values().filter_map(|flight| flight.due).min();
-        [due, self.admit.next_deadline(), self.retry_at].into_iter().flatten().min()
+        [due, self.admit.next_deadline(), self.retry.next_deadline()].into_iter().flatten().min()
     }
 
     fn header(
@@ -379,17 +381,14 @@ impl Session {
         waited: Duration,
         trace: Option<TraceParent>,
     ) -> FrameHeader {
-        let deadline = match self.terms.mode {
-            Mode::Live => self.terms.max_age().saturating_sub(waited),
-            Mode::Complete => COMPLETE_DEADLINE,
-        };
+        let budget = deadline::budget(self.terms.mode, self.terms.max_age(), waited);
         FrameHeader {
             stream: self.terms.stream.clone(),
             seq,
             kind: self.terms.kind(),
             reply: self.terms.reply.clone(),
             received_at,
-            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            deadline_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
             want: settings.want,
             model: settings.model,
             quality: settings.quality,
@@ -400,9 +399,20 @@ impl Session {
         }
     }
 
+    /// Offers `frame` to the bus, or lets it wait behind those that the bus refused.
     fn publish(&mut self, now: Instant, frame: Frame) {
+        let seq = frame.header.seq;
+        if let Some(flight) = self.flights.get_mut(&seq) {
+            flight.due = None;
+        }
+        if let Some(frame) = self.retry.offer(now, seq, frame) {
+            self.put_on_bus(now, frame);
+        }
+    }
+
+    fn put_on_bus(&mut self, now: Instant, frame: Frame) {
         if let Some(flight) = self.flights.get_mut(&frame.header.seq) {
-            flight.due = Some(now + Duration::from_millis(frame.header.deadline_ms.into()) + GRACE);
+            flight.due = Some(now + deadline::of(&frame.header) + GRACE);
             if self.terms.mode == Mode::Complete {
                 flight.again.get_or_insert_with(|| Box::new(frame.clone()));
             }
@@ -436,6 +446,7 @@ impl Session {
     fn lost(&mut self, seq: u64, reason: DropReason, detail: String) {
         if let Some(flight) = self.flights.remove(&seq) {
             flight.span.record("outcome", reason.as_str());
+            self.retry.done(seq);
             self.admit.release();
             self.dropped(seq, reason, detail);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloudpose_bus::PublishError;
+use cloudpose_policy::deadline::GRACE;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, Stage, StreamName, TraceParent,
     Want, frame::ResultBody,
@@ -14,7 +15,7 @@ use tracing::Instrument as _;
 use crate::{
     gateway::{App, unix_ms},
     metrics,
-    session::{GRACE, frame_span},
+    session::frame_span,
 };
 
 /// Pause before a still is offered again to a broker that has just come up.

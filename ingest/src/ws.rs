@@ -15,7 +15,7 @@ use axum::{
 };
 use cloudpose_bus::Bus;
 use cloudpose_wire::{
-    DropReason, Frame, ModelId, StreamName, TraceParent, Want,
+    DropReason, Frame, ModelId, Stage, StreamName, TraceParent, Want,
     frame::Reply,
     ws::{ErrorCode, Limits, Mode, ServerMessage},
 };
@@ -301,15 +301,17 @@ impl Connection<'_> {
     async fn carry_out(&mut self) {
         loop {
             self.session.advance(Instant::now().into_std());
-            let mut refused = Vec::new();
+            let mut offered = false;
             while let Some(output) = self.session.next_output() {
                 match output {
                     Output::Publish(frame) => {
-                        if let Err(error) =
-                            self.bus.publish(cloudpose_wire::Stage::Infer, Frame::clone(&frame)).await
-                        {
-                            tracing::trace!(%error, "frame refused");
-                            refused.push((frame, error.reason()));
+                        offered = true;
+                        match self.bus.publish(Stage::Infer, Frame::clone(&frame)).await {
+                            Ok(()) => self.session.published(frame.header.seq),
+                            Err(error) => {
+                                tracing::trace!(%error, "frame refused");
+                                self.session.refused(Instant::now().into_std(), *frame, error.reason());
+                            }
                         }
                     }
                     Output::Send(message) => queue(self.socket, &message),
@@ -319,11 +321,9 @@ impl Connection<'_> {
                     }
                 }
             }
-            if refused.is_empty() {
+            // What the bus took or refused may let others go.
+            if !offered {
                 return;
-            }
-            for (frame, reason) in refused {
-                self.session.refused(Instant::now().into_std(), *frame, reason);
             }
         }
     }

@@ -15,8 +15,8 @@
 //! | `drive`, `stage`, `commands` | one run; its clock; the commands made of runs |
 //! | `screen`, `report` | the terminal; JSON, CSV, HTML and plots |
 //!
-//! It speaks to a service as any client does, and knows nothing of CloudPose but the contract in
-//! `cloudpose-wire`.
+//! It speaks to a service as any client does, and knows nothing of CloudPose but the contract in `cloudpose-wire`;
+//! the simulation runs the rules in `cloudpose-policy`.
 
 mod calls;
 mod commands;

@@ -2,12 +2,14 @@
 //!
 //! - [`hpa`]: the rule of Kubernetes' HorizontalPodAutoscaler
 //! - [`load`]: how many streams there are when
-//! - [`cluster`]: streams, window, lane, workers, scrapes and the rule, event by event
+//! - `session`: a session at the gateway, by the gateway's own rules
+//! - [`cluster`]: sessions, lane, workers, scrapes and the rule, event by event
 //! - `study`: every signal against every load, as a table and plots
 
 pub mod cluster;
 pub mod hpa;
 pub mod load;
+mod session;
 mod study;
 
 pub(crate) use study::run;

@@ -29,6 +29,7 @@ use async_nats::{
     jetstream::{self, AckKind, consumer::PullConsumer, publish::PublishAck, response::Response},
 };
 use bytes::Bytes;
+use cloudpose_policy::deadline;
 use cloudpose_wire::{
     DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, SharedEvent, Stage, TraceParent,
     frame::ResultBody, model::Announcement, subject,
@@ -41,10 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::connection::{Config, ConnectError, Turn};
 pub(crate) use self::delivery::Origin;
 use self::{clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller};
-use crate::{
-    Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, expired, metrics, metrics::Loss,
-    worth_beginning,
-};
+use crate::{Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, expired, metrics, metrics::Loss};
 
 /// How long the broker may take to say that it has a frame.
 const CONFIRMATION: Duration = Duration::from_secs(2);
@@ -269,13 +267,16 @@ impl Nats {
         let origin = Origin::new(self.clone(), lane, ack, since);
         let delivery =
             Delivery { frame, waited, attempt, attachment: None, origin: crate::Origin::Nats(origin) };
-        if !worth_beginning(&delivery.frame.header, waited) {
-            self.reply(expired(&delivery.frame.header)).await;
-            delivery.ack().await;
-            return Ok(None);
-        }
-        if attempt > MAX_DELIVERIES {
-            self.reply(crate::given_up(lane.stage, &delivery.frame.header)).await;
+        let header = &delivery.frame.header;
+        let end = if attempt > MAX_DELIVERIES {
+            Some(crate::given_up(lane.stage, header))
+        } else if !deadline::worth_beginning(header.kind, deadline::of(header), waited) {
+            Some(expired(header))
+        } else {
+            None
+        };
+        if let Some(end) = end {
+            self.reply(end).await;
             delivery.ack().await;
             return Ok(None);
         }

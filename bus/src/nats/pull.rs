@@ -12,6 +12,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, Message, StatusCode, Subscriber};
+use cloudpose_policy::turns::Turns;
 use cloudpose_wire::{Kind, Lane, Stage};
 use futures_util::StreamExt as _;
 use serde::Serialize;
@@ -183,8 +184,7 @@ pub(super) struct Puller {
     stage: Stage,
     desk: Arc<Desk>,
     asked: [Option<Asked>; 2],
-    /// Which lane is looked at first: each in turn.
-    first: usize,
+    turns: Turns,
     /// How long to pause after the next failure; [`PAUSE`] while all is well.
     pause: Duration,
 }
@@ -193,7 +193,7 @@ const KINDS: [Kind; 2] = [Kind::Live, Kind::Still];
 
 impl Puller {
     pub(super) fn new(bus: Nats, stage: Stage, desk: Arc<Desk>) -> Self {
-        Self { bus, stage, desk, asked: [None, None], first: 0, pause: PAUSE }
+        Self { bus, stage, desk, asked: [None, None], turns: Turns::default(), pause: PAUSE }
     }
 
     /// Works until the bus is closed, then gives everything back.
@@ -244,8 +244,11 @@ impl Puller {
             };
             match answer {
                 Answer::Frame(message) => {
-                    let frames: Vec<_> = self.receive(lane, message).await.into_iter().collect();
-                    self.desk.put(frames);
+                    let frame = self.receive(lane, message).await;
+                    if frame.is_some() {
+                        self.turns.took(KINDS[lane]);
+                    }
+                    self.desk.put(frame.into_iter().collect());
                 }
                 Answer::Word => {}
                 Answer::Gone(why) => self.recover(&why).await,
@@ -293,7 +296,8 @@ impl Puller {
     async fn look(&mut self, max: usize) -> (Vec<Delivery>, Option<String>) {
         let mut found: Vec<Delivery> = Vec::new();
         let mut trouble = None;
-        for index in [self.first, 1 - self.first] {
+        for kind in self.turns.order() {
+            let index = usize::from(kind == KINDS[1]);
             // Again while frames come that are settled here: they must not cost the lane its turn, nor the other
             // lane its own for long.
             let mut settled = true;
@@ -307,12 +311,14 @@ impl Puller {
                 settled = false;
                 for message in messages {
                     let frame = self.receive(index, message).await;
-                    settled |= frame.is_none();
+                    match &frame {
+                        Some(_) => self.turns.took(kind),
+                        None => settled = true,
+                    }
                     found.extend(frame);
                 }
             }
         }
-        self.first = 1 - self.first;
         // By when they were published, not by how long they waited: that is read off the clock one by one.
         found.sort_by_key(|delivery| match &delivery.origin {
             crate::Origin::Nats(origin) => origin.since(),

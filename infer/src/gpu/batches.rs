@@ -9,11 +9,11 @@ use std::{
     time::Instant,
 };
 
+use cloudpose_policy::batch::{Batcher, Device, Limits};
 use cloudpose_wire::{ModelId, StreamName};
 use tokio::sync::{oneshot, watch};
 
 use super::DeviceError;
-use crate::batch::{Batcher, Device, Limits};
 use crate::contract::{Engine, Fault, Form, Found, Input};
 use crate::metrics;
 

@@ -1,21 +1,23 @@
-//! A deployment in the small, event by event: cameras, the gateway's window, a lane, workers that come and go, a
-//! scraper, and the autoscaler. Deterministic: the same plan gives the same record.
+//! A deployment in the small, event by event: cameras, their sessions, a lane, workers that come and go, a scraper,
+//! and the autoscaler. What sessions and lane decide, `cloudpose-policy` decides, as it does where they run.
+//! Deterministic: the same plan gives the same record.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use cloudpose_policy::lanes::{Bounds, Lanes, Next, Queued};
+use cloudpose_wire::Kind;
 use hdrhistogram::Histogram;
 
 use super::{
     hpa::{self, Hpa, Rules},
     load::Shape,
+    session::Session,
 };
 
-/// Frames of a stream in flight at once, as at the gateway.
-const WINDOW: u32 = 2;
 /// Over how long rates and utilisations are averaged, as by `rate(…[30s])`.
 const AVERAGED: Duration = Duration::from_secs(30);
 /// One verdict a slice: was the objective met in it?
@@ -41,7 +43,7 @@ pub struct Plan {
     pub shape: Shape,
     /// Of each stream.
     pub frames_per_second: f64,
-    /// A frame older than this is dropped.
+    /// What the gateway gives a frame.
     pub max_age: Duration,
     /// How long a worker has a frame, as measured; each takes from 0.8 to 1.2 times as long.
     pub service: Duration,
@@ -97,19 +99,28 @@ type Nanos = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     FrameDue(u32),
-    Done { replica: u32, stream: u32, arrived: Nanos },
+    Done {
+        replica: u32,
+        frame: Frame,
+    },
+    /// No word of it came in time.
+    Overdue(Frame),
     ReplicaReady,
     Scrape,
     Decide,
     SliceEnds,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug)]
 struct Stream {
-    in_flight: u32,
-    /// When the frame arrived that waits for a credit.
-    waiting: Option<Nanos>,
+    session: Session,
     streaming: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Frame {
+    stream: u32,
+    seq: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,12 +134,13 @@ struct Replica {
 #[derive(Debug)]
 struct Cluster<'a> {
     plan: &'a Plan,
+    /// The moment 0.
+    start: Instant,
     now: Nanos,
     events: BinaryHeap<Reverse<(Nanos, u64, Event)>>,
     numbered: u64,
     streams: Vec<Stream>,
-    /// Stream, arrival at the gateway, arrival on the lane.
-    lane: VecDeque<(u32, Nanos, Nanos)>,
+    lanes: Lanes<Frame>,
     /// Live ones by number; one that has gone leaves its number free for ever.
     replicas: Vec<Option<Replica>>,
     ordered: u32,
@@ -198,11 +210,14 @@ impl<'a> Cluster<'a> {
         let ready = Replica { ready: true, leaving: false, busy: 0 };
         let mut cluster = Self {
             plan,
+            start: Instant::now(),
             now: 0,
             events: BinaryHeap::new(),
             numbered: 0,
-            streams: vec![Stream::default(); plan.shape.most() as usize],
-            lane: VecDeque::new(),
+            streams: (0..plan.shape.most())
+                .map(|_| Stream { session: Session::new(plan.max_age), streaming: false })
+                .collect(),
+            lanes: Lanes::new(Bounds::default()),
             replicas: vec![Some(ready); plan.rules.min as usize],
             ordered: plan.rules.min,
             hpa: Hpa::new(plan.rules.clone()),
@@ -235,10 +250,15 @@ impl<'a> Cluster<'a> {
         self.events.push(Reverse((self.now + nanos(delay), self.numbered, event)));
     }
 
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_nanos(self.now)
+    }
+
     fn handle(&mut self, event: Event) {
         match event {
             Event::FrameDue(stream) => self.frame(stream),
-            Event::Done { replica, stream, arrived } => self.done(replica, stream, arrived),
+            Event::Done { replica, frame } => self.done(replica, frame),
+            Event::Overdue(frame) => self.close_frame(frame),
             Event::ReplicaReady => {
                 if let Some(replica) = self.replicas.iter_mut().flatten().find(|r| !r.ready && !r.leaving) {
                     replica.ready = true;
@@ -281,50 +301,48 @@ impl<'a> Cluster<'a> {
         self.after(Duration::from_secs_f64(1.0 / self.plan.frames_per_second), Event::FrameDue(index));
         self.slice.sent += 1;
         self.offered += self.plan.service.as_secs_f64();
-        // The newest frame wins.
-        self.streams[index as usize].waiting = Some(self.now);
+        let now = self.instant();
+        self.streams[index as usize].session.frame(now);
         self.publish(index);
     }
 
-    /// Puts the waiting frame on the lane if there is a credit.
-    fn publish(&mut self, index: u32) {
-        let stream = &mut self.streams[index as usize];
-        if stream.in_flight < WINDOW
-            && let Some(arrived) = stream.waiting.take()
-            && self.now - arrived < nanos(self.plan.max_age)
-        {
-            stream.in_flight += 1;
-            self.lane.push_back((index, arrived, self.now));
+    /// Puts on the lane what the session lets go.
+    fn publish(&mut self, stream: u32) {
+        let now = self.instant();
+        while let Some(published) = self.streams[stream as usize].session.publish(now) {
+            let frame = Frame { stream, seq: published.seq };
+            self.after(published.due - now, Event::Overdue(frame));
+            // The gateway hears nothing of a frame that gives way: it closes it when it is overdue.
+            let queued = Queued { kind: Kind::Live, since: now, budget: published.budget, frame };
+            self.lanes.push(queued).expect("a live lane refuses nothing");
         }
     }
 
-    /// Gives frames to free slots, oldest first; what has less than half of its time left is not begun.
+    /// Gives frames to free slots, oldest first.
     fn hand_out(&mut self) {
-        while !self.lane.is_empty() {
+        while !self.lanes.is_empty() {
             let free = self.replicas.iter().position(|replica| {
                 replica.is_some_and(|r| r.ready && !r.leaving && r.busy < self.plan.slots)
             });
             let Some(number) = free else { break };
-            let Some((stream, arrived, _)) = self.lane.pop_front() else { break };
-            if 2 * (self.now - arrived) > nanos(self.plan.max_age) {
-                self.credit(stream);
-                continue;
+            match self.lanes.poll(self.instant()) {
+                Some(Next::Begin(queued)) => self.begin(number, queued.frame),
+                Some(Next::Expire(queued)) => self.close_frame(queued.frame),
+                None => break,
             }
-            if let Some(replica) = &mut self.replicas[number] {
-                replica.busy += 1;
-            }
-            let takes = self.plan.service.mul_f64(0.8 + 0.4 * self.chance.f64());
-            self.used += takes.as_secs_f64();
-            self.after(takes, Event::Done { replica: number as u32, stream, arrived });
         }
     }
 
-    fn done(&mut self, number: u32, stream: u32, arrived: Nanos) {
-        let latency = self.now - arrived;
-        if latency <= nanos(self.plan.max_age) {
-            self.slice.delivered += 1;
-            self.slice.latency.saturating_record(latency / 1000);
+    fn begin(&mut self, number: usize, frame: Frame) {
+        if let Some(replica) = &mut self.replicas[number] {
+            replica.busy += 1;
         }
+        let takes = self.plan.service.mul_f64(0.8 + 0.4 * self.chance.f64());
+        self.used += takes.as_secs_f64();
+        self.after(takes, Event::Done { replica: number as u32, frame });
+    }
+
+    fn done(&mut self, number: u32, Frame { stream, seq }: Frame) {
         let place = &mut self.replicas[number as usize];
         if let Some(replica) = place {
             replica.busy -= 1;
@@ -332,17 +350,25 @@ impl<'a> Cluster<'a> {
                 *place = None;
             }
         }
-        self.credit(stream);
+        let now = self.instant();
+        let session = &mut self.streams[stream as usize].session;
+        session.finished(seq);
+        while let Some(latency) = session.deliver(now) {
+            self.slice.delivered += 1;
+            self.slice.latency.saturating_record(nanos(latency) / 1000);
+        }
+        self.publish(stream);
     }
 
-    fn credit(&mut self, stream: u32) {
-        self.streams[stream as usize].in_flight -= 1;
+    /// The session is told that a frame ended without a result.
+    fn close_frame(&mut self, Frame { stream, seq }: Frame) {
+        self.streams[stream as usize].session.closed(seq);
         self.publish(stream);
     }
 
     fn depth(&self) -> u32 {
         let busy: u32 = self.replicas.iter().flatten().map(|replica| replica.busy).sum();
-        busy + self.lane.len() as u32
+        busy + self.lanes.depth(Kind::Live) as u32
     }
 
     fn scrape(&mut self) {
@@ -357,7 +383,7 @@ impl<'a> Cluster<'a> {
         let ready = self.replicas.iter().flatten().filter(|r| r.ready && !r.leaving).count() as u32;
         self.scraped = Scraped {
             depth: depths.sum::<f64>() / (self.history.len() - 1) as f64,
-            oldest: self.lane.front().map_or(0.0, |(_, _, at)| (self.now - at) as f64 / 1e9),
+            oldest: self.lanes.oldest(Kind::Live).map_or(0.0, |at| (self.instant() - at).as_secs_f64()),
             offered: (self.offered - offered) / seconds,
             utilisation: (self.used - used) / seconds / f64::from((ready * self.plan.slots).max(1)),
             ready,

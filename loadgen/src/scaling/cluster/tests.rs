@@ -1,4 +1,5 @@
 use super::*;
+use crate::scaling::session::WINDOW;
 
 fn plan(streams: u32, replicas: u32, signal: Signal) -> Plan {
     let mut rules = Rules::defaults(replicas, replicas);
@@ -29,7 +30,7 @@ fn a_replica_holds_as_many_streams_as_arithmetic_says() {
 #[test]
 fn overload_delivers_what_capacity_allows_and_the_lane_stays_bounded() {
     let over = simulate(&plan(40, 2, Signal::QueueDepth(1e9)));
-    assert!(over.slices.iter().all(|slice| slice.depth <= 40 * WINDOW), "the window bounds the lane");
+    assert!(over.slices.iter().all(|slice| slice.depth <= 40 * WINDOW as u32), "the window bounds the lane");
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
         Some((key, batch))
     }
 
+    /// How many frames wait.
+    pub fn depth(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When [`poll`](Self::poll) will have a batch for a busy device, if nothing else comes.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.waiting.front().map(|oldest| oldest.since + self.limits.max_wait)
@@ -192,6 +197,7 @@ mod tests {
                 } else if idle {
                     prop_assert_eq!(pushed.len(), popped.len(), "an idle device had to wait");
                 }
+                prop_assert_eq!(batcher.depth(), pushed.len() - popped.len());
             }
             while let Some((_, batch)) = batcher.poll(at(start, now), Device::Idle) {
                 popped.extend(batch);

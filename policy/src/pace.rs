@@ -9,7 +9,7 @@ const TOLERATED: f32 = 0.2;
 
 /// What became of a session's frames of late.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub struct Pace {
     since: Option<Instant>,
     received: u32,
     superseded: u32,
@@ -19,7 +19,7 @@ pub(crate) struct Pace {
 impl Pace {
     /// A frame came. Returns the rate that the session sustains, in frames a second, if for a span of two
     /// seconds more were superseded than is good.
-    pub(crate) fn received(&mut self, now: Instant) -> Option<f32> {
+    pub fn received(&mut self, now: Instant) -> Option<f32> {
         let since = *self.since.get_or_insert(now);
         let span = now.duration_since(since);
         self.received += 1;
@@ -33,12 +33,12 @@ impl Pace {
     }
 
     /// A frame gave way to a newer one.
-    pub(crate) fn superseded(&mut self) {
+    pub fn superseded(&mut self) {
         self.superseded += 1;
     }
 
     /// The client has a frame's result.
-    pub(crate) fn delivered(&mut self) {
+    pub fn delivered(&mut self) {
         self.delivered += 1;
     }
 }
@@ -67,6 +67,28 @@ mod tests {
         let hints = hints(9, 3);
         assert_eq!(hints.len(), 4);
         assert!(hints.iter().all(|fps| (9.5..10.5).contains(fps)), "{hints:?}");
+    }
+
+    /// What is told after a hundred frames over two seconds, so many of them superseded and most others delivered.
+    fn told(superseded: u64) -> Option<f32> {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert_eq!(pace.received(start), None);
+        for frame in 1..99 {
+            assert_eq!(
+                pace.received(start + Duration::from_millis(frame * 20)),
+                None,
+                "before the span is over"
+            );
+            if frame <= superseded { pace.superseded() } else { pace.delivered() }
+        }
+        pace.received(start + SPAN)
+    }
+
+    #[test]
+    fn a_tenth_superseded_is_silent_and_a_quarter_is_told() {
+        assert_eq!(told(10), None);
+        assert_eq!(told(20), None, "a fifth is good enough");
+        assert_eq!(told(25), Some(73.0 / 2.0));
     }
 
     #[test]

@@ -17,25 +17,29 @@ use cloudpose_wire::ws::Mode;
 
 /// The rules of one session.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
-    pub(crate) mode: Mode,
+pub struct Rules {
+    /// Live or complete.
+    pub mode: Mode,
     /// Frames in flight at once, at least 1.
-    pub(crate) window: usize,
+    pub window: usize,
     /// How old a waiting frame may get in live mode.
-    pub(crate) max_age: Duration,
+    pub max_age: Duration,
 }
 
 /// A frame that waits for a credit, or has just got one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting<T> {
-    pub(crate) seq: u64,
-    pub(crate) received: Instant,
-    pub(crate) frame: T,
+pub struct Waiting<T> {
+    /// Its number within the session.
+    pub seq: u64,
+    /// When it came in.
+    pub received: Instant,
+    /// The frame.
+    pub frame: T,
 }
 
 /// What to do with a frame that waited.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next<T> {
+pub enum Next<T> {
     /// Put it on the bus. It holds a credit until [`Admit::release`].
     Publish(Waiting<T>),
     /// It is too old.
@@ -44,19 +48,20 @@ pub(crate) enum Next<T> {
 
 /// The window and the waiting frame of one session.
 #[derive(Debug)]
-pub(crate) struct Admit<T> {
+pub struct Admit<T> {
     rules: Rules,
     in_flight: usize,
     waiting: VecDeque<Waiting<T>>,
 }
 
 impl<T> Admit<T> {
-    pub(crate) fn new(rules: Rules) -> Self {
+    /// Nothing is in flight, nothing waits.
+    pub fn new(rules: Rules) -> Self {
         Self { rules, in_flight: 0, waiting: VecDeque::new() }
     }
 
     /// True if another frame may be offered.
-    pub(crate) fn accepts(&self) -> bool {
+    pub fn accepts(&self) -> bool {
         match self.rules.mode {
             Mode::Live => true,
             Mode::Complete => self.waiting.is_empty(),
@@ -64,7 +69,7 @@ impl<T> Admit<T> {
     }
 
     /// Takes a frame that has just come in. Returns the `seq` of the frame that it supersedes.
-    pub(crate) fn offer(&mut self, now: Instant, seq: u64, frame: T) -> Option<u64> {
+    pub fn offer(&mut self, now: Instant, seq: u64, frame: T) -> Option<u64> {
         let superseded = match self.rules.mode {
             Mode::Live => self.waiting.pop_front().map(|old| old.seq),
             Mode::Complete => None,
@@ -74,13 +79,13 @@ impl<T> Admit<T> {
     }
 
     /// A frame is no longer in flight: its credit is free.
-    pub(crate) fn release(&mut self) {
+    pub fn release(&mut self) {
         debug_assert!(self.in_flight > 0, "a credit was given back twice");
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// The next thing to do, if there is one.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<Next<T>> {
+    pub fn poll(&mut self, now: Instant) -> Option<Next<T>> {
         if self.next_deadline().is_some_and(|deadline| now >= deadline) {
             return self.waiting.pop_front().map(|old| Next::Expire(old.seq));
         }
@@ -93,7 +98,7 @@ impl<T> Admit<T> {
     }
 
     /// When [`poll`](Self::poll) has something to do though nothing else happens.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         match self.rules.mode {
             Mode::Live => self.waiting.front().map(|first| first.received + self.rules.max_age),
             Mode::Complete => None,

@@ -14,8 +14,8 @@ use cloudpose_wire::ws::Mode;
 
 /// What became of a result that came in.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// Kept: [`Order::next`] returns it when it is its turn.
+pub enum Arrival {
+    /// Kept: [`Order::poll`] returns it when it is its turn.
     Kept,
     /// A newer one has been delivered. The frame has ended.
     Late,
@@ -25,7 +25,7 @@ pub(crate) enum Arrival {
 
 /// The results of one session.
 #[derive(Debug)]
-pub(crate) struct Order<R> {
+pub struct Order<R> {
     mode: Mode,
     /// Frames in flight; with a result once it has come.
     frames: BTreeMap<u64, Option<R>>,
@@ -34,17 +34,18 @@ pub(crate) struct Order<R> {
 }
 
 impl<R> Order<R> {
-    pub(crate) fn new(mode: Mode) -> Self {
+    /// Nothing is in flight.
+    pub fn new(mode: Mode) -> Self {
         Self { mode, frames: BTreeMap::new(), delivered: 0 }
     }
 
     /// The frame went on the bus: a result may come.
-    pub(crate) fn expect(&mut self, seq: u64) {
+    pub fn expect(&mut self, seq: u64) {
         self.frames.insert(seq, None);
     }
 
     /// The frame ended without a result. False if it was not in flight, or has a result already.
-    pub(crate) fn forget(&mut self, seq: u64) -> bool {
+    pub fn forget(&mut self, seq: u64) -> bool {
         match self.frames.get(&seq) {
             Some(None) => self.frames.remove(&seq).is_some(),
             _ => false,
@@ -52,7 +53,7 @@ impl<R> Order<R> {
     }
 
     /// A result came.
-    pub(crate) fn arrive(&mut self, seq: u64, result: R) -> Arrival {
+    pub fn arrive(&mut self, seq: u64, result: R) -> Arrival {
         match self.frames.get_mut(&seq) {
             Some(place @ None) if seq > self.delivered => {
                 *place = Some(result);
@@ -67,7 +68,7 @@ impl<R> Order<R> {
     }
 
     /// The next result to deliver, if it is one's turn.
-    pub(crate) fn next(&mut self) -> Option<(u64, R)> {
+    pub fn poll(&mut self) -> Option<(u64, R)> {
         let seq = match self.mode {
             Mode::Live => self.frames.iter().find(|(_, result)| result.is_some()).map(|(seq, _)| *seq),
             Mode::Complete => self.frames.first_key_value().map(|(seq, _)| *seq),
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn drain(order: &mut Order<u64>) -> Vec<u64> {
-        std::iter::from_fn(|| order.next()).map(|(seq, result)| seq * u64::from(seq == result)).collect()
+        std::iter::from_fn(|| order.poll()).map(|(seq, result)| seq * u64::from(seq == result)).collect()
     }
 
     #[test]

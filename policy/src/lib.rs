@@ -1,0 +1,27 @@
+//! What is decided about frames, apart from who carries it out.
+//!
+//! Gateway, bus and workers do the I/O and ask here what to do; `cloudpose loadgen scale-sim` asks the same
+//! types, so what it simulates is what runs.
+//!
+//! | module | decides | asked by |
+//! |---|---|---|
+//! | [`admit`] | which frame of a session goes on the bus, and when | a session |
+//! | [`retry`] | when a frame that the bus refused is offered again | a session |
+//! | [`order`] | which result is delivered next | a session |
+//! | [`pace`] | whether a client sends too fast | a session |
+//! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
+//! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
+//! | [`turns`] | whether live or still is next | bus |
+//! | [`batch`] | which frames go to a device together | an infer worker |
+//!
+//! No runtime, no sockets, no clock: `now` is an argument, and nothing here logs, counts or waits. A type that has
+//! something to do though nothing happens says when with `next_deadline`.
+
+pub mod admit;
+pub mod batch;
+pub mod deadline;
+pub mod lanes;
+pub mod order;
+pub mod pace;
+pub mod retry;
+pub mod turns;
