@@ -5,9 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
@@ -17,12 +14,12 @@ use std::{
 };
 
 use cloudpose_bus::{Bus, Limits, nats::Config, work};
+use cloudpose_testing::{NatsServer, golden::photo, soon};
 use cloudpose_wire::{FrameHeader, FrameResult, PoseEvent, Stage, pose::TimingsMs, ws::ServerMessage};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nats_server::NatsServer;
 use reqwest::StatusCode;
 use serde_json::Value;
-use server::{Server, photo, soon};
+use server::Server;
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -5,11 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Limits, MAX_DELIVERIES, PublishError, work};
+use cloudpose_testing::sample::{frame, pose, reply_to};
 use cloudpose_wire::{DropReason, GatewayId, Kind, Lane, Stage, frame::ResultBody};
-use sample::{frame, pose, reply_to};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -289,14 +284,14 @@ macro_rules! conformance {
         mod nats {
             $(#[tokio::test]
             async fn $name() {
-                let server = super::nats_server::NatsServer::start();
-                super::$name(super::sample::bus(&server, super::LIMITS).await).await;
+                let server = cloudpose_testing::NatsServer::start();
+                super::$name(cloudpose_testing::sample::bus(&server, super::LIMITS).await).await;
             })*
 
             #[tokio::test]
             async fn attachments_leave_no_process_and_come_once() {
-                let server = super::nats_server::NatsServer::start();
-                let bus = super::sample::bus(&server, super::LIMITS).await;
+                let server = cloudpose_testing::NatsServer::start();
+                let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
                 super::attachments_leave_no_process_and_come_once(bus, false).await;
             }
         }

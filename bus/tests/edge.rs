@@ -5,11 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::{
     net::TcpListener as Port,
     sync::{
@@ -25,9 +20,8 @@ use cloudpose_bus::{
     nats::{Config, Turn},
     work,
 };
+use cloudpose_testing::{NatsServer, sample::frame, soon};
 use cloudpose_wire::{Domain, DropReason, GatewayId, Kind, Prefix, Stage, frame::ResultBody};
-use nats_server::NatsServer;
-use sample::{frame, soon};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},

@@ -5,11 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::{
     sync::{
         Arc,
@@ -20,9 +15,12 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Delivery, Limits, PublishError, nats::Turn, work};
+use cloudpose_testing::{
+    NatsServer,
+    sample::{bus, bus_in_turn, frame, pose},
+    soon,
+};
 use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Lane, Stage, frame::ResultBody};
-use nats_server::NatsServer;
-use sample::{bus, bus_in_turn, frame, pose, soon};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

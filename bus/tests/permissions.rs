@@ -1,21 +1,19 @@
 //! Every role works with the permissions that `deploy/nats` gives it, and can do no more.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::time::Duration;
 
 use cloudpose_bus::{
     Bus, Limits,
     nats::{Config, ConnectError},
 };
+use cloudpose_testing::{
+    NatsServer,
+    sample::{frame, pose},
+    soon,
+};
 use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
 use futures_util::StreamExt as _;
-use nats_server::NatsServer;
-use sample::{frame, pose, soon};
 
 const PASSWORD: &str = "secret";
 

@@ -7,7 +7,6 @@
 
 use std::{
     num::NonZeroUsize,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -39,8 +38,7 @@ fn config(arguments: &[&str]) -> Config {
 }
 
 fn image(name: &str) -> Bytes {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
-    std::fs::read(folder.join(name)).unwrap().into()
+    cloudpose_testing::golden::jpeg(name).into()
 }
 
 fn gateway() -> GatewayId {
@@ -108,7 +106,7 @@ fn worker(arguments: &[&str], fails_at: usize, how: fn() -> gpu::Error) -> (Work
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_find_what_the_cpu_finds() {
-    let names = ["demo_f000.jpg", "demo_f060.jpg", "demo_f120.jpg", "demo_f180.jpg", "multi_cam01_f000.jpg"];
+    let names = ["demo_f000", "demo_f060", "demo_f120", "demo_f180", "multi_cam01_f000"];
     let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
     let mut pipeline = Pipeline::new(models, NonZeroUsize::MIN).unwrap();
 
@@ -176,7 +174,7 @@ async fn a_device_that_fails_gives_its_frames_to_another_worker() {
     {
         let bus = bus();
         let mut results = bus.results(&gateway()).await;
-        let picture = image("demo_f000.jpg");
+        let picture = image("demo_f000");
         for seq in 1..=3 {
             bus.publish(Stage::Infer, frame("cam", seq, Kind::Still, picture.clone())).await.unwrap();
         }
@@ -206,7 +204,7 @@ async fn a_device_that_fails_gives_its_frames_to_another_worker() {
 async fn a_still_that_breaks_every_device_is_given_up() {
     let bus = bus();
     let mut results = bus.results(&gateway()).await;
-    bus.publish(Stage::Infer, frame("cam", 1, Kind::Still, image("demo_f000.jpg"))).await.unwrap();
+    bus.publish(Stage::Infer, frame("cam", 1, Kind::Still, image("demo_f000"))).await.unwrap();
     for _ in 0..cloudpose_bus::MAX_DELIVERIES {
         let (worker, _) = worker(&["--max-batch", "1"], 1, lost);
         worker.run(bus.clone(), CancellationToken::new()).await.expect_err("the device failed");

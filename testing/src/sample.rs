@@ -1,7 +1,5 @@
 //! Frames to send around, and a bus to send them on.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use cloudpose_bus::{
     Bus, Limits,
@@ -12,10 +10,10 @@ use cloudpose_wire::{
     frame::Reply, pose::TimingsMs,
 };
 
-use crate::nats_server::NatsServer;
+use crate::NatsServer;
 
 /// A frame with poses if `seq` is even.
-pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
+pub fn frame(kind: Kind, seq: u64) -> Frame {
     Frame {
         header: FrameHeader {
             stream: StreamName::new("cam").unwrap(),
@@ -37,11 +35,13 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
     }
 }
 
-pub(crate) fn reply_to(gateway: &str) -> Reply {
+/// Session `s` at a gateway.
+pub fn reply_to(gateway: &str) -> Reply {
     Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
 }
 
-pub(crate) fn pose(seq: u64) -> PoseEvent {
+/// Nobody on a picture of 4 × 3 pixels.
+pub fn pose(seq: u64) -> PoseEvent {
     PoseEvent {
         stream: StreamName::new("cam").unwrap(),
         seq,
@@ -55,13 +55,13 @@ pub(crate) fn pose(seq: u64) -> PoseEvent {
     }
 }
 
-/// A bus as another process would have it.
-pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
+/// A bus as another process would have it, with the prefix `test`.
+pub async fn bus(server: &NatsServer, limits: Limits) -> Bus {
     bus_in_turn(server, limits, Turn::First).await
 }
 
 /// The same with workers that are served first or last.
-pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
+pub async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
         prefix: Prefix::new("test").unwrap(),
@@ -69,9 +69,4 @@ pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn)
         ..nats::Config::default()
     };
     Bus::nats(&config, limits).await.unwrap()
-}
-
-/// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(240), what).await.expect("it never happens")
 }
