@@ -12,8 +12,7 @@ use cloudpose_infer::{
 };
 use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, SessionId, Stage, StreamName, Want,
-    frame::{Reply, ResultBody},
+    Frame, FrameHeader, GatewayId, Kind, Reply, SessionId, Stage, StreamName, Want, frame::ResultBody,
     pose::TimingsMs,
 };
 use serde_json::json;
@@ -96,7 +95,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             stream: StreamName::new(&format!("cam{}", seq % streams))?,
             seq: seq as u64,
             kind: Kind::Live,
-            reply: Reply { gateway: gateway.clone(), session: SessionId::new("s")? },
+            reply: Reply::Session { gateway: gateway.clone(), session: SessionId::new("s")? },
             received_at: 0,
             deadline_ms: 60_000,
             want: Want::Pose,
@@ -105,6 +104,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            retries: 0,
             trace: None,
         };
         bus.publish(Stage::Infer, Frame { header, pose: None, image: image.clone() }).await?;

@@ -59,7 +59,7 @@ fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
             let bus = bus.clone();
             async move {
                 assert_ne!(delivery.frame.image.len(), poison, "poisoned");
-                bus.reply(nobody(&delivery.frame.header)).await;
+                bus.reply(nobody(&delivery.frame.header)).await.unwrap();
                 delivery.ack().await;
             }
         })
@@ -124,7 +124,7 @@ async fn frames_and_results_that_come_twice_and_in_the_wrong_order_reach_the_cli
                 taken.extend(worker.pull(Stage::Infer, 2 - taken.len()).await);
             }
             for delivery in taken.iter().rev().chain(&taken) {
-                worker.reply(nobody(&delivery.frame.header)).await;
+                worker.reply(nobody(&delivery.frame.header)).await.unwrap();
             }
             for delivery in taken {
                 delivery.ack().await;

@@ -83,8 +83,7 @@ async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, mut 
             }
         }
     };
-    bus.reply(result).await;
-    delivery.ack().await;
+    delivery.finish(&bus, result).await;
 }
 
 /// Decodes, draws and encodes, one frame at a time, in buffers of its own that it uses again.

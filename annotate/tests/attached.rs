@@ -9,8 +9,9 @@ use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Limits};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, ModelName, Person, PoseEvent, SessionId, Stage, StreamName, Want,
-    frame::{Reply, ResultBody},
+    Frame, FrameHeader, GatewayId, Kind, ModelName, Person, PoseEvent, Reply, SessionId, Stage, StreamName,
+    Want,
+    frame::ResultBody,
     pose::{BoundingBox, Keypoint, KeypointName, TimingsMs},
 };
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,8 @@ fn frame(seq: u64, image: Bytes) -> Frame {
         keypoints: KeypointName::ALL.iter().enumerate().map(keypoint).collect(),
     };
     let stream = StreamName::new("cam").unwrap();
-    let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+    let reply =
+        Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
     Frame {
         header: FrameHeader {
             stream: stream.clone(),
@@ -55,6 +57,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            retries: 0,
             trace: None,
         },
         pose: Some(PoseEvent {

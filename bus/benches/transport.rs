@@ -58,7 +58,9 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
                             bus.publish(Stage::Annotate, Frame { pose, ..frame }).await.unwrap();
                         }
                         Stage::Annotate => {
-                            bus.reply(frame.header.done(frame.pose.unwrap(), Some(frame.image))).await;
+                            bus.reply(frame.header.done(frame.pose.unwrap(), Some(frame.image)))
+                                .await
+                                .unwrap();
                         }
                     }
                     delivery.ack().await;

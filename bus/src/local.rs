@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-use cloudpose_wire::{Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Stage};
+use cloudpose_wire::{Frame, FrameResult, GatewayId, Kind, Lane, PoseEvent, Reply, Stage};
 use tokio::{
     sync::{Notify, broadcast, mpsc},
     time::Instant,
 };
 
-use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, PublishError, expired, given_up, worth_beginning};
+use crate::{
+    Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, PublishError, Queue, expired, given_up,
+    jobs::LocalResults, worth_beginning,
+};
 
 /// Results that may wait for one gateway, and pose events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -27,11 +30,18 @@ pub struct Limits {
     pub live_frames: usize,
     /// The longest time that a live frame can be given; NATS forgets it then.
     pub live_max_age: Duration,
+    /// Results of jobs that nobody has acknowledged; one more is refused.
+    pub job_results: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { still_frames: 256, live_frames: 2048, live_max_age: Duration::from_secs(10) }
+        Self {
+            still_frames: 256,
+            live_frames: 2048,
+            live_max_age: Duration::from_secs(10),
+            job_results: 10_000,
+        }
     }
 }
 
@@ -45,6 +55,7 @@ struct Shared {
     state: Mutex<State>,
     arrived: HashMap<Stage, Notify>,
     poses: broadcast::Sender<PoseEvent>,
+    jobs: LocalResults,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +96,7 @@ impl Local {
             state: Mutex::default(),
             arrived: [Stage::Infer, Stage::Annotate].map(|s| (s, Notify::new())).into(),
             poses: broadcast::channel(POSE_QUEUE).0,
+            jobs: LocalResults::new(limits.job_results),
         }))
     }
 
@@ -99,7 +111,8 @@ impl Local {
         let queue = state.lanes.entry(lane).or_default();
         match lane.kind {
             Kind::Still if queue.len() >= self.0.limits.still_frames => {
-                return Err(PublishError::Full { lane, limit: self.0.limits.still_frames });
+                let bound = Bound::Frames(self.0.limits.still_frames);
+                return Err(PublishError::Full { queue: Queue::Lane(lane), bound });
             }
             Kind::Live if queue.len() >= self.0.limits.live_frames => {
                 queue.pop_front();
@@ -159,17 +172,29 @@ impl Local {
             taken.push(Delivery { frame, waited, attempt, attachment, origin });
         }
         drop(state);
-        too_late.into_iter().for_each(|result| self.reply(result));
+        for result in too_late {
+            if let Err(error) = self.reply(result) {
+                tracing::debug!(%error, "nobody could be told of a live frame that expired");
+            }
+        }
         taken.sort_by_key(|delivery| std::cmp::Reverse(delivery.waited));
         taken
     }
 
-    pub(crate) fn reply(&self, result: FrameResult) {
-        let gateway = self.0.state().gateways.get(&result.reply.gateway).cloned();
+    pub(crate) fn reply(&self, result: FrameResult) -> Result<(), PublishError> {
+        let gateway = match &result.reply {
+            Reply::Session { gateway, .. } => self.0.state().gateways.get(gateway).cloned(),
+            Reply::Job { .. } => return self.0.jobs.put(result),
+        };
         let sent = gateway.is_some_and(|g| g.try_send(result).is_ok());
         if !sent {
             tracing::debug!("result not taken: the gateway is gone or behind");
         }
+        Ok(())
+    }
+
+    pub(crate) fn jobs(&self) -> &LocalResults {
+        &self.0.jobs
     }
 
     pub(crate) fn results(&self, gateway: &GatewayId) -> mpsc::Receiver<FrameResult> {
@@ -239,8 +264,9 @@ impl Origin {
         if attempt < MAX_DELIVERIES {
             let (frame, attempt) = (frame.clone(), attempt + 1);
             bus.0.put_first(lane, Waiting { frame, since, attempt, attachment: None });
-        } else {
-            bus.reply(given_up(lane.stage, &frame.header));
+        } else if let Err(error) = bus.reply(given_up(lane.stage, &frame.header)) {
+            tracing::debug!(%error, "a job's frame is not given up yet: nobody could be told");
+            bus.0.put_first(lane, Waiting { frame: frame.clone(), since, attempt, attachment: None });
         }
     }
 }

@@ -83,7 +83,7 @@ impl Site {
                 let (bus, done, gate) = (bus.clone(), done.clone(), gate.clone());
                 async move {
                     let pass = gate.acquire().await.unwrap();
-                    bus.reply(delivery.frame.header.dropped(DropReason::InferFailed, name)).await;
+                    bus.reply(delivery.frame.header.dropped(DropReason::InferFailed, name)).await.unwrap();
                     done.fetch_add(1, Ordering::SeqCst);
                     drop(pass);
                     delivery.ack().await;

@@ -9,7 +9,7 @@ use cloudpose_bus::{
 };
 use cloudpose_testing::{
     NatsServer,
-    sample::{frame, pose},
+    sample::{frame, frame_of_job, pose},
     soon,
 };
 use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
@@ -107,12 +107,18 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
         worker.publish(Stage::Annotate, taken.frame.clone()).await.unwrap();
         taken.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
-        worker.reply(drawn.frame.header.done(pose(seq), None)).await;
+        worker.reply(drawn.frame.header.done(pose(seq), None)).await.unwrap();
         drawn.ack().await;
         assert_eq!(soon(results.next()).await.unwrap().seq, seq);
         assert!(!soon(heard.next()).await.unwrap().payload.is_empty());
     }
 
+    worker.reply(frame_of_job("a", 1).header.done(pose(1), None)).await.unwrap();
+    let kept = soon(gateway.job_results(1)).await.remove(0);
+    assert_eq!(kept.result.seq, 1);
+    kept.ack().await;
+
+    listener.publish("cloudpose.jobs.a.2", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
@@ -123,6 +129,14 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert!(
         tokio::time::timeout(Duration::from_millis(200), overheard.next()).await.is_err(),
         "results are for gateways"
+    );
+    // A worker takes no results of jobs, and nobody else puts some there.
+    worker.reply(frame_of_job("a", 3).header.done(pose(3), None)).await.unwrap();
+    let stolen = tokio::time::timeout(Duration::from_secs(1), worker.job_results(1)).await;
+    assert!(stolen.is_err(), "{stolen:?}");
+    assert_eq!(
+        soon(gateway.job_results(9)).await.iter().map(|kept| kept.result.seq).collect::<Vec<_>>(),
+        [3]
     );
     // A gateway takes no work away from the workers.
     worker.publish(Stage::Annotate, frame(Kind::Still, 4)).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloudpose_pixels::{Limits, PlanarImage, Scale, Subsampling};
-use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, Prior, Want, pose::TimingsMs};
+use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, Prior, pose::TimingsMs};
 
 use crate::{
     Error, StoreConfig,
@@ -103,12 +103,6 @@ pub enum Detail {
     Model,
     /// Every pixel, because somebody will draw on the picture.
     Full,
-}
-
-impl From<Want> for Detail {
-    fn from(want: Want) -> Self {
-        if want.overlay() { Self::Full } else { Self::Model }
-    }
 }
 
 /// What came before a frame of a stream.

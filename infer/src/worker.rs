@@ -9,7 +9,9 @@ use std::{
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_pixels::{Pool, Pooled};
-use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage};
+use cloudpose_wire::{
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage, Want,
+};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -99,9 +101,9 @@ pub(crate) enum Failed {
 }
 
 impl Task {
-    fn new(header: &mut FrameHeader, image: Bytes) -> Self {
-        let FrameHeader { model, received_at: at, min_score, smooth, want, .. } = *header;
-        Self { image, prior: header.prior.take(), at, smooth, min_score, detail: want.into(), model }
+    fn new(header: &mut FrameHeader, image: Bytes, detail: Detail) -> Self {
+        let FrameHeader { model, received_at: at, min_score, smooth, .. } = *header;
+        Self { image, prior: header.prior.take(), at, smooth, min_score, detail, model }
     }
 
     pub(crate) fn job(&self) -> Job<'_> {
@@ -217,11 +219,12 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
     if delivery.waited > budget(header) {
-        bus.reply(header.dropped(DropReason::Expired, "waited too long to be worked on")).await;
-        return delivery.ack().await;
+        let result = header.dropped(DropReason::Expired, "waited too long to be worked on");
+        return delivery.finish(&bus, result).await;
     }
     let (mut header, image) = (header.clone(), image.clone());
-    let (model, task) = (header.model, Arc::new(Task::new(&mut header, image)));
+    let detail = detail(header.want, bus.carries_attachments());
+    let (model, task) = (header.model, Arc::new(Task::new(&mut header, image, detail)));
     let (worked, device) = match &shared.finder {
         Finder::Cpu(cpu) => (cpu.detect(task, shared.pictures.clone()).await, CPU),
         Finder::Gpu(feed) => {
@@ -251,10 +254,10 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             Some(header.dropped(DropReason::InferFailed, "the model could not be run on this image"))
         }
     };
-    if let Some(result) = result {
-        bus.reply(result).await;
+    match result {
+        Some(result) => delivery.finish(&bus, result).await,
+        None => delivery.ack().await,
     }
-    delivery.ack().await;
 }
 
 /// Leaves the frame to another worker. A still that a device failed on counts an attempt, for it might be why; a
@@ -328,6 +331,28 @@ async fn pass_on(
     }
 }
 
+/// How much of the picture to decode. Whoever draws on it decodes it again where it is not handed on.
+fn detail(want: Want, handed_on: bool) -> Detail {
+    if want.overlay() && handed_on { Detail::Full } else { Detail::Model }
+}
+
 fn budget(header: &FrameHeader) -> Duration {
     Duration::from_millis(header.deadline_ms.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_decoded_whole_only_if_it_is_drawn_on_in_this_process() {
+        for (want, handed_on, expected) in [
+            (Want::Pose, true, Detail::Model),
+            (Want::Overlay, true, Detail::Full),
+            (Want::Both, true, Detail::Full),
+            (Want::Both, false, Detail::Model),
+        ] {
+            assert_eq!(detail(want, handed_on), expected, "{want:?}, handed on: {handed_on}");
+        }
+    }
 }

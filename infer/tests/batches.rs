@@ -22,9 +22,8 @@ use cloudpose_infer::{
     model::ModelStore,
 };
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelName, SessionId, Stage, StreamName,
-    Want,
-    frame::{Reply, ResultBody},
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelName, Reply, SessionId, Stage,
+    StreamName, Want, frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         stream: StreamName::new(stream).unwrap(),
         seq,
         kind,
-        reply: Reply { gateway: gateway(), session: SessionId::new("s").unwrap() },
+        reply: Reply::Session { gateway: gateway(), session: SessionId::new("s").unwrap() },
         received_at: 1,
         deadline_ms: 60_000,
         want: Want::Pose,
@@ -59,13 +58,14 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         min_score: 0.2,
         smooth: false,
         prior: None,
+        retries: 0,
         trace: None,
     };
     Frame { header, pose: None, image }
 }
 
 fn bus() -> Bus {
-    Bus::local(Limits { still_frames: 64, live_frames: 64, live_max_age: std::time::Duration::from_secs(60) })
+    Bus::local(Limits { still_frames: 64, live_frames: 64, ..Limits::default() })
 }
 
 /// An engine on the CPU, which counts its batches and fails in the one that is told, or never.

@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, StreamName,
-    TraceParent, Want,
-    frame::{Reply, ResultBody},
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, Outcome, PoseEvent, Reply, SessionId,
+    StreamName, TraceParent, Want,
+    frame::ResultBody,
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
 };
 use tracing::{Span, field::Empty};
@@ -50,6 +50,7 @@ pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) reply: Reply,
+    pub(crate) session: SessionId,
     pub(crate) stream: StreamName,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
@@ -146,7 +147,7 @@ impl Session {
     pub(crate) fn new(terms: Terms, settings: Settings, account: Account) -> Self {
         let rules = Rules { mode: terms.mode, window: terms.limits.window, max_age: terms.max_age() };
         let hello = ServerMessage::Hello {
-            session: terms.reply.session.clone(),
+            session: terms.session.clone(),
             stream: terms.stream.clone(),
             mode: terms.mode,
             want: settings.want,
@@ -283,11 +284,21 @@ impl Session {
         }
     }
 
-    /// There is a new connection to the broker, which may have forgotten what it had. Live frames are not worth
-    /// telling again: newer ones are on their way.
+    /// There is a new connection to the broker, which may have forgotten what it had, or given its result to nobody.
+    /// Live frames are not worth telling again: newer ones are on their way.
     pub(crate) fn reconnected(&mut self, now: Instant) {
-        let at_work = self.flights.values().filter(|flight| flight.due.is_some());
-        let again: Vec<Frame> = at_work.filter_map(|flight| flight.again.as_deref().cloned()).collect();
+        let mut again = Vec::new();
+        for flight in self.flights.values_mut() {
+            let Some(frame) = &mut flight.again else { continue };
+            frame.header.retries += 1;
+            if flight.due.is_some() {
+                again.push(Frame::clone(frame));
+            }
+        }
+        // What waits to be offered again was perhaps taken on the old connection.
+        for frame in &mut self.retry {
+            frame.header.retries += 1;
+        }
         for frame in again {
             self.publish(now, frame);
         }
@@ -393,6 +404,7 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
+            retries: 0,
             trace,
         }
     }

@@ -6,8 +6,8 @@ use cloudpose_bus::{
     nats::{self, Turn},
 };
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, ModelName, PoseEvent, Prefix, SessionId, StreamName, Want,
-    frame::Reply, pose::TimingsMs,
+    Frame, FrameHeader, GatewayId, JobId, Kind, ModelName, PoseEvent, Prefix, Reply, SessionId, StreamName,
+    Want, pose::TimingsMs,
 };
 
 use crate::NatsServer;
@@ -28,6 +28,7 @@ pub fn frame(kind: Kind, seq: u64) -> Frame {
             min_score: 0.25,
             smooth: true,
             prior: None,
+            retries: 0,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
         },
         pose: seq.is_multiple_of(2).then(|| pose(seq)),
@@ -37,7 +38,14 @@ pub fn frame(kind: Kind, seq: u64) -> Frame {
 
 /// Session `s` at a gateway.
 pub fn reply_to(gateway: &str) -> Reply {
-    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+    Reply::Session { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+}
+
+/// A still of a job.
+pub fn frame_of_job(job: &str, seq: u64) -> Frame {
+    let mut frame = frame(Kind::Still, seq);
+    frame.header.reply = Reply::Job { job: JobId::new(job).unwrap() };
+    frame
 }
 
 /// Nobody on a picture of 4 × 3 pixels.

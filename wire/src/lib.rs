@@ -23,8 +23,8 @@ pub mod trace;
 pub mod track;
 pub mod ws;
 
-pub use frame::{Frame, FrameHeader, FrameResult, Want};
-pub use id::{Domain, GatewayId, Prefix, SessionId, StreamName};
+pub use frame::{Frame, FrameHeader, FrameResult, Reply, Want};
+pub use id::{Domain, GatewayId, JobId, Prefix, SessionId, StreamName};
 pub use lane::{Kind, Lane, Stage};
 pub use model::ModelName;
 pub use outcome::{DropReason, Outcome};

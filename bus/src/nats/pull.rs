@@ -187,13 +187,15 @@ pub(super) struct Puller {
     first: usize,
     /// How long to pause after the next failure; [`PAUSE`] while all is well.
     pause: Duration,
+    /// How often the lanes had been set up when they were last asked.
+    seen: u64,
 }
 
 const KINDS: [Kind; 2] = [Kind::Live, Kind::Still];
 
 impl Puller {
     pub(super) fn new(bus: Nats, stage: Stage, desk: Arc<Desk>) -> Self {
-        Self { bus, stage, desk, asked: [None, None], first: 0, pause: PAUSE }
+        Self { bus, stage, desk, asked: [None, None], first: 0, pause: PAUSE, seen: 0 }
     }
 
     /// Works until the bus is closed, then gives everything back.
@@ -208,6 +210,7 @@ impl Puller {
                     () = stop.cancelled() => break,
                     () = self.bus.wait_until(true) => {}
                 }
+                self.seen = self.bus.0.lanes.seen();
                 self.recover("a new connection").await;
                 continue;
             }
@@ -265,6 +268,7 @@ impl Puller {
     /// Sees to it that as much is asked for as is missing. If nothing is, looks at what waits already, one
     /// lane after the other: asked both at once they would send twice as much as is wanted.
     async fn ask(&mut self) -> Result<(), async_nats::Error> {
+        self.seen = self.bus.0.lanes.seen();
         for index in 0..2 {
             if self.asked[index].is_none() {
                 self.asked[index] = Some(Asked::open(&self.bus, self.lane(index)).await?);
@@ -337,7 +341,7 @@ impl Puller {
     async fn recover(&mut self, why: &str) {
         tracing::debug!(why, stage = self.stage.as_str(), "asking again");
         self.asked = [None, None];
-        match self.bus.set_up().await {
+        match self.bus.set_up(self.seen).await {
             Ok(()) if self.pause > PAUSE => {
                 tracing::info!(stage = self.stage.as_str(), "the work queues on NATS are there again");
                 self.pause = PAUSE;
