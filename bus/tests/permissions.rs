@@ -118,7 +118,10 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert_eq!(kept.result.seq, 1);
     kept.ack().await;
 
-    listener.publish("cloudpose.jobs.a.2", "intruder".into()).await.unwrap();
+    let mut forged = async_nats::HeaderMap::new();
+    let result = frame_of_job("a", 2).header.done(pose(2), None);
+    forged.insert("Cloudpose-Result", serde_json::to_string(&result).unwrap());
+    listener.publish_with_headers("cloudpose.jobs.a.2", forged, "".into()).await.unwrap();
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
