@@ -1,6 +1,7 @@
 //! What the tests of several crates share. A dev-dependency only: nothing that ships knows of it.
 //!
 //! - [`NatsServer`]: a real nats-server of its own for one test
+//! - [`Link`]: a network that breaks when it is told to
 //! - [`sample`]: frames to send around, and a bus to send them on
 //! - [`golden`]: photos, and what TensorFlow saw in them
 //!
@@ -8,11 +9,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod golden;
+mod link;
 mod nats_server;
 pub mod sample;
 
 use std::path::{Path, PathBuf};
 
+pub use link::Link;
 pub use nats_server::NatsServer;
 
 /// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
