@@ -16,15 +16,18 @@ use async_nats::{
     Message, Subject,
     jetstream::{
         self, AckKind,
-        consumer::{AckPolicy, PullConsumer, pull},
+        consumer::{AckPolicy, pull},
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
     },
 };
 use cloudpose_wire::{FrameResult, JobId, Prefix, subject};
-use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use super::{Nats, lanes, message};
+use super::{
+    Nats,
+    ask::{Answer, Asked, How},
+    lanes, message,
+};
 use crate::{JobResult, PublishError, Queue, metrics, metrics::Loss};
 
 /// Bytes of results that are kept, with their pictures. With files, it must fit into the server's
@@ -33,10 +36,6 @@ const FILE_BYTES: i64 = 512 << 20;
 const MEMORY_BYTES: i64 = 128 << 20;
 /// The durable consumer that all who ask share.
 const CONSUMER: &str = "gateways";
-/// How long the broker holds a request that waits.
-const EXPIRES: Duration = Duration::from_secs(5);
-/// How often the broker says that it still holds it.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -121,21 +120,25 @@ impl Nats {
         }
     }
 
-    /// What waits already; if nothing does, the next that comes, if one does within [`EXPIRES`].
+    /// What waits already; if nothing does, the next that comes, if one does before the request expires.
     async fn take_results(&self, max: usize) -> Result<Vec<JobResult>, async_nats::Error> {
-        let consumer: PullConsumer =
-            self.0.jetstream.get_consumer_from_stream(CONSUMER, stream(&self.0.prefix)).await?;
-        let mut waiting = consumer.fetch().max_messages(max).messages().await?;
-        let mut taken = Vec::new();
-        while let Some(message) = waiting.next().await {
-            taken.extend(self.receive_result(message?.message).await);
-        }
-        if taken.is_empty() {
+        let mut asked = Asked::open(self, &stream(&self.0.prefix), CONSUMER, None).await?;
+        let mut messages = Vec::new();
+        asked.look(max, &mut messages).await?;
+        if messages.is_empty() {
             // One: the rest of a larger request would be sent after we have stopped to listen.
-            let next = consumer.batch().max_messages(1).expires(EXPIRES).heartbeat(HEARTBEAT);
-            if let Some(message) = next.messages().await?.next().await {
-                taken.extend(self.receive_result(message?.message).await);
+            asked.ask(1, How::Wait).await?;
+            while asked.open > 0 {
+                match asked.answer().await {
+                    Answer::Message(message) => messages.push(message),
+                    Answer::Word => {}
+                    Answer::Gone(why) => return Err(why.into()),
+                }
             }
+        }
+        let mut taken = Vec::new();
+        for message in messages {
+            taken.extend(self.receive_result(message).await);
         }
         Ok(taken)
     }

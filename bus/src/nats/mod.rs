@@ -4,11 +4,12 @@
 //! - `lanes`: streams and consumers
 //! - `jobs`: results that are kept
 //! - `set_up`: making what is missing, once
-//! - `pull`: frames for the workers of this process
+//! - `pull`: frames for the workers of this process, with `desk` and `ask`
 //! - `delivery`: acknowledging, handing back
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
+mod ask;
 mod clock;
 mod connection;
 mod delivery;
