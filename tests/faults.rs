@@ -250,8 +250,9 @@ async fn a_still_that_nobody_finishes_is_lost_and_one_whose_broker_goes_is_not()
 async fn a_broker_that_hangs_does_not_hold_a_still_beyond_its_deadline() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &["--still-deadline", "300ms"]);
-    let signal = |name| {
-        assert!(Command::new("kill").args([name, &nats.pid().to_string()]).status().unwrap().success())
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &nats.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
     };
     signal("-STOP");
     // By then the broker would have been given up: 503.
@@ -260,7 +261,8 @@ async fn a_broker_that_hangs_does_not_hold_a_still_beyond_its_deadline() {
     gateway.ledger_closes(1).await;
 }
 
-#[tokio::test]
+// The link works while the gateway is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overlay_that_is_lost_with_the_gateways_connection_is_drawn_again() {
     let nats = NatsServer::start();
     let mut link = Link::to(nats.port()).await;
