@@ -15,9 +15,8 @@ use cloudpose_infer::{
 };
 use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, SessionId, Stage, StreamName, Want,
-    event::TimingsMs,
-    frame::{Reply, ResultBody},
+    Frame, FrameHeader, GatewayId, Kind, Reply, SessionId, Stage, StreamName, Want, event::TimingsMs,
+    frame::ResultBody,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +101,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             stream: StreamName::new(&format!("cam{}", seq % streams))?,
             seq: seq as u64,
             kind: Kind::Live,
-            reply: Reply { gateway: gateway.clone(), session: SessionId::new("s")? },
+            reply: Reply::Session { gateway: gateway.clone(), session: SessionId::new("s")? },
             received_at: 0,
             deadline_ms: 60_000,
             want: Want::Pose,
@@ -111,6 +110,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            retries: 0,
             trace: None,
         };
         bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone() }).await?;

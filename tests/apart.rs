@@ -5,22 +5,19 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
 use std::time::Duration;
 
+use cloudpose_testing::{NatsServer, golden::photo, soon};
 use cloudpose_wire::{
     Event,
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
-use nats_server::NatsServer;
 use reqwest::StatusCode;
-use server::{Server, photo, soon};
+use server::Server;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_tungstenite::tungstenite::Message;
 

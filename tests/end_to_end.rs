@@ -7,6 +7,7 @@ mod server;
 use std::{collections::BTreeMap, time::Duration};
 
 use cloudpose_pixels::{Decoder, Limits, PlanarImage};
+use cloudpose_testing::golden;
 use cloudpose_wire::{
     DropReason, Event, Skeleton,
     ws::{ErrorCode, ServerMessage},
@@ -19,11 +20,6 @@ type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStre
 
 const FRAMES: [&str; 6] =
     ["demo_f000", "demo_f060", "demo_f120", "demo_f180", "multi_cam01_f000", "multi_cam01_f050"];
-
-fn golden(name: &str) -> Vec<u8> {
-    let path = format!("{}/infer/tests/golden/images/{name}.jpg", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
 
 async fn next(socket: &mut Socket) -> Option<Message> {
     let message = tokio::time::timeout(Duration::from_secs(60), socket.next());
@@ -92,7 +88,7 @@ async fn a_stream_comes_back_in_order_with_skeletons_where_the_people_are() {
     let server = Server::start(&[]);
     let mut socket = open(&server, "stream=golden&want=both&mode=complete").await;
     for name in FRAMES {
-        socket.send(Message::binary(golden(name))).await.unwrap();
+        socket.send(Message::binary(golden::jpeg(name))).await.unwrap();
     }
     socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
     for (name, number) in FRAMES.into_iter().zip(1..) {
@@ -105,7 +101,7 @@ async fn a_stream_comes_back_in_order_with_skeletons_where_the_people_are() {
         assert_eq!((pose.seq, pose.stream.as_str()), (seq, "golden"));
         assert!(!pose.output.persons().is_empty(), "{name} shows people");
         let Some(Message::Binary(jpeg)) = next(&mut socket).await else { panic!("expected the overlay") };
-        let (before, after) = (decode(&golden(name)), decode(&jpeg));
+        let (before, after) = (decode(&golden::jpeg(name)), decode(&jpeg));
         assert_eq!((after.width(), after.height()), (before.width(), before.height()));
         assert_eq!((pose.width as usize, pose.height as usize), (before.width(), before.height()));
         let on = difference(&before, &after, |x, y| distance_to_skeletons(pose, x, y) < 1.0);
@@ -122,7 +118,7 @@ async fn persons_of_a_stream_keep_their_ids() {
     let mut socket = open(&server, "want=pose&mode=complete").await;
     const SENT: usize = 10;
     for _ in 0..SENT {
-        socket.send(Message::binary(golden("multi_cam01_f000"))).await.unwrap();
+        socket.send(Message::binary(golden::photo())).await.unwrap();
     }
     let mut ids = Vec::new();
     for _ in 0..SENT {
@@ -143,7 +139,7 @@ async fn a_flood_is_thinned_and_every_frame_is_accounted_for() {
     let server = Server::start(&["--infer-threads", "1"]);
     let mut socket = open(&server, "want=pose&mode=live").await;
     socket.send(Message::text(r#"{"type":"configure","drops":true}"#)).await.unwrap();
-    let jpeg = golden("multi_cam01_f000");
+    let jpeg = golden::photo();
     const SENT: u64 = 100;
     for _ in 0..SENT {
         socket.send(Message::binary(jpeg.clone())).await.unwrap();
@@ -175,7 +171,7 @@ async fn a_flood_is_thinned_and_every_frame_is_accounted_for() {
 async fn bad_frames_are_told_and_the_session_goes_on() {
     let server = Server::start(&[]);
     let mut socket = open(&server, "want=pose&mode=complete").await;
-    let good = golden("multi_cam01_f000");
+    let good = golden::photo();
     let bad: [Vec<u8>; 5] = [
         vec![],
         b"this is no image".to_vec(),
@@ -213,7 +209,7 @@ async fn bad_frames_are_told_and_the_session_goes_on() {
 async fn a_photo_gets_poses_or_a_picture() {
     let server = Server::start(&[]);
     let client = reqwest::Client::new();
-    let photo = golden("multi_cam01_f000");
+    let photo = golden::photo();
     let post = |query: &str| {
         client
             .post(server.url(&format!("/v1/pose{query}")))
@@ -267,7 +263,7 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     let mut server = Server::start(&[]);
     let mut socket = open(&server, "want=both&mode=complete").await;
     for name in FRAMES {
-        socket.send(Message::binary(golden(name))).await.unwrap();
+        socket.send(Message::binary(golden::jpeg(name))).await.unwrap();
     }
     // One result shows that work is under way; then the signal comes in the middle of it.
     assert!(matches!(next_text(&mut socket).await, ServerMessage::Result { seq: 1, .. }));

@@ -5,27 +5,26 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
-use std::{
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{net::TcpStream, process::Command, time::Duration};
 
 use cloudpose_bus::{Bus, Limits, nats::Config, work};
+use cloudpose_testing::{Link, NatsServer, golden::photo, soon};
 use cloudpose_wire::{
-    Event, FrameHeader, FrameResult, Output, SkeletonName, Stage, event::TimingsMs, ws::ServerMessage,
+    Event, Frame, FrameHeader, FrameResult, Output, SharedEvent, SkeletonName, Stage,
+    event::TimingsMs,
+    ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt as _, StreamExt as _};
-use nats_server::NatsServer;
 use reqwest::StatusCode;
 use serde_json::Value;
-use server::{Server, photo, soon};
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use server::Server;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 async fn post(gateway: &Server, image: Vec<u8>) -> reqwest::Response {
@@ -41,6 +40,10 @@ async fn bus(nats: &NatsServer) -> Bus {
 
 /// Nobody in the picture.
 fn nobody(header: &FrameHeader) -> FrameResult {
+    header.done(nobody_seen(header), None)
+}
+
+fn nobody_seen(header: &FrameHeader) -> SharedEvent {
     let event = Event {
         stream: header.stream.clone(),
         seq: header.seq,
@@ -52,7 +55,7 @@ fn nobody(header: &FrameHeader) -> FrameResult {
         output: Output::Poses { skeleton: SkeletonName::default(), persons: vec![] },
         timings_ms: TimingsMs::default(),
     };
-    header.done(event.into(), None)
+    event.into()
 }
 
 /// A worker in which every image panics that is as large as `poison`. It works until the guard is dropped.
@@ -64,8 +67,10 @@ fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
             let bus = bus.clone();
             async move {
                 assert_ne!(delivery.frame.image.len(), poison, "poisoned");
-                bus.reply(nobody(&delivery.frame.header)).await;
-                delivery.ack().await;
+                let header = &delivery.frame.header;
+                bus.publish_event(&nobody_seen(header), None).await;
+                let result = nobody(header);
+                delivery.finish(&bus, result).await;
             }
         })
         .await;
@@ -129,7 +134,7 @@ async fn frames_and_results_that_come_twice_and_in_the_wrong_order_reach_the_cli
                 taken.extend(worker.pull(Stage::Infer, 2 - taken.len()).await);
             }
             for delivery in taken.iter().rev().chain(&taken) {
-                worker.reply(nobody(&delivery.frame.header)).await;
+                worker.reply(nobody(&delivery.frame.header)).await.unwrap();
             }
             for delivery in taken {
                 delivery.ack().await;
@@ -155,7 +160,7 @@ async fn frames_and_results_that_come_twice_and_in_the_wrong_order_reach_the_cli
 }
 
 #[tokio::test]
-async fn a_listener_that_does_not_read_slows_nobody() {
+async fn a_listener_that_does_not_read_keeps_nothing_from_others() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &[]);
     let worker = bus(&nats).await;
@@ -181,11 +186,13 @@ async fn a_listener_that_does_not_read_slows_nobody() {
             flood.flush().await.unwrap();
         }
     });
-    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?mode=complete"))).await.unwrap();
+    let attentive = async_nats::connect(nats.url()).await.unwrap();
+    let mut events = attentive.subscribe("cloudpose.poses.door").await.unwrap();
+    attentive.flush().await.unwrap();
+    let query = "/v1/stream?stream=door&mode=complete";
+    let (mut socket, _) = soon(connect_async(gateway.websocket(query))).await.unwrap();
     let _worker = easily_poisoned_worker(worker, 0);
-    let mut slowest = Duration::ZERO;
     for seq in 1..=100 {
-        let sent = Instant::now();
         socket.send(Message::binary(photo())).await.unwrap();
         loop {
             if let Some(Ok(Message::Text(text))) = soon(socket.next()).await
@@ -195,10 +202,11 @@ async fn a_listener_that_does_not_read_slows_nobody() {
                 break;
             }
         }
-        slowest = slowest.max(sent.elapsed());
+        let event = soon(events.next()).await.unwrap();
+        let event: PoseEvent = serde_json::from_slice(&event.payload).unwrap();
+        assert_eq!(event.seq, seq, "who reads gets every event");
     }
     soon(flooding).await.unwrap();
-    eprintln!("slowest frame beside a listener that does not read: {slowest:?}");
     // It is cut off, and finds out when it reads at last.
     listener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let told = tokio::task::spawn_blocking(move || {
@@ -210,4 +218,105 @@ async fn a_listener_that_does_not_read_slows_nobody() {
     });
     assert!(soon(told).await.unwrap(), "the server kept everything for it");
     gateway.ledger_closes(100).await;
+}
+
+/// How many stills have ended with `outcome`.
+async fn ended(gateway: &Server, outcome: &str) -> Option<String> {
+    let page = reqwest::get(gateway.url("/metrics")).await.unwrap().text().await.unwrap();
+    let counts = [format!("outcome=\"{outcome}\""), "kind=\"still\"".into()];
+    let line = page.lines().find(|line| counts.iter().all(|label| line.contains(label)))?;
+    line.rsplit(' ').next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_still_that_nobody_finishes_is_lost_and_one_whose_broker_goes_is_not() {
+    let mut nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1s"]);
+    let worker = bus(&nats).await;
+    assert_eq!(post(&gateway, photo()).await.status(), StatusCode::GATEWAY_TIMEOUT);
+    drop(soon(worker.pull(Stage::Infer, 1)).await);
+    let (answer, ()) = tokio::join!(post(&gateway, photo()), async {
+        // Once it is with a worker, the broker goes.
+        while soon(worker.pull(Stage::Infer, 1)).await[0].attempt > 1 {}
+        nats.kill();
+    });
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for outcome in ["bus_lost", "bus_down"] {
+        assert_eq!(ended(&gateway, outcome).await.as_deref(), Some("1"), "{outcome}");
+    }
+    gateway.ledger_closes(2).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_does_not_hold_a_still_beyond_its_deadline() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "300ms"]);
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &nats.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    };
+    signal("-STOP");
+    // By then the broker would have been given up: 503.
+    assert_eq!(post(&gateway, photo()).await.status(), StatusCode::GATEWAY_TIMEOUT);
+    signal("-CONT");
+    gateway.ledger_closes(1).await;
+}
+
+// The link works while the gateway is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overlay_that_is_lost_with_the_gateways_connection_is_drawn_again() {
+    let nats = NatsServer::start();
+    let mut link = Link::to(nats.port()).await;
+    let by_link = format!("nats://127.0.0.1:{}", link.port());
+    let gateway = Server::ingest(&by_link, &["--still-deadline", "1m"]);
+    let worker = bus(&nats).await;
+    let url = gateway.url("/v1/pose");
+    let request = reqwest::Client::new().post(url).header("content-type", "image/jpeg");
+    let answer = tokio::spawn(request.header("accept", "image/jpeg").body(photo()).send());
+    for lost in [true, false] {
+        let found = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
+        let event = nobody_seen(&found.frame.header);
+        let next = Frame { pose: Some(event.clone()), ..found.frame.clone() };
+        worker.publish(Stage::Annotate, next).await.unwrap();
+        found.ack().await;
+        let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
+        if lost {
+            link.cut().await;
+        }
+        let result = drawn.frame.header.done(event, Some("overlay".into()));
+        drawn.finish(&worker, result).await;
+        if lost {
+            link.restore();
+        }
+    }
+    let answer = soon(answer).await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(&answer.bytes().await.unwrap()[..], b"overlay");
+    gateway.ledger_closes(1).await;
+}
+
+#[tokio::test]
+async fn a_session_whose_broker_stays_away_is_told_so_and_closed() {
+    let mut nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--idle-timeout", "1s"]);
+    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?mode=complete"))).await.unwrap();
+    nats.kill();
+    socket.send(Message::binary(photo())).await.unwrap();
+    let mut error = None;
+    loop {
+        match soon(socket.next()).await.unwrap().unwrap() {
+            Message::Text(text) => {
+                if let ServerMessage::Error { code, .. } = serde_json::from_str(&text).unwrap() {
+                    error = Some(code);
+                }
+            }
+            Message::Close(close) => {
+                assert_eq!(close.unwrap().code, CloseCode::Again);
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(error, Some(ErrorCode::Unavailable));
+    gateway.ledger_closes(1).await;
 }

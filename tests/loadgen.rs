@@ -1,9 +1,6 @@
 //! `cloudpose loadgen` as people run it, against real processes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
@@ -17,7 +14,6 @@ use std::{
 use serde_json::Value;
 use server::Server;
 
-const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images");
 /// One user, short steps, and an objective that no slow machine misses.
 const SMALL: &str = "--start 1 --limit 1 --step-time 1s --confirm-time 2s --timeout 1m --p95 1m --p99 1m \
                      --delivered 1 --max-send-lag 1m";
@@ -44,8 +40,10 @@ fn an_experiment_on_processes_that_it_starts_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     // Where `make setup-test` puts nats-server, if nobody named one.
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.venv/bin");
+    let images = cloudpose_testing::golden::images();
+    let images = images.display();
     let arguments =
-        format!("experiment --scaler local --replicas 1,2 --frames {IMAGES} --think 100ms..200ms {SMALL}");
+        format!("experiment --scaler local --replicas 1,2 --frames {images} --think 100ms..200ms {SMALL}");
     let done = loadgen(&arguments, folder.path(), Some(&venv));
     assert!(done.status.success());
     let searches = searches(folder.path());

@@ -5,9 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
@@ -17,11 +14,11 @@ use std::{
 };
 
 use cloudpose_loadgen::scaling::hpa::{Behavior, Change, Hpa, Policy, Rules, Select, by_average};
+use cloudpose_testing::{NatsServer, golden::photo, soon};
 use cloudpose_wire::ws::ServerMessage;
 use futures_util::{SinkExt as _, StreamExt as _};
-use nats_server::NatsServer;
 use reqwest::StatusCode;
-use server::{Server, photo, soon};
+use server::Server;
 use tokio::task::JoinSet;
 use tokio_tungstenite::{
     connect_async,

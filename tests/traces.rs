@@ -1,23 +1,20 @@
 //! Spans of a frame's way through three processes, as a collector gets them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../bus/tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
 use std::collections::BTreeMap;
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
+use cloudpose_testing::{NatsServer, golden::photo, soon};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nats_server::NatsServer;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
 };
 use prost::Message as _;
 use reqwest::StatusCode;
-use server::{Server, photo, soon};
+use server::Server;
 use tokio::sync::mpsc;
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 

@@ -86,8 +86,7 @@ async fn annotate(
             delivery.frame.header.dropped(DropReason::AnnotateFailed, "the picture could not be drawn")
         }
     };
-    bus.reply(result).await;
-    delivery.ack().await;
+    delivery.finish(&bus, result).await;
 }
 
 /// Persons to draw, and the skeleton that says how; none where there are no persons to draw, as with a classifier.

@@ -9,10 +9,10 @@ use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Limits};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
-    Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, SessionId, Skeleton,
-    SkeletonName, Stage, StreamName, Want,
+    Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, Reply, SessionId,
+    Skeleton, SkeletonName, Stage, StreamName, Want,
     event::{BoundingBox, TimingsMs},
-    frame::{Reply, ResultBody},
+    frame::ResultBody,
     skeleton::KeypointKind,
 };
 use tokio_util::sync::CancellationToken;
@@ -42,8 +42,8 @@ fn frame(seq: u64, image: Bytes) -> Frame {
         keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
     };
     let stream = StreamName::new("cam").unwrap();
-    let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
-    let model = ModelId::new("multipose").unwrap();
+    let reply =
+        Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
     Frame {
         header: FrameHeader {
             stream: stream.clone(),
@@ -58,6 +58,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            retries: 0,
             trace: None,
         },
         event: Some(

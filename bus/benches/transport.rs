@@ -11,19 +11,12 @@
     reason = "a benchmark fails by panicking, waits for its tasks, and prints"
 )]
 
-#[path = "../tests/nats_server/mod.rs"]
-#[allow(dead_code, reason = "each user takes its part")]
-mod nats_server;
-#[path = "../tests/sample/mod.rs"]
-#[allow(dead_code, reason = "each user takes its part")]
-mod sample;
-
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Limits, work};
+use cloudpose_testing::{NatsServer, sample};
 use cloudpose_wire::{Frame, GatewayId, Kind, Stage};
-use nats_server::NatsServer;
 use tokio_util::sync::CancellationToken;
 
 const IMAGE_BYTES: usize = 100_000;
@@ -67,7 +60,9 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
                                 .unwrap();
                         }
                         Stage::Annotate => {
-                            bus.reply(frame.header.done(frame.event.unwrap(), Some(frame.image))).await;
+                            bus.reply(frame.header.done(frame.event.unwrap(), Some(frame.image)))
+                                .await
+                                .unwrap();
                         }
                     }
                     delivery.ack().await;

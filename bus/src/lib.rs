@@ -15,6 +15,10 @@
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
 //! - **Events** reach everyone who listens at that moment. A slow listener loses events, and slows
 //!   nobody.
+//! - **Results of jobs** are kept: one that [`reply`](Bus::reply) returned `Ok` for is handed out until it is
+//!   acknowledged ([`Bus::job_results`]), also when whoever asks comes later, or dies with it. In one process they
+//!   live as long as it does; a NATS server with files has them again after a restart. They are bounded; when
+//!   full, `reply` refuses, and the frame stays with its worker ([`Delivery::finish`]).
 //! - **Models**: what workers [announce](Bus::announce) is known to everyone who [looks](Bus::models), soon, and
 //!   forgotten some time after they are gone.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
@@ -23,6 +27,8 @@
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod attachment;
+mod error;
+mod jobs;
 mod local;
 pub mod metrics;
 mod models;
@@ -41,6 +47,8 @@ use tokio::{
 };
 
 pub use attachment::Attachment;
+pub use error::{Bound, PublishError, Queue};
+pub use jobs::JobResult;
 pub use local::{Limits, Local};
 pub use models::Models;
 pub use nats::Nats;
@@ -51,45 +59,8 @@ pub const MAX_DELIVERIES: u32 = 3;
 
 /// How often the lanes' metrics are brought up to date: more often than anyone asks for them.
 const LOOK_AT_LANES: Duration = Duration::from_secs(2);
-
-/// A frame could not be put on its lane.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The still lane is full: tell the client to come again later.
-    #[error("the {lane} lane holds {limit} frames and takes no more")]
-    Full {
-        /// Which lane.
-        lane: Lane,
-        /// Its bound, in frames.
-        limit: usize,
-    },
-    /// Larger than the NATS server carries.
-    #[error(
-        "the frame is {size} bytes with its headers and NATS carries {limit}: send smaller images, or raise \
-         max_payload in the configuration of nats-server"
-    )]
-    TooLarge {
-        /// The frame with its headers, in bytes.
-        size: usize,
-        /// The server's `max_payload`, in bytes.
-        limit: usize,
-    },
-    /// The NATS server is not there, or did not confirm in time that it has the frame.
-    #[error("NATS cannot take the frame now: {0}")]
-    Unreachable(String),
-}
-
-impl PublishError {
-    /// How a frame ends that was not taken.
-    pub fn reason(&self) -> DropReason {
-        match self {
-            Self::Full { .. } => DropReason::QueueFull,
-            Self::TooLarge { .. } => DropReason::TooLarge,
-            Self::Unreachable(_) => DropReason::BusDown,
-        }
-    }
-}
+/// Pause before a job's result is offered again to a bus that cannot keep it now.
+const OFFER_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the gateway is told of a frame that is not worth beginning.
 fn expired(header: &FrameHeader) -> FrameResult {
@@ -129,8 +100,8 @@ impl Bus {
         Nats::connect(config, limits).await.map(Self::Nats)
     }
 
-    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again on
-    /// the same connection, because the broker did not confirm that it has it, is worked on once.
+    /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again with
+    /// the same number of `retries`, because the broker did not confirm that it has it, is worked on once.
     ///
     /// # Errors
     /// [`PublishError::Full`] on a still lane at its bound. On NATS also [`PublishError::TooLarge`] and
@@ -172,13 +143,34 @@ impl Bus {
         }
     }
 
-    /// Sends a result to the gateway in its `reply`.
+    /// Whether attachments reach anybody: only inside one process.
+    pub fn carries_attachments(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// Sends a result to where its `reply` says.
     ///
-    /// A gateway that is gone, or too slow to read, does not get it: its own deadline tells it.
-    pub async fn reply(&self, result: FrameResult) {
+    /// A gateway that is gone, or too slow to read, does not get it: its own deadline tells it. A job's result is
+    /// kept from here on; the same one may be kept twice, if it is sent again because this failed.
+    ///
+    /// # Errors
+    /// Only for a job's result, which is not kept then: [`PublishError::Full`], on NATS also
+    /// [`PublishError::Unreachable`].
+    pub async fn reply(&self, result: FrameResult) -> Result<(), PublishError> {
         match self {
             Self::Local(bus) => bus.reply(result),
             Self::Nats(bus) => bus.reply(result).await,
+        }
+    }
+
+    /// Waits for results of jobs and takes up to `max`, those of all jobs together, the oldest first. Several may
+    /// ask: each result goes to one of them at a time.
+    ///
+    /// Never returns an empty list. Dropping the future loses no result; on NATS one may come 2 s late then.
+    pub async fn job_results(&self, max: usize) -> Vec<JobResult> {
+        match self {
+            Self::Local(bus) => bus.jobs().take(max).await,
+            Self::Nats(bus) => bus.job_results(max).await,
         }
     }
 
@@ -246,6 +238,13 @@ impl Bus {
                 if let Some(depth) = depth {
                     metrics::lane(lane, depth);
                 }
+            }
+            let kept = match self {
+                Self::Local(bus) => Some(bus.jobs().kept()),
+                Self::Nats(bus) => bus.kept_results().await,
+            };
+            if let Some(kept) = kept {
+                metrics::job_results(kept);
             }
         }
     }
@@ -344,6 +343,19 @@ impl Delivery {
             Origin::Local(origin) => origin.ack(),
             Origin::Nats(origin) => origin.ack().await,
         }
+    }
+
+    /// Sends the frame's result, and is done with the frame. A job's result is offered again until the bus can keep
+    /// it: so long the frame stays in this worker's hands.
+    pub async fn finish(self, bus: &Bus, result: FrameResult) {
+        let mut told = false;
+        while let Err(error) = bus.reply(result.clone()).await {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "the job's result cannot be kept now; trying again");
+            }
+            tokio::time::sleep(OFFER_AGAIN).await;
+        }
+        self.ack().await;
     }
 
     /// The worker is leaving and has not begun: the frame goes back to where it was, as if never taken.

@@ -11,14 +11,17 @@ use cloudpose_policy::{
     lanes::{Bounds, Full, Lanes, Next, Queued},
 };
 use cloudpose_wire::{
-    Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, SharedEvent, Stage, model::Announcement,
+    Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, Reply, SharedEvent, Stage, model::Announcement,
 };
 use tokio::{
     sync::{Notify, broadcast, mpsc},
     time::Instant,
 };
 
-use crate::{Attachment, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up};
+use crate::{
+    Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
+    jobs::LocalResults,
+};
 
 /// Results that may wait for one gateway, and events for one listener.
 const RESULT_QUEUE: usize = 1024;
@@ -33,12 +36,15 @@ pub struct Limits {
     pub live_frames: usize,
     /// The longest time that a live frame can be given; NATS forgets it then.
     pub live_max_age: Duration,
+    /// Results of jobs that nobody has acknowledged; one more is refused.
+    pub job_results: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let Bounds { live, still } = Bounds::default();
-        Self { still_frames: still, live_frames: live, live_max_age: Duration::from_secs(10) }
+        let live_max_age = Duration::from_secs(10);
+        Self { still_frames: still, live_frames: live, live_max_age, job_results: 10_000 }
     }
 }
 
@@ -53,6 +59,7 @@ struct Shared {
     arrived: HashMap<Stage, Notify>,
     events: broadcast::Sender<SharedEvent>,
     models: Models,
+    jobs: LocalResults,
 }
 
 #[derive(Debug)]
@@ -111,6 +118,7 @@ impl Local {
             arrived: stages.map(|stage| (stage, Notify::new())).into(),
             events: broadcast::channel(EVENT_QUEUE).0,
             models: Models::new(false),
+            jobs: LocalResults::new(limits.job_results),
         }))
     }
 
@@ -124,7 +132,8 @@ impl Local {
         let waiting = Waiting { frame, attempt: 1, attachment };
         // The live frame that gives way is gone: its gateway's own deadline closes it.
         if let Err(Full) = self.0.state().lanes(stage).push(waiting.queued(Instant::now())) {
-            return Err(PublishError::Full { lane, limit: self.0.limits.still_frames });
+            let bound = Bound::Frames(self.0.limits.still_frames);
+            return Err(PublishError::Full { queue: Queue::Lane(lane), bound });
         }
         self.0.arrived[&stage].notify_one();
         Ok(())
@@ -168,17 +177,29 @@ impl Local {
             }
         }
         drop(state);
-        too_late.into_iter().for_each(|result| self.reply(result));
+        for result in too_late {
+            if let Err(error) = self.reply(result) {
+                tracing::debug!(%error, "nobody could be told of a live frame that expired");
+            }
+        }
         taken.sort_by_key(|delivery| std::cmp::Reverse(delivery.waited));
         taken
     }
 
-    pub(crate) fn reply(&self, result: FrameResult) {
-        let gateway = self.0.state().gateways.get(&result.reply.gateway).cloned();
+    pub(crate) fn reply(&self, result: FrameResult) -> Result<(), PublishError> {
+        let gateway = match &result.reply {
+            Reply::Session { gateway, .. } => self.0.state().gateways.get(gateway).cloned(),
+            Reply::Job { .. } => return self.0.jobs.put(result),
+        };
         let sent = gateway.is_some_and(|g| g.try_send(result).is_ok());
         if !sent {
             tracing::debug!("result not taken: the gateway is gone or behind");
         }
+        Ok(())
+    }
+
+    pub(crate) fn jobs(&self) -> &LocalResults {
+        &self.0.jobs
     }
 
     pub(crate) fn results(&self, gateway: &GatewayId) -> mpsc::Receiver<FrameResult> {
@@ -253,8 +274,9 @@ impl Origin {
         if attempt < MAX_DELIVERIES {
             let (frame, attempt) = (frame.clone(), attempt + 1);
             bus.0.put_back(lane.stage, since, Waiting { frame, attempt, attachment: None });
-        } else {
-            bus.reply(given_up(lane.stage, &frame.header));
+        } else if let Err(error) = bus.reply(given_up(lane.stage, &frame.header)) {
+            tracing::debug!(%error, "a job's frame is not given up yet: nobody could be told");
+            bus.0.put_back(lane.stage, since, Waiting { frame: frame.clone(), attempt, attachment: None });
         }
     }
 }

@@ -12,6 +12,7 @@ const CONNECTIONS: &str = "cloudpose_bus_connections_total";
 const WAITING: &str = "cloudpose_lane_frames";
 const IN_HAND: &str = "cloudpose_lane_in_hand_frames";
 const OLDEST: &str = "cloudpose_lane_oldest_seconds";
+const JOB_RESULTS: &str = "cloudpose_job_results";
 const SLOTS: &str = "cloudpose_worker_slots";
 const BUSY: &str = "cloudpose_worker_busy";
 
@@ -47,6 +48,7 @@ pub fn describe() {
     describe_gauge!(WAITING, "Frames that wait for a worker, by stage and kind. All gateways say the same.");
     describe_gauge!(IN_HAND, "Frames in workers' hands, by stage and kind. All gateways say the same.");
     describe_gauge!(OLDEST, "Age of the oldest frame on a lane, by stage and kind; 0 if there is none.");
+    describe_gauge!(JOB_RESULTS, "Results of jobs that nobody has acknowledged. All gateways say the same.");
     describe_gauge!(SLOTS, "Frames that this process works on at once, by stage.");
     describe_gauge!(BUSY, "Frames that this process works on now, by stage.");
     for loss in Loss::ALL {
@@ -71,6 +73,10 @@ pub(crate) fn lane(lane: Lane, depth: Depth) {
     gauge(WAITING).set(depth.frames as f64);
     gauge(IN_HAND).set(depth.in_hand as f64);
     gauge(OLDEST).set(depth.oldest.as_secs_f64());
+}
+
+pub(crate) fn job_results(kept: usize) {
+    gauge!(JOB_RESULTS).set(kept as f64);
 }
 
 pub(crate) fn slots(stage: Stage, slots: usize) {

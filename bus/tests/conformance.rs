@@ -5,26 +5,25 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Attachment, Bus, Limits, MAX_DELIVERIES, PublishError, work};
-use cloudpose_wire::{
-    DropReason, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
+use cloudpose_bus::{Attachment, Bound, Bus, JobResult, Limits, MAX_DELIVERIES, PublishError, Queue, work};
+use cloudpose_testing::{
+    sample::{frame, frame_of_job, pose, reply_to},
+    soon,
 };
-use sample::{frame, pose, reply_to, soon};
+use cloudpose_wire::{
+    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-const LIMITS: Limits = Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(5) };
+const LIMITS: Limits =
+    Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(5), job_results: 3 };
 
 fn live(stage: Stage) -> Lane {
     Lane { stage, kind: Kind::Live }
@@ -53,9 +52,24 @@ async fn seqs_until(bus: &Bus, stage: Stage, count: usize) -> Vec<u64> {
     all
 }
 
+/// Waits until the lanes of `stage` say that nothing is on them, and nothing in anybody's hands. A worker asks for
+/// frames meanwhile, and gets none.
 async fn nothing_waits(bus: &Bus, stage: Stage) {
-    let pulled = tokio::time::timeout(Duration::from_millis(200), bus.pull(stage, 9)).await;
-    assert!(pulled.is_err(), "expected an empty lane, got {pulled:?}");
+    let empty = soon(async {
+        for lane in [live(stage), still(stage)] {
+            loop {
+                let depth = bus.depth(lane).await;
+                if depth.frames + depth.in_hand == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    tokio::select! {
+        () = empty => {}
+        pulled = bus.pull(stage, 9) => panic!("expected an empty lane, got {pulled:?}"),
+    }
 }
 
 async fn frames_arrive_whole_in_order_and_once(bus: Bus) {
@@ -85,7 +99,8 @@ async fn full_still_lane_refuses_and_recovers(bus: Bus) {
         bus.publish(Stage::Infer, frame(Kind::Still, seq)).await.unwrap();
     }
     let refused = bus.publish(Stage::Infer, frame(Kind::Still, 4)).await;
-    assert_eq!(refused, Err(PublishError::Full { lane: still(Stage::Infer), limit: 4 }));
+    let queue = Queue::Lane(still(Stage::Infer));
+    assert_eq!(refused, Err(PublishError::Full { queue, bound: Bound::Frames(4) }));
     assert_eq!(bus.depth(still(Stage::Infer)).await.frames, 4);
     assert_eq!(seqs(&bus, Stage::Infer, 1).await, [0]);
     bus.publish(Stage::Infer, frame(Kind::Still, 5)).await.unwrap();
@@ -188,6 +203,7 @@ async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
     let mut first = bus.pull(Stage::Annotate, 1).await.remove(0);
     let taken = first.attachment.take();
     assert_eq!(taken.and_then(Attachment::take::<u32>), arrives.then_some(7));
+    assert_eq!(bus.carries_attachments(), arrives, "and the bus says so");
     drop(first);
     let again = bus.pull(Stage::Annotate, 1).await.remove(0);
     assert_eq!((again.frame.header.seq, again.attempt), (7, 2), "the frame comes all the same");
@@ -208,7 +224,8 @@ async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
 
 async fn a_cancelled_pull_loses_nothing(bus: Bus) {
     for _ in 0..3 {
-        nothing_waits(&bus, Stage::Infer).await;
+        let pulled = tokio::time::timeout(Duration::from_millis(20), bus.pull(Stage::Infer, 9)).await;
+        assert!(pulled.is_err(), "{pulled:?}");
     }
     let waiting = [bus.clone(), bus.clone()].map(|bus| async move { seqs(&bus, Stage::Infer, 1).await });
     let [a, b] = waiting;
@@ -228,15 +245,119 @@ async fn results_reach_the_gateway_they_name(bus: Bus) {
     for (gateway, seq) in [("g2", 1), ("nobody", 2), ("g1", 3)] {
         let mut header = frame(Kind::Live, seq).header;
         header.reply = reply_to(gateway);
-        bus.reply(header.dropped(DropReason::Expired, "too old")).await;
+        bus.reply(header.dropped(DropReason::Expired, "too old")).await.unwrap();
     }
     assert_eq!(first.next().await.unwrap().seq, 3);
     assert_eq!(second.next().await.unwrap().seq, 1);
     let mut header = frame(Kind::Live, 4).header;
     header.reply = reply_to("g1");
     let done = header.done(pose(4), Some(Bytes::from_static(b"jpeg")));
-    bus.reply(done.clone()).await;
+    bus.reply(done.clone()).await.unwrap();
     assert_eq!(first.next().await.unwrap(), done);
+}
+
+/// A result of frame `seq` of a job, as a worker sends it.
+fn job_result(job: &str, seq: u64) -> FrameResult {
+    frame_of_job(job, seq).header.done(pose(seq), Some(Bytes::from_static(b"jpeg")))
+}
+
+async fn next_job_result(bus: &Bus) -> JobResult {
+    soon(bus.job_results(1)).await.remove(0)
+}
+
+async fn a_jobs_result_is_there_for_who_asks_later_whole_and_once(bus: Bus) {
+    for seq in 1..=2 {
+        bus.reply(job_result("a", seq)).await.unwrap();
+    }
+    let first = next_job_result(&bus).await;
+    assert_eq!(first.result, job_result("a", 1));
+    first.ack().await;
+    bus.reply(job_result("b", 1)).await.unwrap();
+    let mut rest = Vec::new();
+    while rest.len() < 2 {
+        for taken in soon(bus.job_results(9)).await {
+            rest.push(taken.result.clone());
+            taken.ack().await;
+        }
+    }
+    assert_eq!(rest, [job_result("a", 2), job_result("b", 1)], "the oldest first, and none twice");
+    // Who asks before there is one waits for it.
+    let (late, ()) = tokio::join!(next_job_result(&bus), async {
+        bus.reply(job_result("c", 1)).await.unwrap();
+    });
+    assert_eq!(late.result, job_result("c", 1));
+    late.ack().await;
+}
+
+async fn a_jobs_result_comes_again_until_it_is_acknowledged(bus: Bus) {
+    bus.reply(job_result("a", 1)).await.unwrap();
+    for _ in 0..MAX_DELIVERIES + 2 {
+        assert_eq!(next_job_result(&bus).await.result, job_result("a", 1));
+    }
+    next_job_result(&bus).await.ack().await;
+    bus.reply(job_result("a", 2)).await.unwrap();
+    assert_eq!(next_job_result(&bus).await.result.seq, 2);
+}
+
+async fn results_of_jobs_that_nobody_takes_are_bounded_and_those_that_are_kept_stay(bus: Bus) {
+    for seq in 1..=3 {
+        bus.reply(job_result("a", seq)).await.unwrap();
+    }
+    let full = PublishError::Full { queue: Queue::Jobs, bound: Bound::Results(3) };
+    assert_eq!(bus.reply(job_result("a", 4)).await, Err(full.clone()));
+    let held = next_job_result(&bus).await;
+    assert_eq!(bus.reply(job_result("a", 4)).await, Err(full), "one in hand is one that is kept");
+    // A worker offers it again until there is room, and has its frame until then.
+    bus.publish(Stage::Infer, frame_of_job("a", 4)).await.unwrap();
+    let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
+    let finish = delivery.finish(&bus, job_result("a", 4));
+    let make_room = async {
+        assert_eq!(bus.depth(still(Stage::Infer)).await.in_hand, 1);
+        held.ack().await;
+    };
+    soon(async { tokio::join!(finish, make_room) }).await;
+    nothing_waits(&bus, Stage::Infer).await;
+    let mut seqs = Vec::new();
+    while seqs.len() < 3 {
+        for taken in soon(bus.job_results(9)).await {
+            seqs.push(taken.result.seq);
+            taken.ack().await;
+        }
+    }
+    assert_eq!(seqs, [2, 3, 4]);
+}
+
+async fn a_job_is_told_of_a_frame_that_was_given_up(bus: Bus) {
+    bus.publish(Stage::Infer, frame_of_job("a", 1)).await.unwrap();
+    for seq in 11..=13 {
+        bus.reply(job_result("b", seq)).await.unwrap();
+    }
+    for _ in 0..MAX_DELIVERIES {
+        drop(soon(bus.pull(Stage::Infer, 1)).await);
+    }
+    // There is no room to say so yet. What a worker gets meanwhile it can only drop.
+    let dropping = async {
+        loop {
+            drop(bus.pull(Stage::Infer, 1).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = async {
+        loop {
+            let taken = next_job_result(&bus).await;
+            let result = taken.result.clone();
+            taken.ack().await;
+            if result.seq == 1 {
+                break result;
+            }
+        }
+    };
+    let told = tokio::select! {
+        told = soon(told) => told,
+        never = dropping => never,
+    };
+    assert!(matches!(told.body, ResultBody::Dropped { reason: DropReason::InferFailed, .. }), "{told:?}");
+    nothing_waits(&bus, Stage::Infer).await;
 }
 
 async fn everyone_who_listens_gets_events_and_slow_ones_slow_nobody(bus: Bus) {
@@ -331,14 +452,14 @@ macro_rules! conformance {
         mod nats {
             $(#[tokio::test]
             async fn $name() {
-                let server = super::nats_server::NatsServer::start();
-                super::$name(super::sample::bus(&server, super::LIMITS).await).await;
+                let server = cloudpose_testing::NatsServer::start();
+                super::$name(cloudpose_testing::sample::bus(&server, super::LIMITS).await).await;
             })*
 
             #[tokio::test]
             async fn attachments_leave_no_process_and_come_once() {
-                let server = super::nats_server::NatsServer::start();
-                let bus = super::sample::bus(&server, super::LIMITS).await;
+                let server = cloudpose_testing::NatsServer::start();
+                let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
                 super::attachments_leave_no_process_and_come_once(bus, false).await;
             }
         }
@@ -360,5 +481,9 @@ conformance!(
     results_reach_the_gateway_they_name,
     everyone_who_listens_gets_events_and_slow_ones_slow_nobody,
     what_workers_announce_is_known_and_what_they_say_later_counts,
+    a_jobs_result_is_there_for_who_asks_later_whole_and_once,
+    a_jobs_result_comes_again_until_it_is_acknowledged,
+    results_of_jobs_that_nobody_takes_are_bounded_and_those_that_are_kept_stay,
+    a_job_is_told_of_a_frame_that_was_given_up,
     work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
 );

@@ -5,11 +5,6 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::{
     net::TcpListener as Port,
     sync::{
@@ -25,51 +20,10 @@ use cloudpose_bus::{
     nats::{Config, Turn},
     work,
 };
+use cloudpose_testing::{Link, NatsServer, sample::frame, soon};
 use cloudpose_wire::{Domain, DropReason, GatewayId, Kind, Prefix, Stage, frame::ResultBody};
-use nats_server::NatsServer;
-use sample::{frame, soon};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// The network between edge and hub.
-struct Link {
-    listener: Arc<TcpListener>,
-    hub: u16,
-    connections: JoinSet<()>,
-}
-
-impl Link {
-    async fn to(hub: u16) -> Self {
-        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
-        let mut link = Self { listener, hub, connections: JoinSet::new() };
-        link.restore();
-        link
-    }
-
-    fn restore(&mut self) {
-        let (listener, hub) = (self.listener.clone(), self.hub);
-        self.connections.spawn(async move {
-            let mut open = JoinSet::new();
-            loop {
-                let (mut edge, _) = listener.accept().await.unwrap();
-                open.spawn(async move {
-                    let mut hub = TcpStream::connect(("127.0.0.1", hub)).await.unwrap();
-                    copy_bidirectional(&mut edge, &mut hub).await.ok();
-                });
-            }
-        });
-    }
-
-    /// Every connection breaks, and no new one gets through.
-    async fn cut(&mut self) {
-        self.connections.shutdown().await;
-    }
-}
 
 /// A worker that answers with its site's name.
 struct Site {
@@ -89,7 +43,7 @@ impl Site {
                 let (bus, done, gate) = (bus.clone(), done.clone(), gate.clone());
                 async move {
                     let pass = gate.acquire().await.unwrap();
-                    bus.reply(delivery.frame.header.dropped(DropReason::InferFailed, name)).await;
+                    bus.reply(delivery.frame.header.dropped(DropReason::InferFailed, name)).await.unwrap();
                     done.fetch_add(1, Ordering::SeqCst);
                     drop(pass);
                     delivery.ack().await;
@@ -152,7 +106,7 @@ async fn an_edge_goes_on_alone_and_takes_help_when_there_is_some() {
         .unwrap();
     let hub = NatsServer::with(&config, [("CLOUDPOSE_LEAF_PASSWORD", "secret")]);
     let mut link = Link::to(leaf_port).await;
-    let port = link.listener.local_addr().unwrap().port();
+    let port = link.port();
     let url = format!("nats-leaf://edge:secret@127.0.0.1:{port}");
     let edge = NatsServer::with("edge.conf", [("CLOUDPOSE_HUB", &*url)]);
 

@@ -1,21 +1,19 @@
 //! Every role works with the permissions that `deploy/nats` gives it, and can do no more.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod nats_server;
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod sample;
-
 use std::time::Duration;
 
 use cloudpose_bus::{
     Bus, Limits,
     nats::{Config, ConnectError},
 };
+use cloudpose_testing::{
+    NatsServer,
+    sample::{frame, frame_of_job, pose},
+    soon,
+};
 use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
 use futures_util::StreamExt as _;
-use nats_server::NatsServer;
-use sample::{frame, pose, soon};
 
 const PASSWORD: &str = "secret";
 
@@ -109,12 +107,21 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
         worker.publish(Stage::Annotate, taken.frame.clone()).await.unwrap();
         taken.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
-        worker.reply(drawn.frame.header.done(pose(seq), None)).await;
+        worker.reply(drawn.frame.header.done(pose(seq), None)).await.unwrap();
         drawn.ack().await;
         assert_eq!(soon(results.next()).await.unwrap().seq, seq);
         assert!(!soon(heard.next()).await.unwrap().payload.is_empty());
     }
 
+    worker.reply(frame_of_job("a", 1).header.done(pose(1), None)).await.unwrap();
+    let kept = soon(gateway.job_results(1)).await.remove(0);
+    assert_eq!(kept.result.seq, 1);
+    kept.ack().await;
+
+    let mut forged = async_nats::HeaderMap::new();
+    let result = frame_of_job("a", 2).header.done(pose(2), None);
+    forged.insert("Cloudpose-Result", serde_json::to_string(&result).unwrap());
+    listener.publish_with_headers("cloudpose.jobs.a.2", forged, "".into()).await.unwrap();
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
@@ -125,6 +132,14 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert!(
         tokio::time::timeout(Duration::from_millis(200), overheard.next()).await.is_err(),
         "results are for gateways"
+    );
+    // A worker takes no results of jobs, and nobody else puts some there.
+    worker.reply(frame_of_job("a", 3).header.done(pose(3), None)).await.unwrap();
+    let stolen = tokio::time::timeout(Duration::from_secs(1), worker.job_results(1)).await;
+    assert!(stolen.is_err(), "{stolen:?}");
+    assert_eq!(
+        soon(gateway.job_results(9)).await.iter().map(|kept| kept.result.seq).collect::<Vec<_>>(),
+        [3]
     );
     // A gateway takes no work away from the workers.
     worker.publish(Stage::Annotate, frame(Kind::Still, 4)).await.unwrap();

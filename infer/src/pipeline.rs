@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use cloudpose_pixels::{Pool, Pooled};
 use cloudpose_wire::{
-    Class, Event, FrameHeader, ModelId, ModelInfo, Output, Person, Prior, Skeleton, StreamName, Task, Want,
+    Class, Event, FrameHeader, ModelId, ModelInfo, Output, Person, Prior, Skeleton, StreamName, Task,
     event::TimingsMs,
 };
 
@@ -82,12 +82,6 @@ pub enum Detail {
     Model,
     /// Every pixel, because somebody will draw on the picture.
     Full,
-}
-
-impl From<Want> for Detail {
-    fn from(want: Want) -> Self {
-        if want.overlay() { Self::Full } else { Self::Model }
-    }
 }
 
 /// What came before a frame of a stream.

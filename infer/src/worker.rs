@@ -12,7 +12,7 @@ use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Pool, Pooled};
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName, Want,
 };
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +77,8 @@ enum Failed {
 }
 
 impl Task {
-    fn new(header: &mut FrameHeader, image: Bytes) -> Self {
+    /// `handed_on`: whether this process draws on the picture that is decoded here.
+    fn new(header: &mut FrameHeader, image: Bytes, handed_on: bool) -> Self {
         Self {
             image,
             stream: header.stream.clone(),
@@ -85,7 +86,7 @@ impl Task {
             at: header.received_at,
             smooth: header.smooth,
             min_score: header.min_score,
-            detail: header.want.into(),
+            detail: detail(header.want, handed_on),
             model: header.model.clone(),
         }
     }
@@ -243,7 +244,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
     let (mut header, image) = (header.clone(), image.clone());
-    let task = Task::new(&mut header, image);
+    let task = Task::new(&mut header, image, bus.carries_attachments());
     let result = match shared.detect(task).await {
         Ok(mut found) => {
             header.prior = found.tracks.take().map(Arc::new);
@@ -268,10 +269,10 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             Some(header.dropped(DropReason::InferFailed, "the model could not be run on this image"))
         }
     };
-    if let Some(result) = result {
-        bus.reply(result).await;
+    match result {
+        Some(result) => delivery.finish(&bus, result).await,
+        None => delivery.ack().await,
     }
-    delivery.ack().await;
 }
 
 /// Leaves the frame to another worker. A still that a device failed on counts an attempt, for it might be why; a
@@ -336,5 +337,27 @@ async fn pass_on(
     match published {
         Ok(()) => None,
         Err(error) => Some(header.dropped(error.reason(), error.to_string())),
+    }
+}
+
+/// How much of the picture to decode. Whoever draws on it decodes it again where it is not handed on.
+fn detail(want: Want, handed_on: bool) -> Detail {
+    if want.overlay() && handed_on { Detail::Full } else { Detail::Model }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_decoded_whole_only_if_it_is_drawn_on_in_this_process() {
+        for (want, handed_on, expected) in [
+            (Want::Pose, true, Detail::Model),
+            (Want::Overlay, true, Detail::Full),
+            (Want::Both, true, Detail::Full),
+            (Want::Both, false, Detail::Model),
+        ] {
+            assert_eq!(detail(want, handed_on), expected, "{want:?}, handed on: {handed_on}");
+        }
     }
 }

@@ -7,7 +7,6 @@
 
 use std::{
     num::NonZeroUsize,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -23,9 +22,8 @@ use cloudpose_infer::{
     gpu::{DeviceError, GpuEngine, Place, Precision},
 };
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, SessionId, Stage, StreamName,
-    Want,
-    frame::{Reply, ResultBody},
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, Reply, SessionId, Stage,
+    StreamName, Want, frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +37,7 @@ fn config(arguments: &[&str]) -> Config {
 }
 
 fn image(name: &str) -> Bytes {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
-    std::fs::read(folder.join(name)).unwrap().into()
+    cloudpose_testing::golden::jpeg(name).into()
 }
 
 fn model() -> ModelId {
@@ -56,7 +53,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         stream: StreamName::new(stream).unwrap(),
         seq,
         kind,
-        reply: Reply { gateway: gateway(), session: SessionId::new("s").unwrap() },
+        reply: Reply::Session { gateway: gateway(), session: SessionId::new("s").unwrap() },
         received_at: 1,
         deadline_ms: 60_000,
         want: Want::Pose,
@@ -65,13 +62,14 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         min_score: 0.2,
         smooth: false,
         prior: None,
+        retries: 0,
         trace: None,
     };
     Frame { header, event: None, image }
 }
 
 fn bus() -> Bus {
-    Bus::local(Limits { still_frames: 64, live_frames: 64, live_max_age: std::time::Duration::from_secs(60) })
+    Bus::local(Limits { still_frames: 64, live_frames: 64, ..Limits::default() })
 }
 
 /// An engine on the CPU, which counts its batches and fails in the one that is told, or never.
@@ -121,7 +119,7 @@ fn worker(arguments: &[&str], fails_at: usize, how: fn() -> DeviceError) -> (Wor
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_find_what_the_cpu_finds() {
-    let names = ["demo_f000.jpg", "demo_f060.jpg", "demo_f120.jpg", "demo_f180.jpg", "multi_cam01_f000.jpg"];
+    let names = ["demo_f000", "demo_f060", "demo_f120", "demo_f180", "multi_cam01_f000"];
     let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
     let mut pipeline = Pipeline::on_cpu(models, NonZeroUsize::MIN).unwrap();
 
@@ -200,7 +198,7 @@ async fn a_device_that_fails_gives_its_frames_to_another_worker() {
     {
         let bus = bus();
         let mut results = bus.results(&gateway()).await;
-        let picture = image("demo_f000.jpg");
+        let picture = image("demo_f000");
         for seq in 1..=3 {
             bus.publish(Stage::Infer, frame("cam", seq, Kind::Still, picture.clone())).await.unwrap();
         }
@@ -230,7 +228,7 @@ async fn a_device_that_fails_gives_its_frames_to_another_worker() {
 async fn a_still_that_breaks_every_device_is_given_up() {
     let bus = bus();
     let mut results = bus.results(&gateway()).await;
-    bus.publish(Stage::Infer, frame("cam", 1, Kind::Still, image("demo_f000.jpg"))).await.unwrap();
+    bus.publish(Stage::Infer, frame("cam", 1, Kind::Still, image("demo_f000"))).await.unwrap();
     for _ in 0..cloudpose_bus::MAX_DELIVERIES {
         let (worker, _) = worker(&["--max-batch", "1"], 1, lost);
         worker.run(bus.clone(), CancellationToken::new()).await.expect_err("the device failed");

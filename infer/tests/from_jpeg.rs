@@ -9,54 +9,39 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
+use cloudpose_testing::golden::{self, Golden};
 use cloudpose_wire::Person;
-use serde::Deserialize;
 
 /// In model pixels.
 const TOLERANCE: f32 = 1.5;
 const TYPICAL: f32 = 0.5;
 
-#[derive(Deserialize)]
-struct Golden {
-    name: String,
-    mode: String,
-    shape: [usize; 4],
-    #[serde(default)]
-    x0: usize,
-    #[serde(default)]
-    y0: usize,
-    output_f32: Vec<Vec<f32>>,
-}
-
 /// Keypoints as (x, y, score), in model pixels.
 type Pose = Vec<[f32; 3]>;
 
-fn read(file: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
+/// The poses of persons with a score of 0.2 or more.
+fn poses_of(golden: &Golden) -> Vec<Pose> {
+    let [_, height, width, _] = golden.shape.map(|side| side as f32);
+    let pose = |row: &[f32]| {
+        row.chunks_exact(3).take(17).map(|k| [k[1] * width, k[0] * height, k[2]]).collect::<Pose>()
+    };
+    // Only MultiPose gives a person's score.
+    golden
+        .rows()
+        .iter()
+        .filter(|row| row.get(55).is_none_or(|score| *score >= 0.2))
+        .map(|r| pose(r))
+        .collect()
 }
 
-impl Golden {
-    /// The poses of persons with a score of 0.2 or more.
-    fn poses(&self, model: &str) -> Vec<Pose> {
-        let [_, height, width, _] = self.shape.map(|side| side as f32);
-        let pose = |row: &[f32]| {
-            row.chunks_exact(3).take(17).map(|k| [k[1] * width, k[0] * height, k[2]]).collect::<Pose>()
-        };
-        match model {
-            "multipose" => self.output_f32.iter().filter(|row| row[55] >= 0.2).map(|r| pose(r)).collect(),
-            _ => vec![pose(&self.output_f32.concat())],
-        }
-    }
-
-    /// A person's keypoints, from pixels of an image whose longer side is `longer`.
-    fn to_model(&self, person: &Person, longer: u32) -> Vec<[f32; 2]> {
-        let scale = longer as f32 / self.shape[1].max(self.shape[2]) as f32;
-        let [x0, y0] = [self.x0, self.y0].map(|origin| origin as f32);
-        person.keypoints.iter().map(|k| [k.x / scale + x0, k.y / scale + y0]).collect()
-    }
+/// A person's keypoints, from pixels of an image whose longer side is `longer`.
+fn to_model(golden: &Golden, person: &Person, longer: u32) -> Vec<[f32; 2]> {
+    let scale = longer as f32 / golden.shape[1].max(golden.shape[2]) as f32;
+    let [x0, y0] = [golden.x0, golden.y0].map(|origin| origin as f32);
+    person.keypoints.iter().map(|k| [k.x / scale + x0, k.y / scale + y0]).collect()
 }
 
 #[test]
@@ -65,10 +50,10 @@ fn keypoints_are_where_tensorflow_has_them() {
     let mut pipeline = Pipeline::on_cpu(models, NonZeroUsize::MIN).unwrap();
     for model in ["multipose", "lightning", "thunder"] {
         let mode = if model == "multipose" { "aspect" } else { "letterbox" };
-        let rows: Vec<Golden> = serde_json::from_slice(&read(&format!("{model}.json"))).unwrap();
+        let rows = Golden::all(model);
         let mut moved = Vec::new();
         for row in rows.iter().filter(|row| row.mode == mode) {
-            let image = read(&format!("images/{}.jpg", row.name));
+            let image = golden::jpeg(&row.name);
             let id = model.parse().unwrap();
             let job = Job {
                 image: &image,
@@ -80,13 +65,9 @@ fn keypoints_are_where_tensorflow_has_them() {
                 pictures: None,
             };
             let poses = pipeline.detect(job).unwrap();
-            let found: Vec<_> = poses
-                .output
-                .persons()
-                .iter()
-                .map(|p| row.to_model(p, poses.width.max(poses.height)))
-                .collect();
-            for expected in row.poses(model) {
+            let longer = poses.width.max(poses.height);
+            let found: Vec<_> = poses.output.persons().iter().map(|p| to_model(row, p, longer)).collect();
+            for expected in poses_of(row) {
                 let distances = |pose: &Vec<[f32; 2]>| -> Vec<f32> {
                     let pairs = expected.iter().zip(pose).filter(|([_, _, score], _)| *score >= 0.3);
                     pairs.map(|([x, y, _], got)| (x - got[0]).hypot(y - got[1])).collect()

@@ -7,13 +7,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use std::path::{Path, PathBuf};
-
 use candle_core::{Device, Tensor};
 use cloudpose_infer::models::movenet::decoder::Grid;
 use cloudpose_infer::models::movenet::{Decoder, MoveNet, MoveNetModel, Weights};
 use cloudpose_infer::models::{ModelPose, ModelStore};
-use serde::Deserialize;
+use cloudpose_testing::golden::Golden;
 
 /// Every number of a SinglePose output.
 const SINGLE_TOLERANCE: f32 = 2e-5;
@@ -22,44 +20,9 @@ const MULTI_TOLERANCE: f32 = 5e-5;
 /// MultiPose rows below this score are noise, in which near-ties make other cells win.
 const MULTI_MIN_SCORE: f32 = 0.2;
 
-#[derive(Deserialize)]
-struct Golden {
-    file: String,
-    /// N, H, W, C of the input.
-    shape: [usize; 4],
-    /// SinglePose: 17 × (y, x, score). MultiPose: 6 × (17 × (y, x, score), box, score).
-    output_f32: Vec<Vec<f32>>,
-}
-
-impl Golden {
-    fn all(model: &str) -> Vec<Self> {
-        let json = std::fs::read(folder().join(format!("{model}.json"))).unwrap();
-        serde_json::from_slice(&json).unwrap()
-    }
-
-    /// The input tensor: uint8 RGB, NHWC.
-    fn input(&self) -> Tensor {
-        let file = std::fs::read(folder().join(&self.file)).unwrap();
-        Tensor::from_slice(npy_payload(&file), &self.shape, &Device::Cpu).unwrap()
-    }
-
-    /// The output as rows that [`rows`] makes of our poses.
-    fn rows(&self, model: &str) -> Vec<Vec<f32>> {
-        match model {
-            "multipose" => self.output_f32.clone(),
-            _ => vec![self.output_f32.concat()],
-        }
-    }
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-/// The values of a NumPy file, format version 1: magic, version, header length at byte 8, header.
-fn npy_payload(file: &[u8]) -> &[u8] {
-    assert_eq!(&file[..8], b"\x93NUMPY\x01\x00");
-    &file[10 + usize::from(u16::from_le_bytes([file[8], file[9]]))..]
+/// The input of `golden` as the network takes it.
+fn input(golden: &Golden) -> Tensor {
+    Tensor::from_slice(&golden.pixels(), &golden.shape, &Device::Cpu).unwrap()
 }
 
 fn weights(model: &str) -> Weights {
@@ -109,8 +72,8 @@ fn matches_golden(model: &str) {
     let network = MoveNet::load(&weights, &Device::Cpu).unwrap();
     let decoder = Decoder::new(&weights);
     for golden in Golden::all(model) {
-        let poses = detect(&network, &decoder, &golden.input());
-        compare(model, &golden.file, &rows(&poses[0]), &golden.rows(model));
+        let poses = detect(&network, &decoder, &input(&golden));
+        compare(model, &golden.file, &rows(&poses[0]), &golden.rows());
     }
 }
 
@@ -136,12 +99,12 @@ fn a_batch_gives_each_image_its_own_poses() {
         let network = MoveNet::load(&weights, &Device::Cpu).unwrap();
         let all = Golden::all(model);
         let golden: Vec<&Golden> = all.iter().filter(|g| g.shape == all[0].shape).take(3).collect();
-        let inputs: Vec<Tensor> = golden.iter().map(|g| g.input()).collect();
+        let inputs: Vec<Tensor> = golden.iter().map(|golden| input(golden)).collect();
         let batch = Tensor::cat(&inputs, 0).unwrap();
         let poses = detect(&network, &Decoder::new(&weights), &batch);
         assert_eq!(poses.len(), golden.len());
         for (poses, golden) in poses.iter().zip(golden) {
-            compare(model, &golden.file, &rows(poses), &golden.rows(model));
+            compare(model, &golden.file, &rows(poses), &golden.rows());
         }
     }
 }
@@ -158,7 +121,7 @@ fn inputs_of_another_size_are_refused() {
 fn golden_inputs_have_the_grid_the_heads_have() {
     let golden = &Golden::all("multipose")[0];
     let network = MoveNet::load(&weights("multipose"), &Device::Cpu).unwrap();
-    let heads = network.forward(&golden.input()).unwrap();
+    let heads = network.forward(&input(golden)).unwrap();
     let [_, height, width, _] = golden.shape;
     assert_eq!(heads[0].grid, Grid { height: height / 4, width: width / 4 });
 }

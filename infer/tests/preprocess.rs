@@ -2,31 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::path::{Path, PathBuf};
-
 use cloudpose_infer::preprocess::{Fit, ModelInput, Preprocessor, Square};
 use cloudpose_pixels::{Component, Decoder, Limits, PlanarImage, Subsampling, bt601};
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Golden {
-    name: String,
-    mode: String,
-    file: String,
-    shape: [usize; 4],
-    #[serde(default)]
-    nw: usize,
-    #[serde(default)]
-    nh: usize,
-    #[serde(default)]
-    x0: usize,
-    #[serde(default)]
-    y0: usize,
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
+use cloudpose_testing::golden::{self, Golden};
 
 fn model_input(image: &PlanarImage, fit: Fit) -> ModelInput {
     let mut input = ModelInput::default();
@@ -44,10 +22,10 @@ fn golden_frames_are_placed_as_the_golden_tensors_are() {
     let mut image = PlanarImage::default();
     let mut compared = 0;
     for model in ["lightning", "thunder", "multipose"] {
-        let json = std::fs::read(folder().join(format!("{model}.json"))).unwrap();
-        let rows: Vec<Golden> = serde_json::from_slice(&json).unwrap();
-        for row in rows {
-            let Ok(jpeg) = std::fs::read(folder().join(format!("images/{}.jpg", row.name))) else { continue };
+        for row in Golden::all(model) {
+            let Ok(jpeg) = std::fs::read(golden::images().join(format!("{}.jpg", row.name))) else {
+                continue;
+            };
             let fit = match row.mode.as_str() {
                 "letterbox" => Fit::Letterbox { side: row.shape[1] },
                 "aspect" => Fit::Aspect { longer_side: row.shape[1].max(row.shape[2]) },
@@ -61,9 +39,8 @@ fn golden_frames_are_placed_as_the_golden_tensors_are() {
             assert_eq!(transform.scale[0], image.width() as f32 / row.nw as f32);
             assert_eq!(transform.scale[1], image.height() as f32 / row.nh as f32);
 
-            let npy = std::fs::read(folder().join(&row.file)).unwrap();
-            let golden = &npy[npy.len() - input.pixels.len()..];
-            let differences = || input.pixels.iter().zip(golden).map(|(a, b)| u32::from(a.abs_diff(*b)));
+            let golden = row.pixels();
+            let differences = || input.pixels.iter().zip(&golden).map(|(a, b)| u32::from(a.abs_diff(*b)));
             let mean = differences().sum::<u32>() as f32 / (row.nw * row.nh * 3) as f32;
             let worst = differences().max().unwrap();
             assert!(mean < 1.1 && worst < 32, "{} {}: mean {mean}, worst {worst}", row.name, row.mode);

@@ -2,11 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::{
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
 use cloudpose_pixels::{Component, Decoder, Encoder, Limits, PlanarImage, Pool};
@@ -45,8 +41,10 @@ fn job<'a>(image: &'a [u8], model: &'a ModelId) -> Job<'a> {
 }
 
 fn images() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
-    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(cloudpose_testing::golden::images())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 /// How far each seen keypoint of `expected` is from where `got` has it, in pixels of the image.

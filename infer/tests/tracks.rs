@@ -10,13 +10,10 @@ use cloudpose_wire::{Output, Person, Prior, Skeleton};
 
 const FPS: u64 = 60;
 
-fn read(file: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file)).unwrap()
-}
-
 /// The JPEGs of the video, which have no thumbnails inside.
 fn video() -> Vec<Vec<u8>> {
-    let bytes = read("video/two_people.mjpeg");
+    let bytes =
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/video/two_people.mjpeg")).unwrap();
     let mut starts: Vec<usize> =
         bytes.windows(3).enumerate().filter(|(_, w)| *w == [0xff, 0xd8, 0xff]).map(|(i, _)| i).collect();
     starts.push(bytes.len());
@@ -145,7 +142,7 @@ fn the_crop_shows_a_small_person_better() {
     for model in ["lightning", "thunder"] {
         let (mut before, mut after) = (0.0, 0.0);
         for name in ["demo_f000", "demo_f060", "demo_f120", "demo_f180"] {
-            let image = read(&format!("golden/images/{name}.jpg"));
+            let image = cloudpose_testing::golden::jpeg(name);
             let (whole, tracks) = detect(&mut pipeline, &image, model, (&Prior::default(), 1_000, false));
             let (cropped, _) = detect(&mut pipeline, &image, model, (&tracks, 1_033, false));
             assert!(!cropped.is_empty() || whole.is_empty(), "{model} {name}: lost in the crop");

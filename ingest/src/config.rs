@@ -30,7 +30,7 @@ pub struct Config {
     pub window: usize,
 
     /// A live frame older than this is dropped, unless its client asks otherwise.
-    #[arg(long, env = "CLOUDPOSE_MAX_AGE", value_name = "TIME", default_value = "1s", value_parser = some_time)]
+    #[arg(long, env = "CLOUDPOSE_MAX_AGE", value_name = "TIME", default_value = "1s", value_parser = live_age)]
     pub max_age: Duration,
 
     /// A single image is answered with 504 if it takes longer.
@@ -43,7 +43,8 @@ pub struct Config {
         value_parser = some_time)]
     pub write_timeout: Duration,
 
-    /// A client that sends nothing and answers no ping for this long is cut off.
+    /// A client that sends nothing and answers no ping for this long is cut off; so is everyone when NATS is gone
+    /// for this long.
     #[arg(long, env = "CLOUDPOSE_IDLE_TIMEOUT", value_name = "TIME", default_value = "1m",
         value_parser = some_time)]
     pub idle_timeout: Duration,
@@ -83,6 +84,16 @@ fn at_least_1(s: &str) -> Result<usize, String> {
     }
 }
 
+/// Longest age of a live frame that can be asked for: no live lane keeps one longer.
+pub(crate) const LONGEST_AGE: Duration = Duration::from_secs(10);
+
+fn live_age(s: &str) -> Result<Duration, String> {
+    match some_time(s)? {
+        time if time > LONGEST_AGE => Err("must be at most 10s: live lanes keep no frame longer".into()),
+        time => Ok(time),
+    }
+}
+
 fn some_time(s: &str) -> Result<Duration, String> {
     match humantime::parse_duration(s) {
         Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
@@ -110,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn no_age_is_allowed_that_lanes_do_not_keep() {
+        assert_eq!(LONGEST_AGE, cloudpose_bus::Limits::default().live_max_age);
+        let refused = Cli::try_parse_from(["x", "--max-age", "11s"]).err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|message| message.contains("at most 10s")));
+        assert!(Cli::try_parse_from(["x", "--max-age", "10s"]).is_ok());
+    }
+
+    #[test]
     fn values_are_checked_with_their_units() {
         let parsed = Cli::try_parse_from(["x", "--max-age", "250ms", "--model", "thunder"]).ok();
         let expected = Config {
@@ -122,6 +141,7 @@ mod tests {
             ["--window", "0"],
             ["--max-age", "0s"],
             ["--max-age", "5"],
+            ["--max-age", "11s"],
             ["--idle-timeout", "2h"],
             ["--min-score", "1.5"],
             ["--min-score", "NaN"],

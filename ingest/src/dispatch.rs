@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloudpose_bus::Results;
-use cloudpose_wire::{FrameResult, SessionId};
+use cloudpose_wire::{FrameResult, Reply, SessionId};
 use tokio::sync::mpsc;
 
 use crate::metrics;
@@ -26,7 +26,10 @@ impl Dispatch {
     /// Hands out results until the bus sends no more.
     pub(crate) async fn run(self, mut results: Results) {
         while let Some(result) = results.next().await {
-            let sender = self.sessions().get(&result.reply.session).cloned();
+            let sender = match &result.reply {
+                Reply::Session { session, .. } => self.sessions().get(session).cloned(),
+                Reply::Job { .. } => None,
+            };
             let taken = sender.is_some_and(|sender| sender.try_send(result).is_ok());
             if !taken {
                 metrics::result_unclaimed();
@@ -49,6 +52,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// Whose results they are.
+    pub(crate) fn session(&self) -> &SessionId {
+        &self.session
+    }
+
     /// Waits for the next result. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> FrameResult {
         match self.results.recv().await {

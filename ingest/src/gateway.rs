@@ -10,7 +10,7 @@ use std::{
 use axum::{Router, http::HeaderMap, serve::ListenerExt};
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models};
-use cloudpose_wire::{GatewayId, SessionId, TraceParent, frame::Reply, trace::TRACEPARENT};
+use cloudpose_wire::{GatewayId, Reply, SessionId, TraceParent, trace::TRACEPARENT};
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -169,7 +169,7 @@ impl App {
     pub(crate) fn open(&self, room: usize) -> (Reply, Inbox) {
         let session: SessionId = token_of("s");
         let inbox = self.dispatch.open(session.clone(), room);
-        (Reply { gateway: self.id.clone(), session }, inbox)
+        (Reply::Session { gateway: self.id.clone(), session }, inbox)
     }
 }
 

@@ -25,9 +25,9 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Prior, SharedEvent, StreamName,
-    TraceParent, Want,
-    frame::{Reply, ResultBody},
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Prior, Reply, SessionId,
+    SharedEvent, StreamName, TraceParent, Want,
+    frame::ResultBody,
     ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
 };
 use tracing::{Span, field::Empty};
@@ -47,6 +47,7 @@ pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) reply: Reply,
+    pub(crate) session: SessionId,
     pub(crate) stream: StreamName,
     pub(crate) mode: Mode,
     pub(crate) limits: Limits,
@@ -144,7 +145,7 @@ impl Session {
     pub(crate) fn new(terms: Terms, settings: Settings, account: Account) -> Self {
         let rules = Rules { mode: terms.mode, window: terms.limits.window, max_age: terms.max_age() };
         let hello = ServerMessage::Hello {
-            session: terms.reply.session.clone(),
+            session: terms.session.clone(),
             stream: terms.stream.clone(),
             mode: terms.mode,
             want: settings.want,
@@ -156,7 +157,7 @@ impl Session {
         Self {
             admit: Admit::new(rules),
             order: Order::new(terms.mode),
-            retry: Retry::new(&terms.reply.session, deadline::COMPLETE),
+            retry: Retry::new(&terms.session, deadline::COMPLETE),
             terms,
             settings,
             account,
@@ -289,12 +290,22 @@ impl Session {
         }
     }
 
-    /// There is a new connection to the broker, which may have forgotten what it had. Live frames are not worth
-    /// telling again: newer ones are on their way.
+    /// There is a new connection to the broker, which may have forgotten what it had, or given its result to nobody.
+    /// Live frames are not worth telling again: newer ones are on their way.
     pub(crate) fn reconnected(&mut self, now: Instant) {
-        let at_work = self.flights.values().filter(|flight| flight.due.is_some());
-        let again: Vec<Frame> = at_work.filter_map(|flight| flight.again.as_deref().cloned()).collect();
         self.retry.reset();
+        let mut again = Vec::new();
+        for flight in self.flights.values_mut() {
+            let Some(frame) = &mut flight.again else { continue };
+            frame.header.retries += 1;
+            if flight.due.is_some() {
+                again.push(Frame::clone(frame));
+            }
+        }
+        // What waits to be offered again was perhaps taken on the old connection.
+        for frame in self.retry.waiting_mut() {
+            frame.header.retries += 1;
+        }
         for frame in again {
             self.publish(now, frame);
         }
@@ -395,6 +406,7 @@ impl Session {
             min_score: self.terms.min_score,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
+            retries: 0,
             trace,
         }
     }

@@ -96,12 +96,13 @@ impl Still {
             min_score: self.min_score,
             smooth: false,
             prior: None,
+            retries: 0,
             trace: self.trace,
         };
-        let frame = Frame { header, event: None, image: self.image };
-        let (first, received) = (app.bus.connection(), Instant::now());
-        app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
+        let mut frame = Frame { header, event: None, image: self.image };
+        let first = app.bus.connection();
         let answer = async {
+            app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
             let mut connection = first;
             let mut again = None;
             loop {
@@ -110,9 +111,10 @@ impl Still {
                     later = app.bus.later_connection(connection) => {
                         connection = later;
                         // The broker may have forgotten the frame, or its result was lost.
+                        frame.header.retries += 1;
                         again = Some(Instant::now());
                     }
-                    () = sleep_until(again.unwrap_or(received)), if again.is_some() => {
+                    () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
                         again = match app.bus.publish(Stage::Infer, frame.clone()).await {
                             Ok(()) => None,
                             // A broker that has just come up may need a moment.

@@ -15,8 +15,7 @@ use axum::{
 };
 use cloudpose_bus::Bus;
 use cloudpose_wire::{
-    DropReason, Frame, ModelId, Stage, StreamName, TraceParent, Want,
-    frame::Reply,
+    DropReason, Frame, ModelId, Reply, SessionId, Stage, StreamName, TraceParent, Want,
     ws::{ErrorCode, Limits, Mode, ServerMessage},
 };
 use serde::Deserialize;
@@ -25,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    config::LONGEST_AGE,
     dispatch::Inbox,
     gateway::{App, Seat, token_of, trace_of, unix_ms},
     problem::{Problem, unknown_model},
@@ -39,10 +39,9 @@ mod code {
     pub(super) const PROTOCOL_ERROR: u16 = 1002;
     pub(super) const POLICY: u16 = 1008;
     pub(super) const TOO_BIG: u16 = 1009;
+    /// In IANA's registry of close codes.
+    pub(super) const TRY_AGAIN_LATER: u16 = 1013;
 }
-
-/// Longest age that a client may ask for: no live lane keeps a frame longer.
-const LONGEST_AGE: Duration = Duration::from_secs(10);
 
 /// The query of `GET /v1/stream`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -87,7 +86,12 @@ impl StreamQuery {
         }
     }
 
-    fn into_terms(self, app: &App, reply: Reply, trace: Option<TraceParent>) -> (Terms, Settings) {
+    fn into_terms(
+        self,
+        app: &App,
+        (reply, session): (Reply, SessionId),
+        trace: Option<TraceParent>,
+    ) -> (Terms, Settings) {
         let config = &app.config;
         let default_age = u32::try_from(config.max_age.as_millis()).unwrap_or(u32::MAX);
         let limits = Limits {
@@ -105,10 +109,8 @@ impl StreamQuery {
             smooth: self.smooth.unwrap_or(true),
         };
         let min_score = config.min_score;
-        (
-            Terms { reply, stream, mode: self.mode, limits, min_score, models: app.models.clone(), trace },
-            settings,
-        )
+        let (mode, models) = (self.mode, app.models.clone());
+        (Terms { reply, session, stream, mode, limits, min_score, models, trace }, settings)
     }
 }
 
@@ -168,8 +170,9 @@ async fn serve(
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
             let (reply, inbox) = app.open(2 * app.config.window + 2);
-            tracing::debug!(session = %reply.session, "session begins");
-            let (terms, settings) = query.into_terms(app, reply, trace);
+            tracing::debug!(session = %inbox.session(), "session begins");
+            let address = (reply, inbox.session().clone());
+            let (terms, settings) = query.into_terms(app, address, trace);
             let account = app.books.open(terms.kind());
             Connection {
                 session: Session::new(terms, settings, account),
@@ -193,6 +196,7 @@ async fn serve(
                 ErrorCode::TooLarge => code::TOO_BIG,
                 ErrorCode::ShuttingDown => code::GOING_AWAY,
                 ErrorCode::BadMessage => code::PROTOCOL_ERROR,
+                ErrorCode::Unavailable => code::TRY_AGAIN_LATER,
                 _ => code::POLICY,
             }
         }
@@ -218,6 +222,7 @@ impl Connection<'_> {
         let mut pinged = false;
         let mut drain_ends = None;
         let mut connection = self.bus.connection();
+        let mut bus_gone_since = None;
         loop {
             self.carry_out().await;
             let now = Instant::now();
@@ -236,7 +241,11 @@ impl Connection<'_> {
             let attention = heard + if pinged { idle } else { idle / 2 };
             let stalled = self.socket.stalled_since().map(|since| since + self.config.write_timeout);
             let policy = self.session.next_deadline().map(Instant::from_std);
-            let wake = [stalled, policy, drain_ends].into_iter().flatten().fold(attention, Instant::min);
+            let bus_gives_up = bus_gone_since.map(|since| since + idle);
+            let wake = [stalled, policy, drain_ends, bus_gives_up]
+                .into_iter()
+                .flatten()
+                .fold(attention, Instant::min);
 
             tokio::select! {
                 event = self.socket.next(reading) => {
@@ -252,6 +261,9 @@ impl Connection<'_> {
                     connection = later;
                     self.session.reconnected(Instant::now().into_std());
                 }
+                () = self.bus.wait_until(bus_gone_since.is_some()) => {
+                    bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
+                }
                 () = self.stopping.cancelled(), if drain_ends.is_none() => {
                     drain_ends = Some(Instant::now() + self.drain);
                     self.session.end();
@@ -265,6 +277,9 @@ impl Connection<'_> {
                         return End::Refused(ErrorCode::SlowReader, format!(
                             "no message was taken for {}", humantime::format_duration(self.config.write_timeout)
                         ));
+                    }
+                    if bus_gives_up.is_some_and(|at| now >= at) {
+                        return self.bus_is_gone();
                     }
                     if now >= heard + idle {
                         return End::Refused(ErrorCode::IdleTimeout, format!(
@@ -326,6 +341,15 @@ impl Connection<'_> {
                 return;
             }
         }
+    }
+
+    fn bus_is_gone(&mut self) -> End {
+        self.session.give_up(DropReason::BusDown);
+        let time = humantime::format_duration(self.config.idle_timeout);
+        End::Refused(
+            ErrorCode::Unavailable,
+            format!("the workers cannot be reached for {time}; connect again later"),
+        )
     }
 
     fn shut_down(&mut self) -> End {

@@ -107,6 +107,11 @@ impl<T> Retry<T> {
         (self.gate, self.failures) = (Gate::Open, 0);
     }
 
+    /// The frames that wait to be offered.
+    pub fn waiting_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.frames.values_mut().filter_map(|refused| refused.frame.as_mut())
+    }
+
     /// The next thing to do, if there is one.
     pub fn poll(&mut self, now: Instant) -> Option<Next<T>> {
         let waiting = self.frames.iter().filter(|(_, refused)| refused.frame.is_some());

@@ -158,14 +158,3 @@ pub(crate) fn png_header(width: u32, height: u32) -> Vec<u8> {
     png.extend((!crc).to_be_bytes());
     png
 }
-
-/// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(240), what).await.expect("it never happens")
-}
-
-/// A photo of people, 1088 × 1920.
-pub(crate) fn photo() -> Vec<u8> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infer/tests/golden/images/multi_cam01_f000.jpg");
-    std::fs::read(path).unwrap()
-}

@@ -63,7 +63,7 @@ pub struct Person {
 /// Where a frame's time went on the infer stage, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TimingsMs {
-    /// From the gateway's acceptance until a worker took the frame.
+    /// On the infer lane, until a worker took the frame. What it waited at the gateway before is not in it.
     pub queue: f32,
     /// Encoded image to pixels.
     pub decode: f32,

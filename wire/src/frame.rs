@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, GatewayId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName, TraceParent};
+use crate::{
+    DropReason, GatewayId, JobId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName, TraceParent,
+};
 
 /// What the client wants back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -27,13 +29,22 @@ impl Want {
     }
 }
 
-/// The gateway and session to which the result goes.
+/// Where the result goes: `{"gateway":…,"session":…}` or `{"job":…}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Reply {
-    /// The process that holds the client.
-    pub gateway: GatewayId,
-    /// The client's session there.
-    pub session: SessionId,
+#[serde(untagged)]
+pub enum Reply {
+    /// To a client that waits for it. It dies with its request.
+    Session {
+        /// The process that holds the client.
+        gateway: GatewayId,
+        /// The client's session there.
+        session: SessionId,
+    },
+    /// To whoever takes the job's results, now or later. The frames of jobs are stills.
+    Job {
+        /// The job.
+        job: JobId,
+    },
 }
 
 /// What every stage needs to know of a frame. Travels as one JSON header beside the image.
@@ -66,9 +77,17 @@ pub struct FrameHeader {
     /// whose persons get no ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<Arc<Prior>>,
+    /// How often its gateway has published it again, because the broker may have forgotten it or its result was
+    /// lost. It is another frame to the broker then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
     /// The client's trace. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A frame on a lane.
@@ -82,7 +101,7 @@ pub struct Frame {
     pub image: Bytes,
 }
 
-/// What became of a frame, addressed to the gateway in `reply`. Travels as one JSON header beside the overlay.
+/// What became of a frame, addressed as its `reply` says. Travels as one JSON header beside the overlay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrameResult {
     /// Copied from the frame.
@@ -138,6 +157,25 @@ impl FrameHeader {
             seq: self.seq,
             body: ResultBody::Done { event, overlay, tracks: self.prior.clone() },
             trace: self.trace,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_a_session_or_a_job() {
+        let session =
+            Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+        let job = Reply::Job { job: JobId::new("j").unwrap() };
+        for (reply, json) in [(session, r#"{"gateway":"g","session":"s"}"#), (job, r#"{"job":"j"}"#)] {
+            assert_eq!(serde_json::to_string(&reply).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Reply>(json).unwrap(), reply);
+        }
+        for bad in ["{}", r#"{"gateway":"g"}"#, r#"{"job":"a.b"}"#, r#"{"job":""}"#, "null", "[]"] {
+            assert!(serde_json::from_str::<Reply>(bad).is_err(), "{bad}");
         }
     }
 }

@@ -98,6 +98,10 @@ token! {
     GatewayId
 }
 token! {
+    /// Work whose results are kept until they are taken, whoever asked for it. Chosen by who begins it, unique.
+    JobId
+}
+token! {
     /// First token of every subject: keeps deployments apart that share a NATS server.
     Prefix
 }

@@ -27,8 +27,8 @@ pub mod track;
 pub mod ws;
 
 pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent};
-pub use frame::{Frame, FrameHeader, FrameResult, Want};
-pub use id::{Domain, GatewayId, KeypointName, ModelId, Prefix, SessionId, SkeletonName, StreamName};
+pub use frame::{Frame, FrameHeader, FrameResult, Reply, Want};
+pub use id::{Domain, GatewayId, JobId, KeypointName, ModelId, Prefix, SessionId, SkeletonName, StreamName};
 pub use lane::{Kind, Lane, Stage};
 pub use model::{ModelInfo, Task};
 pub use outcome::{DropReason, Outcome};

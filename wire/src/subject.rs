@@ -8,8 +8,9 @@
 //! | `<prefix>.models` | workers say which models they serve |
 //! | `<prefix>.models.ask` | somebody wants to know |
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
+//! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
 
-use crate::{FrameHeader, GatewayId, Lane, Output, Prefix, StreamName, frame::Reply};
+use crate::{FrameHeader, GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
@@ -49,8 +50,8 @@ pub fn models_ask(prefix: &Prefix) -> String {
 }
 
 /// Where a session's results go.
-pub fn results(prefix: &Prefix, reply: &Reply) -> String {
-    format!("{prefix}.results.{}.{}", reply.gateway, reply.session)
+pub fn results(prefix: &Prefix, gateway: &GatewayId, session: &SessionId) -> String {
+    format!("{prefix}.results.{gateway}.{session}")
 }
 
 /// The results of all sessions of a gateway.
@@ -58,27 +59,39 @@ pub fn all_results(prefix: &Prefix, gateway: &GatewayId) -> String {
     format!("{prefix}.results.{gateway}.*")
 }
 
+/// Where the result of a job's frame `seq` is kept.
+pub fn job_result(prefix: &Prefix, job: &JobId, seq: u64) -> String {
+    format!("{prefix}.jobs.{job}.{seq}")
+}
+
+/// The results of all jobs.
+pub fn all_job_results(prefix: &Prefix) -> String {
+    format!("{prefix}.jobs.*.*")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, SessionId, Stage};
+    use crate::{Kind, Reply, Stage};
 
     #[test]
     fn subjects_are_the_documented_ones() {
-        let reply = Reply { gateway: GatewayId::new("g1").unwrap(), session: SessionId::new("s1").unwrap() };
+        let (gateway, session) = (GatewayId::new("g1").unwrap(), SessionId::new("s1").unwrap());
         let prefix = Prefix::new(DEFAULT_PREFIX).unwrap();
-        assert_eq!(results(&prefix, &reply), "cloudpose.results.g1.s1");
-        assert_eq!(all_results(&prefix, &reply.gateway), "cloudpose.results.g1.*");
         assert_eq!(all_events(&prefix), ["cloudpose.poses.*", "cloudpose.classes.*"]);
         let (x, cam) = (Prefix::new("x").unwrap(), StreamName::new("cam").unwrap());
         let poses = Output::Poses { skeleton: "s".parse().unwrap(), persons: Vec::new() };
         assert_eq!(event(&x, &cam, &poses), "x.poses.cam");
         assert_eq!(event(&x, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
+        assert_eq!(results(&prefix, &gateway, &session), "cloudpose.results.g1.s1");
+        assert_eq!(all_results(&prefix, &gateway), "cloudpose.results.g1.*");
+        assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");
+        assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
             kind: Kind::Live,
-            reply,
+            reply: Reply::Session { gateway, session },
             received_at: 0,
             deadline_ms: 1000,
             want: crate::Want::Pose,
@@ -87,6 +100,7 @@ mod tests {
             min_score: 0.2,
             smooth: true,
             prior: None,
+            retries: 0,
             trace: None,
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };

@@ -150,7 +150,7 @@ pub enum ErrorCode {
     IdleTimeout,
     /// The server is going away: connect again.
     ShuttingDown,
-    /// The server cannot do its work now: connect again later.
+    /// The server has not reached its workers for as long as it waits for an idle client: connect again later.
     Unavailable,
 }
 

@@ -4,6 +4,7 @@ use async_nats::{Subject, jetstream::AckKind};
 use cloudpose_wire::{Frame, Kind, Lane, subject};
 
 use super::{Nats, message, message::Past};
+use crate::Queue;
 
 /// Where a delivery came from; empty once it is settled.
 #[derive(Debug)]
@@ -52,6 +53,11 @@ impl Origin {
         }
     }
 
+    /// Nothing is told: the broker notices, and sends the frame again.
+    pub(super) fn leave(&mut self) {
+        self.settle();
+    }
+
     /// The worker died with the frame in its hands, and its process lives on.
     pub(crate) fn abandon(&mut self) {
         let Some(home) = self.settle() else { return };
@@ -90,10 +96,10 @@ impl Home {
     async fn hand_back(&self, frame: &Frame, attempt: u32) {
         let again = match self.lane.kind {
             Kind::Live => return self.tell(AckKind::Nak(None)).await,
-            Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since }), 0),
+            Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
         };
         let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header);
-        match self.bus.store(self.lane, to, again, frame.image.clone()).await {
+        match self.bus.store(Queue::Lane(self.lane), to, again, frame.image.clone()).await {
             Ok(()) => self.ack().await,
             // No room for the copy beside the original. Then it costs the frame an attempt.
             Err(error) => {

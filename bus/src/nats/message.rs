@@ -4,9 +4,9 @@
 //! |---|---|---|
 //! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`SharedEvent`], on the annotate lanes |
 //! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
-//! | result | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
 //! | event | [`SharedEvent`] as JSON | |
 //! | announcement of models | [`Announcement`] as JSON | |
+//! | result, also of a job | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
 //!
 //! Stills have the header `Nats-Msg-Id` besides, by which the broker knows one that it has already.
 //! All of them have the header `traceparent` besides, if the client's request had it or the gateway sends traces.
@@ -14,10 +14,8 @@
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameHeader, FrameResult, Kind, SharedEvent, TraceParent,
-    frame::{Reply, ResultBody},
-    model::Announcement,
-    trace::TRACEPARENT,
+    Frame, FrameHeader, FrameResult, Kind, Reply, SharedEvent, TraceParent, frame::ResultBody,
+    model::Announcement, trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -53,15 +51,14 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own types are JSON")
 }
 
-/// `connection`: which of its connections the publisher has; see [`still_id`].
-pub(super) fn frame_headers(frame: &Frame, past: Option<Past>, connection: u64) -> HeaderMap {
+pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
     let mut headers = trace_headers(frame.header.trace);
     headers.insert(FRAME, json(&frame.header));
     if let Some(event) = &frame.event {
         headers.insert(POSE, event.json().get());
     }
     if frame.header.kind == Kind::Still && past.is_none() {
-        headers.insert(NATS_MESSAGE_ID, still_id(frame, connection));
+        headers.insert(NATS_MESSAGE_ID, still_id(&frame.header));
     }
     if let Some(Past { attempt, since }) = past {
         headers.insert(ATTEMPT, attempt.to_string());
@@ -70,11 +67,14 @@ pub(super) fn frame_headers(frame: &Frame, past: Option<Past>, connection: u64) 
     headers
 }
 
-/// By this the broker knows a still that it was given before on the same connection, and may not have confirmed. On
-/// a later one it is another: its result may have been lost with the connection, and it has to be done again.
-fn still_id(frame: &Frame, connection: u64) -> String {
-    let FrameHeader { reply: Reply { session, .. }, seq, .. } = &frame.header;
-    format!("{session}.{seq}.{connection}")
+/// By this the broker knows on each lane a still that it was given before, and may not have confirmed. One that its
+/// gateway has published again is another: its result may have been lost, and it has to go all the way again.
+fn still_id(header: &FrameHeader) -> String {
+    let FrameHeader { reply, seq, retries, .. } = header;
+    match reply {
+        Reply::Session { session, .. } => format!("{session}.{seq}.{retries}"),
+        Reply::Job { job } => format!("job.{job}.{seq}.{retries}"),
+    }
 }
 
 pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malformed> {

@@ -2,20 +2,25 @@
 //!
 //! - `connection`: settings, and whether there is a connection
 //! - `lanes`: streams and consumers
-//! - `pull`: frames for the workers of this process
+//! - `jobs`: results that are kept
+//! - `set_up`: making what is missing, once
+//! - `pull`: frames for the workers of this process, with `desk` and `ask`
 //! - `delivery`: acknowledging, handing back
 //! - `announce`: which models are served
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
 mod announce;
+mod ask;
 mod clock;
 mod connection;
 mod delivery;
 mod desk;
+mod jobs;
 mod lanes;
 mod message;
 mod pull;
+mod set_up;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +36,7 @@ use async_nats::{
 use bytes::Bytes;
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, SharedEvent, Stage, TraceParent,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, TraceParent,
     frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
@@ -40,9 +45,14 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::connection::{Config, ConnectError, Turn};
-pub(crate) use self::delivery::Origin;
-use self::{clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller};
-use crate::{Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, expired, metrics, metrics::Loss};
+use self::{
+    clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
+};
+pub(crate) use self::{delivery::Origin, jobs::Kept};
+use crate::{
+    Bound, Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up, metrics,
+    metrics::Loss,
+};
 
 /// How long the broker may take to say that it has a frame.
 const CONFIRMATION: Duration = Duration::from_secs(2);
@@ -70,10 +80,10 @@ struct Shared {
     limits: Limits,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
-    /// Where to acknowledge the stills that workers of this process hold.
+    /// Where to acknowledge the stills, and the results of jobs, that this process holds.
     in_hand: Mutex<HashSet<String>>,
-    /// Held while the lanes are set up: once at a time is enough.
-    setting_up: tokio::sync::Mutex<()>,
+    lanes: SetUp,
+    jobs: SetUp,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -113,11 +123,12 @@ impl Nats {
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
             in_hand: Mutex::default(),
-            setting_up: tokio::sync::Mutex::default(),
+            lanes: SetUp::default(),
+            jobs: SetUp::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
-        bus.set_up().await.map_err(ConnectError::Lanes)?;
+        bus.set_up(bus.0.lanes.seen()).await.map_err(ConnectError::Lanes)?;
         bus.0.tasks.spawn(bus.clone().keep());
         Ok(bus)
     }
@@ -138,7 +149,7 @@ impl Nats {
                         break;
                     }
                     if link.borrow_and_update().up
-                        && let Err(error) = self.set_up().await
+                        && let Err(error) = self.set_up(self.0.lanes.seen()).await
                     {
                         tracing::warn!(%error, "cannot set up the work queues on NATS");
                     }
@@ -147,12 +158,14 @@ impl Nats {
         }
     }
 
-    /// Makes the lanes where they are missing.
-    async fn set_up(&self) -> Result<(), async_nats::Error> {
-        let _one = self.0.setting_up.lock().await;
-        lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.limits).await?;
-        self.read_clock().await;
-        Ok(())
+    /// Makes the lanes where they are missing, unless somebody has since `seen`.
+    async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
+        let make = async {
+            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.limits).await?;
+            self.read_clock().await;
+            Ok(())
+        };
+        self.0.lanes.once(seen, make).await
     }
 
     async fn read_clock(&self) {
@@ -175,14 +188,20 @@ impl Nats {
 
     pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
         let lane = Lane { stage, kind: frame.header.kind };
-        let headers = message::frame_headers(&frame, None, self.connection());
-        self.store(lane, subject::frame(&self.0.prefix, lane, &frame.header), headers, frame.image).await
+        let headers = message::frame_headers(&frame, None);
+        self.store(
+            Queue::Lane(lane),
+            subject::frame(&self.0.prefix, lane, &frame.header),
+            headers,
+            frame.image,
+        )
+        .await
     }
 
     /// Has the broker keep a message, and waits until it says so.
     async fn store(
         &self,
-        lane: Lane,
+        queue: Queue,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
@@ -198,10 +217,18 @@ impl Nats {
             let request = Request::new().headers(headers.clone()).payload(payload.clone());
             self.0.client.send_request(subject.clone(), request.timeout(Some(CONFIRMATION)))
         };
+        let seen = match queue {
+            Queue::Lane(_) => self.0.lanes.seen(),
+            Queue::Jobs => self.0.jobs.seen(),
+        };
         let mut answer = timeout(CONFIRMATION, request()).await;
         if matches!(&answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
             // The stream is gone with its server.
-            self.set_up().await.map_err(|error| PublishError::Unreachable(error.to_string()))?;
+            let made = match queue {
+                Queue::Lane(_) => self.set_up(seen).await,
+                Queue::Jobs => self.set_up_jobs(seen).await,
+            };
+            made.map_err(|error| PublishError::Unreachable(error.to_string()))?;
             answer = timeout(CONFIRMATION, request()).await;
         }
         let answer = match answer {
@@ -211,15 +238,29 @@ impl Nats {
         };
         match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
             Ok(Response::Ok(_)) => Ok(()),
-            // The server does not tell a full stream from other trouble by its code; on a still lane it is
-            // the rule.
-            Ok(Response::Err { error })
-                if error.error_code() == jetstream::ErrorCode::STREAM_STORE_FAILED =>
-            {
-                Err(PublishError::Full { lane, limit: self.0.limits.still_frames })
+            Ok(Response::Err { error }) => {
+                let (code, words) = (error.error_code(), error.to_string());
+                let full = code == jetstream::ErrorCode::STREAM_STORE_FAILED;
+                Err(match self.bound(queue, &words).filter(|_| full) {
+                    Some(bound) => PublishError::Full { queue, bound },
+                    None => PublishError::Unreachable(words),
+                })
             }
-            Ok(Response::Err { error }) => Err(PublishError::Unreachable(error.to_string())),
             Err(error) => Err(PublishError::Unreachable(error.to_string())),
+        }
+    }
+
+    /// The bound at which the broker's store did not take a message, if that is why: it stands in its words only.
+    fn bound(&self, queue: Queue, words: &str) -> Option<Bound> {
+        if words.contains("maximum bytes exceeded") {
+            Some(Bound::Bytes)
+        } else if words.contains("maximum messages exceeded") {
+            Some(match queue {
+                Queue::Lane(_) => Bound::Frames(self.0.limits.still_frames),
+                Queue::Jobs => Bound::Results(self.0.limits.job_results),
+            })
+        } else {
+            None
         }
     }
 
@@ -264,39 +305,44 @@ impl Nats {
             }
         };
         let waited = self.0.clock.age(since, Instant::now());
-        let origin = Origin::new(self.clone(), lane, ack, since);
-        let delivery =
-            Delivery { frame, waited, attempt, attachment: None, origin: crate::Origin::Nats(origin) };
-        let header = &delivery.frame.header;
+        let mut origin = Origin::new(self.clone(), lane, ack, since);
+        let header = &frame.header;
         let end = if attempt > MAX_DELIVERIES {
-            Some(crate::given_up(lane.stage, header))
+            given_up(lane.stage, header)
         } else if !deadline::worth_beginning(header.kind, deadline::of(header), waited) {
-            Some(expired(header))
+            expired(header)
         } else {
-            None
+            let origin = crate::Origin::Nats(origin);
+            return Ok(Some(Delivery { frame, waited, attempt, attachment: None, origin }));
         };
-        if let Some(end) = end {
-            self.reply(end).await;
-            delivery.ack().await;
-            return Ok(None);
+        match self.reply(end).await {
+            Ok(()) => origin.ack().await,
+            Err(error) => {
+                tracing::debug!(%error, %lane, "a job's frame is not given up yet: nobody could be told");
+                origin.leave();
+            }
         }
-        Ok(Some(delivery))
+        Ok(None)
     }
 
-    pub(crate) async fn reply(&self, mut result: FrameResult) {
+    pub(crate) async fn reply(&self, mut result: FrameResult) -> Result<(), PublishError> {
         let limit = self.0.client.max_payload();
         let size = message::size(&message::result_headers(&result), &message::overlay(&result));
         if size > limit {
             let detail = PublishError::TooLarge { size, limit }.to_string();
             result.body = ResultBody::Dropped { reason: DropReason::TooLarge, detail };
         }
+        let to = match &result.reply {
+            Reply::Session { gateway, session } => subject::results(&self.0.prefix, gateway, session),
+            Reply::Job { job } => return self.keep_result(job, &result).await,
+        };
         let mut link = self.0.link.clone();
         let up = timeout(RECONNECTION, link.wait_for(|link| link.up)).await.is_ok();
         let (headers, overlay) = (message::result_headers(&result), message::overlay(&result));
-        let to = subject::results(&self.0.prefix, &result.reply);
         if !up || self.0.client.publish_with_headers(to, headers, overlay).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }
+        Ok(())
     }
 
     pub(crate) async fn results(&self, gateway: &GatewayId) -> Inbox<FrameResult> {

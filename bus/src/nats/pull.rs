@@ -11,26 +11,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, Message, StatusCode, Subscriber};
+use async_nats::Message;
 use cloudpose_policy::turns::Turns;
 use cloudpose_wire::{Kind, Lane, Stage};
-use futures_util::StreamExt as _;
-use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Nats, Turn, desk::Desk, lanes, metrics};
+use super::{
+    Nats,
+    ask::{Answer, Asked, How},
+    desk::Desk,
+    lanes, metrics,
+};
 use crate::{Delivery, metrics::Loss};
 
-/// How long the broker holds a request that waits.
-const EXPIRES: Duration = Duration::from_secs(5);
-/// How often the broker says that it still holds it.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A lane that says nothing for this long is no more.
-const SILENCE: Duration = Duration::from_millis(2500);
-/// How long the answer to a question may take that does not wait for frames.
-const ANSWER: Duration = Duration::from_millis(500);
-/// How long the next of several frames may take that wait already.
-const GAP: Duration = Duration::from_millis(50);
 /// How long requests are left standing when no worker waits: most come back at once.
 const LINGER: Duration = Duration::from_millis(5);
 /// How often a lane is looked at in its turn while what comes is too old to be begun.
@@ -38,145 +31,6 @@ const ROUNDS: usize = 16;
 /// Pause after a failure; twice as long after each one that follows it, up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What is asked of one lane, and where the answers come.
-struct Asked {
-    client: Client,
-    inbox: String,
-    answers: Subscriber,
-    /// Where to ask.
-    next: String,
-    turn: Turn,
-    /// Frames asked for that have not come.
-    open: usize,
-    heard: Instant,
-}
-
-/// How to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// What waits already.
-    AtOnce,
-    /// What waits or will come.
-    Wait,
-}
-
-/// A pull request as the broker reads it; times in nanoseconds, 0 for none (ADR-13 and ADR-42 of
-/// nats-architecture-and-design).
-#[derive(Debug, Serialize)]
-struct Request {
-    batch: usize,
-    no_wait: bool,
-    expires: u128,
-    idle_heartbeat: u128,
-    group: &'static str,
-    priority: u8,
-}
-
-/// What a lane answered.
-enum Answer {
-    Frame(Message),
-    /// There is nothing (more) for this request, or it is still held.
-    Word,
-    /// The lane is gone, or does not answer.
-    Gone(String),
-}
-
-impl Asked {
-    async fn open(bus: &Nats, lane: Lane) -> Result<Self, async_nats::Error> {
-        let client = bus.0.client.clone();
-        let inbox = client.new_inbox();
-        let answers = client.subscribe(inbox.clone()).await?;
-        let stream = lanes::stream(&bus.0.prefix, lane);
-        let next = format!("{}.CONSUMER.MSG.NEXT.{stream}.{}", bus.0.api, lanes::CONSUMER);
-        Ok(Self { client, inbox, answers, next, turn: bus.0.turn, open: 0, heard: Instant::now() })
-    }
-
-    async fn ask(&mut self, frames: usize, how: How) -> Result<(), async_nats::Error> {
-        let request = Request {
-            batch: frames,
-            no_wait: how == How::AtOnce,
-            expires: if how == How::Wait { EXPIRES.as_nanos() } else { 0 },
-            idle_heartbeat: if how == How::Wait { HEARTBEAT.as_nanos() } else { 0 },
-            group: lanes::GROUP,
-            priority: self.turn.priority(),
-        };
-        let request = serde_json::to_vec(&request)?.into();
-        self.client.publish_with_reply(self.next.clone(), self.inbox.clone(), request).await?;
-        self.open += frames;
-        self.heard = Instant::now();
-        Ok(())
-    }
-
-    /// Waits for the next answer to what was asked.
-    async fn answer(&mut self) -> Answer {
-        let message = tokio::select! {
-            message = self.answers.next() => message,
-            () = sleep_until(self.heard + SILENCE), if self.open > 0 => {
-                return Answer::Gone("it fell silent".into());
-            }
-        };
-        let Some(message) = message else { return Answer::Gone("the inbox is closed".into()) };
-        self.heard = Instant::now();
-        match message.status {
-            None => {
-                self.open = self.open.saturating_sub(1);
-                Answer::Frame(message)
-            }
-            Some(StatusCode::IDLE_HEARTBEAT) => Answer::Word,
-            // 404: nothing waits. 408: waited long enough.
-            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
-                let pending = message.headers.as_ref().and_then(|h| h.get("Nats-Pending-Messages"));
-                let unmet = pending.and_then(|n| n.as_str().parse().ok()).unwrap_or(self.open);
-                self.open = self.open.saturating_sub(unmet);
-                Answer::Word
-            }
-            Some(status) => {
-                let why = message.description.unwrap_or_default();
-                Answer::Gone(format!("{} {why}", status.as_u16()))
-            }
-        }
-    }
-
-    /// Takes up to `max` frames that wait already.
-    async fn look(&mut self, max: usize, found: &mut Vec<Message>) -> Result<(), String> {
-        self.ask(max, How::AtOnce).await.map_err(|error| error.to_string())?;
-        while self.open > 0 {
-            match timeout(if found.is_empty() { ANSWER } else { GAP }, self.answer()).await {
-                Ok(Answer::Frame(message)) => {
-                    // If fewer wait than we asked for, they come and nothing is said at their end. The first
-                    // tells how many come after it.
-                    if found.is_empty() {
-                        self.open = self.open.min(behind(&message));
-                    }
-                    found.push(message);
-                }
-                Ok(Answer::Word) => {}
-                Ok(Answer::Gone(why)) => return Err(why),
-                Err(_) if found.is_empty() => return Err("it does not answer".into()),
-                Err(_) => self.open = 0,
-            }
-        }
-        Ok(())
-    }
-
-    /// Withdraws what was asked and returns what was already on its way.
-    async fn withdraw(mut self) -> Vec<Message> {
-        let mut late = Vec::new();
-        if self.answers.drain().await.is_ok() {
-            let rest = async {
-                while let Some(message) = self.answers.next().await {
-                    if message.status.is_none() {
-                        late.push(message);
-                    }
-                }
-            };
-            // Without a connection the end never comes; then nothing else comes either.
-            timeout(ANSWER, rest).await.ok();
-        }
-        late
-    }
-}
 
 /// Asks the broker for what the workers at one stage want.
 pub(super) struct Puller {
@@ -187,13 +41,15 @@ pub(super) struct Puller {
     turns: Turns,
     /// How long to pause after the next failure; [`PAUSE`] while all is well.
     pause: Duration,
+    /// How often the lanes had been set up when they were last asked.
+    seen: u64,
 }
 
 const KINDS: [Kind; 2] = [Kind::Live, Kind::Still];
 
 impl Puller {
     pub(super) fn new(bus: Nats, stage: Stage, desk: Arc<Desk>) -> Self {
-        Self { bus, stage, desk, asked: [None, None], turns: Turns::default(), pause: PAUSE }
+        Self { bus, stage, desk, asked: [None, None], turns: Turns::default(), pause: PAUSE, seen: 0 }
     }
 
     /// Works until the bus is closed, then gives everything back.
@@ -208,6 +64,7 @@ impl Puller {
                     () = stop.cancelled() => break,
                     () = self.bus.wait_until(true) => {}
                 }
+                self.seen = self.bus.0.lanes.seen();
                 self.recover("a new connection").await;
                 continue;
             }
@@ -243,7 +100,7 @@ impl Puller {
                 }
             };
             match answer {
-                Answer::Frame(message) => {
+                Answer::Message(message) => {
                     let frame = self.receive(lane, message).await;
                     if frame.is_some() {
                         self.turns.took(KINDS[lane]);
@@ -265,12 +122,18 @@ impl Puller {
         Lane { stage: self.stage, kind: KINDS[index] }
     }
 
+    async fn open(&self, index: usize) -> Result<Asked, async_nats::Error> {
+        let stream = lanes::stream(&self.bus.0.prefix, self.lane(index));
+        Asked::open(&self.bus, &stream, lanes::CONSUMER, Some(self.bus.0.turn)).await
+    }
+
     /// Sees to it that as much is asked for as is missing. If nothing is, looks at what waits already, one
     /// lane after the other: asked both at once they would send twice as much as is wanted.
     async fn ask(&mut self) -> Result<(), async_nats::Error> {
+        self.seen = self.bus.0.lanes.seen();
         for index in 0..2 {
             if self.asked[index].is_none() {
-                self.asked[index] = Some(Asked::open(&self.bus, self.lane(index)).await?);
+                self.asked[index] = Some(self.open(index).await?);
             }
         }
         let missing = self.desk.missing();
@@ -343,7 +206,7 @@ impl Puller {
     async fn recover(&mut self, why: &str) {
         tracing::debug!(why, stage = self.stage.as_str(), "asking again");
         self.asked = [None, None];
-        match self.bus.set_up().await {
+        match self.bus.set_up(self.seen).await {
             Ok(()) if self.pause > PAUSE => {
                 tracing::info!(stage = self.stage.as_str(), "the work queues on NATS are there again");
                 self.pause = PAUSE;
@@ -388,14 +251,4 @@ async fn linger(idle_since: Option<Instant>) {
         Some(since) => sleep_until(since + LINGER).await,
         None => std::future::pending().await,
     }
-}
-
-/// How many frames waited on the lane behind this one.
-fn behind(message: &Message) -> usize {
-    // $JS.ACK.….<frames behind it>, see ADR-15 of nats-architecture-and-design.
-    let subject = message.reply.as_ref().map_or("", |reply| reply.as_str());
-    let tokens: Vec<&str> = subject.split('.').collect();
-    // Nine tokens, or more if there is a domain and an account before the stream.
-    let at = if tokens.len() > 9 { 10 } else { 8 };
-    tokens.get(at).and_then(|count| count.parse().ok()).unwrap_or(0)
 }

@@ -1,10 +1,9 @@
 //! The engine against TensorFlow's outputs and against the candle reference, on every instruction set.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use cloudpose_kernels::{Isa, Kernels};
-use serde::Deserialize;
+use cloudpose_testing::golden::Golden;
 
 use super::plans::MOST_PLANS;
 use super::*;
@@ -21,31 +20,6 @@ fn on_every_isa(test: impl Fn(Kernels)) {
             Ok(kernels) => test(kernels),
             Err(error) => eprintln!("SKIPPED, NOT TESTED: {error}"),
         }
-    }
-}
-
-/// An entry of `tests/golden/*.json`; its README says what is in it.
-#[derive(Deserialize)]
-struct Golden {
-    file: String,
-    /// N, H, W, C of the input.
-    shape: [usize; 4],
-    output_f32: Vec<Vec<f32>>,
-}
-
-impl Golden {
-    fn all(model: &str) -> Vec<Self> {
-        serde_json::from_slice(&Self::read(&format!("{model}.json"))).unwrap()
-    }
-
-    fn read(file: &str) -> Vec<u8> {
-        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)).unwrap()
-    }
-
-    /// uint8 RGB, NHWC: a NumPy file without its header, whose length stands at byte 8.
-    fn pixels(&self) -> Vec<u8> {
-        let file = Self::read(&self.file);
-        file[10 + usize::from(u16::from_le_bytes([file[8], file[9]]))..].to_vec()
     }
 }
 
@@ -75,10 +49,8 @@ fn matches_golden(model: &str) {
         for golden in Golden::all(model) {
             let [_, height, width, _] = golden.shape;
             let poses = decoder.decode(&mut plans.run(height, width, &golden.pixels()).unwrap());
-            let (expected, tolerance): (Vec<Vec<f32>>, f32) = match model {
-                "multipose" => (golden.output_f32, 5e-5),
-                _ => (vec![golden.output_f32.concat()], 2e-5),
-            };
+            let expected = golden.rows();
+            let tolerance = if model == "multipose" { 5e-5 } else { 2e-5 };
             assert_eq!(poses.len(), expected.len());
             // MultiPose rows below this score are noise, in which near-ties make other cells win.
             let persons = poses.iter().map(row).zip(&expected).filter(|(_, e)| e.len() == 51 || e[55] >= 0.2);

@@ -30,10 +30,12 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Mode, window: usize, drops: bool) -> Self {
-        let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+        let session = SessionId::new("s").unwrap();
+        let reply = Reply::Session { gateway: GatewayId::new("g").unwrap(), session: session.clone() };
         let limits = Limits { max_image_bytes: 1 << 20, max_image_pixels: 1 << 20, window, max_age_ms: 1000 };
         let terms = Terms {
             reply,
+            session,
             stream: StreamName::new("cam").unwrap(),
             mode,
             limits,
@@ -322,8 +324,24 @@ fn complete_session_tells_a_new_broker_what_is_at_work_and_a_live_one_does_not()
         bench.session.reconnected(bench.now);
         bench.settle();
         assert_eq!(bench.on_bus(), again, "{mode:?}");
-        assert!(bench.bus.iter().all(|frame| *frame == first[0]), "as it was");
+        let mut expected = first[0].clone();
+        expected.header.retries = 1;
+        assert!(bench.bus.iter().all(|frame| *frame == expected), "as it was, but for the number of the try");
     }
+}
+
+#[test]
+fn complete_frame_that_was_refused_on_the_old_connection_is_another_on_the_new_one() {
+    let mut bench = Bench::new(Mode::Complete, 1, false);
+    bench.bus_is_full = true;
+    bench.image();
+    bench.bus_is_full = false;
+    bench.session.reconnected(bench.now);
+    bench.wait(RETRY);
+    assert_eq!(bench.bus.iter().map(|frame| frame.header.retries).collect::<Vec<_>>(), [1]);
+    bench.session.reconnected(bench.now);
+    bench.settle();
+    assert_eq!(bench.bus.iter().map(|frame| frame.header.retries).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]

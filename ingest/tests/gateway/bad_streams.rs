@@ -115,7 +115,7 @@ async fn client_that_does_not_read_is_cut_off_and_its_frames_are_counted() {
         let frame = server.frame().await;
         // More than the sockets' buffers hold, and just what the client takes.
         let picture = Bytes::from(vec![7; 15 << 20]);
-        server.bus.reply(frame.frame.header.done(event(&frame.frame.header).into(), Some(picture))).await;
+        server.bus.reply(frame.frame.header.done(event(&frame.frame.header), Some(picture))).await.unwrap();
         frame.ack().await;
     }
     for _ in 0..10 {
@@ -152,7 +152,7 @@ async fn client_that_vanishes_leaves_no_frame_open() {
         drop(client);
         server.ledger(|l| l.accepted % 3 == 0 && l.accepted > 0 && l.in_flight() == 0).await;
         for frame in frames {
-            server.bus.reply(done(&frame.frame.header)).await;
+            server.bus.reply(done(&frame.frame.header)).await.unwrap();
         }
     }
     let mut other = Client::greeted(&server, "").await;
@@ -240,7 +240,7 @@ async fn frame_that_a_worker_gives_up_is_told_with_its_reason() {
     for reason in [DropReason::InferFailed, DropReason::AnnotateFailed, DropReason::Expired] {
         client.image(JPEG).await;
         let frame = server.frame().await;
-        server.bus.reply(frame.frame.header.dropped(reason, "why")).await;
+        server.bus.reply(frame.frame.header.dropped(reason, "why")).await.unwrap();
         assert_eq!(client.dropped().await.1, reason);
         frame.ack().await;
     }

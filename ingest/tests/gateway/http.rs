@@ -282,7 +282,7 @@ async fn workers_word_becomes_a_status() {
         let mut client = JoinSet::new();
         client.spawn(send(raw(&server, "image/jpeg", JPEG)));
         let frame = server.frame().await;
-        server.bus.reply(frame.frame.header.dropped(reason, "why")).await;
+        server.bus.reply(frame.frame.header.dropped(reason, "why")).await.unwrap();
         frame.ack().await;
         problem(soon(client.join_next()).await.unwrap().unwrap(), status, kind).await;
     }
@@ -307,7 +307,7 @@ async fn client_that_hangs_up_is_counted() {
     client.shutdown().await;
     let ledger = server.ledger(|l| l.accepted == 1 && l.in_flight() == 0).await;
     assert_eq!(ledger.dropped.get(&DropReason::ClientGone), Some(&1));
-    server.bus.reply(crate::stage::done(&frame.frame.header)).await;
+    server.bus.reply(crate::stage::done(&frame.frame.header)).await.unwrap();
 }
 
 #[tokio::test]

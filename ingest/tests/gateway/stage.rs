@@ -143,7 +143,7 @@ pub(crate) async fn finish(bus: &Bus, delivery: Delivery) {
     } else {
         done(&frame.header)
     };
-    bus.reply(result).await;
+    bus.reply(result).await.unwrap();
     delivery.ack().await;
 }
 

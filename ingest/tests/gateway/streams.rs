@@ -82,7 +82,7 @@ async fn live_session_that_is_sent_too_much_drops_all_but_the_newest_and_says_so
     for seq in [1, 2, 6] {
         let frame = server.frame().await;
         assert_eq!((frame.frame.header.seq, frame.frame.header.kind), (seq, Kind::Live));
-        server.bus.reply(done(&frame.frame.header)).await;
+        server.bus.reply(done(&frame.frame.header)).await.unwrap();
         frame.ack().await;
         assert_eq!(client.result(false).await, seq);
     }
@@ -98,9 +98,9 @@ async fn live_result_that_is_overtaken_is_late() {
     client.image(JPEG).await;
     client.image(JPEG).await;
     let (first, second) = (server.frame().await, server.frame().await);
-    server.bus.reply(done(&second.frame.header)).await;
+    server.bus.reply(done(&second.frame.header)).await.unwrap();
     assert_eq!(client.result(false).await, 2);
-    server.bus.reply(done(&first.frame.header)).await;
+    server.bus.reply(done(&first.frame.header)).await.unwrap();
     assert_eq!(client.dropped().await, (1, DropReason::Late));
 }
 
@@ -115,7 +115,7 @@ async fn live_frame_that_no_worker_takes_or_finishes_expires() {
     let slow = server.frame().await;
     assert_eq!(slow.frame.header.seq, 2, "what has expired is not handed out");
     assert_eq!(client.dropped().await, (2, DropReason::Expired));
-    server.bus.reply(done(&slow.frame.header)).await;
+    server.bus.reply(done(&slow.frame.header)).await.unwrap();
     client.text(END).await;
     assert_eq!(client.next().await, Heard::Closed(1000), "a result after the end is ignored");
 }
@@ -133,7 +133,7 @@ async fn complete_session_processes_every_frame_in_order_though_workers_do_not()
         let frames = [server.frame().await, server.frame().await, server.frame().await];
         assert!(frames.iter().all(|f| f.frame.header.kind == Kind::Still));
         for frame in frames.into_iter().rev() {
-            server.bus.reply(done(&frame.frame.header)).await;
+            server.bus.reply(done(&frame.frame.header)).await.unwrap();
             frame.ack().await;
         }
         for seq in first..first + 3 {
@@ -193,7 +193,7 @@ async fn stopping_gateway_finishes_what_is_in_flight_then_says_so() {
     server.token.cancel();
     quiet.error(ErrorCode::ShuttingDown).await;
     assert_eq!(quiet.next().await, Heard::Closed(1001));
-    server.bus.reply(done(&frame.frame.header)).await;
+    server.bus.reply(done(&frame.frame.header)).await.unwrap();
     assert_eq!(busy.result(false).await, 1);
     busy.error(ErrorCode::ShuttingDown).await;
     assert_eq!(busy.next().await, Heard::Closed(1001));

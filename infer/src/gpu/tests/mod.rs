@@ -5,13 +5,12 @@
 
 mod kernels;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use cloudpose_pixels::{Component, PlanarImage, Scale, Subsampling};
+use cloudpose_testing::golden::Golden;
 use cloudpose_wire::ModelId;
-use serde::Deserialize;
 
 use super::ops::Maps;
 use super::*;
@@ -38,38 +37,6 @@ fn engine(precision: Precision) -> GpuEngine {
 
 fn id(model: &str) -> ModelId {
     model.parse().unwrap()
-}
-
-/// An entry of `tests/golden/*.json`; its README says what is in it.
-#[derive(Deserialize)]
-struct Golden {
-    file: String,
-    /// N, H, W, C of the input.
-    shape: [usize; 4],
-    output_f32: Vec<Vec<f32>>,
-}
-
-impl Golden {
-    fn all(model: &str) -> Vec<Self> {
-        serde_json::from_slice(&Self::read(&format!("{model}.json"))).unwrap()
-    }
-
-    fn read(file: &str) -> Vec<u8> {
-        // A test binary that was carried to another machine finds them through the variable.
-        let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").to_owned());
-        std::fs::read(Path::new(&here).join("tests/golden").join(file)).unwrap()
-    }
-
-    /// uint8 RGB, NHWC: a NumPy file without its header, whose length stands at byte 8.
-    fn pixels(&self) -> Vec<u8> {
-        let file = Self::read(&self.file);
-        file[10 + usize::from(u16::from_le_bytes([file[8], file[9]]))..].to_vec()
-    }
-
-    /// Rows of 17 × (y, x, score), for MultiPose with box and score behind.
-    fn rows(&self, model: &str) -> Vec<Vec<f32>> {
-        if model == "multipose" { self.output_f32.clone() } else { vec![self.output_f32.concat()] }
-    }
 }
 
 /// A pose as a row of the golden output.
@@ -104,7 +71,7 @@ fn on_golden(model: &str, precision: Precision, mut compare: impl FnMut(&Golden,
         let images: Vec<_> = batch.iter().map(Golden::pixels).collect();
         let poses = run_rgb(&mut engine, model, &images, [shape[1], shape[2]]);
         for (golden, poses) in batch.iter().zip(&poses) {
-            let rows = golden.rows(model);
+            let rows = golden.rows();
             assert_eq!(poses.len(), rows.len());
             let mut persons = 0;
             for (pose, expected) in poses.iter().zip(&rows) {

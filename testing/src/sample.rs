@@ -1,21 +1,19 @@
 //! Frames to send around, and a bus to send them on.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use cloudpose_bus::{
     Bus, Limits,
     nats::{self, Turn},
 };
 use cloudpose_wire::{
-    Event, Frame, FrameHeader, GatewayId, Kind, ModelId, Output, Prefix, SessionId, SharedEvent,
-    SkeletonName, StreamName, Want, event::TimingsMs, frame::Reply,
+    Event, Frame, FrameHeader, GatewayId, JobId, Kind, ModelId, Output, Prefix, Reply, SessionId,
+    SharedEvent, SkeletonName, StreamName, Want, event::TimingsMs,
 };
 
-use crate::nats_server::NatsServer;
+use crate::NatsServer;
 
 /// A frame with poses if `seq` is even.
-pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
+pub fn frame(kind: Kind, seq: u64) -> Frame {
     Frame {
         header: FrameHeader {
             stream: StreamName::new("cam").unwrap(),
@@ -30,6 +28,7 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
             min_score: 0.25,
             smooth: true,
             prior: None,
+            retries: 0,
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
         },
         event: seq.is_multiple_of(2).then(|| pose(seq)),
@@ -37,11 +36,20 @@ pub(crate) fn frame(kind: Kind, seq: u64) -> Frame {
     }
 }
 
-pub(crate) fn reply_to(gateway: &str) -> Reply {
-    Reply { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+/// Session `s` at a gateway.
+pub fn reply_to(gateway: &str) -> Reply {
+    Reply::Session { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
 }
 
-pub(crate) fn pose(seq: u64) -> SharedEvent {
+/// A still of a job.
+pub fn frame_of_job(job: &str, seq: u64) -> Frame {
+    let mut frame = frame(Kind::Still, seq);
+    frame.header.reply = Reply::Job { job: JobId::new(job).unwrap() };
+    frame
+}
+
+/// Nobody on a picture of 4 × 3 pixels.
+pub fn pose(seq: u64) -> SharedEvent {
     let event = Event {
         stream: StreamName::new("cam").unwrap(),
         seq,
@@ -56,13 +64,13 @@ pub(crate) fn pose(seq: u64) -> SharedEvent {
     event.into()
 }
 
-/// A bus as another process would have it.
-pub(crate) async fn bus(server: &NatsServer, limits: Limits) -> Bus {
+/// A bus as another process would have it, with the prefix `test`.
+pub async fn bus(server: &NatsServer, limits: Limits) -> Bus {
     bus_in_turn(server, limits, Turn::First).await
 }
 
 /// The same with workers that are served first or last.
-pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
+pub async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
         prefix: Prefix::new("test").unwrap(),
@@ -70,9 +78,4 @@ pub(crate) async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn)
         ..nats::Config::default()
     };
     Bus::nats(&config, limits).await.unwrap()
-}
-
-/// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(240), what).await.expect("it never happens")
 }

@@ -8,22 +8,20 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::repository;
+
 const MISSING: &str = "\
 nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
 newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server";
 
-/// Stops when dropped.
-pub(crate) struct NatsServer {
+/// A server that stops when dropped.
+#[derive(Debug)]
+pub struct NatsServer {
     child: Child,
     port: u16,
     config: PathBuf,
     environment: Vec<(String, String)>,
     folder: TempDir,
-}
-
-fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().find(|p| p.join("deploy/nats").is_dir()).expect("tests run in the repository").into()
 }
 
 fn binary() -> PathBuf {
@@ -55,12 +53,12 @@ fn spawn(port: &str, config: &Path, environment: &[(String, String)], folder: &P
 
 impl NatsServer {
     /// Starts a server on a free port and waits until it listens.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::with("nats-server.conf", [])
     }
 
     /// The same with another of our configurations, and the environment that it needs.
-    pub(crate) fn with<const N: usize>(config: impl AsRef<Path>, environment: [(&str, &str); N]) -> Self {
+    pub fn with<const N: usize>(config: impl AsRef<Path>, environment: [(&str, &str); N]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = repository().join("deploy/nats").join(config);
         let environment: Vec<_> = environment.map(|(name, value)| (name.into(), value.into())).into();
@@ -88,26 +86,29 @@ impl NatsServer {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// Where it listens, for clients.
+    pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port of it on 127.0.0.1.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Kills the server. What it held in memory is lost.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again where it was.
-    pub(crate) fn start_again(&mut self) {
+    /// Starts it again where it was, with the files that it had.
+    pub fn start_again(&mut self) {
         self.child = spawn(&self.port.to_string(), &self.config, &self.environment, self.folder.path());
         self.wait_for_port();
     }

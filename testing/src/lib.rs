@@ -1,0 +1,32 @@
+//! What the tests of several crates share. A dev-dependency only: nothing that ships knows of it.
+//!
+//! - [`NatsServer`]: a real nats-server of its own for one test
+//! - [`Link`]: a network that breaks when it is told to
+//! - [`sample`]: frames to send around, and a bus to send them on
+//! - [`golden`]: photos, and what TensorFlow saw in them
+//!
+//! What fails here panics: it is a test that fails.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod golden;
+mod link;
+mod nats_server;
+pub mod sample;
+
+use std::path::{Path, PathBuf};
+
+pub use link::Link;
+pub use nats_server::NatsServer;
+
+/// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
+pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(240), what).await.expect("it never happens")
+}
+
+/// The folder of the workspace.
+fn repository() -> PathBuf {
+    // A test binary that was carried to another machine finds it through the variable.
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").to_owned());
+    let root = Path::new(&here).ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("tests run in the repository").into()
+}
