@@ -1,5 +1,4 @@
 //! Results of jobs on NATS: what becomes of them when nats-server, whoever asked, or both are gone for a while.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::Bytes;
 use std::time::Duration;

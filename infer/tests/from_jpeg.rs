@@ -7,8 +7,6 @@
 //! the input), for keypoints of score 0.3 or more. Lightning, which sees two people in some frames and decides
 //! by a hair to whom a keypoint belongs, is allowed one in ten that goes to the other.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
 use std::{num::NonZeroUsize, sync::Arc};
 
 use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
