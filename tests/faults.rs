@@ -203,7 +203,7 @@ async fn a_listener_that_does_not_read_keeps_nothing_from_others() {
             }
         }
         let event = soon(events.next()).await.unwrap();
-        let event: PoseEvent = serde_json::from_slice(&event.payload).unwrap();
+        let event: Event = serde_json::from_slice(&event.payload).unwrap();
         assert_eq!(event.seq, seq, "who reads gets every event");
     }
     soon(flooding).await.unwrap();
@@ -276,7 +276,7 @@ async fn an_overlay_that_is_lost_with_the_gateways_connection_is_drawn_again() {
     for lost in [true, false] {
         let found = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
         let event = nobody_seen(&found.frame.header);
-        let next = Frame { pose: Some(event.clone()), ..found.frame.clone() };
+        let next = Frame { event: Some(event.clone()), ..found.frame.clone() };
         worker.publish(Stage::Annotate, next).await.unwrap();
         found.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);

@@ -115,7 +115,11 @@ async fn client_that_does_not_read_is_cut_off_and_its_frames_are_counted() {
         let frame = server.frame().await;
         // More than the sockets' buffers hold, and just what the client takes.
         let picture = Bytes::from(vec![7; 15 << 20]);
-        server.bus.reply(frame.frame.header.done(event(&frame.frame.header), Some(picture))).await.unwrap();
+        server
+            .bus
+            .reply(frame.frame.header.done(event(&frame.frame.header).into(), Some(picture)))
+            .await
+            .unwrap();
         frame.ack().await;
     }
     for _ in 0..10 {
