@@ -44,6 +44,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
     let stream = StreamName::new("cam").unwrap();
     let reply =
         Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+    let model = ModelId::new("multipose").unwrap();
     Frame {
         header: FrameHeader {
             stream: stream.clone(),

@@ -337,7 +337,7 @@ fn complete_frame_that_was_refused_on_the_old_connection_is_another_on_the_new_o
     bench.image();
     bench.bus_is_full = false;
     bench.session.reconnected(bench.now);
-    bench.wait(RETRY);
+    bench.wait(cloudpose_policy::retry::FIRST);
     assert_eq!(bench.bus.iter().map(|frame| frame.header.retries).collect::<Vec<_>>(), [1]);
     bench.session.reconnected(bench.now);
     bench.settle();
