@@ -1,5 +1,7 @@
 //! What the tests of all kernels share: every instruction set in turn, and reproducible numbers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::{Isa, Kernels};
 
 /// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.
@@ -38,4 +40,12 @@ pub(crate) fn assert_within(got: &[f32], want: &[(f64, f64)], case: &str) {
         let error = (f64::from(got) - want).abs();
         assert!(error <= bound, "{case}: [{i}] is {got}, not {want}; off by {error:e}, bound {bound:e}");
     }
+}
+
+/// Asserts that `call` panics and says `why`.
+#[track_caller]
+pub(crate) fn assert_refused(why: &str, call: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("it was not refused");
+    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    assert!(said.is_some_and(|said| said.contains(why)), "{said:?} does not say {why:?}");
 }
