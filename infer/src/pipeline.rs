@@ -1,10 +1,6 @@
 //! One frame's whole way through the infer stage: encoded image → pixels → model input → heads → persons.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use cloudpose_pixels::{Limits, PlanarImage, Scale, Subsampling};
 use cloudpose_wire::{FrameHeader, ModelName, Person, PoseEvent, Prior, Want, pose::TimingsMs};
@@ -15,7 +11,7 @@ use crate::{
     crop,
     model::arch::{Architecture, InputSize},
     postprocess::{
-        Decoder, ModelPose,
+        ModelPose,
         persons::{self, Thresholds},
     },
     preprocess::{Fit, ModelInput, Preprocessor, Source, Transform},
@@ -33,7 +29,6 @@ const SAMPLES_PER_MODEL_PIXEL: usize = 2;
 #[derive(Debug)]
 pub struct Models {
     engines: Arc<Engines>,
-    decoders: [OnceLock<Decoder>; ModelName::ALL.len()],
 }
 
 impl Models {
@@ -43,21 +38,12 @@ impl Models {
     /// [`Error`] if the store cannot be opened, or `CLOUDPOSE_ISA` names an instruction set that this
     /// processor lacks.
     pub fn open(config: &StoreConfig) -> Result<Self, Error> {
-        Ok(Self { engines: Arc::new(Engines::new(config.open()?)?), decoders: Default::default() })
+        Ok(Self { engines: Arc::new(Engines::new(config.open()?)?) })
     }
 
     /// The instruction set in use.
     pub fn isa(&self) -> cloudpose_kernels::Isa {
         self.engines.isa()
-    }
-
-    fn decoder(&self, model: ModelName) -> Result<&Decoder, Error> {
-        let slot = &self.decoders[model as usize];
-        if let Some(decoder) = slot.get() {
-            return Ok(decoder);
-        }
-        let decoder = Decoder::new(&self.engines.weights(model)?);
-        Ok(slot.get_or_init(|| decoder))
     }
 }
 
@@ -200,7 +186,7 @@ impl Pipeline {
     /// The poses in the model input, and how long the network took, in milliseconds.
     fn infer(&mut self, model: ModelName, clock: &mut Clock) -> Result<(Vec<ModelPose>, f32), Error> {
         let ModelInput { pixels, width, height, .. } = &self.input;
-        let decoder = self.models.decoder(model)?;
+        let decoder = self.models.engines.decoder(model)?;
         let mut heads = self.engine.run(model, *height, *width, pixels)?;
         let inference = clock.lap_ms();
         Ok((decoder.decode(&mut heads), inference))

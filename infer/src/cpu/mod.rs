@@ -25,7 +25,9 @@ mod stage;
 mod tests;
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, OnceLock};
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cloudpose_kernels::{Isa, IsaError, Kernels};
@@ -37,6 +39,7 @@ pub use plan::StepProfile;
 
 use crate::model::arch::takes;
 use crate::model::{self, ModelStore, Weights};
+use crate::postprocess::Decoder;
 use network::Network;
 use plan::Plan;
 
@@ -72,7 +75,19 @@ pub enum Error {
 pub struct Engines {
     store: ModelStore,
     kernels: Kernels,
-    networks: [OnceLock<Arc<Network>>; ModelName::ALL.len()],
+    loaded: [OnceLock<Loaded>; ModelName::ALL.len()],
+    /// Held while a model is loaded: who asks meanwhile waits, for loading it too would take as long.
+    loading: Mutex<()>,
+    /// How often weights were read.
+    #[cfg(test)]
+    reads: AtomicUsize,
+}
+
+/// What is made of a model's weights.
+#[derive(Debug)]
+struct Loaded {
+    network: Arc<Network>,
+    decoder: Decoder,
 }
 
 impl Engines {
@@ -86,7 +101,14 @@ impl Engines {
     }
 
     fn with(store: ModelStore, kernels: Kernels) -> Self {
-        Self { store, kernels, networks: Default::default() }
+        Self {
+            store,
+            kernels,
+            loaded: Default::default(),
+            loading: Mutex::default(),
+            #[cfg(test)]
+            reads: AtomicUsize::new(0),
+        }
     }
 
     /// The instruction set in use.
@@ -104,17 +126,28 @@ impl Engines {
     /// # Errors
     /// [`Error::Model`] if they cannot be loaded.
     pub fn weights(&self, model: ModelName) -> Result<Weights, Error> {
+        #[cfg(test)]
+        self.reads.fetch_add(1, Ordering::Relaxed);
         Ok(self.store.load(model)?)
     }
 
-    fn network(&self, model: ModelName) -> Result<Arc<Network>, Error> {
-        let slot = &self.networks[model as usize];
-        if let Some(network) = slot.get() {
-            return Ok(network.clone());
+    /// What makes poses of the model's heads.
+    pub(crate) fn decoder(&self, model: ModelName) -> Result<&Decoder, Error> {
+        Ok(&self.load(model)?.decoder)
+    }
+
+    fn load(&self, model: ModelName) -> Result<&Loaded, Error> {
+        let slot = &self.loaded[model as usize];
+        if let Some(loaded) = slot.get() {
+            return Ok(loaded);
         }
-        // Two threads may both get here and pack; the second result is dropped.
-        let network = Arc::new(Network::pack(&self.weights(model)?, self.kernels));
-        Ok(slot.get_or_init(|| network).clone())
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = slot.get() {
+            return Ok(loaded);
+        }
+        let weights = self.weights(model)?;
+        let network = Arc::new(Network::pack(&weights, self.kernels));
+        Ok(slot.get_or_init(|| Loaded { network, decoder: Decoder::new(&weights) }))
     }
 }
 
@@ -209,7 +242,7 @@ impl Engine {
             return Ok(());
         }
         let threads = self.pool.as_ref().map_or(1, rayon::ThreadPool::current_num_threads);
-        let plan = Plan::new(self.engines.network(model)?, height, width, threads);
+        let plan = Plan::new(self.engines.load(model)?.network.clone(), height, width, threads);
         if self.plans.len() == MOST_PLANS {
             self.plans.remove(0);
         }

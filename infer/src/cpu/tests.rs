@@ -8,14 +8,38 @@ use super::*;
 use crate::model::arch::{Head, INPUT_MULTIPLE};
 use crate::postprocess::{Decoder, Heads, ModelPose};
 
-/// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.
+/// Runs `test` with every instruction set this processor has; `which_instruction_sets_were_tested` says those.
 fn on_every_isa(test: impl Fn(Arc<Engines>)) {
     for isa in Isa::ALL {
-        match Kernels::of(isa) {
-            Ok(kernels) => test(Arc::new(Engines::with(ModelStore::embedded(), kernels))),
-            Err(error) => eprintln!("SKIPPED, NOT TESTED: {error}"),
+        if let Ok(kernels) = Kernels::of(isa) {
+            test(Arc::new(Engines::with(ModelStore::embedded(), kernels)));
         }
     }
+}
+
+/// A run ends with what this says (`.config/nextest.toml`): what was left out must not look tested.
+#[test]
+fn which_instruction_sets_were_tested() {
+    let (tested, lacking): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| isa.is_supported());
+    println!("CPU engine: tested on {tested:?}; NOT TESTED, for this processor lacks them: {lacking:?}");
+    assert!(tested.contains(&Isa::Portable));
+}
+
+#[test]
+fn a_model_is_read_once_however_many_ask_for_it_at_once() {
+    let engines = Arc::new(Engines::new(ModelStore::embedded()).unwrap());
+    let at_once = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                at_once.wait();
+                let mut engine = Engine::new(engines.clone());
+                engine.run(ModelName::Lightning, 192, 192, &[0; 192 * 192 * 3]).unwrap();
+                engines.decoder(ModelName::Lightning).unwrap();
+            });
+        }
+    });
+    assert_eq!(engines.reads.load(Ordering::Relaxed), 1);
 }
 
 /// An entry of `tests/golden/*.json`; its README says what is in it.
