@@ -2,13 +2,13 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
-use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage, Pooled};
+use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameResult, Person, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +41,9 @@ pub struct Config {
 pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
-    let idle: Arc<Mutex<Vec<Annotator>>> = Arc::default();
+    let idle = Arc::new(Idle::new(threads));
     for _ in 0..threads {
-        lock(&idle).push(Annotator::new(config.style)?);
+        idle.put(Annotator::new(config.style)?);
     }
     tracing::info!(threads, "annotate: ready");
     cloudpose_bus::work(&bus, Stage::Annotate, threads, stop, |delivery| {
@@ -53,22 +53,16 @@ pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The list is only pushed to and popped from: it is whole whatever happened.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn annotate(bus: Bus, style: Style, idle: Arc<Mutex<Vec<Annotator>>>, mut delivery: Delivery) {
+async fn annotate(bus: Bus, style: Style, idle: Arc<Idle<Annotator>>, mut delivery: Delivery) {
     let frame = delivery.frame.clone();
     let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
     let result = if delivery.waited > Duration::from_millis(frame.header.deadline_ms.into()) {
         frame.header.dropped(DropReason::Expired, "waited too long to be drawn")
     } else {
         let drawn = tokio::task::spawn_blocking(move || {
-            let annotator = lock(&idle).pop();
-            let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
+            let mut annotator = idle.take().map_or_else(|| Annotator::new(style), Ok)?;
             let result = annotator.result(frame, picture);
-            lock(&idle).push(annotator);
+            idle.put(annotator);
             Ok::<_, Error>(result)
         });
         match drawn.await {

@@ -3,13 +3,9 @@
 //! Decoding is the processor's part. As many pictures are decoded at once as there are cores for it, and handed
 //! to the engines' threads, which are never waited for by a core.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use cloudpose_pixels::{PlanarImage, Pool, Pooled, Subsampling};
+use cloudpose_pixels::{Idle, PlanarImage, Pool, Pooled, Subsampling};
 use cloudpose_wire::{ModelName, StreamName, pose::TimingsMs};
 use tokio::sync::Semaphore;
 
@@ -25,8 +21,8 @@ use crate::{
 /// Engines on one GPU: one uploads while the other computes.
 const ENGINES: usize = 2;
 
-/// Opens the engines of GPU `number`, and runs `model` once in a full batch, so that the GPU has all the memory
-/// that it will need, or says so now.
+/// Opens the engines of GPU `number`, and runs `model` and the others of the store once in the largest batch there
+/// can be, so that the GPU has all the memory that it will need, or says so now.
 pub(crate) fn open(
     number: usize,
     config: &GpuConfig,
@@ -37,16 +33,19 @@ pub(crate) fn open(
     for _ in 0..ENGINES {
         let mut engine: Box<dyn RunBatch> =
             Box::new(Engine::open(Place::Cuda(number), config.precision, store.clone())?);
-        warm_up(&mut *engine, model, config.max_batch.into())?;
+        let others = store.list().iter().map(|entry| entry.name).filter(|other| *other != model);
+        for model in std::iter::once(model).chain(others) {
+            warm_up(&mut *engine, model, config.max_batch.into())?;
+        }
         engines.push(engine);
     }
     Ok(engines)
 }
 
-/// Runs `model` on black pictures, `size` of them.
-fn warm_up(engine: &mut dyn RunBatch, model: ModelName, size: usize) -> Result<(), Error> {
-    let black = PlanarImage::new(1280, 720, Subsampling::S420);
-    let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&black, fit(model))).collect();
+/// Runs `model` on grey pictures, `size` of them. They are square: no shape has more pixels in a model's input.
+pub(crate) fn warm_up(engine: &mut dyn RunBatch, model: ModelName, size: usize) -> Result<(), Error> {
+    let grey = PlanarImage::new(32, 32, Subsampling::S420);
+    let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&grey, fit(model))).collect();
     engine.run(model, &pictures)?;
     Ok(())
 }
@@ -58,11 +57,9 @@ pub(crate) struct Feed {
     place: String,
     /// A permit for each picture that is decoded at once.
     cores: Semaphore,
-    idle: Mutex<Vec<Reader>>,
-    /// Pictures whose memory may be used again.
-    spare: Mutex<Vec<Picture>>,
-    /// Spare pictures that are kept: as many as can be under way.
-    most_spare: usize,
+    idle: Idle<Reader>,
+    /// Pictures whose memory may be used again: as many as can be under way.
+    spare: Idle<Picture>,
 }
 
 /// A picture that is ready for its batch.
@@ -88,9 +85,8 @@ impl Feed {
             batches: Batches::start(engines, config.limits()).map_err(Error::Thread)?,
             place,
             cores: Semaphore::new(cores.get()),
-            idle: Mutex::default(),
-            spare: Mutex::default(),
-            most_spare: slots,
+            idle: Idle::new(cores.get()),
+            spare: Idle::new(slots),
         })
     }
 
@@ -127,7 +123,7 @@ impl Feed {
             Failure::Lost => Failed::Device { was_tried: false },
         })?;
         let inference = begun.elapsed().as_secs_f32() * 1000.0;
-        self.recycle(picture);
+        self.spare.put(picture);
         let mut clock = Clock::start();
         let (persons, tracks) = task.job().conclude(&poses, source, (size, image_from_model));
         let postprocess = clock.lap_ms();
@@ -144,8 +140,7 @@ impl Feed {
 
     /// Decodes the task's image and packs what the model reads of it. Takes a core for that long.
     fn pack(&self, task: &Task, pool: &Pool) -> Result<Packed, Failed> {
-        let reader = lock(&self.idle).pop();
-        let mut reader = match reader {
+        let mut reader = match self.idle.take() {
             Some(reader) => reader,
             None => Reader::new()?,
         };
@@ -154,7 +149,7 @@ impl Feed {
         let read = reader.read(&job);
         let decode = clock.lap_ms();
         let packed = read.map(|source| {
-            let mut picture = lock(&self.spare).pop().unwrap_or_default();
+            let mut picture = self.spare.take().unwrap_or_default();
             let Reader { image, preprocessors, .. } = &mut reader;
             picture.pack(image, preprocessors[task.model as usize].plan(image, source, job.crop(source)));
             let preprocess = clock.lap_ms();
@@ -165,19 +160,7 @@ impl Feed {
             });
             Packed { picture, source, pixels, decode, preprocess }
         });
-        lock(&self.idle).push(reader);
+        self.idle.put(reader);
         Ok(packed?)
     }
-
-    fn recycle(&self, picture: Picture) {
-        let mut spare = lock(&self.spare);
-        if spare.len() < self.most_spare {
-            spare.push(picture);
-        }
-    }
-}
-
-/// The lists are only pushed to and popped from: they are whole whatever happened.
-fn lock<T>(list: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
-    list.lock().unwrap_or_else(PoisonError::into_inner)
 }

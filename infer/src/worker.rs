@@ -2,13 +2,13 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
-use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_wire::{DropReason, Frame, FrameHeader, FrameResult, Kind, ModelName, PoseEvent, Prior, Stage};
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ enum Finder {
 struct Cpu {
     models: Arc<Models>,
     threads_per_frame: NonZeroUsize,
-    idle: Mutex<Vec<Pipeline>>,
+    idle: Idle<Pipeline>,
 }
 
 /// What there is to do about one frame.
@@ -148,13 +148,15 @@ impl Worker {
         let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
         let models = Arc::new(Models::open(&config.store)?);
         let pipeline = || Pipeline::new(models.clone(), threads_per_frame);
-        let mut idle = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
-        for pipeline in &mut idle {
+        let idle = Idle::new(slots);
+        for _ in 0..slots {
+            let mut pipeline = pipeline()?;
             pipeline.warm_up(model)?;
+            idle.put(pipeline);
         }
         metrics::model_ready(model, CPU, &models.isa().to_string());
         tracing::info!(device = CPU, slots, %threads_per_frame, %model, isa = %models.isa(), "infer: ready");
-        let cpu = Cpu { models, threads_per_frame, idle: Mutex::new(idle) };
+        let cpu = Cpu { models, threads_per_frame, idle };
         Ok(Self::new(Finder::Cpu(Arc::new(cpu)), slots))
     }
 
@@ -272,8 +274,7 @@ impl Cpu {
     async fn detect(self: &Arc<Self>, task: Arc<Task>, pictures: Pool) -> Result<Found, Failed> {
         let cpu = self.clone();
         let worked = tokio::task::spawn_blocking(move || {
-            let pipeline = cpu.idle().pop();
-            let mut pipeline = match pipeline {
+            let mut pipeline = match cpu.idle.take() {
                 Some(pipeline) => pipeline,
                 None => Pipeline::new(cpu.models.clone(), cpu.threads_per_frame)?,
             };
@@ -284,16 +285,11 @@ impl Cpu {
                 std::mem::swap(&mut *picture, pipeline.picture());
                 picture
             });
-            cpu.idle().push(pipeline);
+            cpu.idle.put(pipeline);
             metrics::batch(1);
             Ok(Found { poses: poses?, picture })
         });
         worked.await.map_err(Failed::Panicked)?
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Pipeline>> {
-        // The list is only pushed to and popped from: it is whole whatever happened.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

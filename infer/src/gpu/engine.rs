@@ -1,5 +1,6 @@
 //! One device's batches: models on it, memory that is used again, pictures in, poses out.
 
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 use candle_core::{CpuStorage, CudaStorage, DType, InplaceOp1, Layout, Tensor};
@@ -9,7 +10,8 @@ use super::buffers::{Buffers, Part};
 use super::device::Place;
 use super::network::Network;
 use super::ops::Maps;
-use super::picture::{Picture, upload_len, write_upload};
+use super::picture::{MOST_UPLOAD, Picture, cut, upload_len, write_upload};
+use super::staging::Staging;
 use super::{DeviceError, Error, Precision};
 use crate::model::ModelStore;
 use crate::model::arch::takes;
@@ -49,25 +51,11 @@ pub struct Spent {
     pub download: Duration,
 }
 
-/// Host memory that pictures are gathered in before they are copied.
-#[derive(Debug)]
-pub(super) enum Staging {
-    /// For the CPU in a device's place.
-    Plain(Vec<u8>),
-    #[cfg(feature = "cuda")]
-    Pinned(super::cuda::Pinned),
-}
-
-impl Staging {
-    fn bytes(&mut self, len: usize) -> candle_core::Result<&mut [u8]> {
-        match self {
-            Self::Plain(bytes) => {
-                bytes.resize(len.max(bytes.len()), 0);
-                Ok(&mut bytes[..len])
-            }
-            #[cfg(feature = "cuda")]
-            Self::Pinned(pinned) => pinned.bytes(len),
-        }
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.upload += other.upload;
+        self.compute += other.compute;
+        self.download += other.download;
     }
 }
 
@@ -110,19 +98,22 @@ fn download(tensor: &Tensor, len: usize, to: &mut Vec<f32>) -> candle_core::Resu
 }
 
 impl Engine {
-    /// An engine without models.
+    /// An engine without models, with all the memory that pictures are uploaded by.
     ///
     /// # Errors
     /// [`Error::Device`] if the device is not there or does not work.
     pub fn open(place: Place, precision: Precision, store: ModelStore) -> Result<Self, Error> {
         let failed = |error| Error::Device(DeviceError::new(place, &error));
-        let (device, staging) = place.open().map_err(failed)?;
+        let (device, mut staging) = place.open().map_err(failed)?;
+        let mut buffers = Buffers::new(device.clone());
+        staging.bytes(MOST_UPLOAD).map_err(failed)?;
+        buffers.get(Part::Upload, DType::U8, MOST_UPLOAD).map_err(failed)?;
         Ok(Self {
             place,
             dtype: precision.dtype(),
             store,
             networks: Default::default(),
-            buffers: Buffers::new(device.clone()),
+            buffers,
             device,
             staging,
             records: Vec::new(),
@@ -144,7 +135,8 @@ impl Engine {
     }
 
     /// Runs `model` on a batch of pictures that all have the same size of model input. Takes memory from the
-    /// device only if the batch is larger than any before.
+    /// device only if the batch has more pictures, or their model inputs more pixels, than any before; how large
+    /// the pictures themselves are does not matter.
     ///
     /// # Errors
     /// Those of [`load`](Self::load); [`Error::Batch`] if the pictures do not fit together or the model;
@@ -158,8 +150,14 @@ impl Engine {
             return Err(Error::Batch { model, height, width });
         }
         self.load(model)?;
-        self.run_loaded(model, pictures, Maps { images: pictures.len(), height, width })
-            .map_err(|error| Error::Device(DeviceError::new(self.place, &error)))
+        let mut all = Done { poses: Vec::with_capacity(pictures.len()), spent: Spent::default() };
+        for part in cut(pictures, MOST_UPLOAD) {
+            let done = self.run_loaded(model, part, Maps { images: part.len(), height, width });
+            let done = done.map_err(|error| Error::Device(DeviceError::new(self.place, &error)))?;
+            all.poses.extend(done.poses);
+            all.spent += done.spent;
+        }
+        Ok(all)
     }
 
     fn run_loaded(
@@ -193,9 +191,9 @@ impl Engine {
         self.place
     }
 
-    /// How often this engine has taken memory from the device.
+    /// How often this engine has taken memory from the device, for weights or for batches.
     pub fn allocations(&self) -> usize {
-        self.buffers.allocations()
+        self.buffers.allocations() + self.networks.iter().flatten().count()
     }
 
     /// Runs `model` on RGB images of the host, as the golden inputs are.

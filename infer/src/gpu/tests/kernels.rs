@@ -13,8 +13,9 @@ use cloudpose_wire::ModelName;
 use super::super::ops::input::{ModelInput, StemWindows, WINDOW};
 use super::super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
 use super::super::ops::poses::{CENTER_PITCH, KEYPOINT_PITCH, PoseDecoder, Poses};
-use super::super::ops::{Arg, Clamp, Maps, Op, Work, run};
+use super::super::ops::{Arg, Clamp, Maps, Op, Work};
 use super::super::picture::{upload_len, write_upload};
+use super::super::run::run;
 use super::*;
 use crate::model::arch::{Activation, FEATURES};
 
