@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
-use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled};
+use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
 use cloudpose_wire::{DropReason, Frame, FrameResult, Person, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +147,12 @@ impl Annotator {
             return header.dropped(DropReason::AnnotateFailed, "the frame came without poses");
         };
         let jpeg = match picture {
-            Some(mut picture) => self.annotate_decoded(&mut picture, &pose.persons, header.quality),
+            Some(mut picture) => {
+                // Of what decoding needs it takes nothing: in time that is given back.
+                self.image.resize(0, 0, Subsampling::Grey);
+                self.decoder.pass();
+                self.annotate_decoded(&mut picture, &pose.persons, header.quality)
+            }
             None => self.annotate(&image, &pose.persons, header.quality),
         };
         match jpeg {

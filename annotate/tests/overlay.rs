@@ -225,6 +225,20 @@ fn boxes_are_marked_at_their_corners_and_nowhere_else() {
     assert!(near(left, xs[0]) && near(right, xs[1]) && near(top, ys[0]) && near(bottom, ys[1]));
 }
 
+#[test]
+fn a_box_that_ends_absurdly_far_away_is_not_drawn() {
+    let [x, y] = [0.9 * WIDTH as f32, 0.9 * HEIGHT as f32];
+    let style = Style { boxes: true, ..Style::default() };
+    let with = |width, height| {
+        let bounding_box = BoundingBox { x, y, width, height };
+        let someone = Person { bounding_box, keypoints: Vec::new(), ..person(0., 0.) };
+        difference(&plain(Subsampling::S444), &drawn(Subsampling::S444, &[someone], &style))
+    };
+    assert_ne!(with(4.0 * WIDTH as f32, 4.0 * HEIGHT as f32), None);
+    assert_eq!(with(4.2 * WIDTH as f32, 20.), None);
+    assert_eq!(with(20., 4.2 * HEIGHT as f32), None);
+}
+
 /// Numbers of every size and kind.
 fn wild() -> impl Strategy<Value = f32> {
     prop_oneof![

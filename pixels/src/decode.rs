@@ -213,6 +213,13 @@ impl Decoder {
         Ok((header, scale))
     }
 
+    /// A picture came that was decoded already: it needed nothing of the buffers, which shrink in time.
+    pub fn pass(&mut self) {
+        self.packed.clear();
+        self.packed_recent.settle(&mut self.packed);
+        self.sideways.resize(0, 0, Subsampling::Grey);
+    }
+
     fn decode_at(
         &mut self,
         scale: Scale,
@@ -282,5 +289,7 @@ mod tests {
         assert!(into.room() < 100_000, "{}", into.room());
         decoder.decode(&large, &mut into).unwrap();
         assert_eq!((into.width(), into.height()), (1024, 1024));
+        (0..100).for_each(|_| decoder.pass());
+        assert_eq!(rooms(&decoder), [0, 0], "pictures that came decoded");
     }
 }
