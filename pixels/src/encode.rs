@@ -81,4 +81,17 @@ mod tests {
         assert_eq!(encoded(64, 1), large, "the next may be as large");
         assert_eq!(encoded(64, 100), small);
     }
+
+    #[test]
+    fn pictures_of_one_size_use_one_buffer() {
+        let mut encoder = Encoder::new().unwrap();
+        let image = PlanarImage::new(64, 64, Subsampling::S420);
+        encoder.encode(&image, 80).unwrap();
+        // What is not touched stays as it is, in a buffer that is not a fresh one.
+        *encoder.room.last_mut().unwrap() = 7;
+        for _ in 0..100 {
+            encoder.encode(&image, 80).unwrap();
+        }
+        assert_eq!(encoder.room.last(), Some(&7));
+    }
 }

@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn adding_chroma_keeps_luma() {
-        for (width, height) in [(5, 3), (8, 4), (1, 1)] {
+        for (width, height) in [(5, 3), (8, 4), (1, 1), (0, 3), (3, 0)] {
             let mut image = PlanarImage::new(width, height, Subsampling::Grey);
             for (i, sample) in image.samples_mut().iter_mut().enumerate() {
                 *sample = i as u8;
