@@ -232,7 +232,7 @@ async fn a_photo_gets_poses_or_a_picture() {
     let picture = decode(&picture.bytes().await.unwrap());
     assert!(difference(&decode(&photo), &picture, |_, _| true) > 0.5);
     let nonsense = post("?model=yolo").send().await.unwrap();
-    assert_eq!(nonsense.status(), 400);
+    assert_eq!(nonsense.status(), 404);
     assert_eq!(nonsense.headers()["content-type"], "application/problem+json");
     server.ledger_closes(4).await;
 }

@@ -1,14 +1,10 @@
 //! The worker loop: frames with poses in, annotated JPEGs out.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery, Models};
-use cloudpose_pixels::{Decoder, Encoder, Limits, PlanarImage, Pooled};
+use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
 use cloudpose_wire::{DropReason, Frame, FrameResult, Output, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -41,9 +37,9 @@ pub struct Config {
 pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
-    let idle: Arc<Mutex<Vec<Annotator>>> = Arc::default();
+    let idle = Arc::new(Idle::new(threads));
     for _ in 0..threads {
-        lock(&idle).push(Annotator::new(config.style)?);
+        idle.put(Annotator::new(config.style)?);
     }
     let models = bus.models();
     tracing::info!(threads, "annotate: ready");
@@ -54,25 +50,19 @@ pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The list is only pushed to and popped from: it is whole whatever happened.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn annotate(
     bus: Bus,
     models: Models,
-    (style, idle): (Style, Arc<Mutex<Vec<Annotator>>>),
+    (style, idle): (Style, Arc<Idle<Annotator>>),
     mut delivery: Delivery,
 ) {
     let frame = delivery.frame.clone();
     let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
     let skeleton = skeleton_of(&frame, &models).await;
     let drawn = tokio::task::spawn_blocking(move || {
-        let annotator = lock(&idle).pop();
-        let mut annotator = annotator.map_or_else(|| Annotator::new(style), Ok)?;
+        let mut annotator = idle.take().map_or_else(|| Annotator::new(style), Ok)?;
         let result = annotator.result(frame, skeleton, picture);
-        lock(&idle).push(annotator);
+        idle.put(annotator);
         Ok::<_, Error>(result)
     });
     let result = match drawn.await {
@@ -177,7 +167,12 @@ impl Annotator {
             (Output::Classes(_), _) => None,
         };
         let jpeg = match picture {
-            Some(mut picture) => self.annotate_decoded(&mut picture, figures, header.quality),
+            Some(mut picture) => {
+                // Of what decoding needs it takes nothing: in time that is given back.
+                self.image.resize(0, 0, Subsampling::Grey);
+                self.decoder.pass();
+                self.annotate_decoded(&mut picture, figures, header.quality)
+            }
             None => self.annotate(&image, figures, header.quality),
         };
         match jpeg {

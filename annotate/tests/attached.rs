@@ -1,4 +1,4 @@
-//! A frame that comes with its decoded picture, beside one that comes without.
+//! A frame that comes with its decoded picture, beside one that comes without, and one that waited too long.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
@@ -9,8 +9,8 @@ use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Limits};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
-    Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, Reply, SessionId,
-    Skeleton, SkeletonName, Stage, StreamName, Want,
+    DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, Reply,
+    SessionId, Skeleton, SkeletonName, Stage, StreamName, Want,
     event::{BoundingBox, TimingsMs},
     frame::ResultBody,
     skeleton::KeypointKind,
@@ -114,4 +114,24 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
     assert_eq!(overlays[2], overlays[3], "what is no picture is left alone");
     assert_ne!(overlays[1], overlays[3]);
     assert!(pool.take().is_some(), "the picture came back to its pool");
+}
+
+#[tokio::test]
+async fn a_frame_that_waited_too_long_is_not_drawn() {
+    let bus = Bus::local(Limits::default());
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let stop = CancellationToken::new();
+    let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };
+    let worker = cloudpose_annotate::run(config, bus.clone(), stop.clone());
+    let frames = async {
+        let mut late = frame(1, jpeg(30));
+        late.header.deadline_ms = 0;
+        bus.publish(Stage::Annotate, late).await.unwrap();
+        let body = results.next().await.unwrap().body;
+        stop.cancel();
+        body
+    };
+    let (body, ran) = tokio::join!(frames, worker);
+    ran.unwrap();
+    assert!(matches!(body, ResultBody::Dropped { reason: DropReason::Expired, .. }), "{body:?}");
 }

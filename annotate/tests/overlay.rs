@@ -7,40 +7,14 @@ use cloudpose_pixels::{Component, PlanarImage, Subsampling, bt601};
 use cloudpose_wire::{Keypoint, Person, Skeleton, event::BoundingBox, skeleton::KeypointKind};
 use proptest::prelude::*;
 
+mod person;
+
 const WIDTH: usize = 320;
 const HEIGHT: usize = 240;
 
 /// Someone standing upright, 150 pixels tall, the nose at (x, y).
 fn person(x: f32, y: f32) -> Person {
-    const OFFSETS: [[f32; 2]; 17] = [
-        [0., 0.],
-        [4., -4.],
-        [-4., -4.],
-        [9., -2.],
-        [-9., -2.],
-        [22., 25.],
-        [-22., 25.],
-        [35., 55.],
-        [-35., 55.],
-        [40., 82.],
-        [-40., 82.],
-        [14., 80.],
-        [-14., 80.],
-        [16., 112.],
-        [-16., 112.],
-        [17., 145.],
-        [-17., 145.],
-    ];
-    let coco = Skeleton::coco_17();
-    let keypoints = coco.keypoints().iter().zip(OFFSETS);
-    Person {
-        track_id: None,
-        score: 0.9,
-        bounding_box: BoundingBox { x: x - 45., y: y - 15., width: 90., height: 170. },
-        keypoints: keypoints
-            .map(|(kind, [dx, dy])| Keypoint { name: kind.name.clone(), x: x + dx, y: y + dy, score: 0.9 })
-            .collect(),
-    }
+    person::standing([x, y], 1.0)
 }
 
 /// A plain picture of one grey.
@@ -163,6 +137,109 @@ fn ids_and_boxes_are_drawn_when_asked_for() {
     assert!(changed(&Style { hide_ids: false, ..bare }, 150..170, 50..65));
     assert!(!changed(&bare, 110..120, 60..70));
     assert!(changed(&Style { boxes: true, ..bare }, 110..120, 60..70));
+}
+
+/// The first and last column and row of what differs, or None if nothing does.
+fn difference(a: &PlanarImage, b: &PlanarImage) -> Option<[usize; 4]> {
+    let pixels = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+    let changed = pixels.filter(|&(x, y)| rgb_at(a, x, y) != rgb_at(b, x, y));
+    changed.fold(None, |bounds, (x, y)| {
+        let [left, right, top, bottom] = bounds.unwrap_or([x, x, y, y]);
+        Some([left.min(x), right.max(x), top.min(y), bottom.max(y)])
+    })
+}
+
+/// Where the label of someone with the nose at (x, y) is.
+fn label_at(x: f32, y: f32, id: u32) -> [usize; 4] {
+    let someone = Person { track_id: Some(id), ..person(x, y) };
+    let with = |hide_ids| {
+        let style = Style { hide_ids, ..Style::default() };
+        drawn(Subsampling::S444, std::slice::from_ref(&someone), &style)
+    };
+    difference(&with(true), &with(false)).expect("the label shows")
+}
+
+#[test]
+fn every_number_has_a_label_of_its_own() {
+    // All have the first colour, and as many digits.
+    let labels: Vec<PlanarImage> = (1..10)
+        .map(|digit| {
+            let someone = Person { track_id: Some(10 * digit), ..person(160., 60.) };
+            drawn(Subsampling::S444, &[someone], &Style::default())
+        })
+        .collect();
+    for (i, a) in labels.iter().enumerate() {
+        for (j, b) in labels.iter().enumerate().skip(i + 1) {
+            assert!(difference(a, b).is_some(), "{}0 and {}0 look the same", i + 1, j + 1);
+        }
+    }
+}
+
+#[test]
+fn a_label_is_above_its_person_and_stays_inside_the_picture() {
+    let size = |[left, right, top, bottom]: [usize; 4]| [right - left, bottom - top];
+    let free = label_at(160., 60., 888);
+    assert!(
+        ((free[0] + free[1]) / 2).abs_diff(164) <= 1,
+        "centred over the topmost joint, the left eye: {free:?}"
+    );
+    assert!(free[3] < 56, "above the eyes");
+    for (x, y) in [(0., 5.), (319., 5.), (160., 0.), (-20., 30.), (340., 200.), (160., -30.)] {
+        let label = label_at(x, y, 888);
+        let off = size(label).into_iter().zip(size(free)).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(off <= Some(1), "({x}, {y}): {label:?} is cut off, {free:?} is not");
+    }
+    assert!(size(label_at(160., 60., 8888))[0] > size(free)[0] + 3, "a digit more needs room");
+}
+
+#[test]
+fn the_best_person_is_on_top() {
+    let (left, right) = (person(150., 60.), person(170., 60.));
+    let style = Style::default();
+    let alone = drawn(Subsampling::S444, std::slice::from_ref(&left), &style);
+    let together = drawn(Subsampling::S444, &[left, right.clone()], &style);
+    // On the first one's thigh: whatever is below does not show.
+    assert_eq!(rgb_at(&together, 165, 156), rgb_at(&alone, 165, 156));
+    let both = drawn(Subsampling::S444, &[right, person(150., 60.)], &style);
+    assert_ne!(difference(&together, &both), None);
+}
+
+#[test]
+fn boxes_are_marked_at_their_corners_and_nowhere_else() {
+    let someone = person(160., 40.);
+    let with = |boxes| {
+        let style = Style { boxes, ..Style::default() };
+        drawn(Subsampling::S444, std::slice::from_ref(&someone), &style)
+    };
+    let (bare, boxed) = (with(false), with(true));
+    let BoundingBox { x, y, width, height } = someone.bounding_box;
+    let (xs, ys) = ([x, x + width], [y, y + height]);
+    for corner_x in xs {
+        for corner_y in ys {
+            assert_ne!(rgb_at(&boxed, corner_x as usize, corner_y as usize), [90; 3]);
+        }
+    }
+    let middle = [x + width / 2., y + height / 2.];
+    for (x, y) in [(middle[0], ys[0]), (middle[0], ys[1]), (xs[0], middle[1]), (xs[1], middle[1])] {
+        assert_eq!(rgb_at(&boxed, x as usize, y as usize), rgb_at(&bare, x as usize, y as usize));
+    }
+    let [left, right, top, bottom] = difference(&bare, &boxed).unwrap();
+    let near = |found: usize, wanted: f32| (found as f32 - wanted).abs() <= 3.0;
+    assert!(near(left, xs[0]) && near(right, xs[1]) && near(top, ys[0]) && near(bottom, ys[1]));
+}
+
+#[test]
+fn a_box_that_ends_absurdly_far_away_is_not_drawn() {
+    let [x, y] = [0.9 * WIDTH as f32, 0.9 * HEIGHT as f32];
+    let style = Style { boxes: true, ..Style::default() };
+    let with = |width, height| {
+        let bounding_box = BoundingBox { x, y, width, height };
+        let someone = Person { bounding_box, keypoints: Vec::new(), ..person(0., 0.) };
+        difference(&plain(Subsampling::S444), &drawn(Subsampling::S444, &[someone], &style))
+    };
+    assert_ne!(with(4.0 * WIDTH as f32, 4.0 * HEIGHT as f32), None);
+    assert_eq!(with(4.2 * WIDTH as f32, 20.), None);
+    assert_eq!(with(20., 4.2 * HEIGHT as f32), None);
 }
 
 /// Numbers of every size and kind.

@@ -2,14 +2,14 @@
 
 use std::{
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_kernels::Kernels;
-use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName, Want,
@@ -47,7 +47,7 @@ struct Shared {
     /// What events call the device.
     device: Arc<str>,
     /// One for each frame that is worked on at once, but for those in use.
-    idle: Mutex<Vec<Pipeline>>,
+    idle: Idle<Pipeline>,
     /// On a GPU: what the pipelines share.
     batches: Option<Arc<Batches>>,
     /// Pictures on their way to the annotate stage.
@@ -133,14 +133,14 @@ impl Worker {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
         let pipeline = || Pipeline::on_cpu(models.clone(), threads_per_frame);
-        let mut idle = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
-        for pipeline in &mut idle {
+        let mut pipelines = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
+        for pipeline in &mut pipelines {
             pipeline.warm_up(model)?;
         }
         let isa = Kernels::detect().map_err(cpu::Error::Isa)?.isa();
         metrics::model_ready(model, &Place::Cpu.to_string(), &isa.to_string());
         tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, %model, %isa, "infer: ready");
-        Ok(Self::with_pipelines(models, idle))
+        Ok(Self::with_pipelines(models, pipelines))
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
@@ -176,11 +176,18 @@ impl Worker {
         Self::new(models, Place::Cpu, pipelines, None)
     }
 
-    fn new(models: Arc<Models>, place: Place, idle: Vec<Pipeline>, batches: Option<Arc<Batches>>) -> Self {
-        let slots = idle.len();
+    fn new(
+        models: Arc<Models>,
+        place: Place,
+        pipelines: Vec<Pipeline>,
+        batches: Option<Arc<Batches>>,
+    ) -> Self {
+        let slots = pipelines.len();
+        let idle = Idle::new(slots);
+        pipelines.into_iter().for_each(|pipeline| idle.put(pipeline));
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
         let device = place.to_string().into();
-        let shared = Shared { models, device, idle: Mutex::new(idle), batches, pictures };
+        let shared = Shared { models, device, idle, batches, pictures };
         Self { shared: Arc::new(shared), slots }
     }
 
@@ -232,11 +239,6 @@ impl Shared {
             found
         });
         Ok(worked.await.map_err(Failed::Panicked)??)
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Pipeline>> {
-        // The list is only pushed to and popped from: it is whole whatever happened.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -293,7 +295,7 @@ struct Lent<'a> {
 
 impl<'a> Lent<'a> {
     fn take(home: &'a Shared) -> Self {
-        let pipeline = home.idle().pop();
+        let pipeline = home.idle.take();
         debug_assert!(pipeline.is_some(), "there is one for each slot");
         Self { pipeline, home }
     }
@@ -305,7 +307,9 @@ impl<'a> Lent<'a> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        self.home.idle().extend(self.pipeline.take());
+        if let Some(pipeline) = self.pipeline.take() {
+            self.home.idle.put(pipeline);
+        }
     }
 }
 

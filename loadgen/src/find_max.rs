@@ -1,9 +1,10 @@
 //! Searches the largest load that holds: [`Search`] says what to try, the [`Runner`] tries it, [`judge`] judges.
 
 use crate::{
+    judge::judge,
     search::{Ask, Search},
     summary::{Run, SearchRecord, Step},
-    verdict::{Objective, Verdict, judge},
+    verdict::{Objective, Verdict},
 };
 
 /// Makes the runs that a search asks for.

@@ -8,7 +8,8 @@
 //! | `stream` | users who stream over WebSocket |
 //! | `ledger` | the books of one stream: wrong, missing, doubled and disordered answers; pure |
 //! | `record`, [`summary`] | histograms and counts under way; what comes of them |
-//! | `verdict`, `threshold`, `fairness` | what the numbers mean; pure |
+//! | `verdict` | objective, flaws and verdict, as the results hold them |
+//! | `judge`, `threshold`, `fairness` | what the numbers mean; pure |
 //! | `search`, `find_max` | the largest load that holds: the policy, pure, and the loop around it |
 //! | `scaler`, `ready` | replicas by kubectl or as processes; waiting for them |
 //! | [`scaling`] | which signal an autoscaler should look at, simulated |
@@ -27,6 +28,7 @@ mod failure;
 mod fairness;
 mod find_max;
 mod http;
+mod judge;
 mod ledger;
 pub mod range;
 mod ready;

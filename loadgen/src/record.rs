@@ -11,8 +11,9 @@ use hdrhistogram::Histogram;
 use crate::{
     failure::Failure,
     fairness::jain,
+    judge::soundness,
     summary::{Call, Generator, Latency, Load, PERCENTILES, Point, Run, Streams},
-    verdict::{Flaw, soundness},
+    verdict::Flaw,
 };
 
 /// Longest latency that is told from longer ones, in µs: ten minutes.

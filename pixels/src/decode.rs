@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Orientation, PlanarImage, jpeg, orient, packed};
+use crate::{Error, Orientation, PlanarImage, Recent, Subsampling, jpeg, orient, packed};
 
 /// Longest side of a JPEG that libjpeg-turbo reads and writes (`JPEG_MAX_DIMENSION`). It holds for
 /// the other formats too, since every frame may have to leave as JPEG.
@@ -148,6 +148,7 @@ pub struct Decoder {
     jpeg: turbojpeg::Decompressor,
     /// Interleaved pixels of the formats that do not decode to planes.
     packed: Vec<u8>,
+    packed_recent: Recent,
     /// The picture as stored, when it has to be turned.
     sideways: PlanarImage,
 }
@@ -158,7 +159,13 @@ impl Decoder {
     /// # Errors
     /// [`Error::Codec`] if libjpeg-turbo finds no memory.
     pub fn new(limits: Limits) -> Result<Self, Error> {
-        Ok(Self { limits, jpeg: jpeg::decompressor()?, packed: Vec::new(), sideways: PlanarImage::default() })
+        Ok(Self {
+            limits,
+            jpeg: jpeg::decompressor()?,
+            packed: Vec::new(),
+            packed_recent: Recent::default(),
+            sideways: PlanarImage::default(),
+        })
     }
 
     /// Decodes one image, upright, `into` planes; their buffer is reused.
@@ -206,6 +213,13 @@ impl Decoder {
         Ok((header, scale))
     }
 
+    /// A picture came that was decoded already: it needed nothing of the buffers, which shrink in time.
+    pub fn pass(&mut self) {
+        self.packed.clear();
+        self.packed_recent.settle(&mut self.packed);
+        self.sideways.resize(0, 0, Subsampling::Grey);
+    }
+
     fn decode_at(
         &mut self,
         scale: Scale,
@@ -220,7 +234,11 @@ impl Decoder {
             }
             format => packed::decode(format, bytes, &mut self.packed, into)?,
         }
-        if header.orientation != Orientation::NoTransforms {
+        self.packed_recent.settle(&mut self.packed);
+        if header.orientation == Orientation::NoTransforms {
+            // This picture needed nothing of it.
+            self.sideways.resize(0, 0, Subsampling::Grey);
+        } else {
             std::mem::swap(into, &mut self.sideways);
             orient::turn(&mut self.sideways, header.orientation, into);
         }
@@ -231,5 +249,47 @@ impl Decoder {
 impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ImageEncoder, codecs::png::PngEncoder};
+
+    use super::*;
+
+    /// A white picture that has to be turned.
+    fn sideways_png(side: u32) -> Vec<u8> {
+        let mut png = Vec::new();
+        let mut encoder = PngEncoder::new(&mut png);
+        // EXIF: little-endian, one entry: orientation 6, turned by 90°.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        let pixels = vec![255; (side * side * 3) as usize];
+        encoder.write_image(&pixels, side, side, image::ExtendedColorType::Rgb8).unwrap();
+        png
+    }
+
+    #[test]
+    fn a_large_picture_is_not_paid_for_for_ever() {
+        let mut decoder = Decoder::new(Limits::default()).unwrap();
+        let mut into = PlanarImage::default();
+        let large = sideways_png(1024);
+        decoder.decode(&large, &mut into).unwrap();
+        let rooms = |decoder: &Decoder| [decoder.packed.capacity(), decoder.sideways.room()];
+        assert!(rooms(&decoder).iter().all(|room| *room >= 3 * 1024 * 1024), "{:?}", rooms(&decoder));
+
+        // Pictures that need none of it, as most do.
+        let grey = PlanarImage::new(64, 64, Subsampling::S420);
+        let jpeg = crate::Encoder::new().unwrap().encode(&grey, 80).unwrap();
+        for _ in 0..100 {
+            decoder.decode(&jpeg, &mut into).unwrap();
+        }
+        assert_eq!(rooms(&decoder), [0, 0]);
+        assert!(into.room() < 100_000, "{}", into.room());
+        decoder.decode(&large, &mut into).unwrap();
+        assert_eq!((into.width(), into.height()), (1024, 1024));
+        (0..100).for_each(|_| decoder.pass());
+        assert_eq!(rooms(&decoder), [0, 0], "pictures that came decoded");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use turbojpeg::{Compressor, YuvImage};
 
-use crate::{Error, PlanarImage, jpeg};
+use crate::{Error, PlanarImage, Recent, jpeg};
 
 /// Compresses planes to baseline JPEG, keeping its buffers from one image to the next.
 pub struct Encoder {
@@ -13,6 +13,7 @@ pub struct Encoder {
     /// Room for the largest JPEG that an image of the last size can become. Only what a JPEG really
     /// took is ever touched, so the rest costs no memory.
     room: Vec<u8>,
+    recent: Recent,
 }
 
 impl Encoder {
@@ -21,7 +22,7 @@ impl Encoder {
     /// # Errors
     /// [`Error::Codec`] if libjpeg-turbo finds no memory.
     pub fn new() -> Result<Self, Error> {
-        Ok(Self { jpeg: Compressor::new()?, room: Vec::new() })
+        Ok(Self { jpeg: Compressor::new()?, room: Vec::new(), recent: Recent::default() })
     }
 
     /// Compresses an image, with the subsampling it has. `quality` is libjpeg's, 1 to 100; what
@@ -35,9 +36,11 @@ impl Encoder {
         if image.width() == 0 || image.height() == 0 {
             return Err(turbojpeg::Error::OutOfBounds.into());
         }
-        if self.room.len() < needed {
+        let room = self.room.len();
+        let fitting = if room < needed { Some(needed) } else { self.recent.needed(needed, room) };
+        if let Some(room) = fitting {
             // A fresh zeroed allocation, unlike `resize`, leaves untouched pages to the system.
-            self.room = vec![0; needed];
+            self.room = vec![0; room];
         }
         self.jpeg.set_quality(i32::from(quality.clamp(1, 100)))?;
         let planes = YuvImage {
@@ -55,5 +58,40 @@ impl Encoder {
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder").field("room", &self.room.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Subsampling;
+
+    #[test]
+    fn a_large_picture_is_not_paid_for_for_ever() {
+        let mut encoder = Encoder::new().unwrap();
+        let mut encoded = |side: usize, times: usize| {
+            let image = PlanarImage::new(side, side, Subsampling::S420);
+            for _ in 0..times {
+                encoder.encode(&image, 80).unwrap();
+            }
+            encoder.room.len()
+        };
+        let small = encoded(64, 1);
+        let large = encoded(1024, 1);
+        assert_eq!(encoded(64, 1), large, "the next may be as large");
+        assert_eq!(encoded(64, 100), small);
+    }
+
+    #[test]
+    fn pictures_of_one_size_use_one_buffer() {
+        let mut encoder = Encoder::new().unwrap();
+        let image = PlanarImage::new(64, 64, Subsampling::S420);
+        encoder.encode(&image, 80).unwrap();
+        // What is not touched stays as it is, in a buffer that is not a fresh one.
+        *encoder.room.last_mut().unwrap() = 7;
+        for _ in 0..100 {
+            encoder.encode(&image, 80).unwrap();
+        }
+        assert_eq!(encoder.room.last(), Some(&7));
     }
 }

@@ -131,7 +131,7 @@ impl<'a> Segments<'a> {
 }
 
 /// Decodes to planes, at the decompressor's scale: as stored for YCbCr and grey files, by way of `packed`
-/// pixels for the rest.
+/// pixels, empty otherwise, for the rest.
 pub(crate) fn decode(
     jpeg: &mut Decompressor,
     bytes: &[u8],
@@ -147,6 +147,7 @@ pub(crate) fn decode(
 
     match (header.colorspace, from_turbo(header.subsamp)) {
         (Colorspace::YCbCr | Colorspace::Gray, Some(subsampling)) => {
+            packed.clear();
             into.resize(width, height, subsampling);
             let pixels = into.samples_mut();
             let planes = YuvImage { pixels, width, align: 1, height, subsamp: header.subsamp };

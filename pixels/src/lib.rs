@@ -13,6 +13,8 @@
 //! | `packed` | PNG, WebP and odd JPEG by way of RGB |
 //! | `orient` | planes turned upright as EXIF says |
 //! | `pool` | [`Pool`]: a bounded number of images lent from stage to stage |
+//! | `recent` | [`Recent`]: when memory that is used again is given back |
+//! | `idle` | [`Idle`]: what waits for its next picture, with its buffers |
 //! | `encode` | [`Encoder`]: planes to JPEG |
 //! | [`bt601`] | the colour conversion all of them share |
 //!
@@ -35,16 +37,20 @@ pub mod bt601;
 mod decode;
 mod encode;
 mod error;
+mod idle;
 mod jpeg;
 mod orient;
 mod packed;
 mod planar;
 mod pool;
+mod recent;
 
 pub use decode::{Decoder, Format, Header, Limits, Scale, probe};
 pub use encode::Encoder;
 pub use error::Error;
+pub use idle::Idle;
 /// How a picture must be turned to be upright (EXIF tag 0x0112).
 pub use image::metadata::Orientation;
 pub use planar::{Component, PlanarImage, Plane, PlaneMut, Subsampling};
 pub use pool::{Pool, Pooled};
+pub use recent::Recent;

@@ -1,5 +1,7 @@
 //! The planes of a picture, their layout and subsampling.
 
+use crate::Recent;
+
 /// How many luma samples share one chroma sample.
 ///
 /// Chroma is sited in the middle of the luma samples that share it, as in JPEG (T.871 section 6.2).
@@ -69,10 +71,11 @@ pub enum Component {
 /// that is libjpeg-turbo's unified planar layout (`tj3DecompressToYUV8` with `align` 1).
 ///
 /// The buffer is kept when the image is resized, so an image decoded into over and over allocates
-/// only when a larger one comes.
+/// only when a larger one comes. It shrinks when it has long been far too large ([`Recent`]).
 #[derive(Debug, Clone)]
 pub struct PlanarImage {
     samples: Vec<u8>,
+    recent: Recent,
     width: usize,
     height: usize,
     subsampling: Subsampling,
@@ -119,7 +122,13 @@ impl PlaneMut<'_> {
 impl Default for PlanarImage {
     /// An image of no pixels, to decode into.
     fn default() -> Self {
-        Self { samples: Vec::new(), width: 0, height: 0, subsampling: Subsampling::Grey }
+        Self {
+            samples: Vec::new(),
+            recent: Recent::default(),
+            width: 0,
+            height: 0,
+            subsampling: Subsampling::Grey,
+        }
     }
 }
 
@@ -136,6 +145,7 @@ impl PlanarImage {
         (self.width, self.height, self.subsampling) = (width, height, subsampling);
         let (y, chroma) = self.plane_lens();
         self.samples.resize(y + 2 * chroma, 128);
+        self.recent.settle(&mut self.samples);
     }
 
     /// Width in pixels.
@@ -210,6 +220,11 @@ impl PlanarImage {
         self.extend_edges();
     }
 
+    /// Bytes that the buffer has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.samples.capacity()
+    }
+
     /// All planes as libjpeg-turbo takes them.
     pub(crate) fn samples(&self) -> &[u8] {
         &self.samples
@@ -281,7 +296,7 @@ mod tests {
 
     #[test]
     fn adding_chroma_keeps_luma() {
-        for (width, height) in [(5, 3), (8, 4), (1, 1)] {
+        for (width, height) in [(5, 3), (8, 4), (1, 1), (0, 3), (3, 0)] {
             let mut image = PlanarImage::new(width, height, Subsampling::Grey);
             for (i, sample) in image.samples_mut().iter_mut().enumerate() {
                 *sample = i as u8;
@@ -296,6 +311,42 @@ mod tests {
             assert!(chroma.samples.iter().all(|&s| s == 128));
             assert!(image.plane(Component::V).unwrap().samples.iter().all(|&s| s == 128));
         }
+    }
+
+    #[test]
+    fn edges_are_repeated_in_the_padding_and_nothing_else_changes() {
+        for subsampling in Subsampling::ALL {
+            for (width, height) in [(1, 1), (5, 3), (7, 6), (8, 4), (9, 9)] {
+                let mut image = PlanarImage::new(width, height, subsampling);
+                for (i, sample) in image.samples_mut().iter_mut().enumerate() {
+                    *sample = (i * 37 % 251) as u8;
+                }
+                let before = image.clone();
+                image.extend_edges();
+                let (across, down) = subsampling.step();
+                let stride = width.next_multiple_of(across);
+                for y in 0..height.next_multiple_of(down) {
+                    for x in 0..stride {
+                        let edge = before.luma().row(y.min(height - 1))[x.min(width - 1)];
+                        let case = format!("{width}×{height} {subsampling:?} ({x}, {y})");
+                        assert_eq!(image.samples()[y * stride + x], edge, "{case}");
+                    }
+                }
+                let (luma, _) = image.plane_lens();
+                assert_eq!(image.samples()[luma..], before.samples()[luma..], "chroma is not padded");
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_picture_is_not_paid_for_for_ever() {
+        let mut image = PlanarImage::new(4096, 4096, Subsampling::S420);
+        let mut resized = |times: usize| {
+            (0..times).for_each(|_| image.resize(640, 480, Subsampling::S420));
+            image.room()
+        };
+        assert!(resized(1) >= 4096 * 4096, "the next may be as large");
+        assert_eq!(resized(100), 640 * 480 * 3 / 2);
     }
 
     #[test]

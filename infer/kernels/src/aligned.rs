@@ -32,18 +32,19 @@ unsafe impl Sync for Block {}
 impl Block {
     /// `floats` zeros, more than 0.
     fn zeroed(floats: usize) -> Self {
-        let bytes = floats * size_of::<f32>();
-        let align = if bytes < HUGE_PAGE { LINE_BYTES } else { HUGE_PAGE };
-        let layout = Layout::from_size_align(bytes, align).expect("no model is that large");
+        let layout = Layout::array::<f32>(floats).and_then(|floats| {
+            floats.align_to(if floats.size() < HUGE_PAGE { LINE_BYTES } else { HUGE_PAGE })
+        });
+        let layout = layout.expect("no model is that large");
         // SAFETY: the layout's size is not 0.
         let memory = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(memory.cast::<f32>()) else { handle_alloc_error(layout) };
         #[cfg(target_os = "linux")]
-        if align == HUGE_PAGE {
+        if layout.align() == HUGE_PAGE {
             use rustix::mm::{Advice, madvise};
             // A kernel without huge pages refuses, and nothing is lost.
             // SAFETY: the range is ours, and the advice does not change what it holds.
-            unsafe { madvise(memory.cast(), bytes, Advice::LinuxHugepage) }.ok();
+            unsafe { madvise(memory.cast(), layout.size(), Advice::LinuxHugepage) }.ok();
         }
         // Only now, so that the first touch gets a huge page.
         // SAFETY: the memory is `floats` floats long, and zero bytes are the float 0.
@@ -63,6 +64,11 @@ impl Drop for Block {
     }
 }
 
+/// `len` rounded up to whole cache lines, so that what comes next begins on one.
+fn whole_lines(len: usize) -> usize {
+    len.checked_next_multiple_of(LINE).expect("no model is that large")
+}
+
 /// Hands out vectors that lie side by side.
 #[derive(Debug, Default)]
 pub struct Slab {
@@ -76,13 +82,13 @@ impl Slab {
     pub fn zeroed(&mut self, len: usize) -> AlignedVec {
         let room = self.block.as_ref().map_or(0, |block| block.floats() - self.used);
         if room < len || self.block.is_none() {
-            self.block = Some(Arc::new(Block::zeroed(len.next_multiple_of(LINE).max(CHUNK))));
+            self.block = Some(Arc::new(Block::zeroed(whole_lines(len).max(CHUNK))));
             self.used = 0;
         }
         let block = self.block.clone().expect("there is one now");
         // SAFETY: there is room for `len` floats behind those that are handed out.
         let start = unsafe { block.start.add(self.used) };
-        self.used = (self.used + len.next_multiple_of(LINE)).min(block.floats());
+        self.used = (self.used + whole_lines(len)).min(block.floats());
         AlignedVec { start, len, _block: block }
     }
 }
@@ -104,7 +110,7 @@ unsafe impl Sync for AlignedVec {}
 impl AlignedVec {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        let block = Block::zeroed(len.next_multiple_of(LINE).max(LINE));
+        let block = Block::zeroed(whole_lines(len).max(LINE));
         Self { start: block.start, len, _block: Arc::new(block) }
     }
 }
@@ -127,6 +133,7 @@ impl DerefMut for AlignedVec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::assert_refused;
 
     fn assert_fresh(floats: &mut AlignedVec, len: usize) {
         assert_eq!(floats.as_ptr() as usize % LINE_BYTES, 0);
@@ -139,6 +146,15 @@ mod tests {
     fn begins_on_a_cache_line_and_holds_what_it_says() {
         for len in [0, 1, 15, 16, 17, 1000, CHUNK, CHUNK + 1] {
             assert_fresh(&mut AlignedVec::zeroed(len), len);
+        }
+    }
+
+    #[test]
+    fn more_than_there_can_be_is_refused() {
+        // Each of them comes to few bytes where it wraps.
+        for len in [usize::MAX, usize::MAX - 3, usize::MAX / 4 + 2, isize::MAX as usize / 4 + 1] {
+            assert_refused("no model is that large", || drop(AlignedVec::zeroed(len)));
+            assert_refused("no model is that large", || drop(Slab::default().zeroed(len)));
         }
     }
 

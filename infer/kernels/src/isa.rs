@@ -73,14 +73,15 @@ impl Isa {
     /// Whether this processor and this build can run it.
     pub fn is_supported(self) -> bool {
         match self {
-            Self::Portable => true,
-            Self::Neon => cfg!(target_arch = "aarch64"),
+            Self::Portable => portable::is_supported(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::is_supported(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => avx2::is_supported(),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx512 => avx512::is_supported(),
+            #[allow(unreachable_patterns, reason = "which sets are left over depends on the architecture")]
+            _ => false,
         }
     }
 
@@ -105,50 +106,55 @@ pub struct Kernels {
     pub(crate) peak: unsafe fn(f32) -> f32,
 }
 
-/// Defines the entry points of one instruction set: the only place where it is enabled.
+/// Defines the entry points of one instruction set: the only place where it is enabled, and looked for. What is
+/// enabled is what was looked for, because it is one list.
 macro_rules! entries {
-    ($module:ident, $vector:ty, $isa:expr $(, $feature:literal)?) => {
+    ($module:ident, $vector:ty, $isa:expr $(, $detect:ident: $($feature:tt),+)?) => {
         mod $module {
             use super::*;
+            /// Whether the processor has every feature that is enabled below.
+            pub(super) fn is_supported() -> bool {
+                true $($(&& std::arch::$detect!($feature))+)?
+            }
             // SAFETY, for all of them: callers uphold the generic body's contract; having come through
             // `Kernels::of`, the processor supports the features.
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn product(task: &Product<'_>) {
                 // SAFETY: see above.
                 unsafe { pointwise::kernel::product::<$vector>(task) }
             }
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn sparse_product(task: &Product<'_>) {
                 // SAFETY: see above.
                 unsafe { pointwise::sparse::product::<$vector>(task) }
             }
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn depthwise_rows(task: &RowTask<'_>) {
                 // SAFETY: see above.
                 unsafe { depthwise::kernel::rows::<$vector>(task) }
             }
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn upsample_add_row(task: &UpsampleTask) {
                 // SAFETY: see above.
                 unsafe { upsample::kernel::add_row::<$vector>(task) }
             }
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn normalise(pattern: &normalise::Pattern, from: &[u8], to: &mut [f32]) {
                 normalise::kernel::normalise(pattern, from, to);
             }
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn peak(factor: f32) -> f32 {
                 // SAFETY: see above.
                 unsafe { crate::peak::chains::<$vector>(factor) }
             }
             #[inline(never)]
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn tiles<const MR: usize, const NV: usize>(task: &Product<'_>, panel: &Panel, rows: Rows) {
                 // SAFETY: see above.
                 unsafe { pointwise::kernel::tiles::<$vector, MR, NV>(task, panel, rows) }
             }
             #[inline(never)]
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn sparse_tiles<const MR: usize, const NV: usize>(
                 task: &Product<'_>,
                 panel: &Panel,
@@ -158,7 +164,7 @@ macro_rules! entries {
                 unsafe { pointwise::sparse::tiles::<$vector, MR, NV>(task, panel, part) }
             }
             #[inline(never)]
-            $(#[target_feature(enable = $feature)])?
+            $($(#[target_feature(enable = $feature)])+)?
             unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
                 // SAFETY: see above.
                 unsafe { depthwise::kernel::walk::<$vector, R, S>(task) }
@@ -210,11 +216,11 @@ macro_rules! entries {
 
 entries!(portable, Portable, Isa::Portable);
 #[cfg(target_arch = "aarch64")]
-entries!(neon, Neon, Isa::Neon, "neon");
+entries!(neon, Neon, Isa::Neon, is_aarch64_feature_detected: "neon");
 #[cfg(target_arch = "x86_64")]
-entries!(avx2, Avx2, Isa::Avx2, "avx2,fma,popcnt");
+entries!(avx2, Avx2, Isa::Avx2, is_x86_feature_detected: "avx2", "fma", "popcnt");
 #[cfg(target_arch = "x86_64")]
-entries!(avx512, Avx512, Isa::Avx512, "avx512f,avx2,fma,popcnt");
+entries!(avx512, Avx512, Isa::Avx512, is_x86_feature_detected: "avx512f", "avx2", "fma", "popcnt");
 
 impl Kernels {
     /// The kernels of `isa`.

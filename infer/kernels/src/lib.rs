@@ -12,6 +12,7 @@
 //! | [`upsample`] | bilinear ×2 upsampling, added to a row |
 //! | [`normalise`] | 8-bit pixels to the model's input range |
 //! | `peak` | what the processor can do at most, to compare with |
+//! | `extent` | how far strided data reach, for the checks |
 //! | `vector` | the operations the kernels are written in, per instruction set |
 //!
 //! Activations are float32, channels last. Each kernel's module states its formula, order of summation
@@ -24,6 +25,7 @@
 
 mod aligned;
 pub mod depthwise;
+mod extent;
 mod isa;
 pub mod normalise;
 mod peak;

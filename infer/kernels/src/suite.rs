@@ -1,15 +1,24 @@
 //! What the tests of all kernels share: every instruction set in turn, and reproducible numbers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::{Isa, Kernels};
 
-/// Runs `test` with every instruction set this processor has, and says on standard error which it lacks.
+/// Runs `test` with every instruction set this processor has; `which_instruction_sets_were_tested` says those.
 pub(crate) fn on_every_isa(test: impl Fn(&Kernels)) {
     for isa in Isa::ALL {
-        match Kernels::of(isa) {
-            Ok(kernels) => test(&kernels),
-            Err(error) => eprintln!("SKIPPED, NOT TESTED: {error}"),
+        if let Ok(kernels) = Kernels::of(isa) {
+            test(&kernels);
         }
     }
+}
+
+/// A run ends with what this says (`.config/nextest.toml`): what was left out must not look tested.
+#[test]
+fn which_instruction_sets_were_tested() {
+    let (tested, lacking): (Vec<Isa>, Vec<Isa>) = Isa::ALL.into_iter().partition(|isa| isa.is_supported());
+    println!("kernels: tested on {tested:?}; NOT TESTED, for this processor lacks them: {lacking:?}");
+    assert!(tested.contains(&Isa::Portable));
 }
 
 /// Numbers in −1..1 from a linear congruential generator (Knuth, "Seminumerical Algorithms", 3.3.4).
@@ -38,4 +47,12 @@ pub(crate) fn assert_within(got: &[f32], want: &[(f64, f64)], case: &str) {
         let error = (f64::from(got) - want).abs();
         assert!(error <= bound, "{case}: [{i}] is {got}, not {want}; off by {error:e}, bound {bound:e}");
     }
+}
+
+/// Asserts that `call` panics and says `why`.
+#[track_caller]
+pub(crate) fn assert_refused(why: &str, call: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(call)).expect_err("it was not refused");
+    let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+    assert!(said.is_some_and(|said| said.contains(why)), "{said:?} does not say {why:?}");
 }

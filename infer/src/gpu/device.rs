@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use super::engine::Staging;
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::staging::Staging;
 
 /// Which device somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +73,7 @@ impl Place {
             Self::Host => Ok((candle_core::Device::Cpu, Staging::Plain(Vec::new()))),
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                let (device, pinned) = super::cuda::open(number)?;
+                let (device, pinned) = cuda::open(number)?;
                 Ok((device, Staging::Pinned(pinned)))
             }
             #[cfg(not(feature = "cuda"))]

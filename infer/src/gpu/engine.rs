@@ -1,6 +1,7 @@
 //! One device's batches: models on it, memory that is used again, pictures in, poses out.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use super::buffers::{Buffers, Part};
 use super::device::Place;
 use super::network::DeviceModel;
 use super::ops::Maps;
-use super::picture::{Picture, upload_len, write_upload};
+use super::picture::{MOST_UPLOAD, Picture, cut, upload_len, write_upload};
+use super::staging::Staging;
 use super::{DeviceError, Precision};
 use crate::GpuConfig;
 use crate::contract::{Engine, Fault, Form, Found, Input};
@@ -52,25 +54,11 @@ pub struct Spent {
     pub download: Duration,
 }
 
-/// Host memory that pictures are gathered in before they are copied.
-#[derive(Debug)]
-pub(super) enum Staging {
-    /// For the CPU in a device's place.
-    Plain(Vec<u8>),
-    #[cfg(feature = "cuda")]
-    Pinned(super::cuda::Pinned),
-}
-
-impl Staging {
-    fn bytes(&mut self, len: usize) -> candle_core::Result<&mut [u8]> {
-        match self {
-            Self::Plain(bytes) => {
-                bytes.resize(len.max(bytes.len()), 0);
-                Ok(&mut bytes[..len])
-            }
-            #[cfg(feature = "cuda")]
-            Self::Pinned(pinned) => pinned.bytes(len),
-        }
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.upload += other.upload;
+        self.compute += other.compute;
+        self.download += other.download;
     }
 }
 
@@ -113,18 +101,22 @@ fn download(tensor: &Tensor, len: usize, to: &mut Vec<f32>) -> candle_core::Resu
 }
 
 impl GpuEngine {
-    /// An engine without models.
+    /// An engine without models, with all the memory that pictures are uploaded by.
     ///
     /// # Errors
     /// If the device is not there or does not work.
     pub fn open(place: Place, precision: Precision, models: Arc<Models>) -> Result<Self, DeviceError> {
-        let (device, staging) = place.open().map_err(|error| DeviceError::new(place, &error))?;
+        let failed = |error| DeviceError::new(place, &error);
+        let (device, mut staging) = place.open().map_err(failed)?;
+        let mut buffers = Buffers::new(device.clone());
+        staging.bytes(MOST_UPLOAD).map_err(failed)?;
+        buffers.get(Part::Upload, DType::U8, MOST_UPLOAD).map_err(failed)?;
         Ok(Self {
             place,
             dtype: precision.dtype(),
             models,
             loaded: HashMap::new(),
-            buffers: Buffers::new(device.clone()),
+            buffers,
             device,
             staging,
             records: Vec::new(),
@@ -132,7 +124,8 @@ impl GpuEngine {
     }
 
     /// Runs `model` on a batch of pictures that all have the same size of model input. Takes memory from the
-    /// device only if the batch is larger than any before.
+    /// device only if the batch has more pictures, or their model inputs more pixels, than any before; how large
+    /// the pictures themselves are does not matter.
     ///
     /// # Errors
     /// Those of [`Engine::run`]; after [`Fault::Device`] the engine is of no use.
@@ -142,13 +135,19 @@ impl GpuEngine {
         };
         let (height, width) = (first.height, first.width);
         self.load(model)?;
-        let loaded = &self.loaded[model];
-        if !loaded.takes(height, width) || pictures.iter().any(|p| (p.height, p.width) != (height, width)) {
+        let is_taken = self.loaded[model].takes(height, width);
+        if !is_taken || pictures.iter().any(|p| (p.height, p.width) != (height, width)) {
             let what = format!("a batch of inputs of {width}×{height} pixels and others");
             return Err(Fault::Input { model: model.clone(), what });
         }
-        self.run_loaded(model, pictures, Maps { images: pictures.len(), height, width })
-            .map_err(|error| Fault::Device(DeviceError::new(self.place, &error)))
+        let mut all = Done { poses: Vec::with_capacity(pictures.len()), spent: Spent::default() };
+        for part in cut(pictures, MOST_UPLOAD) {
+            let done = self.run_loaded(model, part, Maps { images: part.len(), height, width });
+            let done = done.map_err(|error| Fault::Device(DeviceError::new(self.place, &error)))?;
+            all.poses.extend(done.poses);
+            all.spent += done.spent;
+        }
+        Ok(all)
     }
 
     fn run_loaded(
@@ -177,9 +176,9 @@ impl GpuEngine {
         Ok(Done { poses, spent })
     }
 
-    /// How often this engine has taken memory from the device.
+    /// How often this engine has taken memory from the device, for weights or for batches.
     pub fn allocations(&self) -> usize {
-        self.buffers.allocations()
+        self.buffers.allocations() + self.loaded.len()
     }
 
     /// Runs `model` on RGB images of the host, as the golden inputs are.
@@ -255,8 +254,9 @@ impl Engine for GpuEngine {
 /// Engines on one GPU: one uploads while the other computes.
 const ENGINES: usize = 2;
 
-/// Opens the engines of GPU `number`, and runs `model` once in a full batch, so that the GPU has all the memory
-/// that it will need, or says so now.
+/// Opens the engines of GPU `number`, and runs `model` and the others that are served once in the largest batch there
+/// can be, so that the GPU has all the memory that it will need, or says so now. Models that cannot run there are left
+/// out, but for `model`.
 pub(crate) fn open(
     number: usize,
     config: &GpuConfig,
@@ -266,19 +266,29 @@ pub(crate) fn open(
     let mut engines: Vec<Box<dyn Engine>> = Vec::with_capacity(ENGINES);
     for _ in 0..ENGINES {
         let mut engine = GpuEngine::open(Place::Cuda(number), config.precision, models.clone())?;
-        warm_up(&mut engine, models, model, config.max_batch.into())?;
+        for stage in &*models.served(model)?.stages {
+            warm_up(&mut engine, models, stage, config.max_batch.into())?;
+        }
+        for other in models.ids() {
+            if models.get(other)?.on_gpu().is_some() {
+                warm_up(&mut engine, models, other, config.max_batch.into())?;
+            }
+        }
         engines.push(Box::new(engine));
     }
     Ok(engines)
 }
 
-/// Runs the stages of `model` on black pictures, `size` of them.
-fn warm_up(engine: &mut GpuEngine, models: &Models, model: &ModelId, size: usize) -> Result<(), Fault> {
-    let black = PlanarImage::new(1280, 720, Subsampling::S420);
-    for stage in &*models.served(model)?.stages {
-        let fit = models.get(stage)?.fit();
-        let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&black, fit)).collect();
-        engine.run_pictures(stage, &pictures.iter().collect::<Vec<_>>())?;
-    }
+/// Runs `model` on grey pictures, `size` of them. They are square: no shape has more pixels in a model's input.
+pub(super) fn warm_up(
+    engine: &mut GpuEngine,
+    models: &Models,
+    model: &ModelId,
+    size: usize,
+) -> Result<(), Fault> {
+    let grey = PlanarImage::new(32, 32, Subsampling::S420);
+    let fit = models.get(model)?.fit();
+    let pictures: Vec<_> = (0..size).map(|_| Picture::whole(&grey, fit)).collect();
+    engine.run_pictures(model, &pictures.iter().collect::<Vec<_>>())?;
     Ok(())
 }

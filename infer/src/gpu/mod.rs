@@ -8,6 +8,8 @@
 //! | `engine` | one device's batches |
 //! | `network` | MoveNet as a sequence of operations |
 //! | `ops` | the operations: plain references, and launches as data |
+//! | `run` | carries out an operation where its tensors are |
+//! | `staging` | memory of the host that pictures are uploaded from |
 //! | `buffers` | the memory of a running engine |
 //! | `cuda` | carries launches out; with feature `cuda` only |
 //! | `kernels/*.cu` | the kernels |
@@ -29,6 +31,8 @@ mod network;
 )]
 mod ops;
 mod picture;
+mod run;
+mod staging;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,8 @@ use super::ops::input::{ModelInput, StemWindows, WINDOW};
 use super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
 use super::ops::matmul::MatMul;
 use super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
-use super::ops::{Clamp, Maps, run};
+use super::ops::{Clamp, Maps};
+use super::run::run;
 use crate::models::movenet::Weights;
 use crate::models::movenet::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
 

@@ -16,7 +16,7 @@
 //!
 //! A batch's upload is the offsets of its pictures from its beginning, then the pictures.
 
-use cloudpose_pixels::{Component, PlanarImage, Plane, Scale, Subsampling};
+use cloudpose_pixels::{Component, PlanarImage, Plane, Recent, Scale, Subsampling};
 
 use crate::preprocess::{Axes, Fit, Placement, Plan, Preprocessor, Source, Tap, Transform};
 
@@ -26,11 +26,15 @@ pub(super) const HEADER_WORDS: usize = 16;
 pub(super) const SHARE_SHIFT: u32 = 23;
 /// Where parts begin.
 const ALIGNMENT: usize = 16;
+/// Bytes that are uploaded at once, at most: more than any one picture has. The largest are two rows for each of the
+/// 256 rows of a model's input, in three planes 65 500 samples wide. A full batch of ordinary pictures has less.
+pub(super) const MOST_UPLOAD: usize = 128 << 20;
 
 /// A picture packed for upload.
 #[derive(Debug, Default)]
 pub struct Picture {
     bytes: Vec<u8>,
+    recent: Recent,
     /// Of the model input, in pixels.
     pub(crate) height: usize,
     pub(crate) width: usize,
@@ -73,6 +77,7 @@ impl Picture {
         for (bytes, word) in self.bytes.chunks_exact_mut(4).zip(header) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
+        self.recent.settle(&mut self.bytes);
     }
 
     /// The packed bytes, a multiple of 16.
@@ -120,6 +125,20 @@ pub(super) fn upload_len(pictures: &[&Picture]) -> usize {
     table_len(pictures.len()) + pictures.iter().map(|picture| picture.bytes.len()).sum::<usize>()
 }
 
+/// Cuts `pictures` into parts, in order, whose uploads have `most` bytes or are of one picture.
+pub(super) fn cut<'a, 'b>(pictures: &'a [&'b Picture], most: usize) -> Vec<&'a [&'b Picture]> {
+    let mut parts = Vec::with_capacity(1);
+    let mut rest = pictures;
+    while !rest.is_empty() {
+        let fits = |count: &usize| upload_len(&rest[..*count]) <= most;
+        let count = (1..=rest.len()).rev().find(fits).unwrap_or(1);
+        let (part, after) = rest.split_at(count);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
 /// Writes the upload of `pictures` into `upload`, which is [`upload_len`] long.
 pub(super) fn write_upload(pictures: &[&Picture], upload: &mut [u8]) {
     let mut start = table_len(pictures.len());
@@ -127,5 +146,38 @@ pub(super) fn write_upload(pictures: &[&Picture], upload: &mut [u8]) {
         upload[4 * index..4 * index + 4].copy_from_slice(&(start as u32).to_le_bytes());
         upload[start..start + picture.bytes.len()].copy_from_slice(&picture.bytes);
         start += picture.bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_cut_where_the_next_picture_would_be_too_much() {
+        let picture = |bytes: usize| Picture { bytes: vec![0; bytes], ..Picture::default() };
+        let sizes = |pictures: &[&Picture], most| -> Vec<usize> {
+            cut(pictures, most).iter().map(|part| part.len()).collect()
+        };
+        let pictures = [16, 16, 16, 160, 16].map(picture);
+        let pictures: Vec<&Picture> = pictures.iter().collect();
+        assert_eq!(sizes(&pictures, 1000), [5]);
+        assert_eq!(sizes(&pictures, upload_len(&pictures)), [5]);
+        assert_eq!(sizes(&pictures, upload_len(&pictures) - 1), [4, 1]);
+        assert_eq!(sizes(&pictures, upload_len(&pictures[..2])), [2, 1, 1, 1], "the large one goes alone");
+        assert!(sizes(&[], 1000).is_empty());
+    }
+
+    #[test]
+    fn a_large_picture_is_not_paid_for_for_ever() {
+        let fit = Fit::Letterbox { side: 192 };
+        let mut picture = Picture::whole(&PlanarImage::new(4096, 2048, Subsampling::S444), fit);
+        let large = picture.bytes.capacity();
+        let small = PlanarImage::new(64, 64, Subsampling::S420);
+        let source = Source { width: 64, height: 64, scale: Scale::FULL };
+        for _ in 0..100 {
+            picture.pack(&small, Preprocessor::new(fit).plan(&small, source, None));
+        }
+        assert!(picture.bytes.capacity() * 4 < large, "{} of {large}", picture.bytes.capacity());
     }
 }

@@ -69,6 +69,11 @@ impl Models {
         self.served.iter().map(|served| ModelInfo::clone(&served.info)).collect()
     }
 
+    /// All models with weights of their own, in the order of the manifest.
+    pub fn ids(&self) -> impl Iterator<Item = &ModelId> {
+        self.store.manifest().models.iter().map(|entry| &entry.name)
+    }
+
     /// A model that clients can ask for.
     ///
     /// # Errors
@@ -99,5 +104,84 @@ impl Models {
             let problem = format!("nothing here runs the family {name:?}; there is {}", names.join(", "));
             Error::Entry { model: id.clone(), problem }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::models::movenet::MoveNetFamily;
+    use crate::models::{Entry, manifest::PipelineEntry};
+
+    static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+    /// MoveNet, counted.
+    #[derive(Debug)]
+    struct Counted;
+
+    impl Family for Counted {
+        fn name(&self) -> &'static str {
+            MoveNetFamily.name()
+        }
+
+        fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error> {
+            OPENED.fetch_add(1, Relaxed);
+            MoveNetFamily.open(entry, file)
+        }
+    }
+
+    fn id(name: &str) -> ModelId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_model_is_read_once_however_many_ask_for_it_at_once() {
+        let models = Models::new(ModelStore::embedded(), &[&Counted]).unwrap();
+        let at_once = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    at_once.wait();
+                    models.get(&id("lightning")).unwrap();
+                });
+            }
+        });
+        assert_eq!(OPENED.load(Relaxed), 1);
+        let error = models.get(&id("yolo")).unwrap_err().to_string();
+        assert!(error.contains("lists multipose, lightning, thunder"), "{error}");
+    }
+
+    #[test]
+    fn what_no_family_runs_is_said() {
+        let error = Models::new(ModelStore::embedded(), &[]).unwrap().get(&id("thunder")).unwrap_err();
+        assert!(error.to_string().contains("movenet"), "{error}");
+    }
+
+    #[test]
+    fn pipelines_are_models_made_of_others() {
+        let with = |name: &str, stages: &[&str]| {
+            let mut store = ModelStore::embedded();
+            let stages = stages.iter().map(|stage| id(stage)).collect();
+            store.add(PipelineEntry { name: id(name), title: "Both".into(), stages });
+            Models::new(store, &[&Counted]).map_err(|error| error.to_string())
+        };
+        let models = with("both", &["multipose", "thunder"]).unwrap();
+        let both = models.served(&id("both")).unwrap();
+        assert_eq!(*both.stages, [id("multipose"), id("thunder")]);
+        assert_eq!((both.info.id.as_str(), both.info.title.as_str()), ("both", "Both"));
+        assert_eq!(both.info.skeleton().unwrap().keypoints().len(), 17);
+        assert!(both.info.input.contains("longer side 256"), "what it takes is what its first stage takes");
+        for (name, stages, why) in [
+            ("both", &["multipose", "yolo"][..], "yolo is no model"),
+            ("both", &[], "at least one"),
+            ("thunder", &["multipose"], "two models have this name"),
+        ] {
+            let error = with(name, stages).unwrap_err();
+            assert!(error.contains(why), "{why}: {error}");
+        }
     }
 }

@@ -57,6 +57,12 @@ impl ModelStore {
         Ok(Self { manifest, origin: Origin::Folder(folder.to_owned()) })
     }
 
+    /// Lists a pipeline.
+    #[cfg(test)]
+    pub(super) fn add(&mut self, pipeline: super::manifest::PipelineEntry) {
+        self.manifest.pipelines.push(pipeline);
+    }
+
     /// What there is in this store.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

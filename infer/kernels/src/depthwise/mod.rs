@@ -20,6 +20,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+use crate::extent::end_of;
 use crate::{AlignedVec, Clamp, Kernels, Slab};
 
 /// The distance between the centres of neighbouring windows, in pixels, down and across.
@@ -143,10 +144,11 @@ impl Kernels {
         if outputs == 0 || channels == 0 || windows.is_empty() {
             return;
         }
-        let floats = |pixels: usize, pitch: usize| (pixels - 1) * pitch + channels;
-        assert!(outputs * windows.len() == 1 || channels <= shape.output_pitch, "output pixels overlap");
-        let end = floats(outputs * windows.len(), shape.output_pitch);
-        assert!(end <= output.len(), "output row ends early");
+        let end_of = |pixels, pitch| end_of(pixels, pitch, channels).unwrap_or(usize::MAX);
+        let pixels = outputs.saturating_mul(windows.len());
+        assert!(pixels == 1 || channels <= shape.output_pitch, "output pixels overlap");
+        assert!(end_of(pixels, shape.output_pitch) <= output.len(), "output row ends early");
+        let input_end = end_of(shape.width, shape.input_pitch);
         assert!(taps.width.is_multiple_of(self.lanes), "taps were packed for other kernels");
         assert!(windows.len() <= MOST_ROWS, "{} windows in a call", windows.len());
         let mut present = [Present { rows: [std::ptr::null(); 3], count: 0, first_tap: 0 }; MOST_ROWS];
@@ -155,7 +157,7 @@ impl Kernels {
             for (tap, row) in window.iter().enumerate() {
                 let Some(row) = row else { continue };
                 assert!(tap == present.first_tap + present.count, "rows in the image are consecutive");
-                assert!(floats(shape.width, shape.input_pitch) <= row.len(), "input row ends early");
+                assert!(input_end <= row.len(), "input row ends early");
                 present.rows[present.count] = row.as_ptr();
                 present.count += 1;
             }

@@ -1,6 +1,6 @@
 use super::reference::{Case, convolution};
 use super::*;
-use crate::suite::{Numbers, assert_within, on_every_isa};
+use crate::suite::{Numbers, assert_refused, assert_within, on_every_isa};
 
 fn case(height: usize, width: usize, channels: usize, stride: Stride) -> Case {
     let mut numbers = Numbers::new(height * 10_007 + width * 101 + channels);
@@ -137,4 +137,20 @@ fn a_short_row_is_refused() {
     let taps = Taps::pack(&kernels, &mut Slab::default(), &[0.0; 72], None, 0..8, Clamp::NONE);
     let shape = RowShape { width: 4, input_pitch: 8, output_pitch: 8, stride: Stride::One };
     kernels.depthwise_rows(&taps, shape, &[[None, Some(&[0.0; 31]), None]], &mut [0.0; 32]);
+}
+
+#[test]
+fn sizes_whose_products_do_not_fit_are_refused() {
+    let kernels = Kernels::of(crate::Isa::Portable).unwrap();
+    let taps = Taps::pack(&kernels, &mut Slab::default(), &[0.0; 72], None, 0..8, Clamp::NONE);
+    let row = [0.0; 32];
+    let window = [None, Some(&row[..]), None];
+    let sound = RowShape { width: 4, input_pitch: 8, output_pitch: 8, stride: Stride::One };
+    let run = |shape| kernels.depthwise_rows(&taps, shape, &[window; 2], &mut [0.0; 64]);
+    run(sound);
+    let half = usize::MAX / 2 + 1;
+    // Each of them comes to a small number where it wraps.
+    assert_refused("input row ends early", || run(RowShape { input_pitch: half, ..sound }));
+    assert_refused("output row ends early", || run(RowShape { output_pitch: usize::MAX / 7, ..sound }));
+    assert_refused("output row ends early", || run(RowShape { width: half + 1, input_pitch: 0, ..sound }));
 }

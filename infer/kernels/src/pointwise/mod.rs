@@ -28,6 +28,7 @@ mod tests;
 
 use std::ops::Range;
 
+use crate::extent::end_of;
 use crate::{AlignedVec, Kernels, Slab};
 
 /// The range that a layer's results are clamped to. NaN stays NaN.
@@ -266,16 +267,18 @@ impl Kernels {
             return;
         }
         assert_eq!(weights.lanes, self.lanes, "the weights were packed for other kernels");
-        let depth: usize = left.segments.iter().map(|s| s.width).sum();
-        assert!(left.depth_from + depth <= weights.depth, "depth exceeds the weights'");
+        let mut depth_to = left.depth_from;
         for segment in left.segments {
-            let end = segment.offset + (left.rows - 1) * segment.stride + segment.width;
-            assert!(end <= left.data.len(), "segment ends at {end} of {}", left.data.len());
+            let rows = end_of(left.rows, segment.stride, segment.width);
+            let end = rows.and_then(|rows| rows.checked_add(segment.offset));
+            assert!(end.is_some_and(|end| end <= left.data.len()), "segment ends early: {segment:?}");
+            depth_to = depth_to.saturating_add(segment.width);
         }
+        assert!(depth_to <= weights.depth, "depth exceeds the weights'");
         let columns = last.first + last.columns - first.first;
         assert!(columns <= output.stride || left.rows == 1, "rows of the output overlap");
-        let end = (left.rows - 1) * output.stride + columns;
-        assert!(end <= output.data.len(), "output ends at {end} of {}", output.data.len());
+        let end = end_of(left.rows, output.stride, columns).unwrap_or(usize::MAX);
+        assert!(end <= output.data.len(), "output ends early");
         assert!(output.residual.is_none_or(|r| end <= r.len()), "residual ends early");
         let product = Product {
             left: left.data.as_ptr(),
@@ -290,8 +293,7 @@ impl Kernels {
             residual: output.residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
             output: output.data.as_mut_ptr(),
             output_stride: output.stride,
-            clamp: (left.depth_from + depth == weights.depth && weights.clamp != Clamp::NONE)
-                .then_some(weights.clamp),
+            clamp: (depth_to == weights.depth && weights.clamp != Clamp::NONE).then_some(weights.clamp),
         };
         // SAFETY: every address that the kernel derives from `product` was checked above, the panels'
         // weights and biases exist by construction, and the processor has the instructions: see

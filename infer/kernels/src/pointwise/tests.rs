@@ -1,6 +1,6 @@
 use super::reference::{Case, product};
 use super::*;
-use crate::suite::{Numbers, assert_within, on_every_isa};
+use crate::suite::{Numbers, assert_refused, assert_within, on_every_isa};
 
 fn case(rows: usize, depth: usize, columns: usize, residual: bool, clamp: Clamp) -> Case {
     let mut numbers = Numbers::new(rows * 10_007 + depth * 101 + columns);
@@ -236,7 +236,7 @@ fn panels_of_sparse_tiles_cover_all_columns_once() {
 }
 
 #[test]
-#[should_panic(expected = "segment ends at")]
+#[should_panic(expected = "segment ends early")]
 fn a_short_input_is_refused() {
     let kernels = Kernels::of(crate::Isa::Portable).unwrap();
     let case = case(4, 8, 8, false, Clamp::NONE);
@@ -244,4 +244,27 @@ fn a_short_input_is_refused() {
     let mut output = vec![0.0; 32];
     let output = Output { data: &mut output, stride: 8, residual: None };
     kernels.pointwise(&pack(&kernels, &case), 0..1, left, output);
+}
+
+#[test]
+fn sizes_whose_products_do_not_fit_are_refused() {
+    let kernels = Kernels::of(crate::Isa::Portable).unwrap();
+    let case = case(4, 8, 8, false, Clamp::NONE);
+    let weights = pack(&kernels, &case);
+    let run = |segment: Segment, depth_from: usize, stride: usize| {
+        let left = Left { data: &case.left, segments: &[segment], rows: 3, depth_from };
+        let mut output = vec![0.0; 32];
+        let output = Output { data: &mut output, stride, residual: None };
+        kernels.pointwise(&weights, 0..1, left, output);
+    };
+    let half = usize::MAX / 2 + 1;
+    let sound = row_major(8);
+    run(sound, 0, 8);
+    // Each of them comes to a small number where it wraps.
+    assert_refused("segment ends early", || run(Segment { stride: half, ..sound }, 0, 8));
+    assert_refused("segment ends early", || run(Segment { stride: usize::MAX, ..sound }, 0, 8));
+    assert_refused("segment ends early", || run(Segment { offset: usize::MAX - 20, ..sound }, 0, 8));
+    assert_refused("depth exceeds", || run(sound, usize::MAX - 7, 8));
+    assert_refused("segment ends early", || run(Segment { width: usize::MAX, ..sound }, 1, 8));
+    assert_refused("output ends early", || run(sound, 0, half));
 }

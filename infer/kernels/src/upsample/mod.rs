@@ -17,6 +17,7 @@ mod reference;
 mod tests;
 
 use crate::Kernels;
+use crate::extent::end_of;
 
 /// A checked row, as the kernels take it.
 pub(crate) struct UpsampleTask {
@@ -59,9 +60,11 @@ impl Kernels {
             return;
         }
         assert!(channels <= output_pitch, "output pixels overlap");
-        let input = (width - 1) * input_pitch + channels;
-        assert!(input <= near.len() && input <= far.len(), "input row ends early");
-        assert!((2 * width - 1) * output_pitch + channels <= output.len(), "output row ends early");
+        let input = end_of(width, input_pitch, channels);
+        assert!(input.is_some_and(|end| end <= near.len().min(far.len())), "input row ends early");
+        let pixels = width.saturating_mul(2);
+        let end = end_of(pixels, output_pitch, channels);
+        assert!(end.is_some_and(|end| end <= output.len()), "output row ends early");
         let task =
             UpsampleTask { near: near.as_ptr(), far: far.as_ptr(), shape, output: output.as_mut_ptr() };
         // SAFETY: every address the kernel derives from `task` was checked above, and the processor has

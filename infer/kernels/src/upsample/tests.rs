@@ -1,6 +1,6 @@
 use super::reference::upsample;
 use super::*;
-use crate::suite::{Numbers, assert_within, on_every_isa};
+use crate::suite::{Numbers, assert_refused, assert_within, on_every_isa};
 
 fn run(kernels: &Kernels, image: &[f32], height: usize, channels: usize, output: &mut [f32]) {
     let rows: Vec<&[f32]> = image.chunks_exact(image.len() / height).collect();
@@ -59,4 +59,17 @@ fn a_short_output_is_refused() {
     let kernels = Kernels::of(crate::Isa::Portable).unwrap();
     let shape = RowShape { width: 2, channels: 4, input_pitch: 4, output_pitch: 4 };
     kernels.upsample_add_row(shape, &[0.0; 8], &[0.0; 8], &mut [0.0; 15]);
+}
+
+#[test]
+fn sizes_whose_products_do_not_fit_are_refused() {
+    let kernels = Kernels::of(crate::Isa::Portable).unwrap();
+    let sound = RowShape { width: 3, channels: 4, input_pitch: 4, output_pitch: 4 };
+    let run = |shape| kernels.upsample_add_row(shape, &[0.0; 12], &[0.0; 12], &mut [0.0; 24]);
+    run(sound);
+    let half = usize::MAX / 2 + 1;
+    // Each of them comes to a small number where it wraps.
+    assert_refused("input row ends early", || run(RowShape { input_pitch: half, ..sound }));
+    assert_refused("output row ends early", || run(RowShape { output_pitch: usize::MAX / 5 + 1, ..sound }));
+    assert_refused("output row ends early", || run(RowShape { width: half + 1, input_pitch: 0, ..sound }));
 }

@@ -12,8 +12,9 @@ use candle_core::{DType, Device, Tensor};
 use super::super::ops::input::{ModelInput, StemWindows, WINDOW};
 use super::super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
 use super::super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
-use super::super::ops::{Arg, Clamp, Maps, Op, Work, run};
+use super::super::ops::{Arg, Clamp, Maps, Op, Work};
 use super::super::picture::{upload_len, write_upload};
+use super::super::run::run;
 use super::*;
 use crate::models::movenet::arch::{Activation, FEATURES};
 

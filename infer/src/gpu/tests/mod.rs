@@ -4,6 +4,7 @@
 //! `CLOUDPOSE_TEST_DEVICE=cuda:0` (with feature `cuda`) runs all but the kernels' suite on a GPU.
 
 mod kernels;
+mod memory;
 
 use std::sync::Arc;
 
