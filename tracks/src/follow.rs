@@ -91,3 +91,58 @@ fn begin(person: &Person, at: u64) -> Track {
 fn size(person: &Person) -> f32 {
     (person.bounding_box.width * person.bounding_box.height).max(0.0).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use cloudpose_wire::{event::BoundingBox, skeleton::KeypointKind};
+
+    use super::*;
+
+    const FRAME: Frame = Frame { at: 1_000, width: 2_000, height: 1_000 };
+
+    /// A person of 100 by 100 pixels, all of whose keypoints are at (x, y).
+    fn person(x: f32, y: f32) -> Person {
+        let keypoint = |kind: &KeypointKind| Keypoint { name: kind.name.clone(), x, y, score: 0.8 };
+        let coco = Skeleton::coco_17();
+        Person {
+            track_id: None,
+            score: 0.7,
+            bounding_box: BoundingBox { x, y, width: 100.0, height: 100.0 },
+            keypoints: coco.keypoints().iter().map(keypoint).collect(),
+        }
+    }
+
+    fn found(prior: &Prior, frame: Frame, mut persons: Vec<Person>) -> Prior {
+        follow(&Skeleton::coco_17(), prior, frame, &mut persons, false)
+    }
+
+    #[test]
+    fn speeds_are_pixels_a_second() {
+        let first = found(&Prior::default(), FRAME, vec![person(100.0, 50.0)]);
+        let first =
+            Prior { tracks: first.tracks.into_iter().map(|t| Track { key: 1, ..t }).collect(), ..first };
+        let then = found(&first, Frame { at: 1_100, ..FRAME }, vec![person(104.0, 48.0)]);
+        let joint = &then.tracks[0].joints[0];
+        // 40 and -20 pixels a second, of which the first tenth of a second counts for 0.385870 (see `smooth`).
+        assert!((joint.vx - 15.434_78).abs() < 1e-3 && (joint.vy + 7.717_39).abs() < 1e-3, "{joint:?}");
+    }
+
+    #[test]
+    fn tracks_of_another_size_or_skeleton_are_not_followed() {
+        let known = found(&Prior::default(), FRAME, vec![person(100.0, 50.0)]);
+        let other = Prior { skeleton: "hand-21".parse().unwrap(), ..known.clone() };
+        for (prior, frame) in [(&known, Frame { width: 1_000, ..FRAME }), (&other, FRAME)] {
+            let tracks = found(prior, frame, vec![person(800.0, 50.0)]).tracks;
+            assert_eq!(tracks.len(), 1);
+        }
+        assert_eq!(found(&known, FRAME, vec![person(800.0, 50.0)]).tracks.len(), 2);
+    }
+
+    #[test]
+    fn a_crowd_is_followed_up_to_a_bound() {
+        let crowd: Vec<Person> = (0_u8..40).map(|i| person(40.0 * f32::from(i), 500.0)).collect();
+        assert_eq!(found(&Prior::default(), FRAME, crowd.clone()).tracks.len(), MOST_TRACKS);
+        let some = found(&Prior::default(), FRAME, crowd[..20].to_vec());
+        assert_eq!(found(&some, FRAME, crowd).tracks.len(), MOST_TRACKS);
+    }
+}

@@ -235,6 +235,72 @@ mod tests {
     }
 
     #[test]
+    fn people_close_together_stay_two() {
+        let mut registry = Registry::default();
+        for number in 0..12 {
+            let (mut pair, at) = ([person(300.0), person(330.0)], 1_000 + number * FRAME_MS);
+            let frame = Frame { at, width: 2_000, height: 1_000 };
+            let found = follow(&Skeleton::coco_17(), &registry.prior(), frame, &mut pair, true);
+            registry.absorb(&Skeleton::coco_17(), found.into());
+            let expected = if number < 3 { [None, None] } else { [Some(1), Some(2)] };
+            assert_eq!(pair.map(|person| person.track_id), expected, "frame {number}");
+        }
+    }
+
+    #[test]
+    fn newcomers_of_frames_with_one_prior_are_one_if_they_are_where_one_can_be() {
+        // A person who is known, the newcomer's frames and places, and how many newcomers those are.
+        let known = [900.0];
+        for (known, sightings, expected) in [
+            (&known[..], [(5, 100.0), (6, 101.0)], 1),
+            (&known[..], [(6, 101.0), (5, 100.0)], 1),
+            (&known[..], [(5, 100.0), (6, 500.0)], 2),
+            (&[], [(5, 100.0), (6, 101.0)], 1),
+            (&[], [(5, 100.0), (6, 500.0)], 2),
+            // Nobody goes that far within a frame; within half a second they do.
+            (&[], [(5, 100.0), (6, 160.0)], 2),
+            (&[], [(5, 100.0), (20, 160.0)], 1),
+        ] {
+            let mut registry = Registry::default();
+            (0..5).for_each(|number| drop(step(&mut registry, number, known)));
+            let prior = registry.prior();
+            for (number, place) in sightings {
+                let places = [known, &[place]].concat();
+                registry.absorb(&Skeleton::coco_17(), frame(&prior, number, &places).1.into());
+            }
+            let tracks = &registry.prior().tracks;
+            assert_eq!(tracks.len(), known.len() + expected, "{sightings:?}");
+            // What is known of one is of the later frame, whichever came first.
+            let latest = sightings.into_iter().max_by_key(|(number, _)| *number).unwrap().0;
+            assert!(
+                tracks.iter().any(|t| t.key > known.len() as u32 && t.seen_at == 1_000 + latest * FRAME_MS)
+            );
+        }
+    }
+
+    #[test]
+    fn whoever_a_frame_did_not_know_of_counts_as_seen_by_it() {
+        let mut registry = Registry::default();
+        let prior = registry.prior();
+        for number in 0..3 {
+            registry.absorb(&Skeleton::coco_17(), frame(&prior, number, &[100.0]).1.into());
+        }
+        let tracks = &registry.prior().tracks;
+        assert_eq!(tracks.iter().map(|t| (t.key, t.id)).collect::<Vec<_>>(), [(1, Some(1))]);
+    }
+
+    #[test]
+    fn of_two_frames_of_one_time_the_first_is_kept() {
+        let mut registry = Registry::default();
+        let prior = registry.prior();
+        for place in [100.0, 101.0] {
+            registry.absorb(&Skeleton::coco_17(), frame(&prior, 0, &[place]).1.into());
+        }
+        let tracks = &registry.prior().tracks;
+        assert_eq!(tracks.iter().map(|track| track.joints[0].x).collect::<Vec<_>>(), [140.0]);
+    }
+
+    #[test]
     fn pictures_of_another_size_begin_anew() {
         let mut registry = Registry::default();
         for number in 0..5 {
@@ -246,6 +312,9 @@ mod tests {
         assert!(registry.prior().tracks.is_empty());
         registry.absorb(&Skeleton::coco_17(), late.into());
         assert_eq!(registry.prior().width, 640, "an older frame does not bring the old size back");
+        let beside = Prior { at: 2_000, width: 480, height: 640, tracks: Vec::new(), ..Prior::default() };
+        registry.absorb(&Skeleton::coco_17(), beside.into());
+        assert_eq!(registry.prior().width, 480, "one as old as the newest does");
     }
 
     #[test]

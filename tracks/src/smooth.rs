@@ -75,4 +75,19 @@ mod tests {
         assert_eq!((joint.x, joint.y), (278.0, 5.0));
         assert!((joint.vx - 60.0).abs() < 1.0 && joint.vy == 0.0, "{joint:?}");
     }
+
+    /// By the paper's algorithm 1, step by step: at 10 frames a second the speed's share is
+    /// 1 / (1 + 1 / (2π · 1.0) / 0.1) = 0.385870; the place's is by a cutoff of 1.5 + 3.0 · speed / size.
+    #[test]
+    fn steps_are_those_of_the_paper() {
+        let before = Joint { x: 100.0, y: 50.0, vx: 10.0, vy: -20.0, score: 0.2 };
+        let found = Keypoint { x: 106.0, y: 42.0, ..at(0.0) };
+        let joint = advance(&before, &found, 0.1, 200.0, true);
+        // 10 + 0.385870 · (60 - 10) and -20 + 0.385870 · (-80 + 20).
+        let close = |value: f32, expected: f32| (value - expected).abs() < 1e-3;
+        assert!(close(joint.vx, 29.293_48) && close(joint.vy, -43.152_17), "{joint:?}");
+        // The speed is 52.1557, the cutoff 2.282336 Hz, the share 0.589159.
+        assert!(close(joint.x, 103.534_96) && close(joint.y, 45.286_73), "{joint:?}");
+        assert_eq!(joint.score, 0.9);
+    }
 }

@@ -117,6 +117,49 @@ mod tests {
     }
 
     #[test]
+    fn of_several_persons_the_largest_of_the_newest_frame_is_looked_at() {
+        let moved = |by: f32, size: f32| {
+            let mut track = Track { size, ..track() };
+            track.joints.iter_mut().for_each(|joint| joint.x += by);
+            track
+        };
+        for (tracks, by) in [
+            (vec![track(), moved(200.0, 120.0), moved(-100.0, 100.0)], 200.0),
+            (vec![moved(200.0, 60.0), track(), moved(-100.0, 80.0)], 0.0),
+            (vec![track(), Track { seen_at: 6, ..moved(200.0, 120.0) }], 0.0),
+        ] {
+            let crop = square(&Prior { tracks, ..prior(track()) }, 1280, 720).unwrap();
+            assert_eq!(crop, Square { x: 386.0 + by, y: 186.0, side: 228.0 });
+        }
+    }
+
+    #[test]
+    fn the_square_reaches_over_an_edge_but_no_further_than_the_opposite_one() {
+        let at = |x: f32, y: f32| {
+            let mut moved = track();
+            moved
+                .joints
+                .iter_mut()
+                .for_each(|joint| (joint.x, joint.y) = (joint.x + x - 500.0, joint.y + y - 300.0));
+            square(&prior(moved), 1280, 720)
+        };
+        for (x, y) in [(10.0, 300.0), (1270.0, 300.0), (500.0, 10.0), (500.0, 710.0)] {
+            assert_eq!(at(x, y), Some(Square { x: x - 114.0, y: y - 114.0, side: 228.0 }));
+        }
+        // Hips outside of the picture were guessed.
+        for (x, y) in [(-1.0, 300.0), (1280.0, 300.0), (500.0, -1.0), (500.0, 720.0)] {
+            assert_eq!(at(x, y), None);
+        }
+        // A picture hardly larger than the person: 65 pixels are the furthest from the hips to an edge.
+        let mut small = Prior { width: 130, height: 130, ..prior(track()) };
+        small.tracks[0]
+            .joints
+            .iter_mut()
+            .for_each(|joint| (joint.x, joint.y) = (joint.x - 435.0, joint.y - 235.0));
+        assert_eq!(square(&small, 130, 130), Some(Square { x: 0.0, y: 0.0, side: 130.0 }));
+    }
+
+    #[test]
     fn nonsense_is_no_square() {
         for value in [f32::NAN, f32::INFINITY, -1e30] {
             let mut odd = track();
