@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloudpose_wire::{ModelId, Prior};
+use cloudpose_wire::{ModelId, Prior, Task};
 
 use crate::gpu::{DeviceError, Picture, Place};
 use crate::models;
@@ -80,8 +80,38 @@ pub enum Fault {
     Lost,
 }
 
+/// What a model's weights are made to find. The manifest has a name for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finds {
+    /// Persons of so many keypoints.
+    Keypoints(usize),
+    /// So many classes.
+    Classes(usize),
+}
+
+impl From<&Task> for Finds {
+    fn from(task: &Task) -> Self {
+        match task {
+            Task::Pose { skeleton } => Self::Keypoints(skeleton.keypoints().len()),
+            Task::Classify { labels } => Self::Classes(labels.len()),
+        }
+    }
+}
+
+impl fmt::Display for Finds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keypoints(count) => write!(f, "{count} keypoints"),
+            Self::Classes(count) => write!(f, "{count} classes"),
+        }
+    }
+}
+
 /// A model that was read and checked. Shared by all engines that run it.
 pub trait Model: fmt::Debug + Send + Sync {
+    /// What it finds, as its weights say.
+    fn finds(&self) -> Finds;
+
     /// How a picture is fitted into its input.
     fn fit(&self) -> Fit;
 
