@@ -142,6 +142,7 @@ mod tests {
         ModelInfo {
             id: id.parse().unwrap(),
             title: title.into(),
+            summary: String::new(),
             task: Task::Pose { skeleton: Skeleton::coco_17() },
             input: String::new(),
             source: String::new(),

@@ -380,6 +380,7 @@ async fn what_workers_announce_is_known_and_what_they_say_later_counts(bus: Bus)
     let model = |id: &str, skeleton: &Arc<Skeleton>| ModelInfo {
         id: id.parse().unwrap(),
         title: id.into(),
+        summary: String::new(),
         task: Task::Pose { skeleton: skeleton.clone() },
         input: String::new(),
         source: String::new(),

@@ -1,12 +1,10 @@
-//! What an engine is, and what it asks of a model: the seam between pipelines, engines and model families.
+//! What an engine is, what it can fail of, and who tries again: the seam between pipelines and engines.
 
-use std::fmt;
-
-use cloudpose_wire::{ModelId, Prior};
+use cloudpose_wire::ModelId;
 
 use crate::gpu::{DeviceError, Picture, Place};
 use crate::models;
-use crate::preprocess::{Fit, ModelInput, Square};
+use crate::preprocess::ModelInput;
 
 /// Runs models on one device, a batch at a time. Belongs to one thread.
 pub trait Engine: Send {
@@ -78,28 +76,4 @@ pub enum Fault {
     /// The device had failed before. Another worker tries again, as if for the first time.
     #[error("the device failed before")]
     Lost,
-}
-
-/// A model that was read and checked. Shared by all engines that run it.
-pub trait Model: fmt::Debug + Send + Sync {
-    /// How a picture is fitted into its input.
-    fn fit(&self) -> Fit;
-
-    /// Whether it finds the same in a picture that was decoded to no more than it reads.
-    fn takes_reduced(&self) -> bool;
-
-    /// Where in a picture of that width and height to look, after what came before; everywhere if nowhere else.
-    fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square>;
-
-    /// The model for one thread of `processor`.
-    fn on_cpu(&self, processor: &models::Processor) -> Box<dyn models::Execution>;
-
-    /// The model on a candle device, computed as plainly as possible: the reference for the others.
-    ///
-    /// # Errors
-    /// [`Fault::Device`] if the device cannot hold it.
-    fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn models::Execution>, Fault>;
-
-    /// What the batched engine for GPUs needs of it; none if it cannot run there.
-    fn on_gpu(&self) -> Option<&models::movenet::Weights>;
 }

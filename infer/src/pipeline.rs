@@ -13,10 +13,10 @@ use cloudpose_wire::{
 
 use crate::{
     Error, StoreConfig,
-    contract::{Engine, Fault, Found, Input, Model},
+    contract::{Engine, Fault, Found, Input},
     cpu::CpuEngine,
     gpu::{Answer, Batches},
-    models::{ModelPose, Models},
+    models::{Model, ModelPose, Models},
     persons::{self, Thresholds},
     preprocess::{Source, Square, Transform},
     reader::{Readers, Taken},

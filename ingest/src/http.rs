@@ -79,10 +79,13 @@ pub(crate) struct PoseEvent {
     /// What it ran on: `cpu`, `cuda:0`, ….
     device: String,
     /// Whose keypoints the persons have. Absent: COCO's 17.
+    #[schema(nullable = false)]
     skeleton: Option<String>,
     /// Persons by falling score. Absent if the model tells classes.
+    #[schema(nullable = false)]
     persons: Option<Vec<Person>>,
     /// What the picture shows, by falling score, if the model tells classes.
+    #[schema(nullable = false)]
     classes: Option<Vec<Class>>,
     /// Where the time went.
     timings_ms: TimingsMs,

@@ -14,7 +14,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{Event, Want};
+use cloudpose_wire::{Event, Output, SkeletonName, Want};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -134,6 +134,8 @@ pub(crate) enum Rejection {
         (status = 200, body = Detection, description = "The poses."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
     ),
 )]
@@ -142,11 +144,7 @@ pub(crate) async fn pose_detection(
     request: Request,
 ) -> Result<Json<Detection>, Rejection> {
     let (id, answer) = detect(&app, request, Want::Pose).await?;
-    let event = answer
-        .event
-        .event()
-        .map_err(|error| Problem::failed(format!("the worker sent no poses: {error}")))?;
-    Ok(Json(Detection::new(id, event)))
+    Ok(Json(Detection::new(id, coco_17(&answer)?)))
 }
 
 /// Draws the poses on one image (the existing API).
@@ -156,6 +154,8 @@ pub(crate) async fn pose_detection(
         (status = 200, body = Annotation, description = "The annotated picture."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
     ),
 )]
@@ -164,6 +164,7 @@ pub(crate) async fn pose_detection_annotation(
     request: Request,
 ) -> Result<Response, Rejection> {
     let (id, answer) = detect(&app, request, Want::Overlay).await?;
+    coco_17(&answer)?;
     let jpeg = answer.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], annotation(&id, &jpeg)).into_response())
 }
@@ -206,6 +207,21 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
         problem => problem,
     })?;
     Ok((id.into_owned(), answer))
+}
+
+/// What was found, if it is what this API can tell: persons whose keypoints are COCO's.
+fn coco_17(answer: &Answer) -> Result<&Event, Problem> {
+    let event = answer.event.event();
+    let event = event.map_err(|error| Problem::failed(format!("the worker sent no poses: {error}")))?;
+    let found = match &event.output {
+        Output::Poses { skeleton, .. } if *skeleton == SkeletonName::default() => return Ok(event),
+        Output::Poses { skeleton, .. } => format!("keypoints of the skeleton {skeleton}"),
+        other => other.kind().to_owned(),
+    };
+    Err(Problem::other_skeleton(format!(
+        "the server's model {} finds {found}, not COCO's 17 keypoints; use POST /v1/pose",
+        event.model
+    )))
 }
 
 /// The existing service does not tell broken base64 from a broken image.

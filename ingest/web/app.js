@@ -4,13 +4,15 @@ import { Session, streamUrl } from "./session.js";
 import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
 import { Recent } from "./stats.js";
 import * as view from "./view.js";
-import { DROP_REASONS, cameraError, serverError } from "./words.js";
+import { DROP_REASONS, cameraError, foundWords, serverError } from "./words.js";
 
 const WELCOME = { title: "See how people move", text: "Start your webcam, or drop a picture or a video here." };
 const PRIVACY = "Frames go only to this server, which keeps none of them.";
 /** Rates and latencies are those of the last seconds. Milliseconds. */
 const RECENT_MS = 3000;
 const REFRESH_MS = 250;
+/** Wait before the models are asked for again, if nobody serves any. */
+const MODELS_AGAIN_MS = 3000;
 
 const element = (id) => document.getElementById(id);
 const video = element("source");
@@ -30,7 +32,7 @@ function freshNumbers() {
     shown: new Recent(RECENT_MS),
     roundTripMs: new Recent(RECENT_MS),
     serverMs: new Recent(RECENT_MS),
-    persons: null,
+    found: null,
     drops: {},
     skipped: 0,
   };
@@ -44,6 +46,15 @@ function settings() {
     quality: Number(data.get("quality")),
     mirror: data.has("mirror"),
   };
+}
+
+/** Asks for the models until there are some: workers may start after the gateway. */
+async function loadModels() {
+  const response = await fetch("/v1/models").catch(() => null);
+  const list = response?.ok ? await response.json() : { models: [] };
+  view.showModels(list);
+  if (list.models.length === 0) setTimeout(loadModels, MODELS_AGAIN_MS);
+  else view.showExamples(location.origin, streamUrl({ want: "both", model: list.default, mode: "live" }));
 }
 
 // Beginning and ending.
@@ -67,9 +78,9 @@ function end() {
   release(video);
   video.hidden = true;
   activity = null;
-  numbers.persons = null;
+  numbers.found = null;
   view.clearPicture();
-  view.showPoses(null);
+  view.showFound(null);
   view.showTools([]);
   view.showSourceName(PRIVACY);
 }
@@ -124,7 +135,7 @@ function count({ pose, latencyMs, roundTripMs }) {
   const now = performance.now();
   numbers.serverMs.add(now, latencyMs);
   if (roundTripMs !== null) numbers.roundTripMs.add(now, roundTripMs);
-  if (pose) numbers.persons = pose.persons.length;
+  if (pose) numbers.found = pose;
 }
 
 // Webcam and video files.
@@ -245,11 +256,11 @@ function openStill(mine) {
       mine.session.close();
       mine.result = result;
       count(result);
-      view.showPoses(result.pose);
+      view.showFound(result.pose);
       view.showTools(["save-picture", "save-poses", "stop"]);
       if (result.image !== null) await view.showPicture(result.image);
       if (mine !== activity) return;
-      view.showStatus("still", `${view.personCount(result.pose.persons.length)} found`);
+      view.showStatus("still", foundWords(result.pose));
     },
   });
 }
@@ -345,7 +356,7 @@ document.ondrop = (event) => {
 function refresh() {
   const now = performance.now();
   view.showNumbers({
-    persons: numbers.persons,
+    found: numbers.found,
     latencyMs: numbers.roundTripMs.median(now),
     serverMs: numbers.serverMs.median(now),
     sentRate: numbers.sent.rate(now),
@@ -358,5 +369,6 @@ function refresh() {
   }
 }
 
-view.showExamples(location.origin, streamUrl({ want: "both", model: "multipose", mode: "live" }));
+view.showExamples(location.origin, streamUrl({ want: "both", mode: "live" }));
+loadModels();
 setInterval(refresh, REFRESH_MS);

@@ -1,6 +1,6 @@
 // Everything that is written to the page. Knows no sockets and no sources.
 
-import { DROP_REASONS, keypointWords } from "./words.js";
+import { DROP_REASONS, foundWords, modelWords, nameWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 const picture = element("picture");
@@ -73,12 +73,34 @@ export function clearPicture() {
   picture.dataset.shown = 0;
 }
 
-/** The tiles. Numbers that are null are not known. */
-export function showNumbers({ persons, latencyMs, serverMs, sentRate, shownRate }) {
+/** The menu of models, as `/v1/models` lists them. What was chosen stays so while it is there. */
+export function showModels({ default: byDefault, models }) {
+  const menu = element("models");
+  const before = menu.querySelector("input:checked")?.value;
+  const chosen = models.some(({ id }) => id === before) ? before : byDefault;
+  for (const label of menu.querySelectorAll("label")) label.remove();
+  menu.append(...models.map((model) => modelChoice(model, model.id === chosen)));
+  menu.hidden = models.length === 0;
+}
+
+function modelChoice(model, checked) {
+  const input = make("input");
+  Object.assign(input, { type: "radio", name: "model", value: model.id, checked });
+  const words = make("span");
+  words.append(make("b", model.title), ` ${modelWords(model)}`);
+  const label = make("label");
+  label.append(input, words);
+  return label;
+}
+
+/** The tiles. Numbers that are null are not known. `found` is the newest event, or null. */
+export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate }) {
   const write = (id, number, digits = 0) => {
     element(id).textContent = number === null ? "–" : number.toFixed(digits);
   };
-  write("persons-count", persons);
+  const best = found?.classes?.[0];
+  element("found-title").textContent = best ? nameWords(best.label) : "Persons";
+  element("persons-count").textContent = best ? percent(best.score) : (found?.persons?.length ?? "–");
   write("latency", latencyMs);
   write("server-latency", serverMs);
   write("fps-in", sentRate, 1);
@@ -95,13 +117,13 @@ export function showDrops(counts, skipped) {
   element("drops").replaceChildren(...lines.map((line) => make("li", line)));
 }
 
-/** The poses of a still; null takes them away. */
-export function showPoses(pose) {
-  element("poses").hidden = pose === null;
-  if (pose === null) return;
-  element("poses-title").textContent = `${personCount(pose.persons.length)} found`;
-  element("persons").replaceChildren(...pose.persons.map(personDetails));
-  element("poses-json").textContent = JSON.stringify(pose, null, 2);
+/** What was found in a still; null takes it away. */
+export function showFound(event) {
+  element("poses").hidden = event === null;
+  if (event === null) return;
+  element("poses-title").textContent = foundWords(event);
+  element("persons").replaceChildren(...(event.classes ? [classTable(event.classes)] : event.persons.map(personDetails)));
+  element("poses-json").textContent = JSON.stringify(event, null, 2);
 }
 
 /** The examples for this host. */
@@ -130,17 +152,22 @@ function personDetails(person, index) {
     const row = make("tr");
     row.classList.toggle("unseen", score < MIN_KEYPOINT_SCORE);
     const numbers = [x.toFixed(1), y.toFixed(1), percent(score)];
-    row.append(headCell(keypointWords(name), "row"), ...numbers.map((number) => make("td", number)));
+    row.append(headCell(nameWords(name), "row"), ...numbers.map((number) => make("td", number)));
     body.append(row);
   }
   details.append(summary, table);
   return details;
 }
 
-/** How many persons there are, in words. */
-export function personCount(n) {
-  if (n === 0) return "Nobody";
-  return n === 1 ? "1 person" : `${n} persons`;
+function classTable(classes) {
+  const table = make("table");
+  const body = table.createTBody();
+  for (const { label, score } of classes) {
+    const row = make("tr");
+    row.append(headCell(nameWords(label), "row"), make("td", percent(score)));
+    body.append(row);
+  }
+  return table;
 }
 
 function headCell(text, scope) {
@@ -153,8 +180,4 @@ function make(tag, text = "") {
   const node = document.createElement(tag);
   node.textContent = text;
   return node;
-}
-
-function percent(score) {
-  return `${Math.round(score * 100)} %`;
 }

@@ -71,6 +71,23 @@ export function cameraError(error) {
 }
 
 /** `left_wrist` → `left wrist` */
-export function keypointWords(name) {
+export function nameWords(name) {
   return name.replaceAll("_", " ");
+}
+
+/** A score from 0 to 1. */
+export function percent(score) {
+  return `${Math.round(score * 100)} %`;
+}
+
+/** What a model of `/v1/models` is good for. */
+export function modelWords({ summary, skeleton, labels }) {
+  return summary ?? (labels ? `${labels.length} classes` : `${skeleton.keypoints.length} joints`);
+}
+
+/** What was found: how many persons, or the class that is most likely. */
+export function foundWords({ persons, classes }) {
+  if (classes) return classes.length === 0 ? "Nothing found" : `${nameWords(classes[0].label)}, ${percent(classes[0].score)} sure`;
+  if (persons.length === 0) return "Nobody found";
+  return persons.length === 1 ? "1 person found" : `${persons.length} persons found`;
 }

@@ -174,6 +174,48 @@ test("a picture file is answered with its poses, drawn and in numbers", TEST_MS,
   await check();
 });
 
+test("models, skeletons and classes are those that the server tells of", TEST_MS, async () => {
+  const { page, check } = await open();
+  const choices = () => page.locator("#models label").allTextContents();
+  await page.waitForSelector("#models input");
+  const served = await page.evaluate(async () => (await fetch("/v1/models")).json());
+  assert.deepEqual(await choices(), served.models.map(({ title, summary }) => `${title} ${summary}`));
+  assert.equal(await page.inputValue("#models input:checked"), served.default);
+
+  const kite = { name: "kite-2", keypoints: [{ name: "top", sigma: 0.1 }, { name: "tail_end", sigma: 0.1 }], limbs: [] };
+  const models = [
+    { id: "kites", title: "Kites", task: "pose", skeleton: kite },
+    { id: "hue", title: "Hue", task: "classify", labels: ["deep_red", "green", "blue"] },
+  ];
+  const keypoints = kite.keypoints.map(({ name }) => ({ name, x: 1, y: 2, score: 0.9 }));
+  const found = {
+    kites: { skeleton: "kite-2", persons: [{ track_id: null, score: 0.8, box: {}, keypoints }] },
+    hue: { classes: [{ label: "deep_red", score: 0.75 }, { label: "blue", score: 0.25 }] },
+  };
+  await page.route("**/v1/models", (route) => route.fulfill({ json: { default: "kites", models } }));
+  await page.routeWebSocket("**/v1/stream*", (socket) => {
+    const model = new URL(socket.url()).searchParams.get("model");
+    socket.send(JSON.stringify({ type: "hello", stream: "s", limits: { max_image_bytes: 1e6, max_image_pixels: 1e6 } }));
+    socket.onMessage((message) => {
+      if (typeof message === "string") return;
+      socket.send(JSON.stringify({ type: "result", seq: 1, pose: found[model], latency_ms: 1, overlay: false, dropped: {} }));
+    });
+  });
+  await page.reload();
+  await page.waitForSelector("#models input");
+  assert.deepEqual(await choices(), ["Kites 2 joints", "Hue 3 classes"]);
+  await page.click("#try-sample");
+  await waitForState(page, "still");
+  assert.equal(await page.textContent("#status"), "1 person found");
+  assert.deepEqual(await page.locator("#persons tbody th").allTextContents(), ["top", "tail end"]);
+  await page.check("input[value=hue]");
+  await page.waitForFunction(() => document.getElementById("status").textContent === "deep red, 75 % sure");
+  assert.deepEqual(await page.locator("#persons tr").allTextContents(), ["deep red75 %", "blue25 %"]);
+  await page.waitForFunction(() => document.getElementById("found-title").textContent === "deep red");
+  assert.equal(await page.textContent("#persons-count"), "75 %");
+  await check();
+});
+
 test("a video file streams, and in complete mode no frame of it is dropped", TEST_MS, async () => {
   const { page, check } = await open();
   const video = await page.evaluate(async () => {

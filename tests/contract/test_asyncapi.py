@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import nats
 import pytest
 import yaml
-from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
 from processes import REPOSITORY
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
@@ -45,6 +45,20 @@ def test_its_examples_are_what_it_says():
             check(message["payload"]["$ref"].rsplit("/", 1)[1], example["payload"])
 
 
+TIMINGS = dict.fromkeys(["queue", "decode", "preprocess", "inference", "postprocess"], 1)
+EVENT = {"stream": "s", "seq": 1, "captured_at": 1, "width": 1, "height": 1, "model": "m", "device": "cpu", "timings_ms": TIMINGS}
+TOP = {"name": "top", "x": 1, "y": 1, "score": 1}
+PERSON = {"track_id": None, "score": 1, "box": dict.fromkeys(["x", "y", "width", "height"], 1), "keypoints": [TOP]}
+
+
+def test_events_of_other_skeletons_and_tasks_are_described():
+    check("Event", EVENT | {"skeleton": "kite-5", "persons": [PERSON]})
+    check("Event", EVENT | {"classes": [{"label": "cat", "score": 1}]})
+    for nothing in [{"persons": [PERSON]}, {"persons": [], "classes": []}, {}]:
+        with pytest.raises(ValidationError):
+            check("Event", EVENT | nothing)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"type": "hint"}, {"type": "hint", "fps": 1, "more": 1}, {"type": "hint", "fps": "1"}]
 )
@@ -62,6 +76,7 @@ async def overhear(system, talk):
         heard.append((message.subject, message.headers or {}, message.data))
 
     await client.subscribe("cloudpose.>", cb=note)
+    await client.publish("cloudpose.models.ask")
     await client.flush()
     said = await talk
     await asyncio.sleep(0.2)
@@ -108,14 +123,17 @@ def test_every_message_of_a_session_is_as_described(system):
         r"cloudpose\.poses\.cam": ("TraceHeaders", "PoseEvent"),
         r"cloudpose\.(infer|annotate)\.live\.cam": ("FrameHeaders", None),
         r"cloudpose\.results\.[\w-]+\.[\w-]+": ("ResultHeaders", None),
+        r"cloudpose\.models": (None, "Announcement"),
+        r"cloudpose\.models\.ask": (None, None),
     }
     seen = set()
     for subject, headers, payload in heard:
         pattern = next(pattern for pattern in subjects if re.fullmatch(pattern, subject))
         seen.add(pattern)
         headers_schema, payload_schema = subjects[pattern]
-        check(headers_schema, headers)
-        assert headers["traceparent"] == TRACE, subject
+        if headers_schema:
+            check(headers_schema, headers)
+            assert headers["traceparent"] == TRACE, subject
         if payload_schema:
             check(payload_schema, json.loads(payload))
     assert seen == set(subjects)

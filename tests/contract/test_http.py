@@ -51,6 +51,10 @@ def test_poses_of_an_image_in_every_form(gateway, snapshots):
     snapshots.check("http-pose", answers(gateway, requests))
 
 
+def test_models(gateway, snapshots):
+    snapshots.check("http-models", answers(gateway, {"GET /v1/models": ("GET", "/v1/models")}))
+
+
 def test_annotated_picture(gateway, snapshots):
     requests = {
         "accept: image/jpeg": post("", JPEG | {"accept": "image/jpeg"}, SAMPLE),

@@ -99,6 +99,18 @@ pub enum Output {
 }
 
 impl Output {
+    /// What the kinds of output are called, as in subjects.
+    pub const KINDS: [&str; 2] = ["poses", "classes"];
+
+    /// Which of [`KINDS`](Self::KINDS) it is.
+    pub fn kind(&self) -> &'static str {
+        let [poses, classes] = Self::KINDS;
+        match self {
+            Self::Poses { .. } => poses,
+            Self::Classes(_) => classes,
+        }
+    }
+
     /// The persons; none from a task that finds no persons.
     pub fn persons(&self) -> &[Person] {
         match self {

@@ -34,10 +34,10 @@ fn check_token(s: &str) -> Result<(), TokenError> {
 }
 
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* $name:ident) => {
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        $(#[$attribute])*
         #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
         pub struct $name(std::sync::Arc<str>);
 
@@ -112,6 +112,7 @@ token! {
 
 token! {
     /// Names a model. Chosen by its manifest.
+    #[schema(as = ModelName)]
     ModelId
 }
 token! {

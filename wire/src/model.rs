@@ -29,6 +29,9 @@ pub struct ModelInfo {
     pub id: ModelId,
     /// What its authors call it.
     pub title: String,
+    /// What it is good for, in a few words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
     /// What it finds.
     #[serde(flatten)]
     pub task: Task,
@@ -68,6 +71,7 @@ mod tests {
         let info = ModelInfo {
             id: "m".parse().unwrap(),
             title: "M".into(),
+            summary: "finds pets".into(),
             task: Task::Classify { labels: ["cat".to_owned(), "dog".to_owned()].into() },
             input: "8x8".into(),
             source: "here".into(),

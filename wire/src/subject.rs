@@ -27,16 +27,12 @@ pub fn lane(prefix: &Prefix, lane: Lane) -> String {
 
 /// Where a stream's events go that have such an output.
 pub fn event(prefix: &Prefix, stream: &StreamName, output: &Output) -> String {
-    let kind = match output {
-        Output::Poses { .. } => "poses",
-        Output::Classes(_) => "classes",
-    };
-    format!("{prefix}.{kind}.{stream}")
+    format!("{prefix}.{}.{stream}", output.kind())
 }
 
 /// The events of all streams, by task.
-pub fn all_events(prefix: &Prefix) -> [String; 2] {
-    ["poses", "classes"].map(|kind| format!("{prefix}.{kind}.*"))
+pub fn all_events(prefix: &Prefix) -> [String; Output::KINDS.len()] {
+    Output::KINDS.map(|kind| format!("{prefix}.{kind}.*"))
 }
 
 /// Where workers say which models they serve.

@@ -8,9 +8,9 @@ use cloudpose_kernels::{Isa, Kernels};
 use cloudpose_wire::ModelId;
 
 use super::Error;
-use crate::contract::{Engine, Fault, Form, Found, Input, Model};
+use crate::contract::{Engine, Fault, Form, Found, Input};
 use crate::gpu::Place;
-use crate::models::{Execution, Models, Processor};
+use crate::models::{Execution, Model, Models, Processor};
 
 /// What makes an execution of a model.
 type Start = fn(&dyn Model, &Processor) -> Result<Box<dyn Execution>, Fault>;

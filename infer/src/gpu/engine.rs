@@ -241,11 +241,11 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
-        let picture = |input| match input {
-            &Input::Planes(ref picture) => Ok(picture),
+        let pictures = batch.iter().map(|input| match input {
+            Input::Planes(picture) => Ok(picture),
             Input::Rgb(_) => Err(Fault::Input { model: model.clone(), what: "RGB on a GPU".into() }),
-        };
-        let pictures = batch.iter().map(picture).collect::<Result<Vec<_>, _>>()?;
+        });
+        let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
         let Done { poses, .. } = self.run_pictures(model, &pictures)?;
         Ok(poses.into_iter().map(Found::Poses).collect())
     }

@@ -25,6 +25,9 @@ pub struct Entry {
     pub name: ModelId,
     /// What its authors call it.
     pub title: String,
+    /// What it is good for, in a few words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
     /// The family whose code runs it.
     pub family: String,
     /// What the family has to know of it beside the weights.
@@ -66,6 +69,9 @@ pub struct PipelineEntry {
     pub name: ModelId,
     /// In words.
     pub title: String,
+    /// What it is good for, in a few words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
     /// The models, at least one.
     pub stages: Vec<ModelId>,
 }
@@ -101,6 +107,7 @@ impl Entry {
         Ok(ModelInfo {
             id: self.name.clone(),
             title: self.title.clone(),
+            summary: self.summary.clone(),
             task,
             input: self.input.clone(),
             source: self.source.clone(),

@@ -3,63 +3,29 @@
 //! | module | what |
 //! |---|---|
 //! | [`manifest`], [`store`] | which models there are; embedded or from a folder, checksums |
+//! | `family` | what a family brings: [`Family`], [`Model`], [`Execution`] |
 //! | `registry` | [`Models`]: each loaded once, when it is first asked for |
 //! | [`movenet`] | the MoveNet family |
 //!
 //! Nothing here knows frames or the bus.
 
+mod family;
 pub mod manifest;
 pub mod movenet;
 mod registry;
 pub mod store;
 
-use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use cloudpose_kernels::Kernels;
 use cloudpose_wire::ModelId;
 
+pub use family::{Execution, Family, Finds, Model, Processor};
 pub use manifest::{Entry, Manifest};
 pub use registry::{Models, Served};
 pub use store::ModelStore;
 
-use crate::contract::{Fault, Found, Model};
-use crate::preprocess::ModelInput;
-
-/// Models that have their code in common and differ in data.
-pub trait Family: fmt::Debug + Sync {
-    /// What manifests call it.
-    fn name(&self) -> &'static str;
-
-    /// Reads a weight file that `entry` describes.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] if it does not fit the entry.
-    fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error>;
-}
-
 /// All families: the only place that lists them.
 pub static FAMILIES: &[&dyn Family] = &[&movenet::MoveNetFamily];
-
-/// The processor as engines use it.
-#[derive(Clone, Debug)]
-pub struct Processor {
-    /// The kernels of the instruction set in use.
-    pub kernels: Kernels,
-    /// Threads that share an inference; none if the caller's does everything.
-    pub pool: Option<Arc<rayon::ThreadPool>>,
-}
-
-/// A model on the processor, with memory of its own.
-pub trait Execution: Send {
-    /// Runs it on one input.
-    ///
-    /// # Errors
-    /// [`Fault::Input`] if the model does not take that size; others as [`Fault`] says.
-    fn run(&mut self, input: &ModelInput) -> Result<Found, Fault>;
-}
 
 /// A keypoint in coordinates of the model input: 0..1 from the left and top edge to the right and bottom
 /// edge, outside of that where the model sees it beyond the edge.

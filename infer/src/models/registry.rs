@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cloudpose_wire::{ModelId, ModelInfo};
 
-use super::{Error, Family, ModelStore};
-use crate::contract::Model;
+use super::manifest::PipelineEntry;
+use super::{Entry, Error, Family, Finds, Manifest, Model, ModelStore};
 
 /// The models that this process can run. All engines and pipelines share it.
 #[derive(Debug)]
@@ -39,20 +39,7 @@ impl Models {
             served.push(Served { info: Arc::new(entry.info()?), stages: [entry.name.clone()].into() });
         }
         for pipeline in &manifest.pipelines {
-            let invalid = |problem: String| Error::Entry { model: pipeline.name.clone(), problem };
-            let stage = |id: &ModelId| {
-                let entry = manifest.entry(id);
-                entry.ok_or_else(|| invalid(format!("its stage {id} is no model of this manifest")))
-            };
-            let stages = pipeline.stages.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
-            let last = stages.last().ok_or_else(|| invalid("write at least one of `stages`".into()))?;
-            let info = ModelInfo {
-                id: pipeline.name.clone(),
-                title: pipeline.title.clone(),
-                input: stages[0].input.clone(),
-                ..last.info()?
-            };
-            served.push(Served { info: Arc::new(info), stages: pipeline.stages.clone().into() });
+            served.push(made_of(pipeline, manifest)?);
         }
         if let Some(twice) = served.iter().enumerate().find_map(|(index, one)| {
             let id = &one.info.id;
@@ -95,6 +82,7 @@ impl Models {
         }
         let (entry, file) = self.store.read(id)?;
         let model = self.family(entry.family.as_str(), id)?.open(entry, file)?;
+        has_its_names(&*model, entry)?;
         Ok(slot.insert(model).clone())
     }
 
@@ -107,6 +95,36 @@ impl Models {
     }
 }
 
+/// A model made of others that `manifest` lists.
+fn made_of(pipeline: &PipelineEntry, manifest: &Manifest) -> Result<Served, Error> {
+    let invalid = |problem: String| Error::Entry { model: pipeline.name.clone(), problem };
+    let stage = |id: &ModelId| {
+        let entry = manifest.entry(id);
+        entry.ok_or_else(|| invalid(format!("its stage {id} is no model of this manifest")))?.info()
+    };
+    let mut stages = pipeline.stages.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
+    if stages.len() > 1
+        && let Some(other) = stages.iter().find(|stage| stage.skeleton().is_none())
+    {
+        return Err(invalid(format!("its stage {} finds no persons: let it stand alone", other.id)));
+    }
+    let last = stages.pop().ok_or_else(|| invalid("write at least one of `stages`".into()))?;
+    let input = stages.first().unwrap_or(&last).input.clone();
+    let PipelineEntry { name, title, summary, .. } = pipeline.clone();
+    let info = ModelInfo { id: name, title, summary, input, ..last };
+    Ok(Served { info: Arc::new(info), stages: pipeline.stages.clone().into() })
+}
+
+/// Checks that `entry` has a name for each thing that the model finds.
+fn has_its_names(model: &dyn Model, entry: &Entry) -> Result<(), Error> {
+    let named = Finds::from(&entry.info()?.task);
+    if model.finds() == named {
+        return Ok(());
+    }
+    let problem = format!("they find {}, the manifest names {named}", model.finds());
+    Err(Error::Weights { model: entry.name.clone(), problem })
+}
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -115,7 +133,6 @@ mod tests {
 
     use super::*;
     use crate::models::movenet::MoveNetFamily;
-    use crate::models::{Entry, manifest::PipelineEntry};
 
     static OPENED: AtomicUsize = AtomicUsize::new(0);
 
@@ -166,7 +183,7 @@ mod tests {
         let with = |name: &str, stages: &[&str]| {
             let mut store = ModelStore::embedded();
             let stages = stages.iter().map(|stage| id(stage)).collect();
-            store.add(PipelineEntry { name: id(name), title: "Both".into(), stages });
+            store.add(PipelineEntry { name: id(name), title: "Both".into(), summary: String::new(), stages });
             Models::new(store, &[&Counted]).map_err(|error| error.to_string())
         };
         let models = with("both", &["multipose", "thunder"]).unwrap();

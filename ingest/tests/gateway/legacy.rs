@@ -2,10 +2,11 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cloudpose_ingest::Config;
+use cloudpose_wire::{Event, Output};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::stage::{JPEG, Server, overlay, soon};
+use crate::stage::{JPEG, Server, event, overlay, soon};
 
 const DETECT: &str = "/api/pose_detection";
 const ANNOTATE: &str = "/api/pose_detection_annotation";
@@ -49,6 +50,30 @@ async fn annotation_has_the_fields_in_their_order() {
     let (status, text) = post(&server, ANNOTATE, &body).await;
     let expected = format!("{{\"id\":\"7\",\"image\":\"{}\"}}", BASE64_STANDARD.encode(overlay(1)));
     assert_eq!((status, text), (200, expected));
+}
+
+#[tokio::test]
+async fn what_is_not_cocos_is_not_passed_off_as_it() {
+    let server = Server::start(Config::default()).await;
+    let body = json!({ "id": "7", "image": BASE64_STANDARD.encode(JPEG) });
+    for (output, found) in [
+        (Output::Poses { skeleton: "kite-5".parse().unwrap(), persons: Vec::new() }, "kite-5"),
+        (Output::Classes(Vec::new()), "classes"),
+    ] {
+        for path in [DETECT, ANNOTATE] {
+            let work = async {
+                let delivery = server.frame().await;
+                let header = &delivery.frame.header;
+                let event = Event { output: output.clone(), ..event(header) };
+                server.bus.reply(header.done(event.into(), Some(overlay(1)))).await.unwrap();
+                delivery.ack().await;
+            };
+            let ((status, text), ()) = tokio::join!(post(&server, path, &body), work);
+            let problem: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((status, &problem["type"]), (409, &json!("urn:cloudpose:problem:other-skeleton")));
+            assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(found)), "{text}");
+        }
+    }
 }
 
 #[tokio::test]

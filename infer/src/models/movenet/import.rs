@@ -29,6 +29,7 @@ const EXTRACTOR: &str = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_fea
 pub struct Published {
     name: &'static str,
     title: &'static str,
+    summary: &'static str,
     /// The file names, without extension, of the graph in the npm package and of ours.
     graph: &'static str,
     file: &'static str,
@@ -42,6 +43,7 @@ pub const PUBLISHED: [Published; 3] = [
     Published {
         name: "multipose",
         title: "MoveNet MultiPose Lightning",
+        summary: "up to 6 people",
         graph: "movenet-multipose",
         file: "movenet-multipose-lightning",
         input: "longer side 256, both sides multiples of 32",
@@ -50,6 +52,7 @@ pub const PUBLISHED: [Published; 3] = [
     Published {
         name: "lightning",
         title: "MoveNet SinglePose Lightning",
+        summary: "1 person, fastest",
         graph: "movenet-lightning",
         file: "movenet-singlepose-lightning",
         input: "192x192",
@@ -58,6 +61,7 @@ pub const PUBLISHED: [Published; 3] = [
     Published {
         name: "thunder",
         title: "MoveNet SinglePose Thunder",
+        summary: "1 person, most accurate",
         graph: "movenet-thunder",
         file: "movenet-singlepose-thunder",
         input: "256x256",
@@ -75,6 +79,7 @@ impl Published {
         Entry {
             name: self.name.parse().expect("the names above are tokens"),
             title: self.title.to_owned(),
+            summary: self.summary.to_owned(),
             family: MoveNetFamily.name().to_owned(),
             config: serde_json::to_value(self.config).expect("numbers are JSON"),
             skeleton: Some(SkeletonEntry::Named(SkeletonName::default())),

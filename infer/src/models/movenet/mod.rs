@@ -30,8 +30,8 @@ pub use decoder::Decoder;
 pub use reference::MoveNet;
 pub use weights::Weights;
 
-use super::{Entry, Error, Execution, Family, Processor};
-use crate::contract::{Fault, Found, Model};
+use super::{Entry, Error, Execution, Family, Finds, Model, Processor};
+use crate::contract::{Fault, Found};
 use crate::cpu::{PackedModel, Plans};
 use crate::gpu::{DeviceError, Place};
 use crate::preprocess::{Fit, ModelInput, Square};
@@ -92,6 +92,10 @@ impl MoveNetModel {
 }
 
 impl Model for MoveNetModel {
+    fn finds(&self) -> Finds {
+        Finds::Keypoints(self.weights.architecture().keypoints)
+    }
+
     fn fit(&self) -> Fit {
         match self.weights.architecture().input {
             InputSize::Square(side) => Fit::Letterbox { side },

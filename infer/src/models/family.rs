@@ -1,0 +1,94 @@
+//! What a model family brings: how its files are read, and models that engines run.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use cloudpose_kernels::Kernels;
+use cloudpose_wire::{Prior, Task};
+
+use super::{Entry, Error, movenet};
+use crate::contract::{Fault, Found};
+use crate::preprocess::{Fit, ModelInput, Square};
+
+/// Models that have their code in common and differ in data.
+pub trait Family: fmt::Debug + Sync {
+    /// What manifests call it.
+    fn name(&self) -> &'static str;
+
+    /// Reads a weight file that `entry` describes.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it does not fit the entry.
+    fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error>;
+}
+
+/// What a model's weights are made to find. The manifest has a name for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finds {
+    /// Persons of so many keypoints.
+    Keypoints(usize),
+    /// So many classes.
+    Classes(usize),
+}
+
+impl From<&Task> for Finds {
+    fn from(task: &Task) -> Self {
+        match task {
+            Task::Pose { skeleton } => Self::Keypoints(skeleton.keypoints().len()),
+            Task::Classify { labels } => Self::Classes(labels.len()),
+        }
+    }
+}
+
+impl fmt::Display for Finds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keypoints(count) => write!(f, "{count} keypoints"),
+            Self::Classes(count) => write!(f, "{count} classes"),
+        }
+    }
+}
+
+/// A model that was read and checked. Shared by all engines that run it.
+pub trait Model: fmt::Debug + Send + Sync {
+    /// What it finds, as its weights say.
+    fn finds(&self) -> Finds;
+
+    /// How a picture is fitted into its input.
+    fn fit(&self) -> Fit;
+
+    /// Whether it finds the same in a picture that was decoded to no more than it reads.
+    fn takes_reduced(&self) -> bool;
+
+    /// Where in a picture of that width and height to look, after what came before; everywhere if nowhere else.
+    fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square>;
+
+    /// The model for one thread of `processor`.
+    fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution>;
+
+    /// The model on a candle device, computed as plainly as possible: the reference for the others.
+    ///
+    /// # Errors
+    /// [`Fault::Device`] if the device cannot hold it.
+    fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault>;
+
+    /// What the batched engine for GPUs needs of it; none if it cannot run there.
+    fn on_gpu(&self) -> Option<&movenet::Weights>;
+}
+
+/// The processor as engines use it.
+#[derive(Clone, Debug)]
+pub struct Processor {
+    /// The kernels of the instruction set in use.
+    pub kernels: Kernels,
+    /// Threads that share an inference; none if the caller's does everything.
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// A model on the processor, with memory of its own.
+pub trait Execution: Send {
+    /// Runs it on one input.
+    ///
+    /// # Errors
+    /// [`Fault::Input`] if the model does not take that size; others as [`Fault`] says.
+    fn run(&mut self, input: &ModelInput) -> Result<Found, Fault>;
+}
