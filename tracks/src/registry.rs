@@ -310,7 +310,7 @@ mod tests {
         let late = registry.prior();
         registry.absorb(&Skeleton::coco_17(), other.into());
         assert!(registry.prior().tracks.is_empty());
-        registry.absorb(&Skeleton::coco_17(), late.into());
+        registry.absorb(&Skeleton::coco_17(), late);
         assert_eq!(registry.prior().width, 640, "an older frame does not bring the old size back");
         let beside = Prior { at: 2_000, width: 480, height: 640, tracks: Vec::new(), ..Prior::default() };
         registry.absorb(&Skeleton::coco_17(), beside.into());

@@ -5,7 +5,7 @@
 //! | [`arch`] | every layer by name, shape and stride: what all executions build from |
 //! | [`import`] | TensorFlow.js graph models → our float16 safetensors |
 //! | [`weights`] | one checked weight file |
-//! | [`reference`] | the network in candle, the reference for every other execution |
+//! | [`mod@reference`] | the network in candle, the reference for every other execution |
 //! | [`decoder`] | heads → poses |
 //! | `crop` | where SinglePose looks, from where the person was |
 //!
