@@ -5,7 +5,6 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
 use cloudpose_wire::{Frame, GatewayId, Reply, SessionId, Stage};
-use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -14,9 +13,6 @@ use crate::{
     ledger::Books,
     seats::Seats,
 };
-
-/// How long a frame waits for the gateway's results to be listened for: as long as it waits for a broker's word.
-const LISTENING: Duration = Duration::from_secs(2);
 
 /// What the doors share.
 #[derive(Debug)]
@@ -49,10 +45,14 @@ impl Shared {
     /// Puts a frame on the infer lane, but not before its result can come back.
     ///
     /// # Errors
-    /// Those of [`Bus::publish`]; [`PublishError::Unreachable`] also while nobody listens for results.
+    /// Those of [`Bus::publish`].
     pub(crate) async fn publish(&self, frame: Frame) -> Result<(), PublishError> {
-        if timeout(LISTENING, self.dispatch.listening()).await.is_err() {
-            return Err(PublishError::Unreachable("no results could be listened for yet".into()));
+        tokio::select! {
+            biased;
+            () = self.dispatch.listening() => {}
+            () = self.bus.wait_until(false) => {
+                return Err(PublishError::Unreachable("no results can be listened for".into()));
+            }
         }
         self.bus.publish(Stage::Infer, frame).await
     }
