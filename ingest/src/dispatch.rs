@@ -7,13 +7,16 @@ use std::{
 
 use cloudpose_bus::Results;
 use cloudpose_wire::{FrameResult, Reply, SessionId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::metrics;
 
 /// Which session gets which result. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Dispatch(Arc<Mutex<HashMap<SessionId, mpsc::Sender<FrameResult>>>>);
+pub(crate) struct Dispatch {
+    sessions: Arc<Mutex<HashMap<SessionId, mpsc::Sender<FrameResult>>>>,
+    listens: watch::Sender<bool>,
+}
 
 impl Dispatch {
     /// Registers a session. `room` results may wait for it; it never has more frames in flight.
@@ -23,8 +26,15 @@ impl Dispatch {
         Inbox { dispatch: self.clone(), session, results }
     }
 
+    /// Waits until results come here that the bus is given from now on.
+    pub(crate) async fn listening(&self) {
+        // We hold a sender, so it cannot fail.
+        self.listens.subscribe().wait_for(|listens| *listens).await.ok();
+    }
+
     /// Hands out results until the bus sends no more.
     pub(crate) async fn run(self, mut results: Results) {
+        self.listens.send_replace(true);
         while let Some(result) = results.next().await {
             let sender = match &result.reply {
                 Reply::Session { session, .. } => self.sessions().get(session).cloned(),
@@ -39,7 +49,7 @@ impl Dispatch {
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<FrameResult>>> {
         // Insert, get and remove leave the map whole, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

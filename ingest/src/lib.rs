@@ -6,36 +6,36 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `gateway` | [`Gateway`]: the socket, what handlers share, how it stops |
+//! | `gateway` | [`Gateway`]: the socket, how it serves, and how it stops |
 //! | `router` | which address leads where |
-//! | `ws`, `socket` | the loop of a streaming session, and its WebSocket |
-//! | `session` | a streaming session without socket, bus and clock |
+//! | `doors` | one folder a protocol: each translates between clients and what follows |
+//! | `session` | a streaming session without protocol, bus and clock |
+//! | `still` | one image on its way to the workers and back |
+//! | `publisher` | a session's frames on their way to the bus |
+//! | `shared` | what doors share; `seats`: how many sessions there may be; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
-//! | `http`, `legacy`, `body`, `still` | single images: the calls, their bodies, their way |
-//! | `problem` | errors as RFC 9457 problem details |
 //! | `pages`, `openapi` | the web page, API description |
 //! | [`metrics`] | every metric |
 //!
 //! It installs no recorder, reads no signal and opens no global: the binary does.
 
-mod body;
 mod config;
 mod dispatch;
+mod doors;
 mod error;
 mod gateway;
-mod http;
 mod ledger;
-mod legacy;
 pub mod metrics;
 mod openapi;
 mod pages;
-mod problem;
+mod publisher;
 mod router;
+mod seats;
 mod session;
-mod socket;
+mod settings;
+mod shared;
 mod still;
-mod ws;
 
 pub use config::{Config, DEFAULT_MODEL};
 pub use error::Error;

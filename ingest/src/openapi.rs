@@ -6,11 +6,11 @@ use utoipa::OpenApi;
 #[openapi(
     info(title = "CloudPose", description = "Finds people and their joints in images and live video."),
     paths(
-        crate::http::pose,
+        crate::doors::http::pose,
         crate::pages::models,
-        crate::ws::stream,
-        crate::legacy::pose_detection,
-        crate::legacy::pose_detection_annotation,
+        crate::doors::ws::stream,
+        crate::doors::legacy::pose_detection,
+        crate::doors::legacy::pose_detection_annotation,
     ),
     tags(
         (name = "pose", description = "One image"),

@@ -11,7 +11,7 @@ use axum::{
 use cloudpose_wire::{ModelId, ModelInfo};
 use serde::Serialize;
 
-use crate::{gateway::App, problem::Problem};
+use crate::{doors::Problem, shared::Shared};
 
 /// A file in the binary.
 struct Asset {
@@ -102,13 +102,13 @@ pub(crate) struct ModelList {
 /// Lists the models that workers serve.
 #[utoipa::path(get, path = "/v1/models", tag = "pose",
     responses((status = 200, body = ModelList, description = "The models: what they find, and where they come from.")))]
-pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
-    Json(ModelList { default: app.config.model.clone(), models: app.models.list() })
+pub(crate) async fn models(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
+    Json(ModelList { default: shared.config.model.clone(), models: shared.models.list() })
 }
 
 /// The description of the API.
-pub(crate) async fn api(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], app.api.clone())
+pub(crate) async fn api(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], shared.api.clone())
 }
 
 #[cfg(test)]

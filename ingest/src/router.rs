@@ -10,7 +10,11 @@ use axum::{
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::{gateway::App, http, legacy, pages, ws};
+use crate::{
+    doors::{http, legacy, ws},
+    pages,
+    shared::Shared,
+};
 
 /// The page takes everything from this server, and may use the camera.
 const SECURITY: [(HeaderName, &str); 5] = [
@@ -26,7 +30,7 @@ const SECURITY: [(HeaderName, &str); 5] = [
 ];
 
 /// `ops` is answered beside the gateway's own addresses.
-pub(crate) fn new(app: Arc<App>, ops: Router) -> Router {
+pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
     let router = Router::new()
         .route("/v1/stream", get(ws::stream))
         .route("/v1/pose", post(http::pose))
@@ -41,7 +45,7 @@ pub(crate) fn new(app: Arc<App>, ops: Router) -> Router {
         .method_not_allowed_fallback(pages::method_not_allowed)
         // `body` has its own limits, which answer with a problem.
         .layer(DefaultBodyLimit::disable())
-        .with_state(app);
+        .with_state(shared);
     SECURITY.into_iter().fold(router, |router, (name, value)| {
         router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
     })

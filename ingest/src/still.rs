@@ -6,16 +6,16 @@ use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_policy::deadline::GRACE;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, Stage, StreamName, TraceParent,
-    Want, frame::ResultBody,
+    DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, StreamName, TraceParent, Want,
+    frame::ResultBody,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use crate::{
-    gateway::{App, unix_ms},
     metrics,
-    session::frame_span,
+    session::{Stamps, frame_span},
+    shared::Shared,
 };
 
 /// Pause before a still is offered again to a broker that has just come up.
@@ -38,13 +38,13 @@ pub(crate) struct Still {
 
 /// What the workers made of it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Finished {
     pub(crate) event: SharedEvent,
     /// The annotated JPEG, if one was wanted.
     pub(crate) overlay: Option<Bytes>,
 }
 
-/// Why there is no answer.
+/// Why it is not finished.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) reason: DropReason,
@@ -59,14 +59,14 @@ impl Refusal {
 
 impl Still {
     /// Has the image worked on. Dropping the future closes the frame as `client_gone`.
-    pub(crate) async fn answer(mut self, app: &App) -> Result<Answer, Refusal> {
+    pub(crate) async fn run(mut self, shared: &Shared) -> Result<Finished, Refusal> {
         let received = Instant::now();
         let span = frame_span(&self.id, SEQ);
         self.trace = cloudpose_bus::trace::join(&span, self.trace);
-        let mut account = app.books.open(Kind::Still);
+        let mut account = shared.books.open(Kind::Still);
         account.accept(SEQ);
-        let answer = self.work(app).instrument(span.clone()).await;
-        let outcome = match &answer {
+        let finished = self.work(shared).instrument(span.clone()).await;
+        let outcome = match &finished {
             Ok(_) => Outcome::Delivered,
             Err(refusal) => Outcome::Dropped(refusal.reason),
         };
@@ -75,20 +75,20 @@ impl Still {
         if outcome == Outcome::Delivered {
             metrics::frame_latency(Kind::Still, received.elapsed());
         }
-        answer
+        finished
     }
 
-    async fn work(self, app: &App) -> Result<Answer, Refusal> {
+    async fn work(self, shared: &Shared) -> Result<Finished, Refusal> {
         cloudpose_pixels::probe(&self.image, cloudpose_pixels::Limits::default())
             .map_err(|error| Refusal::new(DropReason::Undecodable, error.to_string()))?;
-        let (reply, mut inbox) = app.open(1);
-        let deadline = app.config.still_deadline;
+        let (reply, mut inbox) = shared.open(1);
+        let deadline = shared.config.still_deadline;
         let header = FrameHeader {
             stream: self.id,
             seq: SEQ,
             kind: Kind::Still,
             reply,
-            received_at: unix_ms(),
+            received_at: Stamps::from_now().at(Instant::now().into_std()),
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
             want: self.want,
             model: self.model,
@@ -100,22 +100,22 @@ impl Still {
             trace: self.trace,
         };
         let mut frame = Frame { header, event: None, image: self.image };
-        let first = app.bus.connection();
-        let answer = async {
-            app.bus.publish(Stage::Infer, frame.clone()).await.map_err(refused)?;
+        let first = shared.bus.connection();
+        let result = async {
+            shared.publish(frame.clone()).await.map_err(refused)?;
             let mut connection = first;
             let mut again = None;
             loop {
                 tokio::select! {
                     result = inbox.next() => return Ok(result),
-                    later = app.bus.later_connection(connection) => {
+                    later = shared.bus.later_connection(connection) => {
                         connection = later;
                         // The broker may have forgotten the frame, or its result was lost.
                         frame.header.retries += 1;
                         again = Some(Instant::now());
                     }
                     () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
-                        again = match app.bus.publish(Stage::Infer, frame.clone()).await {
+                        again = match shared.publish(frame.clone()).await {
                             Ok(()) => None,
                             // A broker that has just come up may need a moment.
                             Err(PublishError::Unreachable(_)) => Some(Instant::now() + AGAIN),
@@ -125,12 +125,12 @@ impl Still {
                 }
             }
         };
-        match timeout(deadline + GRACE, answer).await {
+        match timeout(deadline + GRACE, result).await {
             Ok(result) => match result?.body {
-                ResultBody::Done { event, overlay, .. } => Ok(Answer { event, overlay }),
+                ResultBody::Done { event, overlay, .. } => Ok(Finished { event, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
             },
-            Err(_) if app.bus.is_there() && app.bus.connection() == first => {
+            Err(_) if shared.bus.is_there() && shared.bus.connection() == first => {
                 Err(Refusal::new(DropReason::BusLost, ""))
             }
             Err(_) => Err(Refusal::new(DropReason::BusDown, "the connection to NATS was lost meanwhile")),

@@ -19,10 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    body,
-    gateway::{App, token_of, trace_of},
-    problem::Problem,
-    still::{Answer, Still},
+    doors::{Problem, http::body, trace_of},
+    shared::{Shared, token_of},
+    still::{Finished, Still},
 };
 
 /// What OpenCV's encoder, which the existing service used, takes by default.
@@ -140,11 +139,11 @@ pub(crate) enum Rejection {
     ),
 )]
 pub(crate) async fn pose_detection(
-    State(app): State<Arc<App>>,
+    State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Json<Detection>, Rejection> {
-    let (id, answer) = detect(&app, request, Want::Pose).await?;
-    Ok(Json(Detection::new(id, coco_17(&answer)?)))
+    let (id, finished) = detect(&shared, request, Want::Pose).await?;
+    Ok(Json(Detection::new(id, coco_17(&finished)?)))
 }
 
 /// Draws the poses on one image (the existing API).
@@ -160,12 +159,12 @@ pub(crate) async fn pose_detection(
     ),
 )]
 pub(crate) async fn pose_detection_annotation(
-    State(app): State<Arc<App>>,
+    State(shared): State<Arc<Shared>>,
     request: Request,
 ) -> Result<Response, Rejection> {
-    let (id, answer) = detect(&app, request, Want::Overlay).await?;
-    coco_17(&answer)?;
-    let jpeg = answer.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
+    let (id, finished) = detect(&shared, request, Want::Overlay).await?;
+    coco_17(&finished)?;
+    let jpeg = finished.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], annotation(&id, &jpeg)).into_response())
 }
 
@@ -182,10 +181,10 @@ fn annotation(id: &str, jpeg: &[u8]) -> String {
     json
 }
 
-async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answer), Rejection> {
-    let _seat = app.seat().ok_or_else(Problem::no_room)?;
+async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String, Finished), Rejection> {
+    let _seat = shared.seats.take().ok_or_else(Problem::no_room)?;
     let (parts, body) = request.into_parts();
-    let limit = body::json_limit(app.config.max_image_bytes);
+    let limit = body::json_limit(shared.config.max_image_bytes);
     let body = body::read(&parts.headers, body, limit).await?;
     let json = body::content_type(&parts.headers)
         .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
@@ -197,21 +196,21 @@ async fn detect(app: &App, request: Request, want: Want) -> Result<(String, Answ
         id: token_of("still"),
         image: body::decode_base64(&image).map_err(|_| invalid_image())?,
         want,
-        model: app.config.model.clone(),
+        model: shared.config.model.clone(),
         quality: QUALITY,
-        min_score: app.config.min_score,
+        min_score: shared.config.min_score,
         trace: trace_of(&parts.headers),
     };
-    let answer = still.answer(app).await.map_err(|refusal| match Problem::from(refusal) {
+    let finished = still.run(shared).await.map_err(|refusal| match Problem::from(refusal) {
         problem if problem.status == StatusCode::UNPROCESSABLE_ENTITY => invalid_image(),
         problem => problem,
     })?;
-    Ok((id.into_owned(), answer))
+    Ok((id.into_owned(), finished))
 }
 
 /// What was found, if it is what this API can tell: persons whose keypoints are COCO's.
-fn coco_17(answer: &Answer) -> Result<&Event, Problem> {
-    let event = answer.event.event();
+fn coco_17(finished: &Finished) -> Result<&Event, Problem> {
+    let event = finished.event.event();
     let event = event.map_err(|error| Problem::failed(format!("the worker sent no poses: {error}")))?;
     let found = match &event.output {
         Output::Poses { skeleton, .. } if *skeleton == SkeletonName::default() => return Ok(event),

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use crate::problem::Problem;
+use crate::doors::Problem;
 
 /// For what stands around the image: field names, boundaries, an id.
 const SLACK: usize = 64 << 10;

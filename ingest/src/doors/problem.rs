@@ -4,11 +4,10 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_bus::Models;
-use cloudpose_wire::{DropReason, ModelId};
+use cloudpose_wire::DropReason;
 use serde::Serialize;
 
-use crate::still::Refusal;
+use crate::{settings::BadSetting, still::Refusal};
 
 /// When to come again after a 503, in seconds: a full queue is worked off in about that time.
 const RETRY_AFTER_S: &str = "1";
@@ -69,12 +68,6 @@ problems! {
     deadline_missed: GATEWAY_TIMEOUT, "deadline-missed", "The image was not done in time";
 }
 
-/// That nobody serves `model`, and what is served.
-pub(crate) fn unknown_model(model: &ModelId, models: &Models) -> String {
-    let served: Vec<String> = models.list().iter().map(|model| model.id.to_string()).collect();
-    format!("unknown model {model}; use one of {}", served.join(", "))
-}
-
 impl Problem {
     pub(crate) fn no_room() -> Self {
         Self::unavailable("all sessions are taken; try again in a moment")
@@ -108,6 +101,15 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_string(&self).expect("strings and a number are JSON");
         self.respond("application/problem+json", body)
+    }
+}
+
+impl From<BadSetting> for Problem {
+    fn from(bad: BadSetting) -> Self {
+        match bad {
+            BadSetting::Quality(_) => Self::bad_query(bad.to_string()),
+            BadSetting::UnknownModel { .. } => Self::unknown_model(bad.to_string()),
+        }
     }
 }
 

@@ -1,21 +1,24 @@
 //! `POST /v1/pose`: one image in, its poses or the annotated picture out.
 
+pub(crate) mod body;
+mod negotiation;
+
 use std::sync::Arc;
 
 use axum::{
     Json,
     extract::{Query, Request, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use cloudpose_wire::{Class, ModelId, Person, StreamName, Want, event::TimingsMs};
 use serde::Deserialize;
 
+use self::negotiation::{Media, negotiate};
 use crate::{
-    body,
-    gateway::{App, token_of, trace_of},
-    problem::{Problem, unknown_model},
-    session::DEFAULT_QUALITY,
+    doors::{Problem, trace_of},
+    settings::{DEFAULT_QUALITY, check_model, check_quality},
+    shared::{Shared, token_of},
     still::Still,
 };
 
@@ -91,13 +94,6 @@ pub(crate) struct PoseEvent {
     timings_ms: TimingsMs,
 }
 
-/// What the client can be answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Json,
-    Jpeg,
-}
-
 /// Finds the poses in one image.
 ///
 /// Answers the poses as JSON, or the annotated JPEG for `Accept: image/jpeg`.
@@ -132,7 +128,7 @@ enum Answer {
     ),
 )]
 pub(crate) async fn pose(
-    State(app): State<Arc<App>>,
+    State(shared): State<Arc<Shared>>,
     query: Result<Query<PoseQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -141,116 +137,38 @@ pub(crate) async fn pose(
     })?;
     let Query(PoseQuery { model, quality, min_score }) = query;
     let quality = quality.unwrap_or(DEFAULT_QUALITY);
-    if !(1..=100).contains(&quality) {
-        return Err(Problem::bad_query(format!("quality is {quality}; use 1 to 100")));
-    }
-    let min_score = min_score.unwrap_or(app.config.min_score);
+    check_quality(quality)?;
+    let min_score = min_score.unwrap_or(shared.config.min_score);
     if !(0.0..=1.0).contains(&min_score) {
         return Err(Problem::bad_query(format!("min_score is {min_score}; use 0 to 1")));
     }
-    if let Some(model) = model.as_ref().filter(|model| !app.models.may_be_served(model)) {
-        return Err(Problem::unknown_model(unknown_model(model, &app.models)));
+    if let Some(model) = &model {
+        check_model(model, &shared.models)?;
     }
-    let answer = negotiate(request.headers())
+    let media = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
     let trace = trace_of(request.headers());
-    let _seat = app.seat().ok_or_else(Problem::no_room)?;
-    let upload = body::upload(request, app.config.max_image_bytes).await?;
+    let _seat = shared.seats.take().ok_or_else(Problem::no_room)?;
+    let upload = body::upload(request, shared.config.max_image_bytes).await?;
     let id = match upload.id.as_deref() {
         Some(id) => StreamName::new(id).map_err(|error| Problem::bad_id(error.to_string()))?,
         None => token_of("still"),
     };
-    let want = match answer {
-        Answer::Json => Want::Pose,
-        Answer::Jpeg => Want::Overlay,
+    let want = match media {
+        Media::Json => Want::Pose,
+        Media::Jpeg => Want::Overlay,
     };
-    let model = model.unwrap_or_else(|| app.config.model.clone());
+    let model = model.unwrap_or_else(|| shared.config.model.clone());
     let still = Still { id, image: upload.image, want, model, quality, min_score, trace };
-    let done = still.answer(&app).await?;
-    let mut response = match answer {
-        Answer::Json => Json(done.event).into_response(),
-        Answer::Jpeg => {
+    let done = still.run(&shared).await?;
+    let mut response = match media {
+        Media::Json => Json(done.event).into_response(),
+        Media::Jpeg => {
             let jpeg = done.overlay.ok_or_else(|| Problem::failed("the worker sent no picture"))?;
             ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response()
         }
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
-}
-
-/// Chooses by the `Accept` header (RFC 9110, section 12.5.1): the higher weight wins, then the more exact
-/// wish, then JSON. `None` if neither is acceptable.
-fn negotiate(headers: &HeaderMap) -> Option<Answer> {
-    let mut ranges = Vec::new();
-    for value in headers.get_all(header::ACCEPT) {
-        ranges.extend(value.to_str().ok()?.split(','));
-    }
-    if ranges.iter().all(|range| range.trim().is_empty()) {
-        return Some(Answer::Json);
-    }
-    let json = weight(&ranges, ["application/json", "application/*", "*/*"]);
-    let jpeg = weight(&ranges, ["image/jpeg", "image/*", "*/*"]);
-    match (json, jpeg) {
-        (None, None) => None,
-        (json, jpeg) if jpeg > json => Some(Answer::Jpeg),
-        _ => Some(Answer::Json),
-    }
-}
-
-/// The weight in thousandths that `ranges` give to a type, and how exactly they name it (2, 1 or 0), where
-/// `names` are the type's own name and the wildcards that hold it. The most exact name decides. `None` if
-/// it is not accepted.
-fn weight(ranges: &[&str], names: [&str; 3]) -> Option<(u16, u8)> {
-    for (name, exactness) in names.into_iter().zip([2, 1, 0]) {
-        for range in ranges {
-            let mut parts = range.split(';').map(str::trim);
-            if !parts.next().is_some_and(|range| range.eq_ignore_ascii_case(name)) {
-                continue;
-            }
-            let q = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
-            let q = q.map_or(1.0, |q| q.parse().unwrap_or(0.0f32).clamp(0.0, 1.0));
-            return (q > 0.0).then_some(((q * 1000.0) as u16, exactness));
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn negotiated(accept: Option<&str>) -> Option<Answer> {
-        let mut headers = HeaderMap::new();
-        if let Some(accept) = accept {
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-        }
-        negotiate(&headers)
-    }
-
-    #[test]
-    fn accept_header_chooses() {
-        use Answer::{Jpeg, Json};
-        for (accept, expected) in [
-            (None, Some(Json)),
-            (Some(""), Some(Json)),
-            (Some("*/*"), Some(Json)),
-            (Some("image/jpeg"), Some(Jpeg)),
-            (Some("IMAGE/JPEG"), Some(Jpeg)),
-            (Some("image/*"), Some(Jpeg)),
-            (Some("image/jpeg, */*"), Some(Jpeg)),
-            (Some("image/jpeg;q=0.5, application/json"), Some(Json)),
-            (Some("image/jpeg; q=0.9, application/json;q=0.8"), Some(Jpeg)),
-            (Some("application/json, image/jpeg"), Some(Json)),
-            (Some("image/jpeg;q=0, */*"), Some(Json)),
-            (Some("application/json;q=0, */*"), Some(Jpeg)),
-            (Some("text/html, */*;q=0.1"), Some(Json)),
-            (Some("text/html"), None),
-            (Some("image/png"), None),
-            (Some("image/jpeg;q=0"), None),
-            (Some("image/jpeg;q=x"), None),
-        ] {
-            assert_eq!(negotiated(accept), expected, "{accept:?}");
-        }
-    }
 }

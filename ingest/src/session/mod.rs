@@ -1,12 +1,16 @@
-//! One streaming session without its socket, bus and clock: what comes in goes to [`Session`] with the
-//! time, what is to be done comes out of [`Session::next_output`].
+//! One streaming session without its protocol, bus and clock: what comes in goes to [`Session`] with the
+//! time, what follows comes out of [`Session::next_effect`].
 //!
 //! A frame holds its credit from when it goes on the bus until the client has taken its result. So a
 //! client that does not read fills its window with results and gets no further: what it makes us keep is
 //! bounded by the window and the outbox.
 //!
-//! The caller's loop: hand in what happened, call [`Session::advance`], carry out all outputs, sleep
+//! The door's loop: hand in what happened, call [`Session::advance`], carry out all effects, sleep
 //! until [`Session::next_deadline`] or until something happens.
+
+mod effect;
+mod stamps;
+mod terms;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,7 +19,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudpose_bus::Models;
 use cloudpose_policy::{
     admit::{Admit, Next, Rules},
     deadline::{self, GRACE},
@@ -25,17 +28,16 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Prior, Reply, SessionId,
-    SharedEvent, StreamName, TraceParent, Want,
-    frame::ResultBody,
-    ws::{ClientMessage, ErrorCode, Limits, Mode, ServerMessage},
+    DropReason, Frame, FrameHeader, FrameResult, Outcome, Prior, SharedEvent, StreamName, TraceParent, Want,
+    frame::ResultBody, ws::Mode,
 };
 use tracing::{Span, field::Empty};
 
-use crate::{ledger::Account, metrics};
+use crate::{ledger::Account, metrics, settings::BadSetting};
 
-/// JPEG quality of the overlay unless the client asks otherwise.
-pub(crate) const DEFAULT_QUALITY: u8 = 85;
+pub(crate) use effect::{Delivered, Effect};
+pub(crate) use stamps::Stamps;
+pub(crate) use terms::{Change, Settings, Terms};
 
 /// The span of a frame at the gateway, from when it is handed on until its end.
 pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
@@ -43,58 +45,10 @@ pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
     tracing::error_span!("frame", %stream, seq, outcome = Empty, trace_id = Empty)
 }
 
-/// What holds for the whole session.
-#[derive(Debug, Clone)]
-pub(crate) struct Terms {
-    pub(crate) reply: Reply,
-    pub(crate) session: SessionId,
-    pub(crate) stream: StreamName,
-    pub(crate) mode: Mode,
-    pub(crate) limits: Limits,
-    pub(crate) min_score: f32,
-    /// What the workers serve.
-    pub(crate) models: Models,
-    /// The trace that the client opened the session in.
-    pub(crate) trace: Option<TraceParent>,
-}
-
-impl Terms {
-    /// The lanes on which the session's frames go.
-    pub(crate) fn kind(&self) -> Kind {
-        match self.mode {
-            Mode::Live => Kind::Live,
-            Mode::Complete => Kind::Still,
-        }
-    }
-
-    fn max_age(&self) -> Duration {
-        Duration::from_millis(self.limits.max_age_ms.into())
-    }
-}
-
-/// What the client can change from frame to frame.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) want: Want,
-    pub(crate) model: ModelId,
-    pub(crate) quality: u8,
-    /// Tell the client of each dropped frame.
-    pub(crate) drops: bool,
-    /// Smooth keypoints over time.
-    pub(crate) smooth: bool,
-}
-
-/// What the loop has to do.
-#[derive(Debug)]
-pub(crate) enum Output {
-    /// Put it on the infer lane, then tell with [`Session::published`] or [`Session::refused`].
-    Publish(Box<Frame>),
-    /// Send it.
-    Send(ServerMessage),
-    /// Send the `result`, then the annotated JPEG; when the client has taken both, tell with
-    /// [`Session::sent`].
-    Deliver { seq: u64, result: ServerMessage, overlay: Option<Bytes> },
-}
+/// A frame came after the client had said that no more would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this frame came after `end` and was not taken")]
+pub(crate) struct AfterEnd;
 
 /// A frame that has come in and waits for a credit.
 #[derive(Debug)]
@@ -109,12 +63,35 @@ struct Arrived {
 struct Flight {
     received: Instant,
     want: Want,
-    /// When it counts as lost. `None` when the bus does not have it.
-    due: Option<Instant>,
+    /// How long it has, from when the bus takes it.
+    budget: Duration,
+    place: Place,
     /// What to tell a broker that has forgotten it: a complete session loses no frame.
     again: Option<Box<Frame>>,
     /// From here until its end.
     span: Span,
+}
+
+/// Where a frame that holds a credit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Here: it waits until it is offered to the bus again.
+    Gateway,
+    /// The bus was offered it and has not answered: it may have it.
+    Offered,
+    /// On the bus. It counts as lost when it is `due`.
+    Bus { due: Instant },
+    /// Its result is here.
+    Done,
+}
+
+impl Place {
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Bus { due } => Some(due),
+            Self::Gateway | Self::Offered | Self::Done => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -128,6 +105,7 @@ struct Done {
 pub(crate) struct Session {
     terms: Terms,
     settings: Settings,
+    stamps: Stamps,
     account: Account,
     admit: Admit<Arrived>,
     order: Order<Done>,
@@ -138,91 +116,61 @@ pub(crate) struct Session {
     retry: Retry<Frame>,
     last_seq: u64,
     ending: bool,
-    outputs: VecDeque<Output>,
+    effects: VecDeque<Effect>,
 }
 
 impl Session {
-    pub(crate) fn new(terms: Terms, settings: Settings, account: Account) -> Self {
-        let rules = Rules { mode: terms.mode, window: terms.limits.window, max_age: terms.max_age() };
-        let hello = ServerMessage::Hello {
-            session: terms.session.clone(),
-            stream: terms.stream.clone(),
-            mode: terms.mode,
-            want: settings.want,
-            model: settings.model.clone(),
-            quality: settings.quality,
-            smooth: settings.smooth,
-            limits: terms.limits,
-        };
+    pub(crate) fn new(terms: Terms, settings: Settings, stamps: Stamps, account: Account) -> Self {
+        let rules = Rules { mode: terms.mode, window: terms.window, max_age: terms.max_age };
         Self {
             admit: Admit::new(rules),
             order: Order::new(terms.mode),
             retry: Retry::new(&terms.session, deadline::COMPLETE),
             terms,
             settings,
+            stamps,
             account,
             flights: BTreeMap::new(),
             tracks: Registry::default(),
             pace: Pace::default(),
             last_seq: 0,
             ending: false,
-            outputs: VecDeque::from([Output::Send(hello)]),
+            effects: VecDeque::new(),
         }
     }
 
-    /// True if the socket may be read.
+    /// True if the client may be listened to.
     pub(crate) fn accepts(&self) -> bool {
         self.admit.accepts()
     }
 
-    /// A binary message came.
-    pub(crate) fn image(&mut self, now: Instant, received_at: u64, image: Bytes) {
+    /// An image came.
+    pub(crate) fn image(&mut self, now: Instant, image: Bytes) -> Result<(), AfterEnd> {
         if self.ending {
-            return self.error(ErrorCode::BadMessage, "this frame came after `end` and was not taken");
+            return Err(AfterEnd);
         }
         self.last_seq += 1;
         let seq = self.last_seq;
         self.account.accept(seq);
         if let Some(fps) = self.pace.received(now) {
-            self.outputs.push_back(Output::Send(ServerMessage::Hint { fps }));
+            self.effects.push_back(Effect::Hint { fps });
         }
-        let limits = cloudpose_pixels::Limits { max_pixels: self.terms.limits.max_image_pixels };
+        let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
         if let Err(error) = cloudpose_pixels::probe(&image, limits) {
-            return self.dropped(seq, DropReason::Undecodable, error.to_string());
+            self.dropped(seq, DropReason::Undecodable, error.to_string());
+            return Ok(());
         }
-        let arrived = Arrived { settings: self.settings.clone(), received_at, image };
+        let arrived = Arrived { settings: self.settings.clone(), received_at: self.stamps.at(now), image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
         }
+        Ok(())
     }
 
-    /// A text message came.
-    pub(crate) fn text(&mut self, text: &str) {
-        match serde_json::from_str(text) {
-            Ok(ClientMessage::End) => self.ending = true,
-            Ok(ClientMessage::Configure { quality: Some(quality), .. }) if !(1..=100).contains(&quality) => {
-                self.error(ErrorCode::BadMessage, format!("quality is {quality}; use 1 to 100"));
-            }
-            Ok(ClientMessage::Configure { want, model, quality, drops, smooth }) => {
-                if let Some(model) = model.as_ref().filter(|model| !self.terms.models.may_be_served(model)) {
-                    let message = crate::problem::unknown_model(model, &self.terms.models);
-                    return self.error(ErrorCode::BadMessage, message);
-                }
-                let old = &self.settings;
-                self.settings = Settings {
-                    want: want.unwrap_or(old.want),
-                    model: model.unwrap_or_else(|| old.model.clone()),
-                    quality: quality.unwrap_or(old.quality),
-                    drops: drops.unwrap_or(old.drops),
-                    smooth: smooth.unwrap_or(old.smooth),
-                };
-            }
-            Err(error) => self.error(
-                ErrorCode::BadMessage,
-                format!("not a message that we know: {error}; send images as binary messages"),
-            ),
-        }
+    /// The client wants other settings, from the next frame on.
+    pub(crate) fn configure(&mut self, change: Change) -> Result<(), BadSetting> {
+        change.apply(&mut self.settings, &self.terms.models)
     }
 
     /// A worker's word on a frame came.
@@ -238,7 +186,7 @@ impl Session {
                 match arrival {
                     Arrival::Kept => {
                         if let Some(flight) = self.flights.get_mut(&seq) {
-                            (flight.due, flight.again) = (None, None);
+                            (flight.place, flight.again) = (Place::Done, None);
                         }
                         self.retry.done(seq);
                     }
@@ -268,20 +216,27 @@ impl Session {
     }
 
     /// The bus took frame `seq`.
-    pub(crate) fn published(&mut self, seq: u64) {
+    pub(crate) fn published(&mut self, now: Instant, seq: u64) {
         self.retry.done(seq);
+        if let Some(flight) = self.flights.get_mut(&seq).filter(|flight| flight.place != Place::Done) {
+            flight.place = Place::Bus { due: now + flight.budget + GRACE };
+        }
     }
 
     /// The bus did not take `frame` for `reason`: a live one is dropped, a complete session's is offered
-    /// again unless it never will be taken.
-    pub(crate) fn refused(&mut self, now: Instant, frame: Frame, reason: DropReason) {
+    /// again unless it never will be taken. One whose result has come all the same was taken.
+    pub(crate) fn refused(&mut self, now: Instant, mut frame: Frame, reason: DropReason) {
         let seq = frame.header.seq;
+        let flight = self.flights.get_mut(&seq);
+        let Some(flight) = flight.filter(|flight| flight.place != Place::Done) else { return };
         match self.terms.mode {
             Mode::Complete if reason != DropReason::TooLarge => {
-                if let Some(flight) = self.flights.get_mut(&seq) {
-                    flight.due = None;
-                    self.retry.refused(now, seq, frame, reason);
+                flight.place = Place::Gateway;
+                if let Some(again) = &flight.again {
+                    // There may have been another connection since it was offered.
+                    frame.header.retries = again.header.retries;
                 }
+                self.retry.refused(now, seq, frame, reason);
             }
             Mode::Live | Mode::Complete => {
                 self.order.forget(seq);
@@ -298,7 +253,7 @@ impl Session {
         for flight in self.flights.values_mut() {
             let Some(frame) = &mut flight.again else { continue };
             frame.header.retries += 1;
-            if flight.due.is_some() {
+            if matches!(flight.place, Place::Offered | Place::Bus { .. }) {
                 again.push(Frame::clone(frame));
             }
         }
@@ -316,7 +271,7 @@ impl Session {
         self.ending = true;
     }
 
-    /// True after [`end`](Self::end), or the client's own, when every frame has ended.
+    /// True after [`end`](Self::end) when every frame has ended.
     pub(crate) fn finished(&self) -> bool {
         self.ending && self.account.own().in_flight() == 0
     }
@@ -331,7 +286,7 @@ impl Session {
         let overdue: Vec<u64> = self
             .flights
             .iter()
-            .filter(|(_, f)| f.due.is_some_and(|due| now >= due))
+            .filter(|(_, f)| f.place.due().is_some_and(|due| now >= due))
             .map(|(s, _)| *s)
             .collect();
         for seq in overdue {
@@ -343,7 +298,7 @@ impl Session {
         }
         while let Some(next) = self.retry.poll(now) {
             match next {
-                retry::Next::Offer(frame) => self.put_on_bus(now, frame),
+                retry::Next::Offer(frame) => self.offer(frame),
                 retry::Next::GiveUp(seq, reason) => {
                     self.order.forget(seq);
                     self.lost(seq, reason, "the work queue did not take it for too long".into());
@@ -360,7 +315,14 @@ impl Session {
                     let waited = now - waiting.received;
                     let want = settings.want;
                     let header = self.header(seq, settings, received_at, waited, trace);
-                    let flight = Flight { received: waiting.received, want, due: None, again: None, span };
+                    let flight = Flight {
+                        received: waiting.received,
+                        want,
+                        budget: deadline::of(&header),
+                        place: Place::Gateway,
+                        again: None,
+                        span,
+                    };
                     self.flights.insert(seq, flight);
                     self.order.expect(seq);
                     self.publish(now, Frame { header, event: None, image });
@@ -373,14 +335,14 @@ impl Session {
         }
     }
 
-    /// The next thing to do.
-    pub(crate) fn next_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+    /// The next of what follows.
+    pub(crate) fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// When [`advance`](Self::advance) has something to do though nothing else happens.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let due = self.flights.values().filter_map(|flight| flight.due).min();
+        let due = self.flights.values().filter_map(|flight| flight.place.due()).min();
         [due, self.admit.next_deadline(), self.retry.next_deadline()].into_iter().flatten().min()
     }
 
@@ -392,7 +354,7 @@ impl Session {
         waited: Duration,
         trace: Option<TraceParent>,
     ) -> FrameHeader {
-        let budget = deadline::budget(self.terms.mode, self.terms.max_age(), waited);
+        let budget = deadline::budget(self.terms.mode, self.terms.max_age, waited);
         FrameHeader {
             stream: self.terms.stream.clone(),
             seq,
@@ -415,21 +377,21 @@ impl Session {
     fn publish(&mut self, now: Instant, frame: Frame) {
         let seq = frame.header.seq;
         if let Some(flight) = self.flights.get_mut(&seq) {
-            flight.due = None;
+            flight.place = Place::Gateway;
         }
         if let Some(frame) = self.retry.offer(now, seq, frame) {
-            self.put_on_bus(now, frame);
+            self.offer(frame);
         }
     }
 
-    fn put_on_bus(&mut self, now: Instant, frame: Frame) {
+    fn offer(&mut self, frame: Frame) {
         if let Some(flight) = self.flights.get_mut(&frame.header.seq) {
-            flight.due = Some(now + deadline::of(&frame.header) + GRACE);
+            flight.place = Place::Offered;
             if self.terms.mode == Mode::Complete {
                 flight.again.get_or_insert_with(|| Box::new(frame.clone()));
             }
         }
-        self.outputs.push_back(Output::Publish(Box::new(frame)));
+        self.effects.push_back(Effect::Publish(Box::new(frame)));
     }
 
     fn deliver(&mut self, now: Instant, seq: u64, done: Done) {
@@ -437,14 +399,14 @@ impl Session {
             debug_assert!(false, "frame {seq} has a result but no flight");
             return;
         };
-        let result = ServerMessage::Result {
+        let delivered = Delivered {
             seq,
             event: (flight.want != Want::Overlay).then_some(done.event),
-            latency_ms: (now - flight.received).as_secs_f32() * 1000.0,
-            overlay: done.overlay.is_some(),
+            overlay: done.overlay,
+            latency: now - flight.received,
             dropped: self.account.own().dropped.clone(),
         };
-        self.outputs.push_back(Output::Deliver { seq, result, overlay: done.overlay });
+        self.effects.push_back(Effect::Deliver(delivered));
     }
 
     /// Takes in who was there. Tracks of a skeleton that nobody has told of mean nothing.
@@ -466,16 +428,7 @@ impl Session {
 
     fn dropped(&mut self, seq: u64, reason: DropReason, detail: String) {
         self.account.end(seq, Outcome::Dropped(reason));
-        if reason == DropReason::Undecodable {
-            self.error(ErrorCode::BadFrame, format!("frame {seq}: {detail}"));
-        }
-        if self.settings.drops {
-            self.outputs.push_back(Output::Send(ServerMessage::Drop { seq, reason, detail }));
-        }
-    }
-
-    fn error(&mut self, code: ErrorCode, message: impl Into<String>) {
-        self.outputs.push_back(Output::Send(ServerMessage::Error { code, message: message.into() }));
+        self.effects.push_back(Effect::Dropped { seq, reason, detail });
     }
 }
 

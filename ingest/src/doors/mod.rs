@@ -1,0 +1,26 @@
+//! The doors: each speaks one protocol with clients, and translates.
+//!
+//! | door | speaks |
+//! |---|---|
+//! | `ws` | `GET /v1/stream`: images and messages on a WebSocket |
+//! | `http` | `POST /v1/pose`: one image, its poses or the annotated picture |
+//! | `legacy` | the existing API |
+//!
+//! A new one is a folder here and its addresses in `router`.
+
+pub(crate) mod http;
+pub(crate) mod legacy;
+mod problem;
+pub(crate) mod ws;
+
+use axum::http::HeaderMap;
+use cloudpose_wire::{TraceParent, trace::TRACEPARENT};
+
+pub(crate) use problem::Problem;
+
+/// The trace that a request belongs to, if it says so, and says it once.
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    value.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,237 @@
+//! The loop between a WebSocket, a [`Session`] and the bus.
+//!
+//! Policy is in [`Session`]; here are the clocks and the sockets. The loop waits for nothing but the next thing to
+//! happen: a broker that is slow keeps it from no client.
+
+use std::sync::Arc;
+
+use axum::extract::ws::Message;
+use cloudpose_wire::{
+    DropReason, TraceParent,
+    ws::{ErrorCode, ServerMessage},
+};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    messages::{self, Asked},
+    query::StreamQuery,
+    socket::{Event, Socket},
+};
+use crate::{
+    dispatch::Inbox,
+    publisher::{Answered, Publisher},
+    session::{AfterEnd, Effect, Session, Stamps},
+    shared::Shared,
+};
+
+/// How a session ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client closed, or is gone.
+    Left,
+    /// Everything the client sent before its `end` is done.
+    Finished,
+    /// We end it, and say why.
+    Refused(ErrorCode, String),
+}
+
+/// A session at work.
+pub(super) struct Connection<'a> {
+    shared: Arc<Shared>,
+    session: Session,
+    inbox: Inbox,
+    publisher: Publisher,
+    socket: &'a mut Socket,
+    /// The client is told of each dropped frame.
+    tell_drops: bool,
+}
+
+impl<'a> Connection<'a> {
+    /// Opens the session that `query` asks for, and greets its client.
+    pub(super) fn open(
+        shared: Arc<Shared>,
+        socket: &'a mut Socket,
+        query: StreamQuery,
+        trace: Option<TraceParent>,
+    ) -> Self {
+        let (reply, inbox) = shared.open(2 * shared.config.window + 2);
+        tracing::debug!(session = %inbox.session(), "session begins");
+        let (terms, settings) = query.into_terms(&shared, (reply, inbox.session().clone()), trace);
+        queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
+        let account = shared.books.open(terms.kind());
+        Self {
+            session: Session::new(terms, settings, Stamps::from_now(), account),
+            inbox,
+            publisher: Publisher::new(Arc::clone(&shared)),
+            socket,
+            tell_drops: false,
+            shared,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> End {
+        let mut heard = Instant::now();
+        let mut pinged = false;
+        let mut drain_ends = None;
+        let mut connection = self.shared.bus.connection();
+        let mut bus_gone_since = None;
+        loop {
+            self.carry_out();
+            let now = Instant::now();
+            if self.session.finished() && self.socket.stalled_since().is_none() {
+                return match drain_ends {
+                    Some(_) => self.shut_down(),
+                    None => End::Finished,
+                };
+            }
+            let reading = drain_ends.is_none() && self.session.accepts();
+            if !reading {
+                // Who is not listened to cannot be idle.
+                heard = now;
+            }
+            let idle = self.shared.config.idle_timeout;
+            let attention = heard + if pinged { idle } else { idle / 2 };
+            let stalled = self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout);
+            let policy = self.session.next_deadline().map(Instant::from_std);
+            let bus_gives_up = bus_gone_since.map(|since| since + idle);
+            let wake = [stalled, policy, drain_ends, bus_gives_up]
+                .into_iter()
+                .flatten()
+                .fold(attention, Instant::min);
+
+            tokio::select! {
+                event = self.socket.next(reading) => {
+                    if !matches!(event, Event::Sent(_)) {
+                        (heard, pinged) = (Instant::now(), false);
+                    }
+                    if let Some(end) = self.on_event(event) {
+                        return end;
+                    }
+                }
+                result = self.inbox.next() => self.session.result(result),
+                answered = self.publisher.next() => self.on_answer(answered),
+                later = self.shared.bus.later_connection(connection) => {
+                    connection = later;
+                    self.session.reconnected(Instant::now().into_std());
+                }
+                () = self.shared.bus.wait_until(bus_gone_since.is_some()) => {
+                    bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
+                }
+                () = self.shared.stopping.cancelled(), if drain_ends.is_none() => {
+                    drain_ends = Some(Instant::now() + self.shared.drain);
+                    self.session.end();
+                }
+                () = sleep_until(wake) => {
+                    let now = Instant::now();
+                    if drain_ends.is_some_and(|at| now >= at) {
+                        return self.shut_down();
+                    }
+                    if stalled.is_some_and(|at| now >= at) {
+                        return End::Refused(ErrorCode::SlowReader, format!(
+                            "no message was taken for {}", humantime::format_duration(self.shared.config.write_timeout)
+                        ));
+                    }
+                    if bus_gives_up.is_some_and(|at| now >= at) {
+                        return self.bus_is_gone();
+                    }
+                    if now >= heard + idle {
+                        return End::Refused(ErrorCode::IdleTimeout, format!(
+                            "nothing came for {}, not even a pong", humantime::format_duration(idle)
+                        ));
+                    }
+                    if now >= attention && !pinged {
+                        pinged = true;
+                        self.socket.queue([Message::Ping(bytes::Bytes::new())], None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Image(image) => {
+                if let Err(AfterEnd) = self.session.image(Instant::now().into_std(), image) {
+                    self.bad_message(AfterEnd.to_string());
+                }
+            }
+            Event::Text(text) => self.on_text(&text),
+            Event::Sent(Some(seq)) => self.session.sent(Instant::now().into_std(), seq),
+            Event::Sent(None) | Event::Alive => {}
+            Event::TooLarge(size) => {
+                let limit = self.shared.config.max_image_bytes;
+                let message = format!("a message of {size} bytes; the limit is {limit}");
+                return Some(End::Refused(ErrorCode::TooLarge, message));
+            }
+            Event::Broken(why) => return Some(End::Refused(ErrorCode::BadMessage, why)),
+            Event::Closed => return Some(End::Left),
+        }
+        None
+    }
+
+    fn on_text(&mut self, text: &str) {
+        match messages::asked(text) {
+            Ok(Asked::End) => self.session.end(),
+            Ok(Asked::Configure { change, drops }) => match self.session.configure(change) {
+                Ok(()) => self.tell_drops = drops.unwrap_or(self.tell_drops),
+                Err(bad) => self.bad_message(bad.to_string()),
+            },
+            Err(why) => self.bad_message(why),
+        }
+    }
+
+    fn on_answer(&mut self, Answered { frame, taken }: Answered) {
+        let now = Instant::now().into_std();
+        match taken {
+            Ok(()) => self.session.published(now, frame.header.seq),
+            Err(error) => {
+                tracing::trace!(%error, "frame refused");
+                self.session.refused(now, frame, error.reason());
+            }
+        }
+    }
+
+    /// Does what has become possible or due.
+    fn carry_out(&mut self) {
+        self.session.advance(Instant::now().into_std());
+        while let Some(effect) = self.session.next_effect() {
+            match effect {
+                Effect::Publish(frame) => self.publisher.push(*frame),
+                Effect::Deliver(delivered) => {
+                    let seq = delivered.seq;
+                    self.socket.queue(messages::delivered(delivered), Some(seq));
+                }
+                Effect::Dropped { seq, reason, detail } => {
+                    self.publisher.withdraw(seq);
+                    for message in messages::dropped((seq, reason, detail), self.tell_drops) {
+                        queue(self.socket, &message);
+                    }
+                }
+                Effect::Hint { fps } => queue(self.socket, &ServerMessage::Hint { fps }),
+            }
+        }
+    }
+
+    fn bad_message(&mut self, message: String) {
+        queue(self.socket, &ServerMessage::Error { code: ErrorCode::BadMessage, message });
+    }
+
+    fn bus_is_gone(&mut self) -> End {
+        self.session.give_up(DropReason::BusDown);
+        let time = humantime::format_duration(self.shared.config.idle_timeout);
+        End::Refused(
+            ErrorCode::Unavailable,
+            format!("the workers cannot be reached for {time}; connect again later"),
+        )
+    }
+
+    fn shut_down(&mut self) -> End {
+        self.session.give_up(DropReason::ShuttingDown);
+        End::Refused(ErrorCode::ShuttingDown, "the server is going away; connect again".into())
+    }
+}
+
+/// Queues one message.
+pub(super) fn queue(socket: &mut Socket, message: &ServerMessage) {
+    socket.queue(messages::text(message), None);
+}

@@ -1,0 +1,103 @@
+//! `GET /v1/stream`: a streaming session on a WebSocket.
+//!
+//! A query that we do not understand is answered on the open WebSocket, because a browser does not show its page why
+//! an upgrade was refused.
+
+mod connection;
+mod messages;
+mod query;
+mod socket;
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{WebSocket, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, Uri},
+    response::Response,
+};
+use cloudpose_wire::{
+    TraceParent,
+    ws::{ErrorCode, ServerMessage},
+};
+
+use self::{
+    connection::{Connection, End, queue},
+    query::StreamQuery,
+    socket::Socket,
+};
+use crate::{
+    doors::{Problem, trace_of},
+    shared::Shared,
+};
+
+/// Close codes of RFC 6455, section 7.4.1.
+mod code {
+    pub(super) const NORMAL: u16 = 1000;
+    pub(super) const GOING_AWAY: u16 = 1001;
+    pub(super) const PROTOCOL_ERROR: u16 = 1002;
+    pub(super) const POLICY: u16 = 1008;
+    pub(super) const TOO_BIG: u16 = 1009;
+    /// In IANA's registry of close codes.
+    pub(super) const TRY_AGAIN_LATER: u16 = 1013;
+}
+
+/// Opens a WebSocket on which images go in and results come out.
+#[utoipa::path(
+    get, path = "/v1/stream", tag = "stream", params(StreamQuery),
+    responses(
+        (status = 101, description = "A WebSocket. Binary messages are images, text messages are JSON."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "No room for another session, or shutting down: come again later."),
+    ),
+)]
+pub(crate) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let upgrade = upgrade.map_err(|rejection| Problem::not_a_websocket(&rejection.body_text()))?;
+    if shared.stopping.is_cancelled() {
+        return Err(Problem::shutting_down());
+    }
+    let seat = shared.seats.take().ok_or_else(Problem::no_room)?;
+    let query = StreamQuery::parse(&uri);
+    let trace = trace_of(&headers);
+    let limit = Socket::read_limit(shared.config.max_image_bytes);
+    let tracked = shared.sessions.token();
+    Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+        serve(shared, socket, query, trace).await;
+        drop((seat, tracked));
+    }))
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    inner: WebSocket,
+    query: Result<StreamQuery, String>,
+    trace: Option<TraceParent>,
+) {
+    let mut socket = Socket::new(inner, shared.config.max_image_bytes);
+    let end = match query.and_then(|query| query.served(&shared)) {
+        Err(message) => End::Refused(ErrorCode::BadQuery, message),
+        Ok(query) => Connection::open(shared, &mut socket, query, trace).run().await,
+    };
+    tracing::debug!(?end, "session ends");
+    let close_code = match end {
+        End::Left | End::Finished => code::NORMAL,
+        End::Refused(error, message) => {
+            queue(&mut socket, &ServerMessage::Error { code: error, message });
+            match error {
+                ErrorCode::TooLarge => code::TOO_BIG,
+                ErrorCode::ShuttingDown => code::GOING_AWAY,
+                ErrorCode::BadMessage => code::PROTOCOL_ERROR,
+                ErrorCode::Unavailable => code::TRY_AGAIN_LATER,
+                _ => code::POLICY,
+            }
+        }
+    };
+    socket.close(close_code).await;
+}

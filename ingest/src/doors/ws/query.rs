@@ -1,0 +1,90 @@
+//! The query of `GET /v1/stream`.
+
+use std::time::Duration;
+
+use axum::{extract::Query, http::Uri};
+use cloudpose_wire::{ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+use serde::Deserialize;
+
+use crate::{
+    config::LONGEST_AGE,
+    session::{Settings, Terms},
+    settings::{DEFAULT_QUALITY, check_model, check_quality},
+    shared::{Shared, token_of},
+};
+
+/// The query of `GET /v1/stream`.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StreamQuery {
+    /// Name of the stream; made up if absent.
+    #[param(value_type = Option<String>)]
+    stream: Option<StreamName>,
+    /// What comes back: `pose` (default), `overlay` or `both`.
+    #[param(inline)]
+    want: Want,
+    /// The model to run, one of `GET /v1/models`.
+    #[param(value_type = Option<String>)]
+    model: Option<ModelId>,
+    /// `live` (default): the newest frame wins. `complete`: every frame is processed.
+    #[param(inline)]
+    mode: Mode,
+    /// A live frame older than this is dropped, 1 to 10000.
+    #[param(minimum = 1, maximum = 10000)]
+    max_age_ms: Option<u32>,
+    /// JPEG quality of the overlay, 1 to 100.
+    #[param(minimum = 1, maximum = 100)]
+    quality: Option<u8>,
+    /// Whether keypoints are smoothed over time (default), or left as found in each frame.
+    smooth: Option<bool>,
+}
+
+impl StreamQuery {
+    pub(super) fn parse(uri: &Uri) -> Result<Self, String> {
+        let Query(query) = Query::<Self>::try_from_uri(uri)
+            .map_err(|rejection| rejection.body_text().replace("Failed to deserialize query string: ", ""))?;
+        query.quality.map_or(Ok(()), check_quality).map_err(|bad| bad.to_string())?;
+        let longest = LONGEST_AGE.as_millis();
+        match query.max_age_ms {
+            Some(ms) if ms == 0 || u128::from(ms) > longest => {
+                Err(format!("max_age_ms is {ms}; use 1 to {longest}"))
+            }
+            _ => Ok(query),
+        }
+    }
+
+    /// Checks that a worker may serve the model.
+    pub(super) fn served(self, shared: &Shared) -> Result<Self, String> {
+        let checked = self.model.as_ref().map_or(Ok(()), |model| check_model(model, &shared.models));
+        checked.map(|()| self).map_err(|bad| bad.to_string())
+    }
+
+    pub(super) fn into_terms(
+        self,
+        shared: &Shared,
+        (reply, session): (Reply, SessionId),
+        trace: Option<TraceParent>,
+    ) -> (Terms, Settings) {
+        let config = &shared.config;
+        let terms = Terms {
+            reply,
+            session,
+            stream: self.stream.unwrap_or_else(|| token_of("stream")),
+            mode: self.mode,
+            window: config.window,
+            max_age: self.max_age_ms.map_or(config.max_age, |ms| Duration::from_millis(ms.into())),
+            max_image_pixels: cloudpose_pixels::Limits::default().max_pixels,
+            min_score: config.min_score,
+            models: shared.models.clone(),
+            trace,
+        };
+        let settings = Settings {
+            want: self.want,
+            model: self.model.unwrap_or_else(|| config.model.clone()),
+            quality: self.quality.unwrap_or(DEFAULT_QUALITY),
+            smooth: self.smooth.unwrap_or(true),
+        };
+        (terms, settings)
+    }
+}

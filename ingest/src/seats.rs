@@ -1,0 +1,43 @@
+//! How many sessions there may be at once.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::metrics;
+
+/// The places for sessions.
+#[derive(Debug)]
+pub(crate) struct Seats(Arc<Semaphore>);
+
+impl Seats {
+    pub(crate) fn new(places: usize) -> Self {
+        Self(Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// A place for one more session, or `None` if all are taken.
+    pub(crate) fn take(&self) -> Option<Seat> {
+        match Arc::clone(&self.0).try_acquire_owned() {
+            Ok(permit) => {
+                metrics::session_opened();
+                Some(Seat { _permit: permit })
+            }
+            Err(_) => {
+                metrics::session_refused();
+                None
+            }
+        }
+    }
+}
+
+/// One of the places, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        metrics::session_closed();
+    }
+}

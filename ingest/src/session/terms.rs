@@ -1,0 +1,73 @@
+//! What holds in a session.
+
+use std::time::Duration;
+
+use cloudpose_bus::Models;
+use cloudpose_wire::{Kind, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+
+use crate::settings::{BadSetting, check_model, check_quality};
+
+/// What holds for the whole session.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) reply: Reply,
+    pub(crate) session: SessionId,
+    pub(crate) stream: StreamName,
+    pub(crate) mode: Mode,
+    /// Frames in flight at once.
+    pub(crate) window: usize,
+    /// A live frame older than this is dropped.
+    pub(crate) max_age: Duration,
+    /// Largest decoded image, in pixels.
+    pub(crate) max_image_pixels: u64,
+    pub(crate) min_score: f32,
+    /// What the workers serve.
+    pub(crate) models: Models,
+    /// The trace that the client opened the session in.
+    pub(crate) trace: Option<TraceParent>,
+}
+
+impl Terms {
+    /// The lanes on which the session's frames go.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.mode {
+            Mode::Live => Kind::Live,
+            Mode::Complete => Kind::Still,
+        }
+    }
+}
+
+/// What the client can change from frame to frame.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) want: Want,
+    pub(crate) model: ModelId,
+    pub(crate) quality: u8,
+    /// Smooth keypoints over time.
+    pub(crate) smooth: bool,
+}
+
+/// New settings; what is absent stays as it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Change {
+    pub(crate) want: Option<Want>,
+    pub(crate) model: Option<ModelId>,
+    pub(crate) quality: Option<u8>,
+    pub(crate) smooth: Option<bool>,
+}
+
+impl Change {
+    /// Changes `settings`, or nothing.
+    pub(super) fn apply(self, settings: &mut Settings, models: &Models) -> Result<(), BadSetting> {
+        let Self { want, model, quality, smooth } = self;
+        quality.map_or(Ok(()), check_quality)?;
+        model.as_ref().map_or(Ok(()), |model| check_model(model, models))?;
+        settings.want = want.unwrap_or(settings.want);
+        settings.quality = quality.unwrap_or(settings.quality);
+        settings.smooth = smooth.unwrap_or(settings.smooth);
+        if let Some(model) = model {
+            settings.model = model;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! What can be asked of the work on a frame, and what cannot.
+
+use cloudpose_bus::Models;
+use cloudpose_wire::ModelId;
+
+/// JPEG quality of the overlay unless the client asks otherwise.
+pub(crate) const DEFAULT_QUALITY: u8 = 85;
+
+/// What was asked for and is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadSetting {
+    #[error("quality is {0}; use 1 to 100")]
+    Quality(u8),
+    #[error("unknown model {model}; use one of {served}")]
+    UnknownModel { model: ModelId, served: String },
+}
+
+/// Checks a JPEG quality.
+pub(crate) fn check_quality(quality: u8) -> Result<(), BadSetting> {
+    if (1..=100).contains(&quality) { Ok(()) } else { Err(BadSetting::Quality(quality)) }
+}
+
+/// Checks that a worker may serve `model`.
+pub(crate) fn check_model(model: &ModelId, models: &Models) -> Result<(), BadSetting> {
+    if models.may_be_served(model) {
+        return Ok(());
+    }
+    let served: Vec<String> = models.list().iter().map(|model| model.id.to_string()).collect();
+    Err(BadSetting::UnknownModel { model: model.clone(), served: served.join(", ") })
+}

@@ -1,0 +1,65 @@
+//! What the doors share.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use cloudpose_bus::{Bus, Models, PublishError};
+use cloudpose_wire::{Frame, GatewayId, Reply, SessionId, Stage};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Config,
+    dispatch::{Dispatch, Inbox},
+    ledger::Books,
+    seats::Seats,
+};
+
+/// What the doors share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) bus: Bus,
+    /// What the workers serve.
+    pub(crate) models: Models,
+    pub(crate) books: Books,
+    pub(crate) seats: Seats,
+    /// The description of the API.
+    pub(crate) api: Bytes,
+    /// Open streaming sessions.
+    pub(crate) sessions: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+    /// How long sessions may take to finish their frames once it is stopping.
+    pub(crate) drain: Duration,
+    pub(crate) id: GatewayId,
+    pub(crate) dispatch: Dispatch,
+}
+
+impl Shared {
+    /// A new session's address, and where the results sent to it arrive; `room` of them may wait.
+    pub(crate) fn open(&self, room: usize) -> (Reply, Inbox) {
+        let session: SessionId = token_of("s");
+        let inbox = self.dispatch.open(session.clone(), room);
+        (Reply::Session { gateway: self.id.clone(), session }, inbox)
+    }
+
+    /// Puts a frame on the infer lane, but not before its result can come back.
+    ///
+    /// # Errors
+    /// Those of [`Bus::publish`].
+    pub(crate) async fn publish(&self, frame: Frame) -> Result<(), PublishError> {
+        tokio::select! {
+            biased;
+            () = self.dispatch.listening() => {}
+            () = self.bus.wait_until(false) => {
+                return Err(PublishError::Unreachable("no results can be listened for".into()));
+            }
+        }
+        self.bus.publish(Stage::Infer, frame).await
+    }
+}
+
+/// A name nobody else has, after `prefix`.
+pub(crate) fn token_of<T: std::str::FromStr<Err: fmt::Debug>>(prefix: &str) -> T {
+    let name = format!("{prefix}-{}", uuid::Uuid::now_v7().simple());
+    name.parse().expect("letters, digits and '-' make a token")
+}
