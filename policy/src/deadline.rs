@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn header_says_it_in_milliseconds() {
-        let reply = Reply { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+        let (gateway, session) = (GatewayId::new("g").unwrap(), SessionId::new("s").unwrap());
+        let reply = Reply::Session { gateway, session };
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
@@ -69,6 +70,8 @@ mod tests {
             min_score: 0.2,
             smooth: false,
             prior: None,
+            retries: 0,
+            caller: Default::default(),
             trace: None,
         };
         assert_eq!(of(&header), ms(700));
