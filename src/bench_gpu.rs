@@ -111,6 +111,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             smooth: false,
             prior: None,
             retries: 0,
+            caller: Default::default(),
             trace: None,
         };
         bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone() }).await?;

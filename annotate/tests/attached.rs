@@ -60,6 +60,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             smooth: false,
             prior: None,
             retries: 0,
+            caller: Default::default(),
             trace: None,
         },
         event: Some(

@@ -39,7 +39,8 @@ mod work;
 use std::{convert::Infallible, time::Duration};
 
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, SharedEvent, Stage, TraceParent,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, SharedEvent, Stage, Tenant,
+    TraceParent,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -182,11 +183,12 @@ impl Bus {
         }
     }
 
-    /// Tells everyone who listens what was found in a frame. On NATS the message says which `trace` it comes from.
-    pub async fn publish_event(&self, event: &SharedEvent, trace: Option<TraceParent>) {
+    /// Tells everyone who listens what was found in a frame of `tenant`. On NATS, where a tenant's events can be listened
+    /// to alone, the message says which `trace` it comes from.
+    pub async fn publish_event(&self, event: &SharedEvent, tenant: &Tenant, trace: Option<TraceParent>) {
         match self {
             Self::Local(bus) => bus.publish_event(event),
-            Self::Nats(bus) => bus.publish_event(event, trace).await,
+            Self::Nats(bus) => bus.publish_event(event, tenant, trace).await,
         }
     }
 

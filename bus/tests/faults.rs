@@ -435,7 +435,7 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     let delivery = pull_one(&bus).await;
     assert_eq!(delivery.frame, frame(Kind::Still, 1));
     bus.reply(delivery.frame.header.done(pose(1), None)).await.unwrap();
-    bus.publish_event(&pose(1), None).await;
+    bus.publish_event(&pose(1), &Default::default(), None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
     assert_eq!(soon(events.next()).await.unwrap(), pose(1));
 }

@@ -254,7 +254,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             metrics::timings(&header.model, &found.timings_ms);
             let queue = delivery.waited.as_secs_f32() * 1000.0;
             let event = SharedEvent::from(found.into_event(&header, &shared.device, queue));
-            bus.publish_event(&event, header.trace).await;
+            bus.publish_event(&event, &header.caller.tenant, header.trace).await;
             pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
         Err(Failed::Error(Error::Fault(fault))) if matches!(*fault, Fault::Device(_) | Fault::Lost) => {

@@ -63,6 +63,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         smooth: false,
         prior: None,
         retries: 0,
+        caller: Default::default(),
         trace: None,
     };
     Frame { header, event: None, image }

@@ -10,6 +10,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
+    auth::Auth,
     dispatch::Dispatch,
     ledger::Books,
     openapi, router,
@@ -46,6 +47,7 @@ pub struct Patience {
 pub struct Gateway {
     listener: TcpListener,
     config: Config,
+    pub(crate) auth: Auth,
     bus: Bus,
     books: Books,
     ops: Ops,
@@ -60,7 +62,7 @@ impl Gateway {
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, bus, books, ops })
+        Ok(Self { listener, config, auth: Auth::None, bus, books, ops })
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -81,6 +83,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             config: self.config,
+            auth: self.auth,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cloudpose_wire::{DropReason, Kind, Outcome};
+use cloudpose_wire::{DropReason, Kind, Outcome, Tenant};
 
 use crate::metrics;
 
@@ -56,8 +56,8 @@ impl Books {
     }
 
     /// The account of a new session.
-    pub(crate) fn open(&self, kind: Kind) -> Account {
-        Account { books: self.clone(), kind, own: Ledger::default(), open: BTreeSet::new() }
+    pub(crate) fn open(&self, kind: Kind, tenant: Tenant) -> Account {
+        Account { books: self.clone(), kind, tenant, own: Ledger::default(), open: BTreeSet::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -71,6 +71,7 @@ impl Books {
 pub(crate) struct Account {
     books: Books,
     kind: Kind,
+    tenant: Tenant,
     own: Ledger,
     open: BTreeSet<u64>,
 }
@@ -85,7 +86,7 @@ impl Account {
         self.own.accepted += 1;
         let mut books = self.books.lock();
         books.accepted += 1;
-        metrics::frame_accepted(self.kind);
+        metrics::frame_accepted(self.kind, &self.tenant);
     }
 
     /// A frame has ended. Only the first end counts; false if this is not it.
@@ -96,7 +97,7 @@ impl Account {
         self.own.end(outcome);
         let mut books = self.books.lock();
         books.end(outcome);
-        metrics::frame_ended(self.kind, outcome);
+        metrics::frame_ended(self.kind, &self.tenant, outcome);
         true
     }
 
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn only_the_first_end_counts() {
         let books = Books::default();
-        let mut account = books.open(Kind::Live);
+        let mut account = books.open(Kind::Live, Tenant::default());
         account.accept(1);
         assert_eq!(books.total().in_flight(), 1);
         assert!(account.end(1, Outcome::Delivered));
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn session_that_panics_leaves_no_frame_open() {
         let books = Books::default();
-        let mut account = books.open(Kind::Live);
+        let mut account = books.open(Kind::Live, Tenant::default());
         account.accept(1);
         account.accept(2);
         let session = std::thread::spawn(move || {
@@ -165,7 +166,7 @@ mod tests {
         let handle = recorder.handle();
         ::metrics::with_local_recorder(&recorder, || {
             let books = Books::default();
-            let mut accounts = [Kind::Live, Kind::Still].map(|kind| books.open(kind));
+            let mut accounts = [Kind::Live, Kind::Still].map(|kind| books.open(kind, Tenant::default()));
             for account in &mut accounts {
                 (1..=5).for_each(|seq| account.accept(seq));
                 account.end(1, Outcome::Delivered);
@@ -189,7 +190,7 @@ mod tests {
         #[test]
         fn accepted_is_ended_plus_open(steps in prop::collection::vec((0usize..3, 1u64..20, 0usize..12), 0..200)) {
             let books = Books::default();
-            let mut accounts = [Kind::Live, Kind::Still, Kind::Live].map(|kind| books.open(kind));
+            let mut accounts = [Kind::Live, Kind::Still, Kind::Live].map(|kind| books.open(kind, Tenant::default()));
             for (session, seq, what) in steps {
                 let account = &mut accounts[session];
                 match what {

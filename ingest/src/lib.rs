@@ -12,6 +12,7 @@
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `auth` | the ways to say who one is |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
@@ -20,6 +21,7 @@
 //!
 //! It installs no recorder, reads no signal and opens no global: the binary does.
 
+mod auth;
 mod config;
 mod dispatch;
 mod doors;

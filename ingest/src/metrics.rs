@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use cloudpose_wire::{DropReason, Kind, Outcome};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use cloudpose_wire::{DropReason, Kind, Outcome, Tenant};
+use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const ACCEPTED: &str = "cloudpose_frames_accepted_total";
 const ENDED: &str = "cloudpose_frames_total";
@@ -42,18 +42,26 @@ pub fn describe() {
     counter!(UNCLAIMED).increment(0);
 }
 
-pub(crate) fn frame_accepted(kind: Kind) {
-    counter!(ACCEPTED, "kind" => kind.as_str()).increment(1);
-    gauge!(IN_FLIGHT, "kind" => kind.as_str()).increment(1);
+/// Nothing is said of the default tenant.
+fn labels(kind: Kind, tenant: &Tenant) -> Vec<Label> {
+    let tenant = (!tenant.is_default()).then(|| Label::new("tenant", tenant.to_string()));
+    [Label::new("kind", kind.as_str())].into_iter().chain(tenant).collect()
 }
 
-pub(crate) fn frame_ended(kind: Kind, outcome: Outcome) {
-    counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome.as_str()).increment(1);
-    gauge!(IN_FLIGHT, "kind" => kind.as_str()).decrement(1);
+pub(crate) fn frame_accepted(kind: Kind, tenant: &Tenant) {
+    counter!(ACCEPTED, labels(kind, tenant)).increment(1);
+    gauge!(IN_FLIGHT, labels(kind, tenant)).increment(1);
 }
 
-pub(crate) fn frame_latency(kind: Kind, latency: Duration) {
-    histogram!(LATENCY, "kind" => kind.as_str()).record(latency);
+pub(crate) fn frame_ended(kind: Kind, tenant: &Tenant, outcome: Outcome) {
+    let mut of = labels(kind, tenant);
+    of.insert(1, Label::new("outcome", outcome.as_str()));
+    counter!(ENDED, of).increment(1);
+    gauge!(IN_FLIGHT, labels(kind, tenant)).decrement(1);
+}
+
+pub(crate) fn frame_latency(kind: Kind, tenant: &Tenant, latency: Duration) {
+    histogram!(LATENCY, labels(kind, tenant)).record(latency);
 }
 
 pub(crate) fn session_opened() {

@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config,
+    auth::Auth,
     dispatch::{Dispatch, Inbox},
     ledger::Books,
     seats::Seats,
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) auth: Auth,
     pub(crate) bus: Bus,
     /// What the workers serve.
     pub(crate) models: Models,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_policy::deadline::GRACE;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, StreamName, TraceParent, Want,
-    frame::ResultBody,
+    Caller, DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, StreamName, TraceParent,
+    Want, frame::ResultBody,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
@@ -33,6 +33,7 @@ pub(crate) struct Still {
     pub(crate) model: ModelId,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
+    pub(crate) caller: Caller,
     pub(crate) trace: Option<TraceParent>,
 }
 
@@ -61,10 +62,11 @@ impl Still {
     /// Has the image worked on. Dropping the future closes the frame as `client_gone`.
     pub(crate) async fn run(mut self, shared: &Shared) -> Result<Finished, Refusal> {
         let received = Instant::now();
-        let span = frame_span(&self.id, SEQ);
+        let span = frame_span(&self.caller, &self.id, SEQ);
         self.trace = cloudpose_bus::trace::join(&span, self.trace);
-        let mut account = shared.books.open(Kind::Still);
+        let mut account = shared.books.open(Kind::Still, self.caller.tenant.clone());
         account.accept(SEQ);
+        let tenant = self.caller.tenant.clone();
         let finished = self.work(shared).instrument(span.clone()).await;
         let outcome = match &finished {
             Ok(_) => Outcome::Delivered,
@@ -73,7 +75,7 @@ impl Still {
         account.end(SEQ, outcome);
         span.record("outcome", outcome.as_str());
         if outcome == Outcome::Delivered {
-            metrics::frame_latency(Kind::Still, received.elapsed());
+            metrics::frame_latency(Kind::Still, &tenant, received.elapsed());
         }
         finished
     }
@@ -97,6 +99,7 @@ impl Still {
             smooth: false,
             prior: None,
             retries: 0,
+            caller: self.caller,
             trace: self.trace,
         };
         let mut frame = Frame { header, event: None, image: self.image };

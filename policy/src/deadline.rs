@@ -71,6 +71,7 @@ mod tests {
             smooth: false,
             prior: None,
             retries: 0,
+            caller: Default::default(),
             trace: None,
         };
         assert_eq!(of(&header), ms(700));

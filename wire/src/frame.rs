@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DropReason, GatewayId, JobId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName, TraceParent,
+    Caller, DropReason, GatewayId, JobId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName,
+    TraceParent,
 };
 
 /// What the client wants back.
@@ -81,6 +82,9 @@ pub struct FrameHeader {
     /// lost. It is another frame to the broker then.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
+    /// Who asks.
+    #[serde(default, skip_serializing_if = "Caller::is_default")]
+    pub caller: Caller,
     /// The client's trace. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,

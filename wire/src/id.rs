@@ -124,6 +124,40 @@ token! {
     KeypointName
 }
 
+token! {
+    /// On whose account work is done: keeps those apart who share a deployment.
+    Tenant
+}
+token! {
+    /// Names a key of a tenant.
+    KeyName
+}
+token! {
+    /// One thing that a key allows.
+    Scope
+}
+
+impl Default for Tenant {
+    /// The one where nobody has to say who he is.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Tenant {
+    /// Whether it is the one where nobody has to say who he is: nothing is said of it.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for KeyName {
+    /// None was shown.
+    fn default() -> Self {
+        Self("none".into())
+    }
+}
+
 impl Default for SkeletonName {
     /// COCO's: whose keypoints they are where nothing is said of it.
     fn default() -> Self {

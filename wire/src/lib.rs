@@ -2,6 +2,7 @@
 //!
 //! Pure data: no runtime, no sockets, no tensors. Every other crate builds on this one.
 //!
+//! - [`caller`]: who asks
 //! - [`id`]: names and numbers that identify things, checked when they are made
 //! - [`lane`]: the work queues (stage × kind)
 //! - [`frame`]: one encoded image on its way through the stages, and what comes back
@@ -14,6 +15,7 @@
 //! - [`trace`]: W3C trace context
 //! - [`subject`]: NATS subjects, built and parsed here only
 
+pub mod caller;
 pub mod event;
 pub mod frame;
 pub mod id;
@@ -26,9 +28,13 @@ pub mod trace;
 pub mod track;
 pub mod ws;
 
+pub use caller::Caller;
 pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent};
 pub use frame::{Frame, FrameHeader, FrameResult, Reply, Want};
-pub use id::{Domain, GatewayId, JobId, KeypointName, ModelId, Prefix, SessionId, SkeletonName, StreamName};
+pub use id::{
+    Domain, GatewayId, JobId, KeyName, KeypointName, ModelId, Prefix, Scope, SessionId, SkeletonName,
+    StreamName, Tenant,
+};
 pub use lane::{Kind, Lane, Stage};
 pub use model::{ModelInfo, Task};
 pub use outcome::{DropReason, Outcome};

@@ -9,30 +9,44 @@
 //! | `<prefix>.models.ask` | somebody wants to know |
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 //! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
+//!
+//! What belongs to a [`Tenant`] that is not the default one has `<prefix>.tenants.<tenant>` in the place of `<prefix>`:
+//! its frames and events. Results do not: they are addressed to who asked.
 
-use crate::{FrameHeader, GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName};
+use crate::{FrameHeader, GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenant};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
 
+/// What a tenant's subjects begin with.
+fn root(prefix: &Prefix, tenant: &Tenant) -> String {
+    if tenant.is_default() { prefix.to_string() } else { format!("{prefix}.tenants.{tenant}") }
+}
+
 /// Where a frame waits for `lane`'s workers.
 pub fn frame(prefix: &Prefix, lane: Lane, header: &FrameHeader) -> String {
-    format!("{prefix}.{lane}.{}", header.stream)
+    format!("{}.{lane}.{}", root(prefix, &header.caller.tenant), header.stream)
 }
 
-/// All that waits for `lane`'s workers.
-pub fn lane(prefix: &Prefix, lane: Lane) -> String {
-    format!("{prefix}.{lane}.*")
+/// All that waits for `lane`'s workers: of the default tenant, and of the others.
+pub fn lane(prefix: &Prefix, lane: Lane) -> [String; 2] {
+    [format!("{prefix}.{lane}.*"), format!("{prefix}.tenants.*.{lane}.*")]
 }
 
-/// Where a stream's events go that have such an output.
-pub fn event(prefix: &Prefix, stream: &StreamName, output: &Output) -> String {
-    format!("{prefix}.{}.{stream}", output.kind())
+/// Where the events of a tenant's stream go that have such an output.
+pub fn event(prefix: &Prefix, tenant: &Tenant, stream: &StreamName, output: &Output) -> String {
+    format!("{}.{}.{stream}", root(prefix, tenant), output.kind())
 }
 
-/// The events of all streams, by task.
-pub fn all_events(prefix: &Prefix) -> [String; Output::KINDS.len()] {
-    Output::KINDS.map(|kind| format!("{prefix}.{kind}.*"))
+/// The events of all streams: by task those of the default tenant, then those of the others.
+pub fn all_events(prefix: &Prefix) -> [String; 2 * Output::KINDS.len()] {
+    let [poses, classes] = Output::KINDS;
+    [
+        format!("{prefix}.{poses}.*"),
+        format!("{prefix}.{classes}.*"),
+        format!("{prefix}.tenants.*.{poses}.*"),
+        format!("{prefix}.tenants.*.{classes}.*"),
+    ]
 }
 
 /// Where workers say which models they serve.
@@ -74,16 +88,24 @@ mod tests {
     fn subjects_are_the_documented_ones() {
         let (gateway, session) = (GatewayId::new("g1").unwrap(), SessionId::new("s1").unwrap());
         let prefix = Prefix::new(DEFAULT_PREFIX).unwrap();
-        assert_eq!(all_events(&prefix), ["cloudpose.poses.*", "cloudpose.classes.*"]);
+        let events = [
+            "cloudpose.poses.*",
+            "cloudpose.classes.*",
+            "cloudpose.tenants.*.poses.*",
+            "cloudpose.tenants.*.classes.*",
+        ];
+        assert_eq!(all_events(&prefix), events);
+        let (nobody, acme) = (Tenant::default(), Tenant::new("acme").unwrap());
         let (x, cam) = (Prefix::new("x").unwrap(), StreamName::new("cam").unwrap());
         let poses = Output::Poses { skeleton: "s".parse().unwrap(), persons: Vec::new() };
-        assert_eq!(event(&x, &cam, &poses), "x.poses.cam");
-        assert_eq!(event(&x, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
+        assert_eq!(event(&x, &nobody, &cam, &poses), "x.poses.cam");
+        assert_eq!(event(&x, &acme, &cam, &poses), "x.tenants.acme.poses.cam");
+        assert_eq!(event(&x, &nobody, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
         assert_eq!(results(&prefix, &gateway, &session), "cloudpose.results.g1.s1");
         assert_eq!(all_results(&prefix, &gateway), "cloudpose.results.g1.*");
         assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");
         assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
-        let header = FrameHeader {
+        let mut header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
             kind: Kind::Live,
@@ -97,10 +119,16 @@ mod tests {
             smooth: true,
             prior: None,
             retries: 0,
+            caller: Default::default(),
             trace: None,
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
         assert_eq!(frame(&prefix, lane, &header), "cloudpose.infer.live.cam");
-        assert_eq!(super::lane(&prefix, lane), "cloudpose.infer.live.*");
+        assert_eq!(
+            super::lane(&prefix, lane),
+            ["cloudpose.infer.live.*", "cloudpose.tenants.*.infer.live.*"]
+        );
+        header.caller.tenant = acme;
+        assert_eq!(frame(&prefix, lane, &header), "cloudpose.tenants.acme.infer.live.cam");
     }
 }

@@ -36,8 +36,8 @@ use async_nats::{
 use bytes::Bytes;
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, TraceParent,
-    frame::ResultBody, model::Announcement, subject,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, Tenant,
+    TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
@@ -350,12 +350,17 @@ impl Nats {
         Inbox { answers: self.subscribe([subject]).await, read: message::result }
     }
 
-    pub(crate) async fn publish_event(&self, shared: &SharedEvent, trace: Option<TraceParent>) {
+    pub(crate) async fn publish_event(
+        &self,
+        shared: &SharedEvent,
+        tenant: &Tenant,
+        trace: Option<TraceParent>,
+    ) {
         let event = match shared.event() {
             Ok(event) => event,
             Err(error) => return tracing::error!(%error, "an event that is none was to be published"),
         };
-        let to = subject::event(&self.0.prefix, &event.stream, &event.output);
+        let to = subject::event(&self.0.prefix, tenant, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
         let (headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {

@@ -28,8 +28,8 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Outcome, Prior, SharedEvent, StreamName, TraceParent, Want,
-    frame::ResultBody, ws::Mode,
+    Caller, DropReason, Frame, FrameHeader, FrameResult, Outcome, Prior, SharedEvent, StreamName,
+    TraceParent, Want, frame::ResultBody, ws::Mode,
 };
 use tracing::{Span, field::Empty};
 
@@ -40,9 +40,13 @@ pub(crate) use stamps::Stamps;
 pub(crate) use terms::{Change, Settings, Terms};
 
 /// The span of a frame at the gateway, from when it is handed on until its end.
-pub(crate) fn frame_span(stream: &StreamName, seq: u64) -> Span {
+pub(crate) fn frame_span(caller: &Caller, stream: &StreamName, seq: u64) -> Span {
     // Of this level, so that no filter of the log but `off` takes it out of the traces.
-    tracing::error_span!("frame", %stream, seq, outcome = Empty, trace_id = Empty)
+    let span = tracing::error_span!("frame", %stream, seq, tenant = Empty, key = Empty, outcome = Empty, trace_id = Empty);
+    if !caller.is_default() {
+        span.record("tenant", caller.tenant.as_str()).record("key", caller.key.as_str());
+    }
+    span
 }
 
 /// A frame came after the client had said that no more would.
@@ -211,7 +215,7 @@ impl Session {
             self.pace.delivered();
             self.account.end(seq, Outcome::Delivered);
             flight.span.record("outcome", Outcome::Delivered.as_str());
-            metrics::frame_latency(self.terms.kind(), now - flight.received);
+            metrics::frame_latency(self.terms.kind(), &self.terms.caller.tenant, now - flight.received);
         }
     }
 
@@ -310,7 +314,7 @@ impl Session {
                 Next::Publish(waiting) => {
                     let Arrived { settings, received_at, image } = waiting.frame;
                     let seq = waiting.seq;
-                    let span = frame_span(&self.terms.stream, seq);
+                    let span = frame_span(&self.terms.caller, &self.terms.stream, seq);
                     let trace = cloudpose_bus::trace::join(&span, self.terms.trace);
                     let waited = now - waiting.received;
                     let want = settings.want;
@@ -369,6 +373,7 @@ impl Session {
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
             retries: 0,
+            caller: self.terms.caller.clone(),
             trace,
         }
     }

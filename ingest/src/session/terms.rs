@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use cloudpose_bus::Models;
-use cloudpose_wire::{Kind, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+use cloudpose_wire::{Caller, Kind, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
 
 use crate::settings::{BadSetting, check_model, check_quality};
 
 /// What holds for the whole session.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
+    pub(crate) caller: Caller,
     pub(crate) reply: Reply,
     pub(crate) session: SessionId,
     pub(crate) stream: StreamName,

@@ -1,7 +1,9 @@
 mod promises;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
-use cloudpose_wire::{Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, event::TimingsMs};
+use cloudpose_wire::{
+    Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, Tenant, event::TimingsMs,
+};
 
 use super::*;
 use crate::ledger::Books;
@@ -37,6 +39,7 @@ impl Bench {
         let session = SessionId::new("s").unwrap();
         let reply = Reply::Session { gateway: GatewayId::new("g").unwrap(), session: session.clone() };
         let terms = Terms {
+            caller: Caller::default(),
             reply,
             session,
             stream: StreamName::new("cam").unwrap(),
@@ -50,7 +53,7 @@ impl Bench {
         };
         let settings = Settings { want: Want::Both, model: model("lightning"), quality: 80, smooth: true };
         let books = Books::default();
-        let account = books.open(terms.kind());
+        let account = books.open(terms.kind(), Tenant::default());
         let now = Instant::now();
         Self {
             books,

@@ -148,6 +148,7 @@ pub(crate) async fn pose(
     let media = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
+    let caller = shared.auth.caller(request.headers());
     let trace = trace_of(request.headers());
     let _seat = shared.seats.take().ok_or_else(Problem::no_room)?;
     let upload = body::upload(request, shared.config.max_image_bytes).await?;
@@ -160,7 +161,7 @@ pub(crate) async fn pose(
         Media::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or_else(|| shared.config.model.clone());
-    let still = Still { id, image: upload.image, want, model, quality, min_score, trace };
+    let still = Still { id, image: upload.image, want, model, quality, min_score, caller, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),

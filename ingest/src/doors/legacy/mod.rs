@@ -199,6 +199,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         model: shared.config.model.clone(),
         quality: QUALITY,
         min_score: shared.config.min_score,
+        caller: shared.auth.caller(&parts.headers),
         trace: trace_of(&parts.headers),
     };
     let finished = still.run(shared).await.map_err(|refusal| match Problem::from(refusal) {

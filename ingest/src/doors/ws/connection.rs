@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::Message;
 use cloudpose_wire::{
-    DropReason, TraceParent,
+    Caller, DropReason, TraceParent,
     ws::{ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
@@ -52,13 +52,13 @@ impl<'a> Connection<'a> {
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
-        trace: Option<TraceParent>,
+        asker: (Caller, Option<TraceParent>),
     ) -> Self {
         let (reply, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %inbox.session(), "session begins");
-        let (terms, settings) = query.into_terms(&shared, (reply, inbox.session().clone()), trace);
+        let (terms, settings) = query.into_terms(&shared, (reply, inbox.session().clone()), asker);
         queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
-        let account = shared.books.open(terms.kind());
+        let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         Self {
             session: Session::new(terms, settings, Stamps::from_now(), account),
             inbox,

@@ -19,7 +19,7 @@ use axum::{
     response::Response,
 };
 use cloudpose_wire::{
-    TraceParent,
+    Caller, TraceParent,
     ws::{ErrorCode, ServerMessage},
 };
 
@@ -65,11 +65,11 @@ pub(crate) async fn stream(
     }
     let seat = shared.seats.take().ok_or_else(Problem::no_room)?;
     let query = StreamQuery::parse(&uri);
-    let trace = trace_of(&headers);
+    let asker = (shared.auth.caller(&headers), trace_of(&headers));
     let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
-        serve(shared, socket, query, trace).await;
+        serve(shared, socket, query, asker).await;
         drop((seat, tracked));
     }))
 }
@@ -78,12 +78,12 @@ async fn serve(
     shared: Arc<Shared>,
     inner: WebSocket,
     query: Result<StreamQuery, String>,
-    trace: Option<TraceParent>,
+    asker: (Caller, Option<TraceParent>),
 ) {
     let mut socket = Socket::new(inner, shared.config.max_image_bytes);
     let end = match query.and_then(|query| query.served(&shared)) {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
-        Ok(query) => Connection::open(shared, &mut socket, query, trace).run().await,
+        Ok(query) => Connection::open(shared, &mut socket, query, asker).run().await,
     };
     tracing::debug!(?end, "session ends");
     let close_code = match end {

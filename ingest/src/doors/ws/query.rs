@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+use cloudpose_wire::{Caller, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
 use serde::Deserialize;
 
 use crate::{
@@ -64,10 +64,11 @@ impl StreamQuery {
         self,
         shared: &Shared,
         (reply, session): (Reply, SessionId),
-        trace: Option<TraceParent>,
+        (caller, trace): (Caller, Option<TraceParent>),
     ) -> (Terms, Settings) {
         let config = &shared.config;
         let terms = Terms {
+            caller,
             reply,
             session,
             stream: self.stream.unwrap_or_else(|| token_of("stream")),

@@ -1,0 +1,40 @@
+//! What belongs to a tenant goes under its own subjects on NATS, to the same workers.
+
+use cloudpose_bus::Limits;
+use cloudpose_testing::{
+    NatsServer,
+    sample::{bus, frame, pose},
+    soon,
+};
+use cloudpose_wire::{Kind, Stage, Tenant};
+use futures_util::StreamExt;
+
+#[tokio::test]
+async fn tenants_frames_reach_the_workers_and_its_events_are_apart() {
+    let server = NatsServer::start();
+    let bus = bus(&server, Limits::default()).await;
+    let acme = Tenant::new("acme").unwrap();
+    for kind in [Kind::Live, Kind::Still] {
+        let mut of_tenant = frame(kind, 1);
+        of_tenant.header.caller.tenant = acme.clone();
+        bus.publish(Stage::Infer, of_tenant.clone()).await.unwrap();
+        let delivery = soon(bus.pull(Stage::Infer, 1)).await.remove(0);
+        assert_eq!(delivery.frame.header.caller, of_tenant.header.caller);
+        delivery.ack().await;
+    }
+
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let mut of_tenant = client.subscribe("test.tenants.acme.poses.*").await.unwrap();
+    let mut of_others = client.subscribe("test.poses.>").await.unwrap();
+    client.flush().await.unwrap();
+    let mut all = bus.events().await;
+    bus.publish_event(&pose(1), &acme, None).await;
+    bus.publish_event(&pose(2), &Tenant::default(), None).await;
+    assert!(soon(of_tenant.next()).await.unwrap().subject.starts_with("test.tenants.acme.poses."));
+    let other = soon(of_others.next()).await.unwrap();
+    assert_eq!(other.payload, pose(2).json().get().as_bytes());
+    let heard = [soon(all.next()).await.unwrap(), soon(all.next()).await.unwrap()];
+    let mut seqs = heard.map(|event| event.event().unwrap().seq);
+    seqs.sort_unstable();
+    assert_eq!(seqs, [1, 2]);
+}
