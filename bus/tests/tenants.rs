@@ -1,4 +1,4 @@
-//! What belongs to a tenant goes under its own subjects on NATS, to the same workers.
+//! A tenant's frames go to the same workers on NATS, and its events under subjects of its own.
 
 use cloudpose_bus::Limits;
 use cloudpose_testing::{

@@ -10,27 +10,28 @@
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 //! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
 //!
-//! What belongs to a [`Tenant`] that is not the default one has `<prefix>.tenants.<tenant>` in the place of `<prefix>`:
-//! its frames and events. Results do not: they are addressed to who asked.
+//! The events of a [`Tenant`] that is not the default one have `<prefix>.tenants.<tenant>` in the place of `<prefix>`, so
+//! that who may listen to one tenant hears no other. Frames and results stay where they are: lanes are the deployment's
+//! own, and results are addressed to who asked. Their headers say whose they are.
 
 use crate::{FrameHeader, GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenant};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
 
-/// What a tenant's subjects begin with.
+/// What the subjects of a tenant's events begin with.
 fn root(prefix: &Prefix, tenant: &Tenant) -> String {
     if tenant.is_default() { prefix.to_string() } else { format!("{prefix}.tenants.{tenant}") }
 }
 
 /// Where a frame waits for `lane`'s workers.
 pub fn frame(prefix: &Prefix, lane: Lane, header: &FrameHeader) -> String {
-    format!("{}.{lane}.{}", root(prefix, &header.caller.tenant), header.stream)
+    format!("{prefix}.{lane}.{}", header.stream)
 }
 
-/// All that waits for `lane`'s workers: of the default tenant, and of the others.
-pub fn lane(prefix: &Prefix, lane: Lane) -> [String; 2] {
-    [format!("{prefix}.{lane}.*"), format!("{prefix}.tenants.*.{lane}.*")]
+/// All that waits for `lane`'s workers.
+pub fn lane(prefix: &Prefix, lane: Lane) -> String {
+    format!("{prefix}.{lane}.*")
 }
 
 /// Where the events of a tenant's stream go that have such an output.
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(all_results(&prefix, &gateway), "cloudpose.results.g1.*");
         assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");
         assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
-        let mut header = FrameHeader {
+        let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
             kind: Kind::Live,
@@ -124,11 +125,6 @@ mod tests {
         };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
         assert_eq!(frame(&prefix, lane, &header), "cloudpose.infer.live.cam");
-        assert_eq!(
-            super::lane(&prefix, lane),
-            ["cloudpose.infer.live.*", "cloudpose.tenants.*.infer.live.*"]
-        );
-        header.caller.tenant = acme;
-        assert_eq!(frame(&prefix, lane, &header), "cloudpose.tenants.acme.infer.live.cam");
+        assert_eq!(super::lane(&prefix, lane), "cloudpose.infer.live.*");
     }
 }

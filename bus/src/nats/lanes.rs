@@ -60,7 +60,7 @@ fn stream_config(prefix: &Prefix, limits: &Limits, lane: Lane) -> Config {
     Config {
         name: stream(prefix, lane),
         description: Some(format!("CloudPose: frames waiting on the {lane} lane")),
-        subjects: subject::lane(prefix, lane).into(),
+        subjects: vec![subject::lane(prefix, lane)],
         retention: RetentionPolicy::WorkQueue,
         storage: StorageType::Memory,
         num_replicas: 1,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_bus::{Bus, Limits};
-use cloudpose_wire::{DropReason, Kind, Lane, Prefix, Stage, Tenant, subject};
+use cloudpose_wire::{DropReason, Output, Prefix, Stage, Tenant, subject};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +41,9 @@ async fn caller_travels_to_header_subject_ledger_and_metrics() {
     let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
     let header = &delivery.frame.header;
     assert_eq!(header.caller, caller);
-    let lane = Lane { stage: Stage::Infer, kind: Kind::Still };
-    let to = subject::frame(&Prefix::default(), lane, header);
-    assert_eq!(to, format!("cloudpose.tenants.acme.infer.still.{}", header.stream));
+    let (tenant, classes) = (&header.caller.tenant, Output::Classes(Vec::new()));
+    let to = subject::event(&Prefix::default(), tenant, &header.stream, &classes);
+    assert_eq!(to, format!("cloudpose.tenants.acme.classes.{}", header.stream));
     bus.reply(header.dropped(DropReason::InferFailed, "")).await.unwrap();
     posting.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(books.total().dropped.get(&DropReason::InferFailed), Some(&1));
