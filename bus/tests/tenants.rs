@@ -1,5 +1,4 @@
 //! A tenant's frames go to the same workers on NATS, and its events under subjects of its own.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use cloudpose_bus::Limits;
 use cloudpose_testing::{
