@@ -26,7 +26,10 @@ async fn tenants_frames_reach_the_workers_and_its_events_are_apart() {
     let client = async_nats::connect(server.url()).await.unwrap();
     let mut of_tenant = client.subscribe("test.tenants.acme.poses.*").await.unwrap();
     let mut of_others = client.subscribe("test.poses.>").await.unwrap();
-    client.flush().await.unwrap();
+    // The server knows of these subscriptions when it has answered what came after them.
+    let mut ready = client.subscribe("ready").await.unwrap();
+    client.publish("ready", "".into()).await.unwrap();
+    soon(ready.next()).await.unwrap();
     let mut all = bus.events().await;
     bus.publish_event(&pose(1), &acme, None).await;
     bus.publish_event(&pose(2), &Tenant::default(), None).await;
