@@ -48,9 +48,12 @@ pub(crate) fn on_signal() -> Result<CancellationToken> {
     let stop = token.clone();
     #[expect(clippy::disallowed_methods, reason = "lives as long as the process; nobody waits for it")]
     tokio::spawn(async move {
-        tracing::info!("{}: finishing what is in flight", next().await);
+        // Waited for outside of the macros, which leave out what they would not log.
+        let first = next().await;
+        tracing::info!("{first}: finishing what is in flight");
         stop.cancel();
-        tracing::warn!("{}: leaving at once", next().await);
+        let second = next().await;
+        tracing::warn!("{second}: leaving at once");
         std::process::exit(130);
     });
     Ok(token)

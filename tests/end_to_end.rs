@@ -258,6 +258,15 @@ fn health_asks_as_an_image_without_a_shell_must() {
     assert!(told.contains("does not answer"), "{told}");
 }
 
+/// Macros of `tracing` leave out what they would not log, and with it whatever is written inside of them.
+#[tokio::test]
+async fn a_quieter_log_changes_nothing_else() {
+    let mut server = Server::start(&["--log", "error,cloudpose::roles=info"]);
+    assert_eq!(reqwest::get(server.url("/ready")).await.unwrap().status(), reqwest::StatusCode::OK);
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
+}
+
 #[tokio::test]
 async fn sigterm_finishes_what_is_in_flight_and_exits_0() {
     let mut server = Server::start(&[]);
