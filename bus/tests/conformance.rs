@@ -42,7 +42,7 @@ async fn seqs(bus: &Bus, stage: Stage, max: usize) -> Vec<u64> {
     seqs
 }
 
-/// Pulls until there were `count` frames: what comes back after a worker's death takes its time.
+/// Pulls until there were `count` frames: one pull gives what is there, and the last ones may still be on their way.
 async fn seqs_until(bus: &Bus, stage: Stage, count: usize) -> Vec<u64> {
     let mut all = Vec::new();
     while all.len() < count {
@@ -91,7 +91,7 @@ async fn stages_are_apart_and_a_pull_takes_both_kinds(bus: Bus) {
     bus.publish(Stage::Annotate, frame(Kind::Live, 1)).await.unwrap();
     nothing_waits(&bus, Stage::Infer).await;
     bus.publish(Stage::Annotate, frame(Kind::Still, 2)).await.unwrap();
-    assert_eq!(seqs(&bus, Stage::Annotate, 9).await, [1, 2]);
+    assert_eq!(seqs_until(&bus, Stage::Annotate, 2).await, [1, 2]);
 }
 
 async fn full_still_lane_refuses_and_recovers(bus: Bus) {
@@ -104,14 +104,14 @@ async fn full_still_lane_refuses_and_recovers(bus: Bus) {
     assert_eq!(bus.depth(still(Stage::Infer)).await.frames, 4);
     assert_eq!(seqs(&bus, Stage::Infer, 1).await, [0]);
     bus.publish(Stage::Infer, frame(Kind::Still, 5)).await.unwrap();
-    assert_eq!(seqs(&bus, Stage::Infer, 9).await, [1, 2, 3, 5]);
+    assert_eq!(seqs_until(&bus, Stage::Infer, 4).await, [1, 2, 3, 5]);
 }
 
 async fn full_live_lane_lets_the_oldest_go(bus: Bus) {
     for seq in 0..8 {
         bus.publish(Stage::Infer, frame(Kind::Live, seq)).await.unwrap();
     }
-    assert_eq!(seqs(&bus, Stage::Infer, 9).await, [2, 3, 4, 5, 6, 7]);
+    assert_eq!(seqs_until(&bus, Stage::Infer, 6).await, [2, 3, 4, 5, 6, 7]);
 }
 
 async fn stills_beyond_their_time_are_not_handed_out(bus: Bus) {
