@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Of so many that come back one is put at the far end.
-const ROTATION: usize = 8;
+const ROTATION: usize = 64;
 
 /// A bounded number of things with buffers that are used again: whoever has a picture takes one, and puts it back.
 ///
