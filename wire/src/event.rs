@@ -69,9 +69,9 @@ pub struct TimingsMs {
     pub decode: f32,
     /// Pixels to model input.
     pub preprocess: f32,
-    /// The network.
+    /// The model, its heads' decoding included.
     pub inference: f32,
-    /// Heads to poses.
+    /// What the model found to coordinates of the image.
     pub postprocess: f32,
 }
 

@@ -92,7 +92,7 @@ pub enum Error {
         problem: String,
     },
     /// A manifest is not what [`Manifest`] describes.
-    #[error("{} is not a valid model manifest", path.display())]
+    #[error("{} is not a model manifest as models/README.md describes it", path.display())]
     Manifest {
         /// The manifest.
         path: PathBuf,
