@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-check cuda-kernels unit isa doc browser contract deploy-test manifests bench-peers bench-http bench-overload deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract deploy-test manifests bench-peers bench-http bench-overload deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,20 +21,16 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint cuda-check doc browser contract deploy-test unit isa ## Runs every check, as CI does.
+test: setup setup-test lint doc browser contract deploy-test unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
-cuda-check: setup ## The code for GPUs, read and checked with a stand-in for nvcc: neither GPU nor CUDA is needed.
-	PATH="$(CURDIR)/infer/tests/stand-in:$$PATH" CUDA_COMPUTE_CAP=90 \
-	    $(CARGO) clippy --features cuda --workspace --all-targets --locked -- -D warnings
-
-cuda-kernels: ## The CUDA kernels through NVIDIA's compiler, without a GPU (fetches 90 MB from PyPI).
+cuda-kernels: ## Compiles the CUDA kernels that the binary carries, without a GPU (fetches 25 MB from PyPI).
 	python3 -m venv $(TARGET_DIR)/nvrtc
 	$(TARGET_DIR)/nvrtc/bin/pip install --quiet -r benches/gpu/requirements-compile.txt
-	$(TARGET_DIR)/nvrtc/bin/python benches/gpu/compile_kernels.py $(ARGS)
+	$(TARGET_DIR)/nvrtc/bin/python benches/gpu/compile_kernels.py
 
 unit: setup setup-test ## All tests in Rust.
 	$(CARGO) nextest run --workspace --locked

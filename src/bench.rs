@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use cloudpose_infer::{
     Models, StoreConfig,
-    contract::{Engine as _, Input},
+    contract::Engine as _,
     cpu::{CpuEngine, Plans},
     models::{Processor, movenet::MoveNetModel},
     preprocess::{Fit, ModelInput, Preprocessor},
@@ -38,10 +38,9 @@ pub(crate) fn worker(model: &ModelId, threads: NonZeroUsize, image: Option<&Path
     let models = Arc::new(Models::open(&StoreConfig::default())?);
     let picture = model_input(&models, model, image)?;
     let mut engine = CpuEngine::new(models, threads)?;
-    let mut input = [Input::Rgb(picture.clone())];
+    let mut input = [picture.clone()];
     let mut infer = || -> Result<()> {
-        let [Input::Rgb(to)] = &mut input else { unreachable!("it was made above") };
-        to.pixels.copy_from_slice(&picture.pixels);
+        input[0].pixels.copy_from_slice(&picture.pixels);
         std::hint::black_box(engine.run(model, &input)?);
         Ok(())
     };
@@ -102,7 +101,7 @@ pub(crate) fn layers(model: &ModelId, runs: usize, image: Option<&Path>) -> Resu
 }
 
 /// A picture as a square model input.
-fn model_input(models: &Models, model: &ModelId, image: Option<&Path>) -> Result<ModelInput> {
+pub(crate) fn model_input(models: &Models, model: &ModelId, image: Option<&Path>) -> Result<ModelInput> {
     let bytes = match image {
         None => Bytes::from_static(SAMPLE),
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into(),

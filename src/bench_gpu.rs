@@ -11,9 +11,8 @@ use bytes::Bytes;
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_infer::{
     Models, StoreConfig, Worker,
-    gpu::{DeviceChoice, GpuEngine, Picture, Place, Spent},
+    gpu::{DeviceChoice, GpuEngine, Place, Spent},
 };
-use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{
     Frame, FrameHeader, GatewayId, Kind, Reply, SessionId, Stage, StreamName, Want, event::TimingsMs,
     frame::ResultBody,
@@ -22,7 +21,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bench::SAMPLE,
+    bench::{SAMPLE, model_input},
     cli::{BenchBatches, BenchFrames},
 };
 
@@ -44,20 +43,16 @@ pub(crate) fn batches(command: &BenchBatches) -> Result<()> {
         DeviceChoice::Cuda(number) => Place::Cuda(number),
         DeviceChoice::Auto => bail!("say which device: --device cuda or --device cpu"),
     };
-    let mut image = PlanarImage::default();
-    cloudpose_pixels::Decoder::new(cloudpose_pixels::Limits::default())?.decode(SAMPLE, &mut image)?;
     let models = Arc::new(Models::open(&StoreConfig::default())?);
-    let fit = models.get(model)?.fit();
+    let input = model_input(&models, model, None)?;
     let mut engine = GpuEngine::open(place, *precision, models)?;
     for size in sizes {
-        let pictures: Vec<_> = (0..size.get()).map(|_| Picture::whole(&image, fit)).collect();
-        let pictures: Vec<&Picture> = pictures.iter().collect();
+        let batch = vec![input.clone(); size.get()];
         for _ in 0..WARM_UP.min(runs.get()) {
-            engine.run_pictures(model, &pictures)?;
+            engine.run_batch(model, &batch)?;
         }
-        let spent: Vec<Spent> = (0..runs.get())
-            .map(|_| Ok(engine.run_pictures(model, &pictures)?.spent))
-            .collect::<Result<_>>()?;
+        let spent: Vec<Spent> =
+            (0..runs.get()).map(|_| Ok(engine.run_batch(model, &batch)?.spent)).collect::<Result<_>>()?;
         let of = |part: fn(&Spent) -> Duration| spent.iter().map(part).collect::<Vec<_>>();
         let total = of(|s| s.upload + s.compute + s.download);
         let median = quantile(&total, 0.5);

@@ -1,18 +1,25 @@
-"""Compiles the CUDA kernels with NVIDIA's compiler, as the engine does when it starts. Needs no GPU.
+"""Compiles the CUDA kernels with NVIDIA's compiler, which needs no GPU, into the files that the binary carries.
 
     pip install -r benches/gpu/requirements-compile.txt
-    python benches/gpu/compile_kernels.py [--keep kernels.ptx]
+    python benches/gpu/compile_kernels.py
+
+`make cuda-kernels` does both. What is written is PTX, of which the driver makes code for the GPU that is there. Which
+driver takes it depends on the compiler's version: the requirements pin one of CUDA 12.1, for drivers from 530 on.
 """
 
-import argparse
 import ctypes
 import glob
+import gzip
+import hashlib
 import importlib.util
 import pathlib
 import re
 import sys
 
-KERNELS = pathlib.Path(__file__).resolve().parents[2] / "infer/src/gpu"
+KERNELS = pathlib.Path(__file__).resolve().parents[2] / "infer/src/gpu/kernels"
+SOURCES = ["common.cuh", "layers.cu", "pointwise.cu", "poses.cu"]
+# The oldest GPUs that the kernels run on; and from where on there are asynchronous copies and larger matrix products.
+ARCHITECTURES = ["compute_75", "compute_80"]
 
 
 def library() -> ctypes.CDLL:
@@ -27,21 +34,11 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(found[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", metavar="FILE", type=pathlib.Path, help="write the PTX there")
-    keep = parser.parse_args().keep
-
-    launcher = (KERNELS / "cuda.rs").read_text()
-    names = re.findall(r'include_str!\("(kernels/[^"]+)"\)', launcher)
-    architecture = re.search(r'ARCHITECTURE: &str = "([^"]+)"', launcher)[1]
-    source = "".join((KERNELS / name).read_text() for name in names)
-
-    nvrtc = library()
+def compile_to_ptx(nvrtc: ctypes.CDLL, source: str, architecture: str) -> str:
     program = ctypes.c_void_p()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"cloudpose.cu", 0, None, None)
-    options = (ctypes.c_char_p * 1)(f"--gpu-architecture={architecture}".encode())
-    status = nvrtc.nvrtcCompileProgram(program, 1, options)
+    arguments = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17"]
+    status = nvrtc.nvrtcCompileProgram(program, len(arguments), (ctypes.c_char_p * len(arguments))(*arguments))
 
     def text(what: str) -> str:
         size = ctypes.c_size_t()
@@ -53,15 +50,22 @@ def main() -> None:
     log = text("ProgramLog").strip()
     if log:
         print(log)
-    if status != 0:
-        sys.exit(f"the kernels do not compile (NVRTC status {status})")
-    ptx = text("PTX")
-    kernels = re.findall(r"\.visible \.entry (\w+)\(", ptx)
-    if keep:
-        keep.write_text(ptx)
-    print(f"{len(kernels)} kernels for {architecture}: {', '.join(kernels)}")
-    if log:
-        sys.exit("the compiler warns")
+    if status != 0 or log:
+        sys.exit(f"{architecture}: the compiler complains (NVRTC status {status})")
+    return text("PTX")
+
+
+def main() -> None:
+    source = "".join((KERNELS / name).read_text() for name in SOURCES)
+    # A test compares it: what is carried was made of what is there.
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    nvrtc = library()
+    for architecture in ARCHITECTURES:
+        ptx = f"// of sources with sha256 {digest}\n{compile_to_ptx(nvrtc, source, architecture)}"
+        packed = gzip.compress(ptx.encode(), 9, mtime=0)
+        (KERNELS / f"{architecture}.ptx.gz").write_bytes(packed)
+        kernels = re.findall(r"\.visible \.entry (\w+)\(", ptx)
+        print(f"{architecture}: {len(kernels)} kernels, {len(packed) >> 10} KiB: {', '.join(kernels)}")
 
 
 if __name__ == "__main__":

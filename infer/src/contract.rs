@@ -2,7 +2,7 @@
 
 use cloudpose_wire::ModelId;
 
-use crate::gpu::{DeviceError, Picture, Place};
+use crate::gpu::{DeviceError, Place};
 use crate::models;
 use crate::preprocess::ModelInput;
 
@@ -11,38 +11,17 @@ pub trait Engine: Send {
     /// Where it runs.
     fn place(&self) -> Place;
 
-    /// In which form it takes pictures.
-    fn form(&self) -> Form;
-
     /// Makes a model ready. Whoever does not call it pays with the first batch.
     ///
     /// # Errors
     /// Those of [`run`](Self::run) but [`Fault::Input`].
     fn load(&mut self, model: &ModelId) -> Result<(), Fault>;
 
-    /// Runs `model` on inputs in this engine's form, all of one size, and says what it finds in each.
+    /// Runs `model` on inputs that are all of one size, and says what it finds in each.
     ///
     /// # Errors
     /// [`Fault`], by which the caller decides about the frames.
-    fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault>;
-}
-
-/// Forms in which engines take pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Resized on the processor.
-    Rgb,
-    /// Resized on the device.
-    Planes,
-}
-
-/// A picture, or a part of one, for a model.
-#[derive(Debug)]
-pub enum Input {
-    /// As [`Form::Rgb`].
-    Rgb(ModelInput),
-    /// As [`Form::Planes`].
-    Planes(Picture),
+    fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault>;
 }
 
 /// What a model finds in one input.

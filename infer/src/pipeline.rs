@@ -13,12 +13,12 @@ use cloudpose_wire::{
 
 use crate::{
     Error, StoreConfig,
-    contract::{Engine, Fault, Found, Input},
+    contract::{Engine, Fault, Found},
     cpu::CpuEngine,
     gpu::{Answer, Batches},
     models::{Model, ModelPose, Models},
     persons::{self, Thresholds},
-    preprocess::{Source, Square, Transform},
+    preprocess::{ModelInput, Source, Square, Transform},
     reader::{Readers, Taken},
 };
 
@@ -36,7 +36,7 @@ pub struct Pipeline {
     readers: Readers,
     runner: Runner,
     /// Inputs whose memory is used again.
-    spare: Vec<Input>,
+    spare: Vec<ModelInput>,
 }
 
 /// What runs the stages.
@@ -145,7 +145,7 @@ impl Pipeline {
     pub fn warm_up(&mut self, model: &ModelId) -> Result<(), Error> {
         let Runner::Own(engine) = &mut self.runner else { return Ok(()) };
         for stage in &*self.models.served(model)?.stages {
-            let mut input = Input::empty(engine.form());
+            let mut input = ModelInput::default();
             let mut reader = self.readers.take();
             reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
             let source = Source { width: 1280, height: 720, scale: cloudpose_pixels::Scale::FULL };
@@ -208,13 +208,9 @@ impl Pipeline {
         model: &dyn Model,
         source: Source,
         regions: &[Option<Square>],
-    ) -> Vec<Input> {
-        let form = match &self.runner {
-            Runner::Own(engine) => engine.form(),
-            Runner::Shared(batches) => batches.form(),
-        };
+    ) -> Vec<ModelInput> {
         let fill = |region: &Option<Square>| {
-            let mut input = self.spare.pop().unwrap_or_else(|| Input::empty(form));
+            let mut input = self.spare.pop().unwrap_or_default();
             reader.fill(&mut input, model.fit(), source, *region);
             input
         };
@@ -226,7 +222,7 @@ impl Pipeline {
         &mut self,
         model: &ModelId,
         stream: Option<&StreamName>,
-        inputs: Vec<Input>,
+        inputs: Vec<ModelInput>,
     ) -> Result<Vec<View>, Arc<Fault>> {
         let answers: Vec<Answer> = match &mut self.runner {
             Runner::Own(engine) => {
@@ -236,7 +232,7 @@ impl Pipeline {
             Runner::Shared(batches) => batches.run(model, stream, inputs)?,
         };
         let view = |Answer { found, input }| {
-            let view = View { found, size: input.size(), image_from_model: input.image_from_model() };
+            let view = View { found, size: input.size(), image_from_model: input.image_from_model };
             self.spare.push(input);
             view
         };
@@ -362,23 +358,6 @@ impl Detection {
             device: device.clone(),
             output: self.output,
             timings_ms: TimingsMs { queue: queue_ms, ..self.timings_ms },
-        }
-    }
-}
-
-impl Input {
-    /// Width and height, in pixels.
-    pub(crate) fn size(&self) -> [usize; 2] {
-        match self {
-            Self::Rgb(input) => [input.width, input.height],
-            Self::Planes(picture) => [picture.width, picture.height],
-        }
-    }
-
-    fn image_from_model(&self) -> Transform {
-        match self {
-            Self::Rgb(input) => input.image_from_model,
-            Self::Planes(picture) => picture.image_from_model.expect("it was packed"),
         }
     }
 }

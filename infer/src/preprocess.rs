@@ -43,15 +43,15 @@ pub struct Square {
 
 /// Where a picture lies in the model input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placement {
+struct Placement {
     /// Model input, in pixels.
-    pub(crate) width: usize,
-    pub(crate) height: usize,
+    width: usize,
+    height: usize,
     /// Resized picture within it: size and top left corner, in pixels.
-    pub(crate) inner_width: usize,
-    pub(crate) inner_height: usize,
-    pub(crate) x0: usize,
-    pub(crate) y0: usize,
+    inner_width: usize,
+    inner_height: usize,
+    x0: usize,
+    y0: usize,
 }
 
 impl Fit {
@@ -142,6 +142,18 @@ pub struct ModelInput {
     pub image_from_model: Transform,
 }
 
+impl ModelInput {
+    /// A black square, `side` pixels wide.
+    pub(crate) fn black(side: usize) -> Self {
+        Self { pixels: vec![0; 3 * side * side], width: side, height: side, ..Self::default() }
+    }
+
+    /// Width and height, in pixels.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.width, self.height]
+    }
+}
+
 impl Default for ModelInput {
     /// An input of no pixels, to be filled.
     fn default() -> Self {
@@ -172,31 +184,31 @@ pub struct Source {
 
 /// What depends on the picture's shape and the crop alone.
 #[derive(Debug)]
-pub(crate) struct Plan {
+struct Plan {
     source: Source,
     subsampling: Subsampling,
     crop: Option<Square>,
-    pub(crate) placement: Placement,
-    pub(crate) image_from_model: Transform,
-    pub(crate) luma: Axes,
-    pub(crate) chroma: Axes,
+    placement: Placement,
+    image_from_model: Transform,
+    luma: Axes,
+    chroma: Axes,
 }
 
 /// A tap for each column and row of the resized picture.
 #[derive(Debug)]
-pub(crate) struct Axes {
-    pub(crate) across: Vec<Tap>,
-    pub(crate) down: Vec<Tap>,
+struct Axes {
+    across: Vec<Tap>,
+    down: Vec<Tap>,
 }
 
 /// The two source samples that an output sample lies between, along one axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Tap {
-    pub(crate) first: usize,
+struct Tap {
+    first: usize,
     /// The next one, or the same at the edge.
-    pub(crate) second: usize,
+    second: usize,
     /// The second one's share, in 1/256.
-    pub(crate) share: u32,
+    share: u32,
 }
 
 /// Plans the resizing of one axis of a plane, `len` samples long: `out_len` output samples, `scale` pixels
@@ -265,7 +277,7 @@ impl Preprocessor {
 
     /// How the model input is made of a picture, of at least one pixel, of which `image` is the reduction that
     /// `source` says.
-    pub(crate) fn plan(&mut self, image: &PlanarImage, source: Source, crop: Option<Square>) -> &Plan {
+    fn plan(&mut self, image: &PlanarImage, source: Source, crop: Option<Square>) -> &Plan {
         let key = (source, image.subsampling(), crop);
         if self.plan.as_ref().is_none_or(|plan| (plan.source, plan.subsampling, plan.crop) != key) {
             self.plan = Some(Plan::new(self.fit, source, image, crop));

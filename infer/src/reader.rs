@@ -5,8 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use cloudpose_pixels::{Limits, PlanarImage, Scale};
 
 use crate::Error;
-use crate::contract::{Form, Input};
-use crate::preprocess::{Fit, Preprocessor, Source, Square};
+use crate::preprocess::{Fit, ModelInput, Preprocessor, Source, Square};
 
 /// How many samples a reduced picture has at least for each pixel that the model sees, along each axis. With
 /// one, keypoints come to lie up to 3.8 model pixels from where all pixels put them; with two, less than half
@@ -45,19 +44,14 @@ impl Reader {
     }
 
     /// Makes a model input of the last picture, or of a part of it, in the memory of `input`.
-    pub(crate) fn fill(&mut self, input: &mut Input, fit: Fit, source: Source, region: Option<Square>) {
+    pub(crate) fn fill(&mut self, input: &mut ModelInput, fit: Fit, source: Source, region: Option<Square>) {
         let known = self.preprocessors.iter().position(|(of, _)| *of == fit);
         let index = known.unwrap_or_else(|| {
             self.preprocessors.push((fit, Preprocessor::new(fit)));
             self.preprocessors.len() - 1
         });
         let (_, preprocessor) = &mut self.preprocessors[index];
-        match input {
-            Input::Rgb(input) => preprocessor.run_reduced(&self.image, source, region, input),
-            Input::Planes(picture) => {
-                picture.pack(&self.image, preprocessor.plan(&self.image, source, region))
-            }
-        }
+        preprocessor.run_reduced(&self.image, source, region, input);
     }
 }
 
@@ -121,15 +115,5 @@ impl Drop for Taken {
     fn drop(&mut self) {
         self.home.0.idle().extend(self.reader.take());
         self.home.0.returned.notify_one();
-    }
-}
-
-impl Input {
-    /// An input of nothing, to be filled.
-    pub(crate) fn empty(form: Form) -> Self {
-        match form {
-            Form::Rgb => Self::Rgb(Default::default()),
-            Form::Planes => Self::Planes(Default::default()),
-        }
     }
 }

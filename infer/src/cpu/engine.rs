@@ -8,9 +8,10 @@ use cloudpose_kernels::{Isa, Kernels};
 use cloudpose_wire::ModelId;
 
 use super::Error;
-use crate::contract::{Engine, Fault, Form, Found, Input};
+use crate::contract::{Engine, Fault, Found};
 use crate::gpu::Place;
 use crate::models::{Execution, Model, Models, Processor};
+use crate::preprocess::ModelInput;
 
 /// What makes an execution of a model.
 type Start = fn(&dyn Model, &Processor) -> Result<Box<dyn Execution>, Fault>;
@@ -82,22 +83,12 @@ impl Engine for CpuEngine {
         Place::Cpu
     }
 
-    fn form(&self) -> Form {
-        Form::Rgb
-    }
-
     fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
         self.execution(model).map(|_| ())
     }
 
-    fn run(&mut self, model: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
+    fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
         let execution = self.execution(model)?;
-        let run = |input: &Input| match input {
-            Input::Rgb(input) => execution.run(input),
-            Input::Planes(_) => {
-                Err(Fault::Input { model: model.clone(), what: "planes on the processor".into() })
-            }
-        };
-        batch.iter().map(run).collect()
+        batch.iter().map(|input| execution.run(input)).collect()
     }
 }

@@ -14,8 +14,9 @@ use cloudpose_wire::{ModelId, StreamName};
 use tokio::sync::{oneshot, watch};
 
 use super::DeviceError;
-use crate::contract::{Engine, Fault, Form, Found, Input};
+use crate::contract::{Engine, Fault, Found};
 use crate::metrics;
+use crate::preprocess::ModelInput;
 
 /// Where an answer arrives.
 type Submitted = oneshot::Receiver<Result<Answer, Arc<Fault>>>;
@@ -23,7 +24,6 @@ type Submitted = oneshot::Receiver<Result<Answer, Arc<Fault>>>;
 /// Engines, and the inputs that wait for them.
 #[derive(Debug)]
 pub(crate) struct Batches {
-    form: Form,
     shared: Arc<Shared>,
 }
 
@@ -54,7 +54,7 @@ struct Key {
 
 #[derive(Debug)]
 struct Waiting {
-    input: Input,
+    input: ModelInput,
     answer: oneshot::Sender<Result<Answer, Arc<Fault>>>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct Answer {
     /// What the model found in it.
     pub(crate) found: Found,
     /// The input, whose memory may be used again.
-    pub(crate) input: Input,
+    pub(crate) input: ModelInput,
 }
 
 impl Batches {
@@ -76,19 +76,13 @@ impl Batches {
         let state = State { waiting: Batcher::new(limits), running: 0, is_closed: false };
         let (lost, _) = watch::channel(None);
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), lost });
-        let form = engines.first().map_or(Form::Planes, |engine| engine.form());
-        let batches = Self { form, shared: shared.clone() };
+        let batches = Self { shared: shared.clone() };
         for (index, mut engine) in engines.into_iter().enumerate() {
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name(format!("device-{index}"));
             thread.spawn(move || shared.work(&mut *engine))?;
         }
         Ok(batches)
-    }
-
-    /// In which form inputs are submitted.
-    pub(crate) fn form(&self) -> Form {
-        self.form
     }
 
     /// Has `model` run on inputs of `stream`, and waits on the spot.
@@ -99,7 +93,7 @@ impl Batches {
         &self,
         model: &ModelId,
         stream: Option<&StreamName>,
-        inputs: Vec<Input>,
+        inputs: Vec<ModelInput>,
     ) -> Result<Vec<Answer>, Arc<Fault>> {
         let submit = |input| self.submit(model, stream, input);
         let submitted = inputs.into_iter().map(submit).collect::<Result<Vec<_>, _>>()?;
@@ -112,7 +106,7 @@ impl Batches {
         &self,
         model: &ModelId,
         stream: Option<&StreamName>,
-        input: Input,
+        input: ModelInput,
     ) -> Result<Submitted, Arc<Fault>> {
         let (answer, answered) = oneshot::channel();
         {
@@ -225,7 +219,7 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use super::*;
-    use crate::gpu::{Picture, Place};
+    use crate::gpu::Place;
 
     const LIMITS: Limits = Limits { max_batch: 4, max_wait: Duration::from_millis(4) };
 
@@ -240,14 +234,10 @@ mod tests {
             Ok(())
         }
 
-        fn run(&mut self, _: &ModelId, batch: &[Input]) -> Result<Vec<Found>, Fault> {
+        fn run(&mut self, _: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
             self.batches.send(batch.len()).unwrap();
             self.go.recv().expect("the test panics the engine")?;
             Ok(vec![Found::Poses(Vec::new()); batch.len()])
-        }
-
-        fn form(&self) -> Form {
-            Form::Planes
         }
 
         fn place(&self) -> Place {
@@ -268,8 +258,7 @@ mod tests {
 
     fn submit(batches: &Batches, count: usize) -> Vec<Submitted> {
         let model = "lightning".parse().unwrap();
-        let input = || Input::Planes(Picture::default());
-        (0..count).map(|_| batches.submit(&model, None, input()).unwrap()).collect()
+        (0..count).map(|_| batches.submit(&model, None, ModelInput::default()).unwrap()).collect()
     }
 
     fn answer(submitted: Submitted) -> Result<Answer, Arc<Fault>> {
@@ -313,8 +302,7 @@ mod tests {
             }
             let why = batches.shared.lost.borrow().clone().unwrap().to_string();
             assert!(why.contains(if panics { "panicked" } else { "LAUNCH_FAILED" }), "{why}");
-            let late =
-                batches.run(&"lightning".parse().unwrap(), None, vec![Input::Planes(Picture::default())]);
+            let late = batches.run(&"lightning".parse().unwrap(), None, vec![ModelInput::default()]);
             assert!(matches!(*late.unwrap_err(), Fault::Lost));
         }
     }

@@ -1,16 +1,12 @@
 //! The memory of a running engine: one buffer for each part that a map can play, used again by every batch.
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use super::memory::{Device, Number, Result, Slot};
 
 /// What a buffer is for. Two parts that are alive at the same time are different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Pictures as they are uploaded.
-    Upload,
-    /// Normalised RGB.
+    /// RGB images, as they are uploaded.
     Input,
-    /// The stem's windows.
-    Windows,
     /// The output of an expanding 1×1 convolution.
     Wide,
     /// The output of a depthwise convolution.
@@ -30,38 +26,38 @@ pub(super) enum Part {
 }
 
 /// Buffers that grow to the largest batch they have met.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers {
-    device: Device,
-    buffers: Vec<(Part, DType, Tensor)>,
+    buffers: Vec<(Part, Number, Slot)>,
     /// How often memory was taken from the device.
     allocations: usize,
 }
 
 impl Buffers {
-    pub(super) fn new(device: Device) -> Self {
-        Self { device, buffers: Vec::new(), allocations: 0 }
-    }
-
-    /// The beginning of the buffer for `part`, in `shape`. Its contents are whatever was there.
-    pub(super) fn get(&mut self, part: Part, dtype: DType, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
-        let len = shape.elem_count();
-        let slot = self.buffers.iter().position(|(p, d, _)| (*p, *d) == (part, dtype));
-        if slot.is_none_or(|slot| self.buffers[slot].2.elem_count() < len) {
-            if let Some(slot) = slot {
-                // First, so that old and new need not fit side by side.
-                self.buffers.swap_remove(slot);
+    /// The buffer for `part`, of at least `len` numbers.
+    pub(super) fn get(
+        &mut self,
+        device: &mut dyn Device,
+        part: Part,
+        number: Number,
+        len: usize,
+    ) -> Result<Slot> {
+        let found = self.buffers.iter().find(|(p, n, _)| (*p, *n) == (part, number));
+        if let Some((.., slot)) = found {
+            if device.len(*slot) < len {
+                self.allocations += 1;
+                device.replace(*slot, len)?;
             }
-            self.allocations += 1;
-            self.buffers.push((part, dtype, Tensor::zeros(len, dtype, &self.device)?));
+            return Ok(*slot);
         }
-        let found = self.buffers.iter().find(|(p, d, _)| (*p, *d) == (part, dtype));
-        let (_, _, buffer) = found.expect("it is there or was made");
-        buffer.narrow(0, 0, len)?.reshape(shape)
+        self.allocations += 1;
+        let slot = device.take(number, len)?;
+        self.buffers.push((part, number, slot));
+        Ok(slot)
     }
 
-    /// How often memory was taken from the device.
+    /// How often memory was taken from the device. Programs that were made before the last time may use what is no
+    /// longer there.
     pub(super) fn allocations(&self) -> usize {
         self.allocations
     }

@@ -1,213 +1,269 @@
-//! Carries out on an NVIDIA GPU what [`super::ops`] says in data. All `unsafe` of the crate is here.
+//! Carries programs out on an NVIDIA GPU. All `unsafe` of the crate is here.
 //!
-//! A device has one stream, which belongs to one engine and with it to one thread: what is enqueued runs in order,
-//! so no operation needs to wait for another one's memory.
+//! The driver is loaded when a GPU is asked for (`libcuda.so.1`): nothing of CUDA is needed to build or to start. A
+//! device has one stream, which belongs to one engine and with it to one thread: what is enqueued runs in order, so no
+//! step needs to wait for another one's memory. A program's launches are captured as a CUDA graph, with the addresses
+//! of its memory in it, and from then on started at once.
 #![expect(unsafe_code, reason = "kernels take addresses")]
 
 use std::{
-    ops::Deref as _,
-    sync::{Arc, OnceLock},
+    collections::HashMap,
+    fmt,
+    io::Read as _,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use candle_core::{
-    CudaStorage, DType, Device, Error, Result, Storage, Tensor,
-    backend::BackendStorage as _,
-    bail,
-    cuda::{CudaStorageSlice, WrapErr as _},
-};
 use cudarc::{
-    cublas::{Gemm as _, GemmConfig, sys::cublasOperation_t::CUBLAS_OP_N},
-    driver::{CudaContext, CudaStream, DevicePtr as _, LaunchConfig, PinnedHostSlice, PushKernelArg as _},
-    nvrtc::{CompileError, CompileOptions, compile_ptx_with_opts},
+    driver::{
+        CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaModule, CudaSlice, CudaStream, DevicePtr as _,
+        LaunchConfig, PinnedHostSlice, PushKernelArg as _, sys,
+    },
+    nvrtc::Ptx,
 };
-use half::f16;
 
-use super::ops::{Arg, Launch, Op, Work};
+use super::memory::{Device, Number, Problem, Program, Result, Slot, Spent, Step, Values};
+use super::ops::{Arg, Launch};
 
-/// All kernels, as one source.
-const SOURCE: &str = concat!(
-    include_str!("kernels/common.cuh"),
-    include_str!("kernels/input.cu"),
-    include_str!("kernels/layers.cu"),
-    include_str!("kernels/poses.cu"),
-);
+/// The kernels in NVIDIA's intermediate code, of which the driver makes code for the GPU that is there; for the oldest
+/// compute capability that they run on. `make cuda-kernels` writes them.
+const KERNELS: [((i32, i32), &[u8]); 2] = [
+    ((8, 0), include_bytes!("kernels/compute_80.ptx.gz")),
+    ((7, 5), include_bytes!("kernels/compute_75.ptx.gz")),
+];
 
-/// The oldest GPUs that CUDA 13 compiles for. The driver makes code for the GPU that is there.
-const ARCHITECTURE: &str = "compute_75";
-const MODULE: &str = "cloudpose";
+/// A GPU with a stream of its own.
+pub(super) struct Gpu {
+    stream: Arc<CudaStream>,
+    module: Arc<CudaModule>,
+    functions: HashMap<String, CudaFunction>,
+    memory: Vec<(Number, CudaSlice<u8>)>,
+    /// Memory of the host that the GPU reads at full speed.
+    pinned: Option<PinnedHostSlice<u8>>,
+    packing: Duration,
+    /// Before the upload, after it, after the program, after the download.
+    marks: [CudaEvent; 4],
+}
 
-/// The kernels, compiled once a process.
-fn ptx() -> Result<&'static str> {
-    static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
-    let compile = || {
-        let options = CompileOptions { arch: Some(ARCHITECTURE), ..CompileOptions::default() };
-        compile_ptx_with_opts(SOURCE, options).map(|ptx| ptx.to_src()).map_err(|error| match error {
-            CompileError::CompileError { log, .. } => log.to_string_lossy().into_owned(),
-            other => other.to_string(),
-        })
-    };
-    match PTX.get_or_init(compile) {
-        Ok(ptx) => Ok(ptx),
-        Err(problem) => bail!("the kernels do not compile: {problem}"),
+/// A program's launches as the GPU keeps them.
+pub(super) struct Graph(CudaGraph);
+
+// SAFETY: a graph belongs to one engine, which one thread at a time uses; nothing in it belongs to a thread.
+unsafe impl Send for Graph {}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Graph")
     }
 }
 
-/// GPU `number` with a stream of its own, and pinned memory of the host for it.
-pub(super) fn open(number: usize) -> Result<(Device, Pinned)> {
-    let device = Device::new_cuda_with_stream(number)?;
-    let cuda = device.as_cuda_device()?;
-    // SAFETY: every tensor of this device is used on its one stream, by the engine that owns both.
-    unsafe { cuda.disable_event_tracking() };
-    // The first launch would load them too: here a driver that refuses them is found before work begins.
-    cuda.get_or_load_custom_func("score_persons", MODULE, ptx()?)?;
-    let context = cuda.cuda_stream().context().clone();
-    Ok((device, Pinned { context, memory: None }))
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gpu").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
-/// Memory of the host that the GPU reads at full speed.
-#[derive(Debug)]
-pub(super) struct Pinned {
-    context: Arc<CudaContext>,
-    memory: Option<PinnedHostSlice<u8>>,
-}
-
-impl Pinned {
-    /// The first `len` bytes, with whatever was there.
-    pub(super) fn bytes(&mut self, len: usize) -> Result<&mut [u8]> {
-        if self.memory.as_ref().is_none_or(|memory| memory.len() < len) {
-            self.memory = None;
-            // SAFETY: every byte is a valid u8, and those that are read were written before.
-            self.memory = Some(unsafe { self.context.alloc_pinned(len) }.w()?);
+impl Gpu {
+    /// GPU `number`, with kernels that it takes.
+    pub(super) fn open(number: usize) -> Result<Self> {
+        // SAFETY: loading NVIDIA's library runs its initialisers, as every program that uses it does.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Problem::Says("there is no NVIDIA driver: libcuda.so.1 is not found".to_owned()));
         }
-        let memory = self.memory.as_mut().expect("it is there or was made");
-        Ok(&mut memory.as_mut_slice().w()?[..len])
-    }
-}
-
-/// Copies `bytes` into the beginning of `storage`, and waits until they are there.
-pub(super) fn upload(bytes: &[u8], storage: &mut CudaStorage) -> Result<()> {
-    let device = storage.device.clone();
-    let mut to = storage.as_cuda_slice_mut::<u8>()?.slice_mut(..bytes.len());
-    device.memcpy_htod(bytes, &mut to)?;
-    // The host memory may be written again after this.
-    device.cuda_stream().synchronize().w()
-}
-
-/// Copies the beginning of `storage` to `to`, and waits until it is there.
-pub(super) fn download(storage: &CudaStorage, to: &mut Vec<f32>) -> Result<()> {
-    let from = storage.as_cuda_slice::<f32>()?.slice(..to.len());
-    storage.device.memcpy_dtoh(&from, to)?;
-    storage.device.cuda_stream().synchronize().w()
-}
-
-/// Enqueues `op`.
-pub(super) fn run(op: &dyn Op, inputs: &[&Tensor], output: &mut CudaStorage) -> Result<()> {
-    let storages: Vec<_> = inputs.iter().map(|tensor| tensor.storage_and_layout()).collect();
-    let inputs = storages
-        .iter()
-        .map(|(storage, layout)| match (storage.deref(), layout.contiguous_offsets()) {
-            (Storage::Cuda(storage), Some((0, _))) => Ok(storage),
-            _ => bail!("an input of {} does not begin a buffer of the GPU", op.name()),
+        let context = CudaContext::new(number)?;
+        // SAFETY: all memory of this context is used on its one stream, by the engine that owns both.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream()?;
+        let capability = context.compute_capability()?;
+        let kernels = KERNELS.iter().find(|(least, _)| capability >= *least);
+        let Some((_, packed)) = kernels else {
+            let (major, minor) = capability;
+            return Err(Problem::Says(format!(
+                "its compute capability is {major}.{minor}, the kernels need 7.5"
+            )));
+        };
+        let module = context.load_module(Ptx::from_src(unpack(packed)?))?;
+        let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
+        let mark = || context.new_event(flags);
+        let marks = [mark()?, mark()?, mark()?, mark()?];
+        Ok(Self {
+            stream,
+            module,
+            functions: HashMap::new(),
+            memory: Vec::new(),
+            pinned: None,
+            packing: Duration::ZERO,
+            marks,
         })
-        .collect::<Result<Vec<_>>>()?;
-    for work in op.work(output.dtype())? {
-        match work {
-            Work::Launch(it) => launch(&it, &inputs, output)?,
-            Work::Multiply { rows, depth, columns } => {
-                let [map, weight] = inputs[..] else { bail!("a product has two factors") };
-                multiply([rows, depth, columns], map, weight, output)?;
+    }
+
+    fn bytes(&self, number: Number, len: usize) -> Result<CudaSlice<u8>> {
+        // SAFETY: every byte is a valid u8, and kernels read what was written before, as the tests show on the host.
+        Ok(unsafe { self.stream.alloc(len * number.bytes()) }?)
+    }
+
+    fn capture(&mut self, steps: &[Step]) -> Result<Graph> {
+        // What else the process does on this GPU meanwhile is none of this graph's.
+        self.stream.begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        let launched = self.launch_all(steps);
+        // Also after a failure, or the stream would be of no more use.
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        launched?;
+        graph?.map(Graph).ok_or_else(|| Problem::Says("a program without launches".to_owned()))
+    }
+
+    fn launch_all(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            let (number, _) = self.memory[step.output.0];
+            for launch in step.op.launches(number)? {
+                self.launch(&launch, step)?;
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn launch(launch: &Launch, inputs: &[&CudaStorage], output: &CudaStorage) -> Result<()> {
-    /// An argument as the driver copies it.
-    enum Value {
-        Address(u64),
-        U32(u32),
-        F32(f32),
-    }
-    let stream = output.device.cuda_stream();
-    let function = output.device.get_or_load_custom_func(&launch.kernel, MODULE, ptx()?)?;
-    let value = |arg: &Arg| match *arg {
-        Arg::Input(index) => address(inputs[index], &stream).map(Value::Address),
-        Arg::Output => address(output, &stream).map(Value::Address),
-        Arg::U32(value) => Ok(Value::U32(value)),
-        Arg::F32(value) => Ok(Value::F32(value)),
-    };
-    let values = launch.args.iter().map(value).collect::<Result<Vec<_>>>()?;
-    let mut args = function.builder();
-    for value in &values {
-        match value {
-            Value::Address(value) => args.arg(value),
-            Value::U32(value) => args.arg(value),
-            Value::F32(value) => args.arg(value),
+    fn launch(&mut self, launch: &Launch, step: &Step) -> Result<()> {
+        /// An argument as the driver copies it.
+        enum Value {
+            Address(u64),
+            U32(u32),
+            F32(f32),
+        }
+        let address = |slot: Slot| Value::Address(self.memory[slot.0].1.device_ptr(&self.stream).0);
+        let value = |arg: &Arg| match *arg {
+            Arg::Input(index) => address(step.inputs[index]),
+            Arg::Output => address(step.output),
+            Arg::U32(value) => Value::U32(value),
+            Arg::F32(value) => Value::F32(value),
         };
-    }
-    let config = LaunchConfig {
-        grid_dim: (launch.blocks, 1, 1),
-        block_dim: (launch.threads, 1, 1),
-        shared_mem_bytes: 0,
-    };
-    // SAFETY: the tests start the same launches on the host, with the same kernels and arguments, in memory of
-    // exactly the size that they may touch. The buffers live as long as the stream, on which they are freed too.
-    unsafe { args.launch(config) }.w()?;
-    Ok(())
-}
-
-/// How many values the storage has.
-fn len(storage: &CudaStorage) -> Result<usize> {
-    Ok(match &storage.slice {
-        CudaStorageSlice::F16(slice) => slice.len(),
-        CudaStorageSlice::F32(slice) => slice.len(),
-        _ => bail!("products are of float16 and float32"),
-    })
-}
-
-/// Where the storage begins in the GPU's memory.
-fn address(storage: &CudaStorage, stream: &CudaStream) -> Result<u64> {
-    Ok(match &storage.slice {
-        CudaStorageSlice::U8(slice) => slice.device_ptr(stream).0,
-        CudaStorageSlice::F16(slice) => slice.device_ptr(stream).0,
-        CudaStorageSlice::F32(slice) => slice.device_ptr(stream).0,
-        _ => bail!("kernels take bytes, float16 and float32"),
-    })
-}
-
-/// Row-major `map × weight`. cuBLAS counts by columns, to which each of the three looks transposed: so it computes
-/// `weightᵀ × mapᵀ`.
-fn multiply(
-    [rows, depth, columns]: [usize; 3],
-    map: &CudaStorage,
-    weight: &CudaStorage,
-    output: &mut CudaStorage,
-) -> Result<()> {
-    let size = |size: usize| i32::try_from(size).map_err(Error::wrap);
-    let sizes = [size(columns)?, size(rows)?, size(depth)?];
-    let blas = output.device.cublas_handle();
-    let fits = len(map)? >= rows * depth && len(weight)? >= depth * columns && len(output)? >= rows * columns;
-    if !fits {
-        bail!("a product of {rows}×{depth} and {depth}×{columns} does not fit its buffers");
-    }
-    match output.dtype() {
-        DType::F32 => {
-            let (weight, map) = (weight.as_cuda_slice::<f32>()?, map.as_cuda_slice::<f32>()?);
-            // SAFETY: the three buffers are as long as checked above.
-            unsafe { blas.gemm(gemm(sizes, 1.0, 0.0), weight, map, output.as_cuda_slice_mut::<f32>()?) }.w()
+        let values: Vec<_> = launch.args.iter().map(value).collect();
+        if !self.functions.contains_key(&launch.kernel) {
+            let function = self.module.load_function(&launch.kernel)?;
+            self.functions.insert(launch.kernel.clone(), function);
         }
-        DType::F16 => {
-            let (weight, map) = (weight.as_cuda_slice::<f16>()?, map.as_cuda_slice::<f16>()?);
-            let config = gemm(sizes, f16::ONE, f16::ZERO);
-            // SAFETY: as above. Sums are float32.
-            unsafe { blas.gemm(config, weight, map, output.as_cuda_slice_mut::<f16>()?) }.w()
+        let mut args = self.stream.launch_builder(&self.functions[&launch.kernel]);
+        for value in &values {
+            match value {
+                Value::Address(value) => args.arg(value),
+                Value::U32(value) => args.arg(value),
+                Value::F32(value) => args.arg(value),
+            };
         }
-        other => bail!("there are no products of {other:?}"),
+        let config = LaunchConfig {
+            grid_dim: (launch.blocks, 1, 1),
+            block_dim: (launch.threads, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        // SAFETY: the tests start the same launches on the host, with the same kernels and arguments, in memory of
+        // exactly the size that they may touch. The memory lives until the engine replaces it, which drops the programs
+        // that use it, and is freed on the same stream.
+        unsafe { args.launch(config) }?;
+        Ok(())
+    }
+
+    /// The first `len` bytes of the pinned memory, with whatever was there.
+    fn pinned(&mut self, len: usize) -> Result<&mut [u8]> {
+        if self.pinned.as_ref().is_none_or(|memory| memory.len() < len) {
+            self.pinned = None;
+            // SAFETY: every byte is a valid u8, and those that are read were written before.
+            self.pinned = Some(unsafe { self.stream.context().alloc_pinned_with_flags(len, 0) }?);
+        }
+        let memory = self.pinned.as_mut().expect("it is there or was made");
+        Ok(&mut memory.as_mut_slice()?[..len])
     }
 }
 
-fn gemm<T>([m, n, k]: [i32; 3], alpha: T, beta: T) -> GemmConfig<T> {
-    let (transa, transb) = (CUBLAS_OP_N, CUBLAS_OP_N);
-    GemmConfig { transa, transb, m, n, k, alpha, lda: m, ldb: k, beta, ldc: m }
+impl Device for Gpu {
+    fn put(&mut self, values: &Values) -> Result<Slot> {
+        let mut slice = self.bytes(values.number(), values.len())?;
+        self.stream.memcpy_htod(&values.bytes(), &mut slice)?;
+        self.memory.push((values.number(), slice));
+        Ok(Slot(self.memory.len() - 1))
+    }
+
+    fn take(&mut self, number: Number, len: usize) -> Result<Slot> {
+        let slice = self.bytes(number, len)?;
+        self.memory.push((number, slice));
+        Ok(Slot(self.memory.len() - 1))
+    }
+
+    fn replace(&mut self, slot: Slot, len: usize) -> Result<()> {
+        let (number, _) = self.memory[slot.0];
+        // First, so that old and new need not fit side by side.
+        self.memory[slot.0].1 = self.bytes(number, 0)?;
+        self.memory[slot.0].1 = self.bytes(number, len)?;
+        Ok(())
+    }
+
+    fn len(&self, slot: Slot) -> usize {
+        let (number, slice) = &self.memory[slot.0];
+        slice.len() / number.bytes()
+    }
+
+    fn upload(&mut self, slot: Slot, len: usize, write: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        let begun = Instant::now();
+        write(self.pinned(len)?);
+        self.packing = begun.elapsed();
+        self.marks[0].record(&self.stream)?;
+        let mut to = self.memory[slot.0].1.slice_mut(..len);
+        let from = &self.pinned.as_ref().expect("it was written").as_slice()?[..len];
+        // It is written again after a download, which waits for this.
+        self.stream.memcpy_htod(from, &mut to)?;
+        Ok(self.marks[1].record(&self.stream)?)
+    }
+
+    fn run(&mut self, program: &mut Program) -> Result<()> {
+        let graph = match &mut program.graph {
+            Some(graph) => graph,
+            none => none.insert(self.capture(&program.steps)?),
+        };
+        graph.0.launch()?;
+        Ok(self.marks[2].record(&self.stream)?)
+    }
+
+    fn download(&mut self, slot: Slot, to: &mut [u8]) -> Result<Spent> {
+        let from = self.memory[slot.0].1.slice(..to.len());
+        self.stream.memcpy_dtoh(&from, to)?;
+        self.marks[3].record(&self.stream)?;
+        self.stream.synchronize()?;
+        let [begun, uploaded, computed, downloaded] = &self.marks;
+        let between = |from: &CudaEvent, to: &CudaEvent| -> Result<Duration> {
+            Ok(Duration::from_secs_f32(from.elapsed_ms(to)? / 1e3))
+        };
+        Ok(Spent {
+            upload: self.packing + between(begun, uploaded)?,
+            compute: between(uploaded, computed)?,
+            download: between(computed, downloaded)?,
+        })
+    }
+}
+
+/// The kernels' text.
+fn unpack(packed: &[u8]) -> Result<String> {
+    let mut text = String::new();
+    let read = flate2::read::GzDecoder::new(packed).read_to_string(&mut text);
+    read.map_err(|error| Problem::Says(format!("the kernels cannot be read: {error}")))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_that_are_carried_were_made_of_the_sources() {
+        let sources = concat!(
+            include_str!("kernels/common.cuh"),
+            include_str!("kernels/layers.cu"),
+            include_str!("kernels/pointwise.cu"),
+            include_str!("kernels/poses.cu"),
+        );
+        let digest: String = Sha256::digest(sources).iter().map(|byte| format!("{byte:02x}")).collect();
+        for (capability, packed) in KERNELS {
+            let text = unpack(packed).unwrap();
+            assert!(text.lines().next().unwrap().ends_with(&digest), "{capability:?}: make cuda-kernels");
+        }
+    }
 }

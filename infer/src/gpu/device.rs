@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-#[cfg(feature = "cuda")]
-use super::cuda;
-use super::staging::Staging;
+use super::cuda::Gpu;
+use super::host::Host;
+use super::memory::{Device, Problem, Result};
 
 /// Which device somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +21,7 @@ pub enum DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
@@ -66,25 +66,15 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// The device, with a stream of its own, and memory of the host to upload from.
-    pub(super) fn open(self) -> candle_core::Result<(candle_core::Device, Staging)> {
+    /// The device, with a stream of its own.
+    pub(super) fn open(self) -> Result<Box<dyn Device>> {
         match self {
-            Self::Cpu => candle_core::bail!("the batched engine is for GPUs"),
-            Self::Host => Ok((candle_core::Device::Cpu, Staging::Plain(Vec::new()))),
-            #[cfg(feature = "cuda")]
-            Self::Cuda(number) => {
-                let (device, pinned) = cuda::open(number)?;
-                Ok((device, Staging::Pinned(pinned)))
-            }
-            #[cfg(not(feature = "cuda"))]
-            Self::Cuda(_) => candle_core::bail!("{WITHOUT_CUDA}"),
+            Self::Cpu => Err(Problem::Says("the batched engine is for GPUs".to_owned())),
+            Self::Host => Ok(Box::new(Host::new())),
+            Self::Cuda(number) => Ok(Box::new(Gpu::open(number)?)),
         }
     }
 }
-
-/// What a build without CUDA says when it is asked for it.
-#[cfg(not(feature = "cuda"))]
-const WITHOUT_CUDA: &str = "this cloudpose was built without CUDA";
 
 #[cfg(test)]
 mod tests {

@@ -1,48 +1,39 @@
-//! The batched engine, for GPUs: from planes to poses on the device.
+//! The batched engine, for GPUs: from model inputs to poses on the device.
 //!
 //! | module | what |
 //! |---|---|
 //! | `device` | which device was asked for, and which is there |
-//! | `picture` | a decoded picture as it is uploaded |
 //! | `batches` | who waits for which batch, and the threads that keep engines busy |
 //! | `engine` | one device's batches |
-//! | `network` | MoveNet as a sequence of operations |
+//! | `network` | MoveNet as a program: steps on memory |
 //! | `ops` | the operations: plain references, and launches as data |
-//! | `run` | carries out an operation where its tensors are |
-//! | `staging` | memory of the host that pictures are uploaded from |
+//! | `memory` | what a device is: memory, and what works on it |
 //! | `buffers` | the memory of a running engine |
-//! | `cuda` | carries launches out; with feature `cuda` only |
+//! | `cuda` | a device: an NVIDIA GPU |
+//! | `host` | a device: the CPU in a GPU's place, with plain loops |
 //! | `kernels/*.cu` | the kernels |
 //!
-//! Everything but `cuda` runs and is tested on the CPU, where the operations are plain loops
-//! ([`Place::Host`]). The kernels are compiled when an engine starts; the tests compile them as C++ for the host
-//! and hold them to the references.
+//! Everything but `cuda` runs and is tested on the CPU ([`Place::Host`]). The tests compile the kernels as C++ for the
+//! host and hold them to the references.
 
 mod batches;
 mod buffers;
-#[cfg(feature = "cuda")]
 mod cuda;
 mod device;
 mod engine;
+mod host;
+mod memory;
 mod network;
-#[cfg_attr(
-    not(any(feature = "cuda", test)),
-    allow(dead_code, reason = "launches are carried out with feature cuda, and by the tests")
-)]
 mod ops;
-mod picture;
-mod run;
-mod staging;
 #[cfg(test)]
 mod tests;
-
-use candle_core::DType;
 
 pub(crate) use batches::{Answer, Batches};
 pub use device::{DeviceChoice, Place};
 pub(crate) use engine::open;
-pub use engine::{Done, GpuEngine, Spent};
-pub use picture::Picture;
+pub use engine::{Done, GpuEngine};
+pub use memory::Spent;
+use memory::{Number, Problem};
 
 /// What numbers the network is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -54,10 +45,10 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn dtype(self) -> DType {
+    fn number(self) -> Number {
         match self {
-            Self::F32 => DType::F32,
-            Self::F16 => DType::F16,
+            Self::F32 => Number::F32,
+            Self::F16 => Number::F16,
         }
     }
 }
@@ -72,8 +63,8 @@ pub struct DeviceError {
 }
 
 impl DeviceError {
-    pub(crate) fn new(place: Place, error: &candle_core::Error) -> Self {
-        Self::says(place, &error.to_string())
+    fn new(place: Place, problem: &Problem) -> Self {
+        Self::says(place, &problem.to_string())
     }
 
     /// What `message`, as the driver has it, means on `place`.
@@ -95,14 +86,14 @@ fn advice(problem: &str) -> &'static str {
             "ALLOC_FAILED",
             ": the GPU's memory is full; lower --max-batch, or see with nvidia-smi who else uses it",
         ),
+        ("libcuda.so.1", "; install it (nvidia-smi then lists the GPUs), or use --device cpu"),
+        ("compute capability", "; see with nvidia-smi which other GPUs there are, or use --device cpu"),
         ("NO_DEVICE", ": there is no NVIDIA GPU here, or the container was started without one"),
         ("INVALID_DEVICE", ": there is no GPU of that number; nvidia-smi lists them"),
         ("STUB_LIBRARY", ": there is no NVIDIA driver here"),
-        ("INSUFFICIENT_DRIVER", ": the NVIDIA driver is older than the CUDA that this was built with"),
+        ("INSUFFICIENT_DRIVER", ": the NVIDIA driver is too old; docs/gpu.md says which one is needed"),
         ("SYSTEM_DRIVER_MISMATCH", ": the NVIDIA driver was updated; restart the machine"),
-        ("UNSUPPORTED_PTX_VERSION", ": the NVIDIA driver is older than the CUDA that this was built with"),
-        ("NO_BINARY_FOR_GPU", ": this was built for other GPUs; see CUDA_COMPUTE_CAP in docs/gpu.md"),
-        ("built without CUDA", ": take the binary or image for GPUs"),
+        ("UNSUPPORTED_PTX_VERSION", ": the NVIDIA driver is too old; docs/gpu.md says which one is needed"),
     ];
     known.iter().find(|(name, _)| problem.contains(name)).map_or("", |(_, advice)| advice)
 }

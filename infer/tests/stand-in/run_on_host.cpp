@@ -6,21 +6,6 @@
 
 #include "common.cuh"
 
-float to_float(half_t h) {
-    _Float16 value;
-    std::memcpy(&value, &h, sizeof value);
-    return (float)value;
-}
-
-void store(half_t *to, float value) {
-    const _Float16 narrow = (_Float16)value;
-    std::memcpy(to, &narrow, sizeof narrow);
-}
-
-#include "input.cu"
-#include "layers.cu"
-#include "poses.cu"
-
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -32,6 +17,67 @@ void store(half_t *to, float value) {
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+float to_float(half_t h) {
+    _Float16 value;
+    std::memcpy(&value, &h, sizeof value);
+    return (float)value;
+}
+
+void store(half_t *to, float value) {
+    const _Float16 narrow = (_Float16)value;
+    std::memcpy(to, &narrow, sizeof narrow);
+}
+
+void widen_pair(u32 pair, float *low, float *high) {
+    *low = to_float(half_t{(unsigned short)pair});
+    *high = to_float(half_t{(unsigned short)(pair >> 16)});
+}
+
+u32 narrow_pair(float low, float high) {
+    half_t pair[2];
+    store(&pair[0], low);
+    store(&pair[1], high);
+    return pair[0].bits | (u32)pair[1].bits << 16;
+}
+
+void begin_copy(void *to, const void *from, bool is_there) {
+    Words words = {};
+    if (is_there) words = *reinterpret_cast<const Words *>(from);
+    *reinterpret_cast<Words *>(to) = words;
+}
+
+// What the threads of a warp hold of the matrices that they multiply.
+struct Warp {
+    std::barrier<> together{32};
+    u32 left[32][4], right[32][2];
+};
+static std::vector<std::unique_ptr<Warp>> warps;
+
+static float half_of(u32 pair, u32 which) { return to_float(half_t{(unsigned short)(pair >> 16 * which)}); }
+
+void multiply_add(float sum[4], const u32 left[4], const u32 right[2]) {
+    Warp &warp = *warps[threadIdx.x / 32];
+    const u32 me = threadIdx.x % 32;
+    std::memcpy(warp.left[me], left, sizeof warp.left[me]);
+    std::memcpy(warp.right[me], right, sizeof warp.right[me]);
+    warp.together.arrive_and_wait();
+    for (u32 i = 0; i < 4; i++) {
+        const u32 row = me / 4 + i / 2 * 8, column = me % 4 * 2 + i % 2;
+        for (u32 k = 0; k < 16; k++) {
+            // Who holds number k of a row, or of a column, and where: two neighbours in each word.
+            const u32 holder = k % 8 / 2, word = k / 8;
+            const float x = half_of(warp.left[row % 8 * 4 + holder][2 * word + row / 8], k % 2);
+            sum[i] += x * half_of(warp.right[column * 4 + holder][word], k % 2);
+        }
+    }
+    // Nobody writes the next ones before everybody has read these.
+    warp.together.arrive_and_wait();
+}
+
+#include "layers.cu"
+#include "pointwise.cu"
+#include "poses.cu"
 
 [[noreturn]] static void fail(const std::string &why) {
     std::fprintf(stderr, "%s\n", why.c_str());
@@ -104,13 +150,25 @@ struct Entry {
     std::function<Call(const std::vector<Value> &)> prepare;
 };
 #define ENTRY(name, how) {#name, {how, [](const std::vector<Value> &values) { return prepare(name, values); }}}
-#define EITHER(name) ENTRY(name##_f32, How::Alone), ENTRY(name##_f16, How::Alone)
+#define POINTWISE(tile) ENTRY(pointwise_##tile, How::Together), ENTRY(pointwise_add_##tile, How::Together)
+#define EITHER(name, how) ENTRY(name##_f32, How::how), ENTRY(name##_f16, How::how)
 
 int main() {
     const std::map<std::string, Entry> kernels = {
-        EITHER(model_input),  EITHER(stem_windows),  EITHER(depthwise_s1), EITHER(depthwise_s2),
-        EITHER(add_bias),     EITHER(add_residual),  EITHER(add_upsampled), EITHER(widen),
+        EITHER(stem, Alone),
+        EITHER(depthwise_s1, Alone),
+        EITHER(depthwise_s2, Alone),
+        EITHER(add_upsampled, Alone),
+        EITHER(widen, Alone),
+        POINTWISE(128x32x3_f32),
+        POINTWISE(128x64x3_f32),
+        POINTWISE(128x32x1_f16),
+        POINTWISE(128x64x1_f16),
+        POINTWISE(128x32x3_f16),
+        POINTWISE(128x64x3_f16),
+        POINTWISE(64x32x3_f16),
         ENTRY(score_centers, How::Alone),            ENTRY(choose_centers, How::Together),
+        ENTRY(describe_persons, How::Together),
         ENTRY(place_keypoints, How::Together),       ENTRY(score_persons, How::Alone),
     };
     std::string name(read_u32(), ' ');
@@ -129,6 +187,7 @@ int main() {
     } else {
         std::barrier<> barrier(threads);
         together = &barrier;
+        for (u32 first = 0; first < threads; first += 32) warps.push_back(std::make_unique<Warp>());
         std::vector<std::thread> running;
         for (u32 me = 0; me < threads; me++)
             running.emplace_back([&, me] {

@@ -108,16 +108,13 @@ extern "C" __global__ void score_centers(const float *center, const float *weigh
     scores[index] = most - score < peak_tolerance ? score : 0.0f;
 }
 
-// Step 2: the persons of an image, one block each: the cells worth most, and what the heads say there. heads:
-// regression (2 channels a keypoint), offset (2 a keypoint), and for MultiPose box scale (2), box offset (2).
-extern "C" __global__ void choose_centers(const float *features, const float *heads, float *poses, u32 images,
-                                          u32 height, u32 width, u32 persons, u32 keypoints, u32 is_single) {
+// Step 2: the persons of an image, one block each: the cells worth most, and their scores.
+extern "C" __global__ void choose_centers(float *poses, u32 images, u32 height, u32 width, u32 persons,
+                                          u32 keypoints) {
     __shared__ u32 chosen[MOST_PERSONS];
-    __shared__ float read[2 * MOST_KEYPOINTS];
-    __shared__ float box[4];
     const u32 image = blockIdx.x, cells = height * width;
-    const float *scores = poses + (size_t)images * persons * (record_size(keypoints) + candidate_size(keypoints)) + (size_t)image * cells;
-    features += (size_t)image * cells * FEATURES;
+    const float *scores = poses + (size_t)images * persons * (record_size(keypoints) + candidate_size(keypoints)) +
+                          (size_t)image * cells;
     for (u32 person = 0; person < persons; person++) {
         // Below every score: a cell always wins over none.
         float value = -1.0f;
@@ -134,36 +131,49 @@ extern "C" __global__ void choose_centers(const float *features, const float *he
         u32 cell = greatest(value, index, &score);
         // None is left in an image of fewer cells than persons, or all are NaN.
         if (cell >= cells) cell = 0;
-        if (threadIdx.x == 0) chosen[person] = cell;
-
-        const u32 channels = 2 * keypoints;
-        evaluate_head(features, height, width, heads, channels, cell, 0, channels, read);
-        float *candidate = poses + (size_t)images * persons * record_size(keypoints) +
-                           ((size_t)image * persons + person) * candidate_size(keypoints);
-        const float y = (float)(cell / width), x = (float)(cell % width);
-        for (u32 i = threadIdx.x; i < channels; i += blockDim.x)
-            candidate[5 + i] = (i % 2 ? x : y) + read[i];
-        if (!is_single) {
-            const float *scale = heads + 2 * head_size(channels);
-            evaluate_head(features, height, width, scale, 2, cell, 0, 2, box);
-            evaluate_head(features, height, width, scale + head_size(2), 2, cell, 0, 2, box + 2);
-        }
         if (threadIdx.x == 0) {
+            chosen[person] = cell;
+            float *candidate = poses + (size_t)images * persons * record_size(keypoints) +
+                               ((size_t)image * persons + person) * candidate_size(keypoints);
             candidate[0] = score;
-            const float bottom = (float)height, right = (float)width;
-            float edges[4] = {0.0f, 0.0f, bottom, right};
-            if (!is_single) {
-                const float middle_y = y + box[2], middle_x = x + box[3];
-                const float half_height = 0.5f * fmaxf(box[0], 0.0f), half_width = 0.5f * fmaxf(box[1], 0.0f);
-                edges[0] = fmaxf(fminf(middle_y - half_height, bottom), 0.0f);
-                edges[1] = fmaxf(fminf(middle_x - half_width, right), 0.0f);
-                edges[2] = fmaxf(fminf(middle_y + half_height, bottom), 0.0f);
-                edges[3] = fmaxf(fminf(middle_x + half_width, right), 0.0f);
-            }
-            for (u32 i = 0; i < 4; i++) candidate[1 + i] = edges[i];
+            // Until the next step reads it. Cells are few enough to be exact.
+            candidate[1] = (float)cell;
         }
         __syncthreads();
     }
+}
+
+// Step 3: a person of an image, one block each: what the heads say at the cell. heads: regression (2 channels a
+// keypoint), offset (2 a keypoint), and for MultiPose box scale (2), box offset (2).
+extern "C" __global__ void describe_persons(const float *features, const float *heads, float *poses, u32 images,
+                                            u32 height, u32 width, u32 persons, u32 keypoints, u32 is_single) {
+    __shared__ float read[2 * MOST_KEYPOINTS];
+    __shared__ float box[4];
+    const u32 channels = 2 * keypoints;
+    features += (size_t)(blockIdx.x / persons) * height * width * FEATURES;
+    float *candidate =
+        poses + (size_t)images * persons * record_size(keypoints) + blockIdx.x * candidate_size(keypoints);
+    const u32 cell = (u32)candidate[1];
+    evaluate_head(features, height, width, heads, channels, cell, 0, channels, read);
+    const float y = (float)(cell / width), x = (float)(cell % width);
+    for (u32 i = threadIdx.x; i < channels; i += blockDim.x) candidate[5 + i] = (i % 2 ? x : y) + read[i];
+    if (!is_single) {
+        const float *scale = heads + 2 * head_size(channels);
+        evaluate_head(features, height, width, scale, 2, cell, 0, 2, box);
+        evaluate_head(features, height, width, scale + head_size(2), 2, cell, 0, 2, box + 2);
+    }
+    if (threadIdx.x != 0) return;
+    const float bottom = (float)height, right = (float)width;
+    float edges[4] = {0.0f, 0.0f, bottom, right};
+    if (!is_single) {
+        const float middle_y = y + box[2], middle_x = x + box[3];
+        const float half_height = 0.5f * fmaxf(box[0], 0.0f), half_width = 0.5f * fmaxf(box[1], 0.0f);
+        edges[0] = fmaxf(fminf(middle_y - half_height, bottom), 0.0f);
+        edges[1] = fmaxf(fminf(middle_x - half_width, right), 0.0f);
+        edges[2] = fmaxf(fminf(middle_y + half_height, bottom), 0.0f);
+        edges[3] = fmaxf(fminf(middle_x + half_width, right), 0.0f);
+    }
+    for (u32 i = 0; i < 4; i++) candidate[1 + i] = edges[i];
 }
 
 // The heat, counted less with the squared distance from where the keypoint is expected.
@@ -176,7 +186,7 @@ __device__ inline float distance2(u32 cell, u32 width, const float *expected) {
     return dy * dy + dx * dx;
 }
 
-// Step 3: a keypoint (of `count`) of a person of an image, one block each: its cell, its exact place and its score.
+// Step 4: a keypoint (of `count`) of a person of an image, one block each: its cell, its exact place and its score.
 // falloff: SinglePose, the offset in cells; MultiPose, the spread in cells squared. cell_height, cell_width: for
 // SinglePose, as parts of the input's.
 extern "C" __global__ void place_keypoints(const float *keypoints, const float *features, const float *heads,
@@ -230,7 +240,7 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
     record[2] = score;
 }
 
-// Step 4: a person's score and box. SinglePose: the mean of the keypoints' scores. MultiPose: the centre's score
+// Step 5: a person's score and box. SinglePose: the mean of the keypoints' scores. MultiPose: the centre's score
 // times the mean of those that count.
 extern "C" __global__ void score_persons(float *poses, u32 images, u32 height, u32 width, u32 persons, u32 keypoints,
                                          u32 is_single, float min_keypoint_score) {

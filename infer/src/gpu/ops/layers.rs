@@ -1,16 +1,80 @@
-//! The layers that are no matrix products, on `[images, height, width, channels]`; `kernels/layers.cu` on a GPU.
+//! The layers that are no 1×1 convolutions, on `[images, height, width, channels]`; `kernels/layers.cu` on a GPU.
 //!
 //! Weights and biases are float32. A map keeps float32 or float16; sums are float32.
 
-use candle_core::{CpuStorage, DType, Result, Tensor};
+use super::{
+    Arg, Clamp, Launch, Maps, Number, Op, Real, Result, Values, each, floats, in_either, lanes, of_type, says,
+};
 
-use super::{Arg, Clamp, Launch, Maps, Op, Real, Work, each, floats, in_either, of_type, with_values};
-
-/// Outputs along a row that a thread of the kernel makes.
+/// Outputs along a row that a thread of a kernel makes.
 const TILE: usize = 4;
 
-/// 3×3 convolution of each channel by itself, with bias and activation. Inputs: map, weight `[9, channels]`,
-/// bias.
+/// The first convolution: 3×3 at stride 2 of three normalised colours, padded by one zero at the bottom and at the
+/// right, with bias and activation. Inputs: `[images, height, width, 3]`, 0 to 255; the model's mean and scale of each
+/// colour, and its shift; weight `[27, channels]`, bias.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::gpu) struct Stem {
+    /// Of the input.
+    pub(in crate::gpu) maps: Maps,
+    pub(in crate::gpu) channels: usize,
+    pub(in crate::gpu) clamp: Clamp,
+}
+
+impl Stem {
+    fn convolve<T: Real>(&self, map: &[u8], [constants, weight, bias]: [&[f32]; 3], output: &mut [T]) {
+        let Self { maps, channels, clamp } = *self;
+        let Maps { height, width, .. } = maps;
+        let (rows, columns) = (height / 2, width / 2);
+        let mut sums = vec![0.0; channels];
+        let pixels = output[..maps.halved().pixels() * channels].chunks_exact_mut(channels);
+        for (pixel, output) in pixels.enumerate() {
+            let (column, row, image) = (pixel % columns, pixel / columns % rows, pixel / columns / rows);
+            sums.fill(0.0);
+            for (tap, weight) in weight.chunks_exact(3 * channels).enumerate() {
+                let (y, x) = (2 * row + tap / 3, 2 * column + tap % 3);
+                if y >= height || x >= width {
+                    continue;
+                }
+                let colours = &map[3 * ((image * height + y) * width + x)..][..3];
+                for (c, (level, weight)) in colours.iter().zip(weight.chunks_exact(channels)).enumerate() {
+                    let colour = (f32::from(*level) - constants[c]) * constants[3 + c] - constants[6];
+                    for (sum, weight) in sums.iter_mut().zip(weight) {
+                        *sum += colour * weight;
+                    }
+                }
+            }
+            for ((output, sum), bias) in output.iter_mut().zip(&sums).zip(bias) {
+                *output = T::narrow(clamp.apply(sum + bias));
+            }
+        }
+    }
+}
+
+impl Op for Stem {
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()> {
+        let Values::U8(map) = inputs[0] else { return Err(says("inputs are bytes")) };
+        let weights = [floats(inputs[1])?, floats(inputs[2])?, floats(inputs[3])?];
+        in_either!(output, output => {
+            self.convolve(map, weights, output);
+            Ok(())
+        })
+    }
+
+    fn launches(&self, number: Number) -> Result<Vec<Launch>> {
+        let Self { maps, channels, clamp } = *self;
+        if !maps.width.is_multiple_of(2 * TILE) {
+            return Err(says(format!("inputs {} pixels wide", maps.width)));
+        }
+        let threads = each(maps.halved().pixels() / TILE * channels / lanes(channels, number)?)?;
+        let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Output];
+        let [images, height, width] = maps.sizes();
+        let sizes = [images, height, width, channels];
+        Ok(vec![Launch::new(of_type("stem", number), threads, &args, &sizes, &clamp.bounds())?])
+    }
+}
+
+/// 3×3 convolution of each channel by itself, with bias and activation. Inputs: map, weight `[9, channels]` of the map's
+/// type, bias.
 ///
 /// Padding is TensorFlow's `SAME`: one zero all round at stride 1; one at the bottom and at the right at
 /// stride 2, for even sizes.
@@ -25,7 +89,7 @@ pub(in crate::gpu) struct Depthwise {
 }
 
 impl Depthwise {
-    fn convolve<T: Real>(&self, map: &[T], weight: &[f32], bias: &[f32], output: &mut [T]) {
+    fn convolve<T: Real>(&self, [map, weight]: [&[T]; 2], bias: &[f32], output: &mut [T]) {
         let Self { maps: Maps { height, width, .. }, channels, stride, clamp } = *self;
         let (rows, columns, pad) = (height / stride, width / stride, usize::from(stride == 1));
         let mut sums = vec![0.0; channels];
@@ -40,7 +104,7 @@ impl Depthwise {
                 }
                 let pixel = (image * height + y - pad) * width + x - pad;
                 for ((sum, value), weight) in sums.iter_mut().zip(&map[pixel * channels..]).zip(weight) {
-                    *sum += value.widen() * weight;
+                    *sum += value.widen() * weight.widen();
                 }
             }
             for ((output, sum), bias) in output.iter_mut().zip(&sums).zip(bias) {
@@ -56,90 +120,27 @@ impl Depthwise {
 }
 
 impl Op for Depthwise {
-    fn name(&self) -> &'static str {
-        "depthwise"
-    }
-
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
-        let (weight, bias) = (floats(inputs[1])?, floats(inputs[2])?);
-        in_either!(output, output => with_values(inputs[0], |map| {
-            self.convolve(map, &weight, &bias, output);
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()> {
+        in_either!(output, output => {
+            self.convolve([Real::of(inputs[0])?, Real::of(inputs[1])?], floats(inputs[2])?, output);
             Ok(())
-        }))
+        })
     }
 
-    fn work(&self, dtype: DType) -> Result<Vec<Work>> {
+    fn launches(&self, number: Number) -> Result<Vec<Launch>> {
         let Self { maps, channels, stride, clamp } = *self;
-        let kernel = if stride == 1 { "depthwise_s1" } else { "depthwise_s2" };
         let tiles = maps.images * (maps.height / stride) * (maps.width / stride).div_ceil(TILE);
+        let threads = each(tiles * channels / lanes(channels, number)?)?;
         let args = [Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Output];
         let [images, height, width] = maps.sizes();
         let sizes = [images, height, width, channels];
-        let threads = each(tiles * channels / 4)?;
-        Ok(vec![Launch::work(of_type(kernel, dtype), threads, &args, &sizes, &clamp.bounds())?])
+        let kernel = of_type(&format!("depthwise_s{stride}"), number);
+        Ok(vec![Launch::new(kernel, threads, &args, &sizes, &clamp.bounds())?])
     }
 }
 
-/// What follows a 1×1 convolution, on its output. Inputs: bias, and for a residual the map to add.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Finish {
-    pub(in crate::gpu) pixels: usize,
-    pub(in crate::gpu) channels: usize,
-    pub(in crate::gpu) then: Then,
-}
-
-/// What comes after the bias.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) enum Then {
-    Clamp(Clamp),
-    /// Another map is added.
-    Residual,
-}
-
-impl Finish {
-    fn finish<T: Real>(&self, bias: &[f32], residual: Option<&[T]>, map: &mut [T]) {
-        for (index, value) in map[..self.pixels * self.channels].iter_mut().enumerate() {
-            let sum = value.widen() + bias[index % self.channels];
-            *value = T::narrow(match (self.then, residual) {
-                (Then::Residual, Some(residual)) => sum + residual[index].widen(),
-                (Then::Clamp(clamp), _) => clamp.apply(sum),
-                (Then::Residual, None) => sum,
-            });
-        }
-    }
-}
-
-impl Op for Finish {
-    fn name(&self) -> &'static str {
-        "bias"
-    }
-
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
-        let bias = floats(inputs[0])?;
-        in_either!(output, map => match self.then {
-            Then::Clamp(_) => self.finish(&bias, None, map),
-            Then::Residual => with_values(inputs[1], |residual| {
-                self.finish(&bias, Some(residual), map);
-                Ok(())
-            })?,
-        });
-        Ok(())
-    }
-
-    fn work(&self, dtype: DType) -> Result<Vec<Work>> {
-        let fours = self.pixels * self.channels / 4;
-        let sizes = [fours, self.channels];
-        let (kernel, args, bounds) = match self.then {
-            Then::Residual => ("add_residual", &[Arg::Input(0), Arg::Input(1), Arg::Output][..], None),
-            Then::Clamp(clamp) => ("add_bias", &[Arg::Input(0), Arg::Output][..], Some(clamp.bounds())),
-        };
-        let bounds = bounds.as_ref().map_or(&[][..], |bounds| bounds);
-        Ok(vec![Launch::work(of_type(kernel, dtype), each(fours)?, args, &sizes, bounds)?])
-    }
-}
-
-/// Adds to a lateral 1×1 convolution's output its bias and the coarser level, doubled in height and width:
-/// bilinear, half-pixel centres, edges repeated. Inputs: bias, coarser level.
+/// Adds to a map the coarser level, doubled in height and width: bilinear, half-pixel centres, edges repeated. Input:
+/// the coarser level.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gpu) struct Merge {
     /// Of the output.
@@ -148,7 +149,7 @@ pub(in crate::gpu) struct Merge {
 }
 
 impl Merge {
-    fn merge<T: Real>(&self, bias: &[f32], coarse: &[T], map: &mut [T]) {
+    fn merge<T: Real>(&self, coarse: &[T], map: &mut [T]) {
         let Self { maps: Maps { images, height, width }, channels } = *self;
         let (rows, columns) = (height / 2, width / 2);
         // The cell that `i` of the finer level lies in, and the neighbour on its side.
@@ -161,13 +162,13 @@ impl Merge {
                 for x in 0..width {
                     let ((near_y, far_y), (near_x, far_x)) = (pair(y, rows), pair(x, columns));
                     let first = ((image * height + y) * width + x) * channels;
-                    for (c, (value, bias)) in map[first..first + channels].iter_mut().zip(bias).enumerate() {
+                    for (c, value) in map[first..first + channels].iter_mut().enumerate() {
                         let at = |y: usize, x: usize| {
                             coarse[((image * rows + y) * columns + x) * channels + c].widen()
                         };
                         let down = |x| 0.75 * at(near_y, x) + 0.25 * at(far_y, x);
                         let up = 0.75 * down(near_x) + 0.25 * down(far_x);
-                        *value = T::narrow(value.widen() + bias + up);
+                        *value = T::narrow(value.widen() + up);
                     }
                 }
             }
@@ -176,49 +177,43 @@ impl Merge {
 }
 
 impl Op for Merge {
-    fn name(&self) -> &'static str {
-        "upsample-add"
-    }
-
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
-        let bias = floats(inputs[0])?;
-        in_either!(output, map => with_values(inputs[1], |coarse| {
-            self.merge(&bias, coarse, map);
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()> {
+        in_either!(output, map => {
+            self.merge(Real::of(inputs[0])?, map);
             Ok(())
-        }))
+        })
     }
 
-    fn work(&self, dtype: DType) -> Result<Vec<Work>> {
-        let args = [Arg::Input(0), Arg::Input(1), Arg::Output];
-        let [images, height, width] = self.maps.sizes();
-        let count = self.maps.pixels() * self.channels / 4;
-        let sizes = [images, height, width, self.channels];
-        Ok(vec![Launch::work(of_type("add_upsampled", dtype), each(count)?, &args, &sizes, &[])?])
+    fn launches(&self, number: Number) -> Result<Vec<Launch>> {
+        let Self { maps, channels } = *self;
+        let [images, height, width] = maps.sizes();
+        let threads = each(maps.pixels() * channels / lanes(channels, number)?)?;
+        let (args, sizes) = ([Arg::Input(0), Arg::Output], [images, height, width, channels]);
+        Ok(vec![Launch::new(of_type("add_upsampled", number), threads, &args, &sizes, &[])?])
     }
 }
 
-/// Copies a map into one of float32. Input: the map, of `dtype`.
+/// Copies a map into one of float32. Input: the map, of `number`.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::gpu) struct Widen {
     pub(in crate::gpu) count: usize,
-    pub(in crate::gpu) dtype: DType,
+    pub(in crate::gpu) number: Number,
 }
 
 impl Op for Widen {
-    fn name(&self) -> &'static str {
-        "widen"
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()> {
+        let Values::F32(output) = output else { return Err(says("the output is float32")) };
+        in_either!(inputs[0], values => {
+            for (to, from) in output.iter_mut().zip(&values[..self.count]) {
+                *to = from.widen();
+            }
+            Ok(())
+        })
     }
 
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
-        let values = inputs[0].to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let CpuStorage::F32(output) = output else { candle_core::bail!("the output is float32") };
-        output[..self.count].copy_from_slice(&values);
-        Ok(())
-    }
-
-    fn work(&self, _: DType) -> Result<Vec<Work>> {
+    fn launches(&self, _: Number) -> Result<Vec<Launch>> {
         let args = [Arg::Input(0), Arg::Output];
-        let kernel = of_type("widen", self.dtype);
-        Ok(vec![Launch::work(kernel, each(self.count)?, &args, &[self.count], &[])?])
+        let kernel = of_type("widen", self.number);
+        Ok(vec![Launch::new(kernel, each(self.count)?, &args, &[self.count], &[])?])
     }
 }

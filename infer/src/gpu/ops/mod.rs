@@ -2,47 +2,32 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`input`] | uploaded pictures → normalised RGB → the stem's windows |
-//! | [`layers`] | depthwise convolution, bias and activation, residual, upsampling |
-//! | [`matmul`] | 1×1 convolutions |
+//! | [`layers`] | stem, depthwise convolution, upsampling |
+//! | [`pointwise`] | 1×1 convolutions with what follows them |
 //! | [`poses`] | heads → poses |
 //!
-//! An [`Op`] writes into a tensor that is there already, so that a running engine allocates nothing. What is
+//! An [`Op`] writes into memory that is there already, so that a running engine allocates nothing. What is
 //! launched is said in data ([`Launch`]): the code that carries it out on a GPU knows no operation, and the tests
 //! carry the same launches out on the host.
 
-pub(super) mod input;
 pub(super) mod layers;
-pub(super) mod matmul;
+pub(super) mod pointwise;
 pub(super) mod poses;
 
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor, WithDType, bail};
+use std::fmt;
+
 use half::f16;
 
+use super::memory::{Number, Problem, Result, Values};
 use crate::models::movenet::arch::Activation;
 
 /// A step of the network.
-pub(super) trait Op {
-    /// What error messages call it.
-    fn name(&self) -> &'static str;
-
+pub(super) trait Op: fmt::Debug + Send {
     /// Computes it on the CPU, in a plain loop.
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()>;
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()>;
 
-    /// What computes it on a GPU, one after the other. `dtype`: of the output.
-    fn work(&self, dtype: DType) -> Result<Vec<Work>>;
-}
-
-/// Something for the GPU to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Work {
-    Launch(Launch),
-    /// The output `[rows, columns]` is input 0 `[rows, depth]` times input 1 `[depth, columns]`.
-    Multiply {
-        rows: usize,
-        depth: usize,
-        columns: usize,
-    },
+    /// What computes it on a GPU, one after the other. `number`: what the output consists of.
+    fn launches(&self, number: Number) -> Result<Vec<Launch>>;
 }
 
 /// A kernel and how it is started.
@@ -67,23 +52,23 @@ pub(super) enum Arg {
 }
 
 /// Threads of a block where threads have nothing to do with one another.
-const THREADS: u32 = 256;
+const THREADS: u32 = 128;
 
 impl Launch {
     /// `blocks` of `threads` each. `args` say where things are, then `sizes` how large, then come `numbers`.
-    fn work(
+    fn new(
         kernel: impl ToString,
         (blocks, threads): (u32, u32),
         args: &[Arg],
         sizes: &[usize],
         numbers: &[f32],
-    ) -> Result<Work> {
+    ) -> Result<Self> {
         let mut args = args.to_vec();
         for size in sizes {
             args.push(Arg::U32(narrow(*size)?));
         }
         args.extend(numbers.iter().map(|number| Arg::F32(*number)));
-        Ok(Work::Launch(Self { kernel: kernel.to_string(), blocks, threads, args }))
+        Ok(Self { kernel: kernel.to_string(), blocks, threads, args })
     }
 }
 
@@ -92,16 +77,28 @@ fn each(count: usize) -> Result<(u32, u32)> {
     Ok((narrow(count)?.div_ceil(THREADS), THREADS))
 }
 
-/// The kernel for maps of `dtype`.
-fn of_type(kernel: &str, dtype: DType) -> String {
-    format!("{kernel}_{}", dtype.as_str())
+/// The kernel for maps of `number`.
+fn of_type(kernel: &str, number: Number) -> String {
+    format!("{kernel}_{number}")
+}
+
+/// Channels that a thread of a kernel works on: as many as 16 bytes have, of which `channels` is a multiple.
+fn lanes(channels: usize, number: Number) -> Result<usize> {
+    let lanes = 16 / number.bytes();
+    if channels.is_multiple_of(lanes) { Ok(lanes) } else { Err(says(format!("{channels} channels"))) }
+}
+
+fn says(what: impl Into<String>) -> Problem {
+    Problem::Says(what.into())
 }
 
 /// Kernels count in 32 bits.
 fn narrow(count: usize) -> Result<u32> {
     match u32::try_from(count) {
         Ok(count) => Ok(count),
-        Err(_) => bail!("a batch of this size and number of pictures is too large: {count} items"),
+        Err(_) => {
+            Err(says(format!("a batch of this size and number of pictures is too large: {count} items")))
+        }
     }
 }
 
@@ -135,7 +132,7 @@ impl From<Activation> for Clamp {
 }
 
 /// The size of a batch's maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Maps {
     pub(super) images: usize,
     pub(super) height: usize,
@@ -158,9 +155,10 @@ impl Maps {
 }
 
 /// What maps consist of: computed in float32, whatever they are kept in.
-trait Real: WithDType {
+trait Real: Copy {
     fn widen(self) -> f32;
     fn narrow(value: f32) -> Self;
+    fn of(values: &Values) -> Result<&[Self]>;
 }
 
 impl Real for f32 {
@@ -170,6 +168,13 @@ impl Real for f32 {
 
     fn narrow(value: f32) -> Self {
         value
+    }
+
+    fn of(values: &Values) -> Result<&[Self]> {
+        match values {
+            Values::F32(values) => Ok(values),
+            other => Err(says(format!("float32 was expected, not {}", other.number()))),
+        }
     }
 }
 
@@ -181,29 +186,27 @@ impl Real for f16 {
     fn narrow(value: f32) -> Self {
         Self::from_f32(value)
     }
+
+    fn of(values: &Values) -> Result<&[Self]> {
+        match values {
+            Values::F16(values) => Ok(values),
+            other => Err(says(format!("float16 was expected, not {}", other.number()))),
+        }
+    }
 }
 
-/// Calls `body` with the values of a contiguous tensor on the CPU.
-fn with_values<T: WithDType, R>(tensor: &Tensor, body: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-        bail!("a contiguous tensor on the CPU was expected");
-    };
-    body(&storage.as_slice::<T>()?[start..end])
+/// Weights, biases and what heads work on.
+fn floats(values: &Values) -> Result<&[f32]> {
+    Real::of(values)
 }
 
-/// The values of a tensor on the CPU, as float32.
-fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
-    with_values(tensor, |values: &[f32]| Ok(values.to_vec()))
-}
-
-/// Calls `$body` with `$values`, a slice of whichever type `$storage` keeps.
+/// Calls `$body` with `$values`, a slice of whichever type `$output` keeps.
 macro_rules! in_either {
-    ($storage:expr, $values:ident => $body:expr) => {
-        match $storage {
-            candle_core::CpuStorage::F32($values) => $body,
-            candle_core::CpuStorage::F16($values) => $body,
-            _ => candle_core::bail!("maps are float32 or float16"),
+    ($output:expr, $values:ident => $body:expr) => {
+        match $output {
+            $crate::gpu::memory::Values::F32($values) => $body,
+            $crate::gpu::memory::Values::F16($values) => $body,
+            $crate::gpu::memory::Values::U8(_) => Err($crate::gpu::ops::says("maps are float32 or float16")),
         }
     };
 }

@@ -3,9 +3,10 @@
 //! Centre and keypoint logits are there for every cell; the other heads are evaluated at the cells that are read.
 //! On the CPU this is [`Decoder`] itself: what the kernels have to agree with.
 
-use candle_core::{CpuStorage, DType, Device, Result, Tensor};
+use std::sync::Arc;
 
-use super::{Arg, Launch, Maps, Op, Work, each, floats, narrow};
+use super::super::memory::{Device, Slot};
+use super::{Arg, Launch, Maps, Number, Op, Result, Values, each, floats, narrow, says};
 use crate::models::movenet::Weights;
 use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
 use crate::models::movenet::decoder::{Decoder, Grid, Heads, PERSONS};
@@ -30,7 +31,7 @@ const fn candidate_len(keypoints: usize) -> usize {
 }
 
 /// Threads of a block that work on one image, or one keypoint, together: a power of two.
-const TOGETHER: u32 = 128;
+const TOGETHER: u32 = 256;
 
 /// What the decoder of one model knows.
 #[derive(Debug)]
@@ -42,9 +43,9 @@ pub(in crate::gpu) struct PoseDecoder {
     /// Heads that are evaluated where they are read, in the order of the kernels' buffer.
     sparse: Vec<SparseHead>,
     /// The layers of `sparse`, one after another.
-    pub(in crate::gpu) heads: Tensor,
+    pub(in crate::gpu) heads: Slot,
     /// SinglePose: how much a centre counts in each cell. MultiPose: nothing.
-    pub(in crate::gpu) center_weight: Tensor,
+    pub(in crate::gpu) center_weight: Slot,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,7 @@ impl SparseHead {
 }
 
 impl PoseDecoder {
-    pub(in crate::gpu) fn load(weights: &Weights, device: &Device) -> Result<Self> {
+    pub(in crate::gpu) fn load(weights: &Weights, device: &mut dyn Device) -> Result<Self> {
         let sparse = match weights.architecture().input {
             InputSize::Square(_) => &[Head::Regression, Head::Offset][..],
             InputSize::Multiple { .. } => {
@@ -136,14 +137,13 @@ impl PoseDecoder {
                 (constants, vec![0.0])
             }
         };
-        let tensor = |values: Vec<f32>| Tensor::new(values, device);
         Ok(Self {
             decoder: Decoder::new(weights),
             constants,
             keypoints: weights.architecture().keypoints,
             sparse,
-            heads: tensor(layers)?,
-            center_weight: tensor(center_weight)?,
+            heads: device.put(&Values::F32(layers))?,
+            center_weight: device.put(&Values::F32(center_weight))?,
         })
     }
 
@@ -165,8 +165,9 @@ impl PoseDecoder {
         images * self.persons() * record_len(self.keypoints)
     }
 
-    /// The poses of each image in the beginning of what [`Poses`] has written.
-    pub(in crate::gpu) fn read(&self, records: &[f32]) -> Vec<Vec<ModelPose>> {
+    /// The poses of each image in the beginning of what [`Poses`] has written, little-endian.
+    pub(in crate::gpu) fn read(&self, bytes: &[u8]) -> Vec<Vec<ModelPose>> {
+        let records: Vec<_> = bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
         let with_box = matches!(self.constants, Constants::Multi { .. });
         let pose = |record: &[f32]| {
             let keypoint = |k: usize| {
@@ -201,8 +202,8 @@ fn write_record(pose: &ModelPose, record: &mut [f32]) {
 /// `[…, KEYPOINT_PITCH]`, features `[…, FEATURES]`, the decoder's `heads`, its `center_weight`. The output is
 /// [`PoseDecoder::buffer_len`] long.
 #[derive(Debug)]
-pub(in crate::gpu) struct Poses<'a> {
-    pub(in crate::gpu) decoder: &'a PoseDecoder,
+pub(in crate::gpu) struct Poses {
+    pub(in crate::gpu) decoder: Arc<PoseDecoder>,
     pub(in crate::gpu) grid: Maps,
 }
 
@@ -235,13 +236,9 @@ impl Heads for HostHeads<'_> {
     }
 }
 
-impl Op for Poses<'_> {
-    fn name(&self) -> &'static str {
-        "poses"
-    }
-
-    fn compute(&self, inputs: &[&Tensor], output: &mut CpuStorage) -> Result<()> {
-        let CpuStorage::F32(output) = output else { candle_core::bail!("poses are float32") };
+impl Op for Poses {
+    fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()> {
+        let Values::F32(output) = output else { return Err(says("poses are float32")) };
         let [center, keypoints, features] = [0, 1, 2].map(|input| floats(inputs[input]));
         let (center, keypoints, features) = (center?, keypoints?, features?);
         let grid = Grid { height: self.grid.height, width: self.grid.width };
@@ -252,15 +249,12 @@ impl Op for Poses<'_> {
         let (len, pitch) = (record_len(count), keypoint_pitch(count));
         let poses = self.decoder.persons() * len;
         for (image, records) in output.chunks_exact_mut(poses).take(self.grid.images).enumerate() {
-            let of = |map, channels: usize| {
-                let map: &Vec<f32> = map;
-                &map[image * grid.cells() * channels..(image + 1) * grid.cells() * channels]
-            };
+            let of = |channels: usize| image * grid.cells() * channels..(image + 1) * grid.cells() * channels;
             let mut heads = HostHeads {
                 grid,
-                center: without_padding(of(&center, CENTER_PITCH), CENTER_PITCH, 1),
-                keypoints: without_padding(of(&keypoints, pitch), pitch, count),
-                features: of(&features, FEATURES),
+                center: without_padding(&center[of(CENTER_PITCH)], CENTER_PITCH, 1),
+                keypoints: without_padding(&keypoints[of(pitch)], pitch, count),
+                features: &features[of(FEATURES)],
                 sparse: &self.decoder.sparse,
             };
             let poses = self.decoder.decoder.decode(&mut heads);
@@ -271,7 +265,7 @@ impl Op for Poses<'_> {
         Ok(())
     }
 
-    fn work(&self, _: DType) -> Result<Vec<Work>> {
+    fn launches(&self, _: Number) -> Result<Vec<Launch>> {
         let (grid, persons, count) = (self.grid, self.decoder.persons(), self.decoder.keypoints);
         let [images, height, width] = grid.sizes();
         let is_single = matches!(self.decoder.constants, Constants::Single { .. });
@@ -288,28 +282,35 @@ impl Op for Poses<'_> {
             (Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Input(4));
         let kind = usize::from(is_single);
         Ok(vec![
-            Launch::work(
+            Launch::new(
                 "score_centers",
                 each(grid.pixels())?,
                 &[center, weight, Arg::Output],
                 &[images, height, width, CENTER_PITCH, persons, count, kind],
                 &[peak_tolerance],
             )?,
-            Launch::work(
+            Launch::new(
                 "choose_centers",
                 (narrow(images)?, TOGETHER),
+                &[Arg::Output],
+                &[images, height, width, persons, count],
+                &[],
+            )?,
+            Launch::new(
+                "describe_persons",
+                (narrow(images * persons)?, TOGETHER),
                 &[features, heads, Arg::Output],
                 &[images, height, width, persons, count, kind],
                 &[],
             )?,
-            Launch::work(
+            Launch::new(
                 "place_keypoints",
                 (narrow(images * persons * count)?, TOGETHER),
                 &[keypoints, features, heads, Arg::Output],
                 &[images, height, width, keypoint_pitch(count), persons, count, kind],
                 &[falloff, cell[0], cell[1]],
             )?,
-            Launch::work(
+            Launch::new(
                 "score_persons",
                 each(images * persons)?,
                 &[Arg::Output],

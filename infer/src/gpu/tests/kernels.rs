@@ -7,14 +7,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use candle_core::{DType, Device, Tensor};
+use half::f16;
 
-use super::super::ops::input::{ModelInput, StemWindows, WINDOW};
-use super::super::ops::layers::{Depthwise, Finish, Merge, Then, Widen};
+use super::super::host::Host;
+use super::super::memory::{Number, Values};
+use super::super::ops::layers::{Depthwise, Merge, Stem, Widen};
+use super::super::ops::pointwise::{Pointwise, TILES_F16, TILES_F32, Then, Tile};
 use super::super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
-use super::super::ops::{Arg, Clamp, Maps, Op, Work};
-use super::super::picture::{upload_len, write_upload};
-use super::super::run::run;
+use super::super::ops::{Arg, Clamp, Launch, Maps, Op};
 use super::*;
 use crate::models::movenet::arch::{Activation, FEATURES};
 
@@ -45,12 +45,11 @@ impl Kernels {
         Self { program, _folder: folder }
     }
 
-    /// Carries out the launches of `op`, and answers what they leave in `output`.
-    fn run(&self, op: &dyn Op, inputs: &[&Tensor], output: &Tensor) -> Vec<f32> {
-        let mut buffers: Vec<Vec<u8>> = inputs.iter().map(|input| bytes(input)).collect();
-        buffers.push(bytes(output));
-        for work in op.work(output.dtype()).unwrap() {
-            let Work::Launch(launch) = work else { panic!("{} is no kernel", op.name()) };
+    /// Carries out launches, and answers what they leave in `output`.
+    fn run(&self, launches: &[Launch], inputs: &[&Values], output: &Values) -> Vec<f32> {
+        let mut buffers: Vec<Vec<u8>> = inputs.iter().map(|input| input.bytes()).collect();
+        buffers.push(output.bytes());
+        for launch in launches {
             let mut job = Vec::new();
             let u32s = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
             job.extend(u32s(&[launch.kernel.len() as u32]));
@@ -78,7 +77,7 @@ impl Kernels {
                 rest = after;
             }
         }
-        floats_of(&buffers[inputs.len()], output.dtype())
+        floats_of(&buffers[inputs.len()], output.number())
     }
 
     fn start(&self, job: &[u8], kernel: &str) -> Vec<u8> {
@@ -95,107 +94,108 @@ impl Kernels {
         done.stdout
     }
 
-    /// Asserts that the launches leave in the first `len` numbers of `output` what the reference does.
-    fn check(&self, op: &dyn Op, inputs: &[&Tensor], output: &Tensor, len: usize) {
-        let got = self.run(op, inputs, output);
-        run(op, inputs, output).unwrap();
-        let expected = floats_of(&bytes(output), output.dtype());
-        for (index, (got, expected)) in got.iter().zip(&expected).take(len).enumerate() {
-            assert_eq!(
-                got,
-                expected,
-                "{op_name} {dtype:?}: number {index}",
-                op_name = op.name(),
-                dtype = output.dtype()
-            );
+    /// Asserts that each of `ways` leaves in `output` what the reference does; `near` says what is near enough.
+    fn check_near(
+        &self,
+        op: &dyn Op,
+        ways: &[Vec<Launch>],
+        inputs: &[&Values],
+        mut output: Values,
+        near: impl Fn(f32, f32) -> bool,
+    ) {
+        let got: Vec<_> = ways.iter().map(|launches| self.run(launches, inputs, &output)).collect();
+        op.compute(inputs, &mut output).unwrap();
+        let expected = output.floats();
+        for (got, launches) in got.iter().zip(ways) {
+            for (index, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let kernel = &launches[0].kernel;
+                assert!(near(*got, *expected), "{op:?}: {index} is {got}, not {expected}, by {kernel}");
+            }
         }
+    }
+
+    /// As [`check_near`](Self::check_near), where sums are made in the same order.
+    fn check(&self, op: &dyn Op, inputs: &[&Values], output: Values) {
+        let ways = [op.launches(output.number()).unwrap()];
+        self.check_near(op, &ways, inputs, output, |got, expected| got == expected);
     }
 }
 
-fn bytes(tensor: &Tensor) -> Vec<u8> {
-    let flat = tensor.flatten_all().unwrap();
-    match tensor.dtype() {
-        DType::U8 => flat.to_vec1().unwrap(),
-        DType::F16 => {
-            flat.to_vec1::<half::f16>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect()
-        }
-        _ => flat.to_vec1::<f32>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect(),
-    }
-}
-
-fn floats_of(bytes: &[u8], dtype: DType) -> Vec<f32> {
-    match dtype {
-        DType::F16 => {
-            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
-        }
-        _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+fn floats_of(bytes: &[u8], number: Number) -> Vec<f32> {
+    match number {
+        Number::F16 => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+        Number::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Number::U8 => bytes.iter().map(|b| f32::from(*b)).collect(),
     }
 }
 
 /// Numbers between -2 and 6 that differ everywhere.
-fn numbers(len: usize, seed: usize, dtype: DType) -> Tensor {
-    let values: Vec<f32> =
+fn numbers(len: usize, seed: usize, number: Number) -> Values {
+    let values =
         (0..len).map(|i| ((i * i * 13 + (i + 3) * (seed + 5) * 7) % 997) as f32 / 125.0 - 2.0).collect();
-    Tensor::from_vec(values, len, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+    Values::of(values, number)
 }
 
-fn layers(kernels: &Kernels, dtype: DType) {
-    let of = |len, seed| numbers(len, seed, dtype);
-    let wide = |len, seed| numbers(len, seed, DType::F32);
+fn layers(kernels: &Kernels, number: Number) {
+    let of = |len, seed| numbers(len, seed, number);
+    let wide = |len, seed| numbers(len, seed, Number::F32);
+    let constants = Values::F32(vec![127.5, 127.0, 126.5, 0.0078, 0.0079, 0.0077, 0.5]);
     // Odd numbers of tiles and of columns in the last one.
     for (maps, channels) in [
-        (Maps { images: 2, height: 6, width: 10 }, 8),
+        (Maps { images: 2, height: 6, width: 10 }, 16),
         (Maps { images: 1, height: 2, width: 2 }, 24),
-        (Maps { images: 3, height: 4, width: 18 }, 4),
+        (Maps { images: 3, height: 4, width: 18 }, 8),
     ] {
         let pixels = maps.pixels();
         for stride in [1, 2] {
             let after = if stride == 1 { maps } else { maps.halved() };
             for clamp in [Clamp::NONE, Activation::Relu6.into()] {
                 let op = Depthwise { maps, channels, stride, clamp };
-                let inputs = [&of(pixels * channels, 1), &wide(9 * channels, 2), &wide(channels, 3)];
-                kernels.check(&op, &inputs, &of(after.pixels() * channels, 4), usize::MAX);
+                let inputs = [&of(pixels * channels, 1), &of(9 * channels, 2), &wide(channels, 3)];
+                kernels.check(&op, &inputs, of(after.pixels() * channels, 4));
             }
         }
-        let finish = |then| Finish { pixels, channels, then };
-        let (bias, map) = (wide(channels, 5), || of(pixels * channels, 6));
-        kernels.check(&finish(Then::Clamp(Activation::Relu.into())), &[&bias], &map(), usize::MAX);
-        kernels.check(&finish(Then::Residual), &[&bias, &of(pixels * channels, 7)], &map(), usize::MAX);
-        let coarse = of(maps.halved().pixels() * channels, 8);
-        kernels.check(&Merge { maps, channels }, &[&bias, &coarse], &map(), usize::MAX);
-        let op = Widen { count: pixels * channels, dtype };
-        kernels.check(&op, &[&map()], &wide(pixels * channels, 9), usize::MAX);
-        let windows = of(maps.halved().pixels() * WINDOW, 10);
-        kernels.check(&StemWindows { maps }, &[&of(3 * pixels, 11)], &windows, usize::MAX);
+        // Of inputs widths are multiples of 32.
+        let maps = Maps { width: 16, ..maps };
+        let pixels = maps.pixels();
+        let op = Stem { maps, channels, clamp: Activation::Relu6.into() };
+        let colours = Values::U8(noise(3 * pixels, 5));
+        let inputs = [&colours, &constants, &wide(27 * channels, 6), &wide(channels, 7)];
+        kernels.check(&op, &inputs, of(maps.halved().pixels() * channels, 8));
+        let coarse = of(maps.halved().pixels() * channels, 9);
+        kernels.check(&Merge { maps, channels }, &[&coarse], of(pixels * channels, 10));
+        let op = Widen { count: pixels * channels, number };
+        kernels.check(&op, &[&of(pixels * channels, 11)], wide(pixels * channels, 12));
     }
 }
 
-fn inputs(kernels: &Kernels, dtype: DType) {
-    let constants =
-        Tensor::new(&[127.5f32, 127.0, 126.5, 0.0078, 0.0079, 0.0077, 0.5], &Device::Cpu).unwrap();
-    for (fit, crop) in [
-        (Fit::Letterbox { side: 32 }, None),
-        (Fit::Letterbox { side: 32 }, Some(Square { x: 70.0, y: -9.0, side: 41.0 })),
-        (Fit::Aspect { longer_side: 64 }, None),
-    ] {
-        let pack = |width, height, subsampling| {
-            let image = picture(width, height, subsampling);
-            let source = Source { width, height, scale: Scale::FULL };
-            let mut packed = Picture::default();
-            packed.pack(&image, Preprocessor::new(fit).plan(&image, source, crop));
-            packed
-        };
-        let pictures = [
-            pack(101, 67, Subsampling::S420),
-            pack(99, 66, Subsampling::Grey),
-            pack(97, 65, Subsampling::S444),
-        ];
-        let maps = Maps { images: 3, height: pictures[0].height, width: pictures[0].width };
-        let mut upload = vec![0; upload_len(&pictures.iter().collect::<Vec<_>>())];
-        write_upload(&pictures.iter().collect::<Vec<_>>(), &mut upload);
-        let upload = Tensor::new(upload, &Device::Cpu).unwrap();
-        let output = numbers(3 * maps.pixels(), 1, dtype);
-        kernels.check(&ModelInput { maps }, &[&upload, &constants], &output, usize::MAX);
+/// Products in other orders than the reference's.
+fn pointwise(kernels: &Kernels, number: Number) {
+    let of = |len, seed| numbers(len, seed, number);
+    // More than a tile of rows, tiles that are not full, depths that end within a slice or have several.
+    for (rows, depth, columns) in [(130, 8, 8), (7, 24, 40), (129, 40, 72), (65, 160, 24)] {
+        let (map, weight, bias) =
+            (of(rows * depth, 1), of(columns * depth, 2), numbers(columns, 3, Number::F32));
+        let residual = of(rows * columns, 4);
+        let clamped = Then::Clamp(Activation::Relu6.into());
+        for (then, inputs) in [
+            (clamped, &[&map, &weight, &bias][..]),
+            (Then::Clamp(Clamp::NONE), &[&map, &weight, &bias]),
+            (Then::Residual, &[&map, &weight, &bias, &residual]),
+        ] {
+            let near = |got: f32, expected: f32| {
+                let rounding = if number == Number::F16 { 1.0 / 1024.0 } else { 1e-5 };
+                (got - expected).abs() <= rounding * expected.abs() + 1e-4
+            };
+            let op = Pointwise { rows, depth, columns, then };
+            let tiles: &[Tile] = if number == Number::F16 { &TILES_F16 } else { &TILES_F32 };
+            let ways: Vec<_> = tiles
+                .iter()
+                .filter(|tile| op.is_for(**tile))
+                .map(|tile| vec![op.launch(*tile, number).unwrap()])
+                .collect();
+            kernels.check_near(&op, &ways, inputs, of(rows * columns, 5), near);
+        }
     }
 }
 
@@ -204,18 +204,21 @@ fn poses(kernels: &Kernels) {
         ("lightning", Maps { images: 2, height: 48, width: 48 }),
         ("multipose", Maps { images: 2, height: 16, width: 24 }),
     ] {
-        let decoder = PoseDecoder::load(&weights(model), &Device::Cpu).unwrap();
-        let of = |channels: usize, seed| numbers(grid.pixels() * channels, seed, DType::F32);
-        let spread = |map: Tensor| (map * 1.5).unwrap();
+        let mut host = Host::new();
+        let decoder = Arc::new(PoseDecoder::load(&weights(model), &mut host).unwrap());
+        let of = |channels: usize, seed| numbers(grid.pixels() * channels, seed, Number::F32).floats();
+        let spread = |map: Vec<f32>| Values::F32(map.into_iter().map(|value| 1.5 * value).collect());
         let (center, keypoints) = (spread(of(CENTER_PITCH, 1)), spread(of(keypoint_pitch(17), 2)));
-        let features = of(FEATURES, 3).relu().unwrap();
-        let inputs = [&center, &keypoints, &features, &decoder.heads, &decoder.center_weight];
-        let output = numbers(decoder.buffer_len(grid), 4, DType::F32);
-        let op = Poses { decoder: &decoder, grid };
-        let got = decoder.read(&kernels.run(&op, &inputs, &output)[..decoder.records_len(grid.images)]);
-        run(&op, &inputs, &output).unwrap();
-        let expected = floats_of(&bytes(&output), DType::F32);
-        let expected = decoder.read(&expected[..decoder.records_len(grid.images)]);
+        let features = Values::F32(of(FEATURES, 3).into_iter().map(|value| value.max(0.0)).collect());
+        let (heads, weight) = (host.values(decoder.heads), host.values(decoder.center_weight));
+        let inputs = [&center, &keypoints, &features, heads, weight];
+        let mut output = numbers(decoder.buffer_len(grid), 4, Number::F32);
+        let op = Poses { decoder: decoder.clone(), grid };
+        let len = decoder.records_len(grid.images) * Number::F32.bytes();
+        let got = Values::F32(kernels.run(&op.launches(Number::F32).unwrap(), &inputs, &output));
+        let got = decoder.read(&got.bytes()[..len]);
+        op.compute(&inputs, &mut output).unwrap();
+        let expected = decoder.read(&output.bytes()[..len]);
         assert_eq!(got.len(), grid.images);
         for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
             let (got, expected) = (row(got), row(expected));
@@ -230,9 +233,9 @@ fn poses(kernels: &Kernels) {
 #[test]
 fn every_kernel_computes_what_its_reference_does() {
     let kernels = Kernels::compile();
-    for dtype in [DType::F32, DType::F16] {
-        inputs(&kernels, dtype);
-        layers(&kernels, dtype);
+    for number in [Number::F32, Number::F16] {
+        layers(&kernels, number);
+        pointwise(&kernels, number);
     }
     poses(&kernels);
 }

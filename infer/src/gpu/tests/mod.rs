@@ -1,7 +1,7 @@
 //! The batched engine against TensorFlow's outputs, against the other engine, and its kernels against their
 //! references.
 //!
-//! `CLOUDPOSE_TEST_DEVICE=cuda:0` (with feature `cuda`) runs all but the kernels' suite on a GPU.
+//! `CLOUDPOSE_TEST_DEVICE=cuda:0` runs all but the kernels' suite on a GPU.
 
 mod kernels;
 mod memory;
@@ -9,17 +9,15 @@ mod memory;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use cloudpose_pixels::{Component, PlanarImage, Scale, Subsampling};
 use cloudpose_testing::golden::Golden;
 use cloudpose_wire::ModelId;
 
-use super::ops::Maps;
 use super::*;
 use crate::contract::Fault;
 use crate::models::movenet::arch::CELL_PX;
 use crate::models::movenet::embedded as weights;
 use crate::models::{FAMILIES, ModelPose, ModelStore, Models};
-use crate::preprocess::{Fit, ModelInput, Preprocessor, Source, Square};
+use crate::preprocess::ModelInput;
 
 fn place() -> Place {
     match std::env::var("CLOUDPOSE_TEST_DEVICE").as_deref().unwrap_or("cpu").parse().unwrap() {
@@ -49,16 +47,17 @@ fn row(pose: &ModelPose) -> Vec<f32> {
     row
 }
 
-/// What the network of `engine` makes of a batch of RGB images of one size.
+/// What `engine` makes of a batch of RGB images of one size.
 fn run_rgb(
     engine: &mut GpuEngine,
     model: &str,
     images: &[Vec<u8>],
-    shape: [usize; 2],
+    [height, width]: [usize; 2],
 ) -> Vec<Vec<ModelPose>> {
-    let [height, width] = shape;
-    let pixels = Tensor::from_vec(images.concat(), images.len() * height * width * 3, &Device::Cpu).unwrap();
-    engine.run_rgb(&id(model), &pixels, Maps { images: images.len(), height, width }).unwrap()
+    let input =
+        |pixels: &Vec<u8>| ModelInput { width, height, pixels: pixels.clone(), ..ModelInput::default() };
+    let batch: Vec<_> = images.iter().map(input).collect();
+    engine.run_batch(&id(model), &batch).unwrap().poses
 }
 
 /// Runs all golden inputs of one shape together, and calls `compare` with each person's row and the expected one.
@@ -176,6 +175,26 @@ fn what_ran_before_leaves_no_mark() {
 }
 
 #[test]
+fn two_engines_at_once_do_not_disturb_one_another() {
+    let golden = Golden::all("lightning");
+    let images: Vec<_> = golden.iter().map(Golden::pixels).collect();
+    let expected = run_rgb(&mut engine(Precision::F16), "lightning", &images, [192; 2]);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut engine = engine(Precision::F16);
+                for _ in 0..3 {
+                    let poses = run_rgb(&mut engine, "lightning", &images, [192; 2]);
+                    assert_eq!(poses, expected);
+                    let other = run_rgb(&mut engine, "multipose", &[noise(256 * 256 * 3, 1)], [256; 2]);
+                    assert_eq!(other[0].len(), 6);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn the_grid_follows_the_input() {
     let mut engine = engine(Precision::F32);
     for [height, width] in [[32, 32], [32, 96], [160, 256], [256, 128]] {
@@ -193,88 +212,20 @@ fn the_grid_follows_the_input() {
     }
 }
 
-/// A picture that differs everywhere.
-fn picture(width: usize, height: usize, subsampling: Subsampling) -> PlanarImage {
-    let mut image = PlanarImage::new(width, height, subsampling);
-    let (luma, chroma) = image.planes_mut();
-    for (index, mut plane) in std::iter::once(luma).chain(chroma.into_iter().flatten()).enumerate() {
-        for y in 0..plane.height {
-            for (x, sample) in plane.row_mut(y).iter_mut().enumerate() {
-                *sample = (x * x / (9 + index) + 5 * y + x * y / 31 + 40 * index) as u8;
-            }
-        }
-    }
-    image
-}
-
 #[test]
-fn pictures_become_the_input_that_the_cpu_makes_of_them() {
-    let side = |side| Fit::Letterbox { side };
-    let aspect = Fit::Aspect { longer_side: 256 };
-    let crop = |x, y, side| Some(Square { x, y, side });
-    let mut engine = engine(Precision::F32);
-    for (width, height, subsampling, fit, crop) in [
-        (1280, 720, Subsampling::S420, aspect, None),
-        (720, 1280, Subsampling::S422, aspect, None),
-        (640, 480, Subsampling::S444, side(192), None),
-        (333, 517, Subsampling::S420, side(256), None),
-        (99, 45, Subsampling::Grey, aspect, None),
-        (1, 1, Subsampling::S420, side(192), None),
-        (1280, 720, Subsampling::S420, side(192), crop(500.0, 200.0, 96.0)),
-        (1280, 720, Subsampling::S420, side(256), crop(1200.0, -50.0, 150.5)),
-        (1280, 720, Subsampling::Grey, side(192), crop(-30.0, 400.0, 600.0)),
-    ] {
-        let image = picture(width, height, subsampling);
-        let mut preprocessor = Preprocessor::new(fit);
-        let mut expected = ModelInput::default();
-        preprocessor.run(&image, crop, &mut expected);
-        let source = Source { width, height, scale: Scale::FULL };
-        let mut packed = Picture::default();
-        packed.pack(&image, preprocessor.plan(&image, source, crop));
-        assert_eq!((packed.width, packed.height), (expected.width, expected.height));
-        let other = picture(width, height, subsampling);
-        let mut second = Picture::default();
-        second.pack(&other, preprocessor.plan(&other, source, crop));
-
-        let model = if fit == side(192) { "lightning" } else { "multipose" };
-        let got = engine.normalised(&id(model), &[&packed, &second]).unwrap();
-        let constants = ["input.mean", "input.scale"].map(|name| weights(model).values(name));
-        let shift = weights(model).scalar("input.shift");
-        let expected = expected
-            .pixels
-            .iter()
-            .enumerate()
-            .map(|(i, level)| (f32::from(*level) - constants[0][i % 3]) * constants[1][i % 3] - shift);
-        let expected: Vec<f32> = expected.collect();
-        assert_eq!(got.len(), 2 * expected.len());
-        // A multiplication and a subtraction may be one rounding or two.
-        let worst = got.iter().zip(expected.iter().cycle()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(worst <= 1e-6, "{width}×{height} {subsampling:?} {crop:?}: off by {worst:e}");
-    }
-}
-
-#[test]
-fn only_rows_that_are_read_are_uploaded() {
-    let image = picture(1920, 1080, Subsampling::S420);
-    let packed = Picture::whole(&image, Fit::Aspect { longer_side: 256 });
-    let planes: usize = [Component::Y, Component::U, Component::V]
-        .map(|component| image.plane(component).unwrap())
-        .iter()
-        .map(|plane| plane.width * plane.height)
-        .sum();
-    assert!(packed.bytes().len() * 5 < planes * 2, "{} of {planes} bytes", packed.bytes().len());
-}
-
-#[test]
-fn pictures_that_do_not_fit_together_are_refused() {
-    let packed = |width, height, longer_side| {
-        Picture::whole(&picture(width, height, Subsampling::S420), Fit::Aspect { longer_side })
+fn inputs_that_do_not_fit_together_are_refused() {
+    let input = |width, height| ModelInput {
+        width,
+        height,
+        pixels: vec![0; 3 * width * height],
+        ..ModelInput::default()
     };
     let mut engine = engine(Precision::F32);
-    let mixed = [packed(64, 64, 64), packed(64, 32, 64)];
-    let mixed: Vec<&Picture> = mixed.iter().collect();
-    let mut run = |model, pictures: &[&Picture]| engine.run_pictures(&id(model), pictures);
+    let mixed = [input(64, 64), input(64, 32)];
+    let short = [ModelInput { pixels: Vec::new(), ..input(64, 32) }];
+    let mut run = |model, batch: &[ModelInput]| engine.run_batch(&id(model), batch);
     assert!(matches!(run("multipose", &mixed), Err(Fault::Input { .. })));
+    assert!(matches!(run("multipose", &short), Err(Fault::Input { .. })));
     assert!(matches!(run("lightning", &mixed[..1]), Err(Fault::Input { .. })));
     assert!(run("multipose", &[]).unwrap().poses.is_empty());
     assert_eq!(run("multipose", &mixed[1..]).unwrap().poses.len(), 1);
@@ -290,9 +241,8 @@ fn device_errors_say_what_to_do() {
     assert_eq!(says("something else"), "cuda:1: something else");
 }
 
-#[cfg(not(feature = "cuda"))]
 #[test]
-fn a_build_without_cuda_says_so() {
-    let error = GpuEngine::open(Place::Cuda(0), Precision::F32, models()).unwrap_err();
-    assert!(error.to_string().contains("binary or image for GPUs"), "{error}");
+fn a_machine_without_a_gpu_says_so() {
+    let error = GpuEngine::open(Place::Cuda(4000), Precision::F32, models()).unwrap_err().to_string();
+    assert!(error.starts_with("cuda:4000: ") && error.contains("nvidia-smi"), "{error}");
 }

@@ -166,7 +166,7 @@ impl Execution for Reference {
 }
 
 fn on_host(error: candle_core::Error) -> DeviceError {
-    DeviceError::new(Place::Host, &error)
+    DeviceError::says(Place::Host, &error.to_string())
 }
 
 /// The weights of a model that is built in.
