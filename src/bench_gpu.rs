@@ -109,7 +109,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             caller: Default::default(),
             trace: None,
         };
-        bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone() }).await?;
+        bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone().into() }).await?;
         Ok(())
     };
     let measure = async {

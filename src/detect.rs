@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_annotate::Annotator;
-use cloudpose_infer::{Detail, Detection, Job, Models, Past, Pipeline};
+use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline};
 use cloudpose_pixels::Pool;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{Skeleton, Task};
@@ -162,7 +162,7 @@ impl Detector<'_> {
         let command = self.command;
         let draw = command.output.is_some();
         let mut found = self.pipeline.detect(Job {
-            image,
+            image: Image::Encoded(image),
             detail: if draw { Detail::Full } else { Detail::Model },
             model: &command.model,
             min_score: command.min_score,

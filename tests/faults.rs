@@ -66,7 +66,7 @@ fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
         work(&bus.clone(), Stage::Infer, 2, stop, move |delivery| {
             let bus = bus.clone();
             async move {
-                assert_ne!(delivery.frame.image.len(), poison, "poisoned");
+                assert_ne!(delivery.frame.image.encode().unwrap().len(), poison, "poisoned");
                 let header = &delivery.frame.header;
                 bus.publish_event(&nobody_seen(header), &Default::default(), None).await;
                 let result = nobody(header);

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery, Models};
 use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
-use cloudpose_wire::{DropReason, Frame, FrameResult, Output, Person, Skeleton, Stage};
+use cloudpose_wire::{DropReason, Frame, FrameResult, Output, Payload, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -142,6 +142,20 @@ impl Annotator {
         Ok(jpeg)
     }
 
+    /// Draws on a copy of `planes`, which others may look at.
+    fn annotate_copy(
+        &mut self,
+        planes: &PlanarImage,
+        figures: Figures<'_>,
+        quality: u8,
+    ) -> Result<Bytes, Error> {
+        let mut picture = std::mem::take(&mut self.image);
+        picture.clone_from(planes);
+        let drawn = self.annotate_decoded(&mut picture, figures, quality);
+        self.image = picture;
+        drawn
+    }
+
     /// `picture`: the frame's image, if this process has decoded it already. `skeleton`: of its persons.
     fn result(
         &mut self,
@@ -173,7 +187,13 @@ impl Annotator {
                 self.decoder.pass();
                 self.annotate_decoded(&mut picture, figures, header.quality)
             }
-            None => self.annotate(&image, figures, header.quality),
+            None => match &image {
+                Payload::Encoded(image) => self.annotate(image, figures, header.quality),
+                Payload::Decoded(decoded) => match decoded.get::<PlanarImage>() {
+                    Some(planes) => self.annotate_copy(planes, figures, header.quality),
+                    None => return failed("the frame came with pixels of an unknown kind"),
+                },
+            },
         };
         match jpeg {
             Ok(jpeg) => header.done(shared.clone(), Some(jpeg)),

@@ -9,8 +9,8 @@ use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Limits};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
-    DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Person, Reply,
-    SessionId, Skeleton, SkeletonName, Stage, StreamName, Want,
+    Decoded, DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Payload,
+    Person, Reply, SessionId, Skeleton, SkeletonName, Stage, StreamName, Want,
     event::{BoundingBox, TimingsMs},
     frame::ResultBody,
     skeleton::KeypointKind,
@@ -28,7 +28,7 @@ fn jpeg(shade: u8) -> Bytes {
     Encoder::new().unwrap().encode(&image, 90).unwrap()
 }
 
-fn frame(seq: u64, image: Bytes) -> Frame {
+fn frame(seq: u64, image: impl Into<Payload>) -> Frame {
     let keypoint = |(i, kind): (usize, &KeypointKind)| Keypoint {
         name: kind.name.clone(),
         x: 40.0 + 13.0 * i as f32,
@@ -77,7 +77,7 @@ fn frame(seq: u64, image: Bytes) -> Frame {
             }
             .into(),
         ),
-        image,
+        image: image.into(),
     }
 }
 
@@ -93,14 +93,17 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
     let mut attached = pool.take().unwrap();
     let image = jpeg(30);
     Decoder::new(Default::default()).unwrap().decode(&image, &mut attached).unwrap();
+    let decoded =
+        Decoded::new(PlanarImage::clone(&attached), |_| Err("it does not leave this process".to_owned()));
     let frames = async {
         bus.publish(Stage::Annotate, frame(1, image)).await.unwrap();
         // Another image beside the picture: whichever is drawn on shows in the result.
         bus.publish_with(Stage::Annotate, frame(2, jpeg(90)), Attachment::new(attached)).await.unwrap();
         bus.publish_with(Stage::Annotate, frame(3, jpeg(90)), Attachment::new("no picture")).await.unwrap();
         bus.publish(Stage::Annotate, frame(4, jpeg(90))).await.unwrap();
+        bus.publish(Stage::Annotate, frame(5, decoded)).await.unwrap();
         let mut overlays = Vec::new();
-        for _ in 0..4 {
+        for _ in 0..5 {
             match results.next().await.unwrap().body {
                 ResultBody::Done { overlay, .. } => overlays.push(overlay.unwrap()),
                 dropped => panic!("{dropped:?}"),
@@ -113,6 +116,7 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
     ran.unwrap();
     assert_eq!(overlays[0], overlays[1], "drawn on the attached picture");
     assert_eq!(overlays[2], overlays[3], "what is no picture is left alone");
+    assert_eq!(overlays[4], overlays[0], "the frame is itself a picture");
     assert_ne!(overlays[1], overlays[3]);
     assert!(pool.take().is_some(), "the picture came back to its pool");
 }

@@ -60,7 +60,7 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
                                 .unwrap();
                         }
                         Stage::Annotate => {
-                            bus.reply(frame.header.done(frame.event.unwrap(), Some(frame.image)))
+                            bus.reply(frame.header.done(frame.event.unwrap(), frame.image.encode().ok()))
                                 .await
                                 .unwrap();
                         }
@@ -73,7 +73,7 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
     }
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
     let image = Bytes::from(vec![7; IMAGE_BYTES]);
-    let frame = |seq| Frame { image: image.clone(), ..sample::frame(Kind::Live, seq) };
+    let frame = |seq| Frame { image: image.clone().into(), ..sample::frame(Kind::Live, seq) };
 
     let mut times = Vec::with_capacity(ALONE);
     for seq in 0..ALONE {

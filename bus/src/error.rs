@@ -27,6 +27,9 @@ pub enum PublishError {
         /// The server's `max_payload`, in bytes.
         limit: usize,
     },
+    /// Decoded pixels cannot be encoded for another process.
+    #[error("the image cannot be encoded: {0}")]
+    Encoding(String),
     /// The NATS server is not there, or did not confirm in time that it has the frame.
     #[error("NATS cannot take the frame now: {0}")]
     Unreachable(String),
@@ -38,6 +41,7 @@ impl PublishError {
         match self {
             Self::Full { .. } => DropReason::QueueFull,
             Self::TooLarge { .. } => DropReason::TooLarge,
+            Self::Encoding(_) => DropReason::Undecodable,
             Self::Unreachable(_) => DropReason::BusDown,
         }
     }

@@ -17,7 +17,8 @@ use cloudpose_testing::{
     soon,
 };
 use cloudpose_wire::{
-    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
+    Decoded, DropReason, Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, Payload, Skeleton, Stage,
+    Task, frame::ResultBody,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -220,6 +221,34 @@ async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
     let plain = bus.pull(Stage::Annotate, 1).await.remove(0);
     assert!(plain.attachment.is_none());
     plain.ack().await;
+}
+
+/// Pixels stay what they are in one process, also for who gets the frame after a worker's death; others get them encoded.
+async fn decoded_images_arrive_as_pixels_or_encoded(bus: Bus, as_pixels: bool) {
+    let image = |encode: fn(&Vec<u8>) -> Result<Bytes, String>| Decoded::new(vec![1u8, 2], encode).into();
+    let of = |image| Frame { image, ..frame(Kind::Still, 5) };
+    bus.publish(Stage::Infer, of(image(|_| Ok(Bytes::from_static(b"encoded"))))).await.unwrap();
+    for attempt in [1, 2] {
+        let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
+        assert_eq!(delivery.attempt, attempt);
+        match &delivery.frame.image {
+            Payload::Decoded(pixels) if as_pixels => assert_eq!(pixels.get(), Some(&vec![1u8, 2])),
+            image => assert_eq!((image, as_pixels), (&Bytes::from_static(b"encoded").into(), false)),
+        }
+        if attempt == 2 {
+            delivery.ack().await;
+        }
+    }
+
+    let published = bus.publish(Stage::Infer, of(image(|_| Err("too dark".to_owned())))).await;
+    match published {
+        Ok(()) if as_pixels => bus.pull(Stage::Infer, 1).await.remove(0).ack().await,
+        Err(error) if !as_pixels => {
+            assert_eq!(error.reason(), DropReason::Undecodable);
+            assert!(error.to_string().contains("too dark"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn a_cancelled_pull_loses_nothing(bus: Bus) {
@@ -449,6 +478,11 @@ macro_rules! conformance {
             async fn attachments_leave_no_process_and_come_once() {
                 super::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
             }
+
+            #[tokio::test(start_paused = true)]
+            async fn decoded_images_arrive_as_pixels() {
+                super::decoded_images_arrive_as_pixels_or_encoded(super::Bus::local(super::LIMITS), true).await;
+            }
         }
         mod nats {
             $(#[tokio::test]
@@ -462,6 +496,13 @@ macro_rules! conformance {
                 let server = cloudpose_testing::NatsServer::start();
                 let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
                 super::attachments_leave_no_process_and_come_once(bus, false).await;
+            }
+
+            #[tokio::test]
+            async fn decoded_images_arrive_encoded() {
+                let server = cloudpose_testing::NatsServer::start();
+                let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
+                super::decoded_images_arrive_as_pixels_or_encoded(bus, false).await;
             }
         }
     };

@@ -401,9 +401,9 @@ async fn a_frame_larger_than_the_server_carries_is_refused_with_the_name_of_the_
     let server = NatsServer::start();
     let bus = bus(&server, Limits::default()).await;
     let limit = bus.max_image_bytes().unwrap();
-    let of = |size| Frame { image: Bytes::from(vec![0; size]), ..frame(Kind::Still, 2) };
+    let of = |size| Frame { image: Bytes::from(vec![0; size]).into(), ..frame(Kind::Still, 2) };
     bus.publish(Stage::Infer, of(limit)).await.unwrap();
-    assert_eq!(pull_one(&bus).await.frame.image.len(), limit);
+    assert_eq!(pull_one(&bus).await.frame.image.encode().unwrap().len(), limit);
     let refused = bus.publish(Stage::Infer, of(limit + (1 << 20))).await.unwrap_err();
     assert_eq!(refused.reason(), DropReason::TooLarge);
     assert!(refused.to_string().contains("max_payload"), "{refused}");

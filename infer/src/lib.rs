@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use config::{Config, GpuConfig, StoreConfig};
 pub use models::Models;
-pub use pipeline::{Detail, Detection, Job, Past, Pipeline};
+pub use pipeline::{Detail, Detection, Image, Job, Past, Pipeline};
 pub use worker::Worker;
 
 /// Why a frame has no output, or the role cannot start.

@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
-use cloudpose_pixels::{Pool, Pooled};
+use cloudpose_pixels::{PlanarImage, Pool, Pooled, Scale};
 use cloudpose_wire::{
     Class, Event, FrameHeader, ModelId, ModelInfo, Output, Person, Prior, Skeleton, StreamName, Task,
     event::TimingsMs,
@@ -56,11 +56,20 @@ impl std::fmt::Debug for Runner {
     }
 }
 
-/// What to do with an encoded image.
+/// An image to look at.
+#[derive(Debug, Clone, Copy)]
+pub enum Image<'a> {
+    /// JPEG, PNG or WebP.
+    Encoded(&'a [u8]),
+    /// Decoded already, upright.
+    Planes(&'a PlanarImage),
+}
+
+/// What to do with an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// JPEG, PNG or WebP.
-    pub image: &'a [u8],
+    /// The image.
+    pub image: Image<'a>,
     /// How much of it to decode.
     pub detail: Detail,
     /// The model to run.
@@ -148,7 +157,7 @@ impl Pipeline {
             let mut input = ModelInput::default();
             let mut reader = self.readers.take();
             reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
-            let source = Source { width: 1280, height: 720, scale: cloudpose_pixels::Scale::FULL };
+            let source = Source { width: 1280, height: 720, scale: Scale::FULL };
             reader.fill(&mut input, self.models.get(stage)?.fit(), source, None);
             engine.run(stage, &[input])?;
         }
@@ -167,7 +176,12 @@ impl Pipeline {
         let models =
             served.stages.iter().map(|stage| self.models.get(stage)).collect::<Result<Vec<_>, _>>()?;
         let mut reader = self.readers.take();
-        let source = reader.read(job.image, job.reduced_for(&models))?;
+        let source = match job.image {
+            Image::Encoded(image) => reader.read(image, job.reduced_for(&models))?,
+            Image::Planes(planes) => {
+                Source { width: planes.width(), height: planes.height(), scale: Scale::FULL }
+            }
+        };
         timings_ms.decode = clock.lap_ms();
 
         let mut reader = Some(reader);
@@ -176,8 +190,8 @@ impl Pipeline {
         let mut views: Vec<View> = Vec::new();
         for (stage, model) in models.iter().enumerate() {
             let is_last = stage + 1 == models.len();
-            let inputs =
-                self.inputs(reader.as_mut().expect("kept until the last stage"), &**model, source, &regions);
+            let reader_now = reader.as_mut().expect("kept until the last stage");
+            let inputs = self.inputs(reader_now, &job, &**model, source, &regions);
             if is_last {
                 picture = job.keep(reader.take());
             }
@@ -205,13 +219,17 @@ impl Pipeline {
     fn inputs(
         &mut self,
         reader: &mut Taken,
+        job: &Job<'_>,
         model: &dyn Model,
         source: Source,
         regions: &[Option<Square>],
     ) -> Vec<ModelInput> {
         let fill = |region: &Option<Square>| {
             let mut input = self.spare.pop().unwrap_or_default();
-            reader.fill(&mut input, model.fit(), source, *region);
+            match job.image {
+                Image::Encoded(_) => reader.fill(&mut input, model.fit(), source, *region),
+                Image::Planes(planes) => reader.fill_of(planes, &mut input, model.fit(), source, *region),
+            }
             input
         };
         regions.iter().map(fill).collect()
@@ -303,9 +321,12 @@ impl Job<'_> {
         self.past.and_then(|past| model.region(past.prior, [source.width, source.height]))
     }
 
-    /// Gives the reader back, and takes its picture out before if it is wanted.
+    /// Gives the reader back, and takes its picture out before if it is wanted. Planes go on with the frame.
     fn keep(&self, reader: Option<Taken>) -> Option<Pooled> {
         let (mut reader, pool) = (reader?, self.pictures?);
+        if matches!(self.image, Image::Planes(_)) {
+            return None;
+        }
         let mut picture = pool.take()?;
         std::mem::swap(&mut *picture, &mut reader.image);
         Some(picture)

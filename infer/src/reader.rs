@@ -45,13 +45,27 @@ impl Reader {
 
     /// Makes a model input of the last picture, or of a part of it, in the memory of `input`.
     pub(crate) fn fill(&mut self, input: &mut ModelInput, fit: Fit, source: Source, region: Option<Square>) {
+        let image = std::mem::take(&mut self.image);
+        self.fill_of(&image, input, fit, source, region);
+        self.image = image;
+    }
+
+    /// As [`fill`](Self::fill), of planes that were decoded elsewhere.
+    pub(crate) fn fill_of(
+        &mut self,
+        image: &PlanarImage,
+        input: &mut ModelInput,
+        fit: Fit,
+        source: Source,
+        region: Option<Square>,
+    ) {
         let known = self.preprocessors.iter().position(|(of, _)| *of == fit);
         let index = known.unwrap_or_else(|| {
             self.preprocessors.push((fit, Preprocessor::new(fit)));
             self.preprocessors.len() - 1
         });
         let (_, preprocessor) = &mut self.preprocessors[index];
-        preprocessor.run_reduced(&self.image, source, region, input);
+        preprocessor.run_reduced(image, source, region, input);
     }
 }
 

@@ -6,19 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Prior, SharedEvent, Stage, StreamName, Want,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Payload, Prior, SharedEvent, Stage,
+    StreamName, Want,
 };
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, Detail, Detection, Error, Job, Models, Past, Pipeline,
+    Config, Detail, Detection, Error, Image, Job, Models, Past, Pipeline,
     contract::{Engine, Fault},
     cpu,
     gpu::{Batches, DeviceChoice, DeviceError, Place, open},
@@ -57,7 +57,7 @@ struct Shared {
 /// What there is to do about one frame.
 #[derive(Debug)]
 struct Task {
-    image: Bytes,
+    image: Payload,
     stream: StreamName,
     prior: Option<Arc<Prior>>,
     at: u64,
@@ -78,7 +78,7 @@ enum Failed {
 
 impl Task {
     /// `handed_on`: whether this process draws on the picture that is decoded here.
-    fn new(header: &mut FrameHeader, image: Bytes, handed_on: bool) -> Self {
+    fn new(header: &mut FrameHeader, image: Payload, handed_on: bool) -> Self {
         Self {
             image,
             stream: header.stream.clone(),
@@ -94,7 +94,14 @@ impl Task {
     fn job<'a>(&'a self, pictures: &'a Pool) -> Job<'a> {
         let past = self.prior.as_ref().map(|prior| Past { prior, at: self.at, smooth: self.smooth });
         Job {
-            image: &self.image,
+            image: match &self.image {
+                Payload::Encoded(image) => Image::Encoded(image),
+                Payload::Decoded(decoded) => match decoded.get() {
+                    Some(planes) => Image::Planes(planes),
+                    // Pixels of a kind that nobody here knows are no image.
+                    None => Image::Encoded(&[]),
+                },
+            },
             detail: self.detail,
             model: &self.model,
             min_score: self.min_score,

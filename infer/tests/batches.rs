@@ -17,7 +17,7 @@ use bytes::Bytes;
 use clap::Parser as _;
 use cloudpose_bus::{Bus, Limits};
 use cloudpose_infer::{
-    Config, Detail, Error, Job, Models, Pipeline, StoreConfig, Worker,
+    Config, Detail, Error, Image, Job, Models, Pipeline, StoreConfig, Worker,
     contract::{Engine, Fault, Found},
     gpu::{DeviceError, GpuEngine, Place, Precision},
     preprocess::ModelInput,
@@ -67,7 +67,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
         caller: Default::default(),
         trace: None,
     };
-    Frame { header, event: None, image }
+    Frame { header, event: None, image: image.into() }
 }
 
 fn bus() -> Bus {
@@ -147,7 +147,7 @@ async fn batches_find_what_the_cpu_finds() {
                 let image = image(name);
                 let model = model();
                 let job = Job {
-                    image: &image,
+                    image: Image::Encoded(&image),
                     detail: Detail::Model,
                     model: &model,
                     min_score: 0.2,

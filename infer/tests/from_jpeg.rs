@@ -9,7 +9,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
+use cloudpose_infer::{Detail, Image, Job, Models, Pipeline, StoreConfig};
 use cloudpose_testing::golden::{self, Golden};
 use cloudpose_wire::Person;
 
@@ -54,7 +54,7 @@ fn keypoints_are_where_tensorflow_has_them() {
             let image = golden::jpeg(&row.name);
             let id = model.parse().unwrap();
             let job = Job {
-                image: &image,
+                image: Image::Encoded(&image),
                 detail: Detail::Full,
                 model: &id,
                 min_score: 0.0,

@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
-use cloudpose_infer::{Detail, Job, Models, Pipeline, StoreConfig};
+use cloudpose_infer::{Detail, Image, Job, Models, Pipeline, StoreConfig};
 use cloudpose_pixels::{Component, Decoder, Encoder, Limits, PlanarImage, Pool};
 use cloudpose_wire::{ModelId, Person};
 
@@ -37,7 +37,15 @@ fn doubled(image: &PlanarImage) -> PlanarImage {
 }
 
 fn job<'a>(image: &'a [u8], model: &'a ModelId) -> Job<'a> {
-    Job { image, detail: Detail::Full, model, min_score: 0.0, past: None, stream: None, pictures: None }
+    Job {
+        image: Image::Encoded(image),
+        detail: Detail::Full,
+        model,
+        min_score: 0.0,
+        past: None,
+        stream: None,
+        pictures: None,
+    }
 }
 
 fn images() -> Vec<PathBuf> {

@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
-use cloudpose_infer::{Detail, Job, Models, Past, Pipeline, StoreConfig};
+use cloudpose_infer::{Detail, Image, Job, Models, Past, Pipeline, StoreConfig};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{Output, Person, Prior, Skeleton};
 
@@ -33,7 +33,15 @@ fn detect(
 ) -> (Vec<Person>, Prior) {
     let past = Some(Past { prior, at, smooth });
     let model = &model.parse().unwrap();
-    let job = Job { image, detail: Detail::Full, model, min_score: 0.2, past, stream: None, pictures: None };
+    let job = Job {
+        image: Image::Encoded(image),
+        detail: Detail::Full,
+        model,
+        min_score: 0.2,
+        past,
+        stream: None,
+        pictures: None,
+    };
     let found = pipeline.detect(job).unwrap();
     let Output::Poses { persons, .. } = found.output else { panic!("{:?}", found.output) };
     (persons, found.tracks.unwrap())

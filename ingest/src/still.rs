@@ -102,7 +102,7 @@ impl Still {
             caller: self.caller,
             trace: self.trace,
         };
-        let mut frame = Frame { header, event: None, image: self.image };
+        let mut frame = Frame { header, event: None, image: self.image.into() };
         let first = shared.bus.connection();
         let result = async {
             shared.publish(frame.clone()).await.map_err(refused)?;

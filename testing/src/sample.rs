@@ -33,7 +33,7 @@ pub fn frame(kind: Kind, seq: u64) -> Frame {
             trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
         },
         event: seq.is_multiple_of(2).then(|| pose(seq)),
-        image: Bytes::from(vec![seq as u8; 3]),
+        image: Bytes::from(vec![seq as u8; 3]).into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
-use cloudpose_infer::{Detail, Detection, Job, Past, Pipeline, cpu::CpuEngine};
+use cloudpose_infer::{Detail, Detection, Image, Job, Past, Pipeline, cpu::CpuEngine};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{Output, Person, Prior};
 
@@ -22,7 +22,7 @@ fn pipeline() -> (Folder, Pipeline) {
 fn detect(pipeline: &mut Pipeline, model: &str, image: &Bytes, past: Option<Past<'_>>) -> Detection {
     let model = model.parse().unwrap();
     let job = Job {
-        image,
+        image: Image::Encoded(image),
         detail: Detail::Model,
         model: &model,
         min_score: 0.2,

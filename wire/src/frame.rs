@@ -1,4 +1,4 @@
-//! One encoded image on its way through the stages, and what comes back of it.
+//! One image on its way through the stages, and what comes back of it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Caller, DropReason, GatewayId, JobId, Kind, ModelId, Prior, SessionId, SharedEvent, StreamName,
+    Caller, DropReason, GatewayId, JobId, Kind, ModelId, Payload, Prior, SessionId, SharedEvent, StreamName,
     TraceParent,
 };
 
@@ -101,8 +101,8 @@ pub struct Frame {
     pub header: FrameHeader,
     /// What was found in it, once that is known: always there on the annotate lanes.
     pub event: Option<SharedEvent>,
-    /// The encoded image as the client sent it.
-    pub image: Bytes,
+    /// What it shows.
+    pub image: Payload,
 }
 
 /// What became of a frame, addressed as its `reply` says. Travels as one JSON header beside the overlay.

@@ -5,7 +5,8 @@
 //! - [`caller`]: who asks
 //! - [`id`]: names and numbers that identify things, checked when they are made
 //! - [`lane`]: the work queues (stage × kind)
-//! - [`frame`]: one encoded image on its way through the stages, and what comes back
+//! - [`frame`]: one image on its way through the stages, and what comes back
+//! - [`payload`]: what a frame shows
 //! - [`event`]: what was found in a frame
 //! - [`skeleton`]: which keypoints a person has, and how they hang together
 //! - [`model`]: what is said of models
@@ -22,6 +23,7 @@ pub mod id;
 pub mod lane;
 pub mod model;
 pub mod outcome;
+pub mod payload;
 pub mod skeleton;
 pub mod subject;
 pub mod trace;
@@ -38,6 +40,7 @@ pub use id::{
 pub use lane::{Kind, Lane, Stage};
 pub use model::{ModelInfo, Task};
 pub use outcome::{DropReason, Outcome};
+pub use payload::{Decoded, Payload};
 pub use skeleton::Skeleton;
 pub use trace::TraceParent;
 pub use track::Prior;

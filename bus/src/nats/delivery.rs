@@ -99,7 +99,11 @@ impl Home {
             Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
         };
         let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header);
-        match self.bus.store(Queue::Lane(self.lane), to, again, frame.image.clone()).await {
+        let stored = match Nats::encoded(frame.image.clone()).await {
+            Ok(image) => self.bus.store(Queue::Lane(self.lane), to, again, image).await,
+            Err(error) => Err(error),
+        };
+        match stored {
             Ok(()) => self.ack().await,
             // No room for the copy beside the original. Then it costs the frame an attempt.
             Err(error) => {

@@ -85,7 +85,7 @@ pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malforme
         (Some(attempt), Some(since)) => Some(Past { attempt, since }),
         _ => None,
     };
-    Ok((Frame { header, event, image: message.payload.clone() }, past))
+    Ok((Frame { header, event, image: message.payload.clone().into() }, past))
 }
 
 pub(super) fn result_headers(result: &FrameResult) -> HeaderMap {

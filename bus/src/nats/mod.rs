@@ -36,8 +36,8 @@ use async_nats::{
 use bytes::Bytes;
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, Tenant,
-    TraceParent, frame::ResultBody, model::Announcement, subject,
+    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Payload, Prefix, Reply, SharedEvent, Stage,
+    Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
@@ -189,13 +189,19 @@ impl Nats {
     pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
         let lane = Lane { stage, kind: frame.header.kind };
         let headers = message::frame_headers(&frame, None);
-        self.store(
-            Queue::Lane(lane),
-            subject::frame(&self.0.prefix, lane, &frame.header),
-            headers,
-            frame.image,
-        )
-        .await
+        let to = subject::frame(&self.0.prefix, lane, &frame.header);
+        self.store(Queue::Lane(lane), to, headers, Self::encoded(frame.image).await?).await
+    }
+
+    /// A frame's image for other processes.
+    async fn encoded(image: Payload) -> Result<Bytes, PublishError> {
+        match image {
+            Payload::Encoded(image) => Ok(image),
+            decoded @ Payload::Decoded(_) => {
+                let encoded = tokio::task::spawn_blocking(move || decoded.encode()).await;
+                encoded.map_err(|panic| panic.to_string()).flatten().map_err(PublishError::Encoding)
+            }
+        }
     }
 
     /// Has the broker keep a message, and waits until it says so.

@@ -28,7 +28,7 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, FrameResult, Outcome, Prior, SharedEvent, StreamName,
+    Caller, DropReason, Frame, FrameHeader, FrameResult, Outcome, Payload, Prior, SharedEvent, StreamName,
     TraceParent, Want, frame::ResultBody, ws::Mode,
 };
 use tracing::{Span, field::Empty};
@@ -59,7 +59,7 @@ pub(crate) struct AfterEnd;
 struct Arrived {
     settings: Settings,
     received_at: u64,
-    image: Bytes,
+    image: Payload,
 }
 
 /// A frame that holds a credit.
@@ -148,8 +148,8 @@ impl Session {
         self.admit.accepts()
     }
 
-    /// An image came.
-    pub(crate) fn image(&mut self, now: Instant, image: Bytes) -> Result<(), AfterEnd> {
+    /// An image came. Encoded ones are looked at first; how large decoded ones are is the door's affair.
+    pub(crate) fn image(&mut self, now: Instant, image: impl Into<Payload>) -> Result<(), AfterEnd> {
         if self.ending {
             return Err(AfterEnd);
         }
@@ -159,8 +159,11 @@ impl Session {
         if let Some(fps) = self.pace.received(now) {
             self.effects.push_back(Effect::Hint { fps });
         }
+        let image = image.into();
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
-        if let Err(error) = cloudpose_pixels::probe(&image, limits) {
+        if let Payload::Encoded(image) = &image
+            && let Err(error) = cloudpose_pixels::probe(image, limits)
+        {
             self.dropped(seq, DropReason::Undecodable, error.to_string());
             return Ok(());
         }

@@ -2,7 +2,7 @@ mod promises;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
 use cloudpose_wire::{
-    Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, Tenant, event::TimingsMs,
+    Decoded, Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, Tenant, event::TimingsMs,
 };
 
 use super::*;
@@ -359,6 +359,19 @@ fn refused_live_frame_is_dropped() {
     bench.bus_is_full = true;
     bench.image();
     assert_eq!(bench.dropped(), [(DropReason::QueueFull, 1)]);
+}
+
+#[test]
+fn decoded_pixels_are_a_frame_like_any_other() {
+    let mut bench = Bench::new(Mode::Live, 2);
+    let decoded = Decoded::new("pixels", |_| Err("it does not leave this process".to_owned()));
+    bench.session.image(bench.now, decoded.clone()).unwrap();
+    bench.session.advance(bench.now);
+    let published = std::iter::from_fn(|| bench.session.next_effect()).find_map(|effect| match effect {
+        Effect::Publish(frame) => Some(frame.image),
+        _ => None,
+    });
+    assert_eq!(published, Some(Payload::Decoded(decoded)));
 }
 
 #[test]

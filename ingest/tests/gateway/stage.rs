@@ -137,7 +137,8 @@ impl Server {
 /// Answers `delivery` as a good worker does: a JPEG that breaks off is undecodable, else see [`event`].
 pub(crate) async fn finish(bus: &Bus, delivery: Delivery) {
     let frame = &delivery.frame;
-    let broken = frame.image.starts_with(&[0xFF, 0xD8]) && !frame.image.ends_with(&[0xFF, 0xD9]);
+    let image = frame.image.encode().unwrap();
+    let broken = image.starts_with(&[0xFF, 0xD8]) && !image.ends_with(&[0xFF, 0xD9]);
     let result = if broken {
         frame.header.dropped(DropReason::Undecodable, "the image is cut off")
     } else {

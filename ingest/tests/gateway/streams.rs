@@ -210,7 +210,7 @@ async fn live_frame_carries_what_the_worker_needs() {
     client.image(JPEG).await;
     let frame = server.frame().await.frame.clone();
     let header = &frame.header;
-    assert_eq!(frame.image, JPEG);
+    assert_eq!(frame.image.encode().unwrap(), JPEG);
     assert_eq!((header.stream.as_str(), header.seq, header.kind), ("cam", 1, Kind::Live));
     assert_eq!((header.want, header.model.as_str(), header.quality), (Want::Both, "lightning", 33));
     assert_eq!(header.min_score, 0.4);
