@@ -43,9 +43,12 @@ pub fn describe() {
 }
 
 /// Nothing is said of the default tenant.
+fn of_tenant(tenant: &Tenant) -> Vec<Label> {
+    (!tenant.is_default()).then(|| Label::new("tenant", tenant.to_string())).into_iter().collect()
+}
+
 fn labels(kind: Kind, tenant: &Tenant) -> Vec<Label> {
-    let tenant = (!tenant.is_default()).then(|| Label::new("tenant", tenant.to_string()));
-    [Label::new("kind", kind.as_str())].into_iter().chain(tenant).collect()
+    [Label::new("kind", kind.as_str())].into_iter().chain(of_tenant(tenant)).collect()
 }
 
 pub(crate) fn frame_accepted(kind: Kind, tenant: &Tenant) {
@@ -64,16 +67,16 @@ pub(crate) fn frame_latency(kind: Kind, tenant: &Tenant, latency: Duration) {
     histogram!(LATENCY, labels(kind, tenant)).record(latency);
 }
 
-pub(crate) fn session_opened() {
-    gauge!(SESSIONS).increment(1);
+pub(crate) fn session_opened(tenant: &Tenant) {
+    gauge!(SESSIONS, of_tenant(tenant)).increment(1);
 }
 
-pub(crate) fn session_closed() {
-    gauge!(SESSIONS).decrement(1);
+pub(crate) fn session_closed(tenant: &Tenant) {
+    gauge!(SESSIONS, of_tenant(tenant)).decrement(1);
 }
 
-pub(crate) fn session_refused() {
-    counter!(REFUSED).increment(1);
+pub(crate) fn session_refused(tenant: &Tenant) {
+    counter!(REFUSED, of_tenant(tenant)).increment(1);
 }
 
 pub(crate) fn result_unclaimed() {

@@ -41,6 +41,8 @@ async fn caller_travels_to_header_subject_ledger_and_metrics() {
     let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
     let header = &delivery.frame.header;
     assert_eq!(header.caller, caller);
+    let seated = r#"cloudpose_sessions{tenant="acme"} 1"#;
+    assert!(recorder.handle().render().contains(seated), "{}", recorder.handle().render());
     let (tenant, classes) = (&header.caller.tenant, Output::Classes(Vec::new()));
     let to = subject::event(&Prefix::default(), tenant, &header.stream, &classes);
     assert_eq!(to, format!("cloudpose.tenants.acme.classes.{}", header.stream));
@@ -50,6 +52,7 @@ async fn caller_travels_to_header_subject_ledger_and_metrics() {
     let text = recorder.handle().render();
     let counted = r#"cloudpose_frames_total{kind="still",outcome="infer_failed",tenant="acme"} 1"#;
     assert!(text.contains(counted), "{text}");
+    assert!(text.contains(r#"cloudpose_sessions{tenant="acme"} 0"#), "{text}");
     assert!(!text.contains("door"), "by tenant only: {text}");
     stop.cancel();
     running.join_next().await.unwrap().unwrap().unwrap();

@@ -150,7 +150,7 @@ pub(crate) async fn pose(
 
     let caller = shared.auth.caller(request.headers());
     let trace = trace_of(request.headers());
-    let _seat = shared.seats.take().ok_or_else(Problem::no_room)?;
+    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let upload = body::upload(request, shared.config.max_image_bytes).await?;
     let id = match upload.id.as_deref() {
         Some(id) => StreamName::new(id).map_err(|error| Problem::bad_id(error.to_string()))?,

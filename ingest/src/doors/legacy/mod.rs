@@ -182,8 +182,9 @@ fn annotation(id: &str, jpeg: &[u8]) -> String {
 }
 
 async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String, Finished), Rejection> {
-    let _seat = shared.seats.take().ok_or_else(Problem::no_room)?;
     let (parts, body) = request.into_parts();
+    let caller = shared.auth.caller(&parts.headers);
+    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let limit = body::json_limit(shared.config.max_image_bytes);
     let body = body::read(&parts.headers, body, limit).await?;
     let json = body::content_type(&parts.headers)
@@ -199,7 +200,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         model: shared.config.model.clone(),
         quality: QUALITY,
         min_score: shared.config.min_score,
-        caller: shared.auth.caller(&parts.headers),
+        caller,
         trace: trace_of(&parts.headers),
     };
     let finished = still.run(shared).await.map_err(|refusal| match Problem::from(refusal) {

@@ -63,9 +63,10 @@ pub(crate) async fn stream(
     if shared.stopping.is_cancelled() {
         return Err(Problem::shutting_down());
     }
-    let seat = shared.seats.take().ok_or_else(Problem::no_room)?;
+    let caller = shared.auth.caller(&headers);
+    let seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let query = StreamQuery::parse(&uri);
-    let asker = (shared.auth.caller(&headers), trace_of(&headers));
+    let asker = (caller, trace_of(&headers));
     let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
