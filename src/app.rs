@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_ingest::Books;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, task::JoinSet};
@@ -40,7 +40,7 @@ impl App {
         let metrics = telemetry::start_metrics()?;
         vitals::describe(config.name, config.roles);
         let Process { ops_listen, nats, .. } = &config.process;
-        let limits = Limits::default();
+        let limits = Capacity::default();
         let bus = if nats.servers.is_empty() { Bus::local(limits) } else { Bus::nats(nats, limits).await? };
         let (ready, is_ready) = watch::channel(false);
         let books = Books::default();
@@ -210,7 +210,7 @@ mod tests {
             let app = App {
                 name: "test",
                 roles: vec![("first", first), ("second", second)],
-                bus: Bus::local(Limits::default()),
+                bus: Bus::local(Capacity::default()),
                 ops: None,
                 monitors: JoinSet::new(),
                 ready: tell,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{
     Models, StoreConfig, Worker,
     gpu::{DeviceChoice, GpuEngine, Place, Spent},
@@ -84,7 +84,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
     };
     let (config, ready) = (infer.clone(), model.clone());
     let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &ready)).await??;
-    let bus = Bus::local(Limits::default());
+    let bus = Bus::local(Capacity::default());
     let gateway = GatewayId::new("bench").context("the gateway's name is a constant")?;
     let mut results = bus.results(&gateway).await;
     let stop = CancellationToken::new();

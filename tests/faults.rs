@@ -10,7 +10,7 @@ mod server;
 
 use std::{net::TcpStream, process::Command, time::Duration};
 
-use cloudpose_bus::{Bus, Limits, nats::Config, work};
+use cloudpose_bus::{Bus, Capacity, nats::Config, work};
 use cloudpose_testing::{Link, NatsServer, golden::photo, soon};
 use cloudpose_wire::{
     Event, Frame, FrameHeader, FrameResult, Output, SharedEvent, SkeletonName, Stage,
@@ -35,7 +35,7 @@ async fn post(gateway: &Server, image: Vec<u8>) -> reqwest::Response {
 /// A bus as the workers of a process have it.
 async fn bus(nats: &NatsServer) -> Bus {
     let config = Config { servers: vec![nats.url()], ..Config::default() };
-    Bus::nats(&config, Limits::default()).await.unwrap()
+    Bus::nats(&config, Capacity::default()).await.unwrap()
 }
 
 /// Nobody in the picture.

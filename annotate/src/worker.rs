@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery, Models};
 use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
-use cloudpose_wire::{DropReason, Frame, FrameResult, Output, Payload, Person, Skeleton, Stage};
+use cloudpose_wire::{DropReason, Frame, FrameResult, Payload, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -167,18 +167,18 @@ impl Annotator {
         let failed = |why: &str| header.dropped(DropReason::AnnotateFailed, why);
         let Some(shared) = event else { return failed("the frame came without poses") };
         let Ok(event) = shared.event() else { return failed("the frame came with poses that are none") };
-        let figures = match (&event.output, &skeleton) {
-            (Output::Poses { persons, .. }, Some(skeleton)) => {
+        let figures = match (event.output.poses(), &skeleton) {
+            (Some((_, persons)), Some(skeleton)) => {
                 let fits = |person: &Person| person.keypoints.len() == skeleton.keypoints().len();
                 if !persons.iter().all(fits) {
                     return failed("the frame came with persons of another skeleton");
                 }
-                Some((&**skeleton, &persons[..]))
+                Some((&**skeleton, persons))
             }
-            (Output::Poses { skeleton, .. }, None) => {
+            (Some((skeleton, _)), None) => {
                 return failed(&format!("no worker announces a model with the skeleton {skeleton}"));
             }
-            (Output::Classes(_), _) => None,
+            (None, _) => None,
         };
         let jpeg = match picture {
             Some(mut picture) => {
@@ -204,8 +204,6 @@ impl Annotator {
 
 /// The skeleton of a frame's persons, if it has any.
 async fn skeleton_of(frame: &Frame, models: &Models) -> Option<Arc<Skeleton>> {
-    match &frame.event.as_ref()?.event().ok()?.output {
-        Output::Poses { skeleton, .. } => models.wait_for_skeleton(skeleton).await,
-        Output::Classes(_) => None,
-    }
+    let (skeleton, _) = frame.event.as_ref()?.event().ok()?.output.poses()?;
+    models.wait_for_skeleton(skeleton).await
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use cloudpose_annotate::{Config, Style};
-use cloudpose_bus::{Attachment, Bus, Limits};
+use cloudpose_bus::{Attachment, Bus, Capacity};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
 use cloudpose_wire::{
     Decoded, DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Payload,
@@ -83,7 +83,7 @@ fn frame(seq: u64, image: impl Into<Payload>) -> Frame {
 
 #[tokio::test]
 async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded_again() {
-    let bus = Bus::local(Limits::default());
+    let bus = Bus::local(Capacity::default());
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     let stop = CancellationToken::new();
     let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };
@@ -123,7 +123,7 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
 
 #[tokio::test]
 async fn a_frame_that_waited_too_long_is_not_drawn() {
-    let bus = Bus::local(Limits::default());
+    let bus = Bus::local(Capacity::default());
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     let stop = CancellationToken::new();
     let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };

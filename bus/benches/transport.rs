@@ -14,7 +14,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits, work};
+use cloudpose_bus::{Bus, Capacity, work};
 use cloudpose_testing::{NatsServer, sample};
 use cloudpose_wire::{Frame, GatewayId, Kind, Stage};
 use tokio_util::sync::CancellationToken;
@@ -31,12 +31,12 @@ fn main() {
     );
     println!("|---|---|---|---|");
     runtime.block_on(async {
-        let local = Bus::local(Limits::default());
+        let local = Bus::local(Capacity::default());
         measure("local", [local.clone(), local.clone(), local], &[std::process::id()]).await;
         let server = NatsServer::start();
         let mut buses = Vec::new();
         for _ in 0..3 {
-            buses.push(sample::bus(&server, Limits::default()).await);
+            buses.push(sample::bus(&server, Capacity::default()).await);
         }
         let pids = [std::process::id(), server.pid()];
         measure("NATS", buses.try_into().unwrap(), &pids).await;

@@ -50,7 +50,7 @@ use tokio::{
 pub use attachment::Attachment;
 pub use error::{Bound, PublishError, Queue};
 pub use jobs::JobResult;
-pub use local::{Limits, Local};
+pub use local::{Capacity, Local};
 pub use models::Models;
 pub use nats::Nats;
 pub use work::work;
@@ -88,7 +88,7 @@ pub enum Bus {
 
 impl Bus {
     /// A bus inside this process.
-    pub fn local(limits: Limits) -> Self {
+    pub fn local(limits: Capacity) -> Self {
         Self::Local(Local::new(limits))
     }
 
@@ -97,7 +97,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`nats::ConnectError`] if no server answers within 10 s, or it does not let us work.
-    pub async fn nats(config: &nats::Config, limits: Limits) -> Result<Self, nats::ConnectError> {
+    pub async fn nats(config: &nats::Config, limits: Capacity) -> Result<Self, nats::ConnectError> {
         Nats::connect(config, limits).await.map(Self::Nats)
     }
 

@@ -29,7 +29,7 @@ const EVENT_QUEUE: usize = 256;
 
 /// Bounds of the lanes.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Capacity {
     /// Frames on a still lane; one more is refused.
     pub still_frames: usize,
     /// Frames on a live lane; one more pushes the oldest out.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub job_results: usize,
 }
 
-impl Default for Limits {
+impl Default for Capacity {
     fn default() -> Self {
         let Bounds { live, still } = Bounds::default();
         let live_max_age = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub struct Local(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    limits: Limits,
+    limits: Capacity,
     state: Mutex<State>,
     arrived: HashMap<Stage, Notify>,
     events: broadcast::Sender<SharedEvent>,
@@ -104,7 +104,7 @@ impl Shared {
 
 impl Local {
     /// An empty bus.
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Capacity) -> Self {
         let bounds = Bounds { live: limits.live_frames, still: limits.still_frames };
         let stages = [Stage::Infer, Stage::Annotate];
         let state = State {

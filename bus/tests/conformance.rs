@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Attachment, Bound, Bus, JobResult, Limits, MAX_DELIVERIES, PublishError, Queue, work};
+use cloudpose_bus::{Attachment, Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
 use cloudpose_testing::{
     sample::{frame, frame_of_job, pose, reply_to},
     soon,
@@ -23,8 +23,8 @@ use cloudpose_wire::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-const LIMITS: Limits =
-    Limits { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(5), job_results: 3 };
+const LIMITS: Capacity =
+    Capacity { still_frames: 4, live_frames: 6, live_max_age: Duration::from_secs(5), job_results: 3 };
 
 fn live(stage: Stage) -> Lane {
     Lane { stage, kind: Kind::Live }

@@ -16,7 +16,7 @@ use std::{
 
 use async_nats::jetstream::consumer::PullConsumer;
 use cloudpose_bus::{
-    Bus, Limits, Results,
+    Bus, Capacity, Results,
     nats::{Config, Turn},
     work,
 };
@@ -121,7 +121,7 @@ async fn an_edge_goes_on_alone_and_takes_help_when_there_is_some() {
         soon(async {
             loop {
                 // Until the leaf node has found its hub, the domain is unknown there.
-                match Bus::nats(&config, Limits::default()).await {
+                match Bus::nats(&config, Capacity::default()).await {
                     Ok(bus) => break bus,
                     Err(error) => eprintln!("not yet: {error}"),
                 }

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{
-    Bound, Bus, Delivery, Limits, PublishError, Queue,
+    Bound, Bus, Capacity, Delivery, PublishError, Queue,
     nats::{Config, Turn},
     work,
 };
@@ -50,7 +50,8 @@ async fn publish(bus: &Bus, frame: Frame) {
 #[tokio::test]
 async fn a_restarted_server_gets_its_lanes_back_and_everyone_goes_on() {
     let mut server = NatsServer::start();
-    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [gateway, worker] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
     // The worker waits all the while, as workers do.
     let working = {
@@ -86,7 +87,7 @@ async fn a_restarted_server_gets_its_lanes_back_and_everyone_goes_on() {
 #[tokio::test]
 async fn lanes_that_an_operator_deletes_are_made_again() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let waiting = tokio::spawn({
         let bus = bus.clone();
         async move { pull_one(&bus).await.frame.header.seq }
@@ -102,7 +103,7 @@ async fn lanes_that_an_operator_deletes_are_made_again() {
 #[tokio::test]
 async fn lanes_that_many_miss_are_made_once() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let client = async_nats::connect(server.url()).await.unwrap();
     let admin = async_nats::jetstream::new(client.clone());
     admin.delete_stream("test-infer-still").await.unwrap();
@@ -138,7 +139,7 @@ async fn a_bus_that_comes_before_its_server_waits_for_it() {
     server.kill();
     // The first attempt is refused before the server is started again, on this same thread.
     let config = Config { servers: vec![server.url()], ..Config::default() };
-    let (bus, ()) = tokio::join!(Bus::nats(&config, Limits::default()), async { server.start_again() });
+    let (bus, ()) = tokio::join!(Bus::nats(&config, Capacity::default()), async { server.start_again() });
     let bus = bus.unwrap();
     bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
     assert_eq!(pull_one(&bus).await.frame.header.seq, 1);
@@ -147,7 +148,7 @@ async fn a_bus_that_comes_before_its_server_waits_for_it() {
 #[tokio::test]
 async fn a_lane_that_holds_too_many_bytes_does_not_speak_of_frames() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     // Less than we make it: a test need not fill 256 MiB.
     let admin = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     let mut config = admin.get_stream("test-infer-still").await.unwrap().cached_info().config.clone();
@@ -169,7 +170,8 @@ async fn a_lane_that_holds_too_many_bytes_does_not_speak_of_frames() {
 #[tokio::test]
 async fn what_a_gateway_publishes_again_goes_all_the_way_again() {
     let server = NatsServer::start();
-    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [gateway, worker] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     for retries in 0..2 {
         let mut again = frame(Kind::Still, 2);
         again.header.retries = retries;
@@ -187,7 +189,7 @@ async fn what_a_gateway_publishes_again_goes_all_the_way_again() {
 #[tokio::test]
 async fn a_dead_process_keeps_no_still_and_takes_no_live_frame_back() {
     let server = NatsServer::start();
-    let gateway = bus(&server, Limits::default()).await;
+    let gateway = bus(&server, Capacity::default()).await;
     gateway.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();
     gateway.publish(Stage::Infer, frame(Kind::Still, 2)).await.unwrap();
     let published = Instant::now();
@@ -197,7 +199,7 @@ async fn a_dead_process_keeps_no_still_and_takes_no_live_frame_back() {
         let dying = scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (taken, held) = runtime.block_on(async {
-                let worker = bus(url, Limits::default()).await;
+                let worker = bus(url, Capacity::default()).await;
                 let mut held = Vec::new();
                 while held.len() < 2 {
                     held.extend(soon(worker.pull(Stage::Infer, 2)).await);
@@ -225,7 +227,7 @@ async fn a_dead_process_keeps_no_still_and_takes_no_live_frame_back() {
 #[tokio::test]
 async fn a_still_is_kept_while_its_worker_lives() {
     let server = NatsServer::start();
-    let [slow, idle] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [slow, idle] = [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     slow.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
     let held = pull_one(&slow).await;
     // Longer than it takes to notice that a worker has died.
@@ -237,7 +239,8 @@ async fn a_still_is_kept_while_its_worker_lives() {
 #[tokio::test]
 async fn a_still_that_the_broker_has_already_is_worked_on_once() {
     let server = NatsServer::start();
-    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [gateway, worker] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     for _ in 0..2 {
         gateway.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
     }
@@ -255,7 +258,8 @@ async fn a_still_that_the_broker_has_already_is_worked_on_once() {
 #[tokio::test]
 async fn closing_hands_back_what_was_pulled_for_nobody() {
     let server = NatsServer::start();
-    let [leaving, staying] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [leaving, staying] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     for round in 0..5 {
         let sent = 4 * round + 1..=4 * round + 4;
         // What is asked for stands with the broker for a while after its worker has stopped waiting.
@@ -282,7 +286,7 @@ async fn closing_hands_back_what_was_pulled_for_nobody() {
 async fn many_workers_share_a_lane_and_each_frame_is_taken_once() {
     const FRAMES: u64 = 300;
     let server = NatsServer::start();
-    let limits = Limits { still_frames: 1000, ..Limits::default() };
+    let limits = Capacity { still_frames: 1000, ..Capacity::default() };
     let gateway = bus(&server, limits).await;
     let (done, mut seen) = tokio::sync::mpsc::channel(FRAMES as usize * 2);
     for slots in [1, 2, 3] {
@@ -321,7 +325,7 @@ struct Worker {
 
 impl Worker {
     async fn start(server: &NatsServer, turn: Turn) -> Self {
-        let bus = bus_in_turn(server, Limits::default(), turn).await;
+        let bus = bus_in_turn(server, Capacity::default(), turn).await;
         let (done, pace) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let stop = CancellationToken::new();
         let task = {
@@ -350,7 +354,7 @@ impl Worker {
 #[tokio::test]
 async fn overflow_workers_take_what_the_first_have_no_hands_for() {
     let server = NatsServer::start();
-    let gateway = bus(&server, Limits::default()).await;
+    let gateway = bus(&server, Capacity::default()).await;
     let [fast, slow] =
         [Worker::start(&server, Turn::First).await, Worker::start(&server, Turn::Overflow).await];
     slow.pace.add_permits(1000);
@@ -399,7 +403,7 @@ async fn overflow_workers_take_what_the_first_have_no_hands_for() {
 #[tokio::test]
 async fn a_frame_larger_than_the_server_carries_is_refused_with_the_name_of_the_setting() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let limit = bus.max_image_bytes().unwrap();
     let of = |size| Frame { image: Bytes::from(vec![0; size]).into(), ..frame(Kind::Still, 2) };
     bus.publish(Stage::Infer, of(limit)).await.unwrap();
@@ -418,7 +422,7 @@ async fn a_frame_larger_than_the_server_carries_is_refused_with_the_name_of_the_
 #[tokio::test]
 async fn strangers_messages_are_dropped_and_work_goes_on() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     let mut events = bus.events().await;
     let stranger = async_nats::connect(server.url()).await.unwrap();
@@ -443,7 +447,8 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
 #[tokio::test]
 async fn a_gateway_that_does_not_read_slows_nobody_and_gets_what_comes_later() {
     let server = NatsServer::start();
-    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [gateway, worker] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
     let overlay = Bytes::from(vec![0; 10_000]);
     for seq in 0..3000 {

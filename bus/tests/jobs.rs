@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::time::Duration;
 
-use cloudpose_bus::{Bus, JobResult, Limits, PublishError};
+use cloudpose_bus::{Bus, Capacity, JobResult, PublishError};
 use cloudpose_testing::{
     NatsServer,
     sample::{bus, frame_of_job, pose},
@@ -32,13 +32,13 @@ async fn keep(bus: &Bus, seq: u64) {
 #[tokio::test]
 async fn they_outlive_the_server_the_worker_and_who_asked_for_them() {
     let mut server = NatsServer::start();
-    let worker = bus(&server, Limits::default()).await;
+    let worker = bus(&server, Capacity::default()).await;
     for seq in 1..=2 {
         worker.reply(result(seq)).await.unwrap();
     }
     worker.close(Duration::from_secs(3)).await;
     drop(worker);
-    let gateway = bus(&server, Limits::default()).await;
+    let gateway = bus(&server, Capacity::default()).await;
     // In its hands when the server dies, and the gateway with it.
     let held = next(&gateway).await;
     assert_eq!(held.result, result(1));
@@ -48,7 +48,7 @@ async fn they_outlive_the_server_the_worker_and_who_asked_for_them() {
     drop(held);
     drop(gateway);
     server.start_again();
-    let gateway = bus(&server, Limits::default()).await;
+    let gateway = bus(&server, Capacity::default()).await;
     let mut seqs = Vec::new();
     while seqs.len() < 2 {
         for taken in soon(gateway.job_results(9)).await {
@@ -66,14 +66,14 @@ async fn they_outlive_the_server_the_worker_and_who_asked_for_them() {
 #[tokio::test]
 async fn who_dies_with_one_in_hand_leaves_it_to_the_next() {
     let server = NatsServer::start();
-    let staying = bus(&server, Limits::default()).await;
+    let staying = bus(&server, Capacity::default()).await;
     staying.reply(result(1)).await.unwrap();
     let url = &server;
     // Its runtime ends with the result in hand, as a killed process does: nobody is told.
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let held = runtime.block_on(async { next(&bus(url, Limits::default()).await).await });
+            let held = runtime.block_on(async { next(&bus(url, Capacity::default()).await).await });
             drop(runtime);
             drop(held);
         });
@@ -84,7 +84,8 @@ async fn who_dies_with_one_in_hand_leaves_it_to_the_next() {
 #[tokio::test]
 async fn a_waiting_gateway_gets_what_comes_after_the_server_was_gone_or_its_queue_deleted() {
     let mut server = NatsServer::start();
-    let [gateway, worker] = [bus(&server, Limits::default()).await, bus(&server, Limits::default()).await];
+    let [gateway, worker] =
+        [bus(&server, Capacity::default()).await, bus(&server, Capacity::default()).await];
     let ask = async || {
         let taken = next(&gateway).await;
         let seq = taken.result.seq;
@@ -113,7 +114,7 @@ async fn a_server_without_files_keeps_them_in_memory() {
     std::fs::write(&config, "max_payload: 8MB\njetstream { max_memory_store: 1GB, max_file_store: 0 }")
         .unwrap();
     let server = NatsServer::with(&config, []);
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     bus.reply(result(1)).await.unwrap();
     let taken = next(&bus).await;
     assert_eq!(taken.result, result(1));
@@ -126,7 +127,7 @@ async fn a_server_without_files_keeps_them_in_memory() {
 #[tokio::test]
 async fn who_has_no_jobs_has_no_queue_for_their_results() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let admin = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     assert!(admin.get_stream("test-jobs").await.is_err());
     bus.reply(result(1)).await.unwrap();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cloudpose_bus::{
-    Bus, Limits,
+    Bus, Capacity,
     nats::{Config, ConnectError},
 };
 use cloudpose_testing::{
@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 const PASSWORD: &str = "secret";
 
 async fn bus(config: Config) -> Bus {
-    Bus::nats(&config, Limits::default()).await.unwrap()
+    Bus::nats(&config, Capacity::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -81,14 +81,14 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
         (role("stranger.nk", &stranger), "nobody comes in with a key that the server does not know"),
         (Config { nkey: None, ..role("x", &worker) }, "nor without one"),
     ] {
-        let answer = Bus::nats(&config, Limits::default()).await;
+        let answer = Bus::nats(&config, Capacity::default()).await;
         assert!(matches!(answer, Err(ConnectError::Unreachable { .. })), "{why}: {answer:?}");
     }
     let unknown = Config { ca: None, ..role("worker.nk", &worker) };
-    let answer = Bus::nats(&unknown, Limits::default()).await;
+    let answer = Bus::nats(&unknown, Capacity::default()).await;
     assert!(matches!(answer, Err(ConnectError::Tls { .. })), "{answer:?}");
     let empty = Config { nkey: Some(file("empty.nk", "nothing")), ..role("x", &worker) };
-    let answer = Bus::nats(&empty, Limits::default()).await;
+    let answer = Bus::nats(&empty, Capacity::default()).await;
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
 }
 

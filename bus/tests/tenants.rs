@@ -1,6 +1,6 @@
 //! A tenant's frames go to the same workers on NATS, and its events under subjects of its own.
 
-use cloudpose_bus::Limits;
+use cloudpose_bus::Capacity;
 use cloudpose_testing::{
     NatsServer,
     sample::{bus, frame, pose},
@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 #[tokio::test]
 async fn tenants_frames_reach_the_workers_and_its_events_are_apart() {
     let server = NatsServer::start();
-    let bus = bus(&server, Limits::default()).await;
+    let bus = bus(&server, Capacity::default()).await;
     let acme = Tenant::new("acme").unwrap();
     for kind in [Kind::Live, Kind::Still] {
         let mut of_tenant = frame(kind, 1);

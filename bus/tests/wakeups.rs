@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, thread, time::Instant};
 
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_testing::sample::frame;
 use cloudpose_wire::{Kind, Stage};
 use futures_util::FutureExt as _;
@@ -66,7 +66,7 @@ fn pull(bus: &Bus, then: impl FnOnce() + 'static) -> Option<u64> {
 #[test]
 fn two_workers_that_looked_before_two_frames_came_both_get_one() {
     tracing::subscriber::set_global_default(Log).unwrap();
-    let bus = Bus::local(Limits::default());
+    let bus = Bus::local(Capacity::default());
     publish_old(&bus);
     let first = {
         let bus = bus.clone();

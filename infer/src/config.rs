@@ -46,8 +46,8 @@ pub struct GpuConfig {
 
 impl GpuConfig {
     /// The bounds of a batch.
-    pub(crate) fn limits(&self) -> batch::Limits {
-        batch::Limits { max_batch: self.max_batch.into(), max_wait: self.max_wait }
+    pub(crate) fn limits(&self) -> batch::BatchRule {
+        batch::BatchRule { max_batch: self.max_batch.into(), max_wait: self.max_wait }
     }
 }
 

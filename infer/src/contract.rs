@@ -5,6 +5,7 @@ use cloudpose_wire::ModelId;
 use crate::gpu::{DeviceError, Place};
 use crate::models;
 use crate::preprocess::ModelInput;
+pub use crate::task::Found;
 
 /// Runs models on one device, a batch at a time. Belongs to one thread.
 pub trait Engine: Send {
@@ -22,15 +23,6 @@ pub trait Engine: Send {
     /// # Errors
     /// [`Fault`], by which the caller decides about the frames.
     fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault>;
-}
-
-/// What a model finds in one input.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Found {
-    /// Persons, in coordinates of the input.
-    Poses(Vec<models::ModelPose>),
-    /// A score from 0 to 1 for each of the model's labels.
-    Classes(Vec<f32>),
 }
 
 /// Why a batch was not run, and who tries again.

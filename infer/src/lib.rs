@@ -23,6 +23,7 @@ pub mod persons;
 mod pipeline;
 pub mod preprocess;
 mod reader;
+pub mod task;
 mod worker;
 
 use std::sync::Arc;

@@ -6,28 +6,18 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use cloudpose_pixels::{PlanarImage, Pool, Pooled, Scale};
-use cloudpose_wire::{
-    Class, Event, FrameHeader, ModelId, ModelInfo, Output, Person, Prior, Skeleton, StreamName, Task,
-    event::TimingsMs,
-};
+use cloudpose_wire::{Event, FrameHeader, ModelId, Output, Prior, StreamName, event::TimingsMs};
 
 use crate::{
     Error, StoreConfig,
-    contract::{Engine, Fault, Found},
+    contract::{Engine, Fault},
     cpu::CpuEngine,
     gpu::{Answer, Batches},
-    models::{Model, ModelPose, Models},
-    persons::{self, Thresholds},
-    preprocess::{ModelInput, Source, Square, Transform},
+    models::{Model, Models},
+    preprocess::{ModelInput, Source, Square},
     reader::{Readers, Taken},
+    task::{self, View},
 };
-
-/// How far the square around a person that the next stage looks at reaches beyond their box: the side is this many
-/// times the box's longer one.
-const PERSON_MARGIN: f32 = 1.25;
-
-/// Classes that are reported, those with the highest scores.
-const MOST_CLASSES: usize = 5;
 
 /// Finds what is in pictures, one at a time.
 #[derive(Debug)]
@@ -199,10 +189,10 @@ impl Pipeline {
             views = self.run(&served.stages[stage], job.stream, inputs)?;
             timings_ms.inference += clock.lap_ms();
             if !is_last {
-                regions = next_regions(&views, source);
+                regions = task::next_regions(&views, source);
             }
         }
-        let (output, tracks) = job.conclude(&served.info, views, source);
+        let (output, tracks) = task::conclude(&served.info.task, &views, job.min_score, job.past, source);
         timings_ms.postprocess = clock.lap_ms();
         Ok(Detection {
             model: job.model.clone(),
@@ -258,54 +248,6 @@ impl Pipeline {
     }
 }
 
-/// What a model found in one region.
-struct View {
-    found: Found,
-    /// Width and height of the model input, in pixels.
-    size: [usize; 2],
-    image_from_model: Transform,
-}
-
-impl View {
-    /// The persons found, in pixels of the image.
-    fn persons(&self, skeleton: &Skeleton, thresholds: Thresholds) -> Vec<Person> {
-        let poses: &[ModelPose] = match &self.found {
-            Found::Poses(poses) => poses,
-            Found::Classes(_) => &[],
-        };
-        persons::in_image(skeleton, poses, thresholds, |point| self.place(point))
-    }
-
-    /// From coordinates of the model input, 0..1, to pixels of the image.
-    fn place(&self, [x, y]: [f32; 2]) -> [f32; 2] {
-        let [width, height] = self.size.map(|side| side as f32);
-        self.image_from_model.apply([x * width, y * height])
-    }
-}
-
-/// A square around each person, for the next stage.
-fn next_regions(views: &[View], source: Source) -> Vec<Option<Square>> {
-    let (width, height) = (source.width as f32, source.height as f32);
-    let around = |view: &View, pose: &ModelPose| {
-        let corners = match pose.bounds {
-            Some(bounds) => [[bounds.x_min, bounds.y_min], [bounds.x_max, bounds.y_max]],
-            None => persons::extent(pose),
-        };
-        let [[left, top], [right, bottom]] = corners.map(|corner| view.place(corner));
-        let side = PERSON_MARGIN * (right - left).max(bottom - top);
-        let (x, y) = ((left + right - side) / 2.0, (top + bottom - side) / 2.0);
-        // Not a number fails this too.
-        let is_useful = side >= 1.0 && x < width && y < height && x + side > 0.0 && y + side > 0.0;
-        is_useful.then_some(Square { x, y, side })
-    };
-    let poses = views.iter().flat_map(|view| match &view.found {
-        Found::Poses(poses) => poses.iter().map(|pose| (view, pose)).collect(),
-        Found::Classes(_) => Vec::new(),
-    });
-    let certain = poses.filter(|(_, pose)| pose.score >= Thresholds::default().person);
-    certain.filter_map(|(view, pose)| around(view, pose)).map(Some).collect()
-}
-
 impl Job<'_> {
     /// For which fit alone the image may be decoded, if for one.
     fn reduced_for(&self, models: &[Arc<dyn Model>]) -> Option<crate::preprocess::Fit> {
@@ -331,38 +273,6 @@ impl Job<'_> {
         std::mem::swap(&mut *picture, &mut reader.image);
         Some(picture)
     }
-
-    /// From what the last stage found to what is reported, and who is who.
-    fn conclude(&self, model: &ModelInfo, views: Vec<View>, source: Source) -> (Output, Option<Prior>) {
-        let skeleton = match &model.task {
-            Task::Pose { skeleton } => skeleton,
-            Task::Classify { labels } => return (classes(labels, &views), None),
-        };
-        let thresholds = Thresholds { person: self.min_score, ..Thresholds::default() };
-        let mut persons: Vec<Person> =
-            views.iter().flat_map(|view| view.persons(skeleton, thresholds)).collect();
-        persons.sort_by(|a, b| b.score.total_cmp(&a.score));
-        let (width, height) = (source.width as u32, source.height as u32);
-        let tracks = self.past.map(|Past { prior, at, smooth }| {
-            let frame = cloudpose_tracks::Frame { at, width, height };
-            cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth)
-        });
-        (Output::Poses { skeleton: skeleton.name().clone(), persons }, tracks)
-    }
-}
-
-/// The classes with the highest scores.
-fn classes(labels: &[String], views: &[View]) -> Output {
-    let scores: &[f32] = match views.first().map(|view| &view.found) {
-        Some(Found::Classes(scores)) => scores,
-        Some(Found::Poses(_)) | None => &[],
-    };
-    let named = labels.iter().zip(scores);
-    let mut classes: Vec<Class> =
-        named.map(|(label, &score)| Class { label: label.clone(), score }).collect();
-    classes.sort_by(|a, b| b.score.total_cmp(&a.score));
-    classes.truncate(MOST_CLASSES);
-    Output::Classes(classes)
 }
 
 impl Detection {

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use clap::Parser as _;
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{
     Config, Detail, Error, Image, Job, Models, Pipeline, StoreConfig, Worker,
     contract::{Engine, Fault, Found},
@@ -71,7 +71,7 @@ fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
 }
 
 fn bus() -> Bus {
-    Bus::local(Limits { still_frames: 64, live_frames: 64, ..Limits::default() })
+    Bus::local(Capacity { still_frames: 64, live_frames: 64, ..Capacity::default() })
 }
 
 /// An engine on the CPU, which counts its batches and fails in the one that is told, or never.

@@ -8,7 +8,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{Detail, Image, Job, Models, Pipeline, StoreConfig, Worker};
 use cloudpose_pixels::{Decoder, PlanarImage};
 use cloudpose_testing::{golden, sample::reply_to};
@@ -61,7 +61,7 @@ async fn decoded_pixels_are_looked_at_and_go_on_as_they_are() {
     };
     let decoded = Decoded::new(pixels, |_| Err("it does not leave this process".to_owned()));
     let frame = Frame { header, event: None, image: decoded.clone().into() };
-    let bus = Bus::local(Limits::default());
+    let bus = Bus::local(Capacity::default());
     let worker = Worker::with_pipelines(models, vec![pipeline]);
     let stop = CancellationToken::new();
     let working = tokio::spawn(worker.run(bus.clone(), stop.clone()));

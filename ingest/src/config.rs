@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn no_age_is_allowed_that_lanes_do_not_keep() {
-        assert_eq!(LONGEST_AGE, cloudpose_bus::Limits::default().live_max_age);
+        assert_eq!(LONGEST_AGE, cloudpose_bus::Capacity::default().live_max_age);
         let refused = Cli::try_parse_from(["x", "--max-age", "11s"]).err().map(|error| error.to_string());
         assert!(refused.is_some_and(|message| message.contains("at most 10s")));
         assert!(Cli::try_parse_from(["x", "--max-age", "10s"]).is_ok());

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloudpose_wire::{ModelId, Want, ws::Mode};
+use cloudpose_wire::{Mode, ModelId, Want};
 
 use crate::{range::Range, threshold::Threshold, verdict::Objective};
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_wire::ws::Mode;
+use cloudpose_wire::Mode;
 
 /// The rules of one session.
 #[derive(Debug, Clone, Copy)]

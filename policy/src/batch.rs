@@ -15,7 +15,7 @@ use std::{
 
 /// Bounds of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct BatchRule {
     /// Frames in a batch, at least 1.
     pub max_batch: usize,
     /// How long a frame waits for company while the device is busy.
@@ -34,7 +34,7 @@ pub enum Device {
 /// Frames waiting for the device.
 #[derive(Debug)]
 pub struct Batcher<K, S, T> {
-    limits: Limits,
+    limits: BatchRule,
     waiting: VecDeque<Waiting<K, S, T>>,
 }
 
@@ -48,7 +48,7 @@ struct Waiting<K, S, T> {
 
 impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
     /// No frames yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: BatchRule) -> Self {
         debug_assert!(limits.max_batch > 0);
         Self { limits, waiting: VecDeque::new() }
     }
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { max_batch: 3, max_wait: Duration::from_millis(4) };
+    const LIMITS: BatchRule = BatchRule { max_batch: 3, max_wait: Duration::from_millis(4) };
 
     fn at(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)

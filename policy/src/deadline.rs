@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudpose_wire::{FrameHeader, Kind, ws::Mode};
+use cloudpose_wire::{FrameHeader, Kind, Mode};
 
 /// How much longer than a frame's time its gateway waits for a worker's word.
 pub const GRACE: Duration = Duration::from_millis(250);

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use cloudpose_wire::ws::Mode;
+use cloudpose_wire::Mode;
 
 /// What became of a result that came in.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cloudpose_bus::{
-    Bus, Limits,
+    Bus, Capacity,
     nats::{self, Turn},
 };
 use cloudpose_wire::{
@@ -66,12 +66,12 @@ pub fn pose(seq: u64) -> SharedEvent {
 }
 
 /// A bus as another process would have it, with the prefix `test`.
-pub async fn bus(server: &NatsServer, limits: Limits) -> Bus {
+pub async fn bus(server: &NatsServer, limits: Capacity) -> Bus {
     bus_in_turn(server, limits, Turn::First).await
 }
 
 /// The same with workers that are served first or last.
-pub async fn bus_in_turn(server: &NatsServer, limits: Limits, turn: Turn) -> Bus {
+pub async fn bus_in_turn(server: &NatsServer, limits: Capacity, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
         prefix: Prefix::new("test").unwrap(),

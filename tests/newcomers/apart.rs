@@ -1,7 +1,7 @@
 //! Newcomers on NATS: each role on a connection of its own, and what subscribers see.
 
 use async_nats::Subscriber;
-use cloudpose_bus::{Bus, Limits, nats};
+use cloudpose_bus::{Bus, Capacity, nats};
 use cloudpose_testing::{NatsServer, soon};
 use cloudpose_wire::Output;
 use futures_util::StreamExt as _;
@@ -18,7 +18,7 @@ const MIDDLE: [i32; 2] = [150, 110];
 /// Roles apart, and who listens to a subject.
 async fn apart(nats: &NatsServer, model: &str, subject: &'static str) -> (House, Subscriber) {
     let config = nats::Config { servers: vec![nats.url()], ..Default::default() };
-    let bus = async || Bus::nats(&config, Limits::default()).await.unwrap();
+    let bus = async || Bus::nats(&config, Capacity::default()).await.unwrap();
     let house = House::apart(model, [bus().await, bus().await, bus().await]).await;
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let events = listener.subscribe(subject).await.unwrap();

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use axum::Router;
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{Pipeline, Worker};
 use cloudpose_ingest::{Books, Config, Gateway, Ops, Patience};
 use cloudpose_testing::soon;
@@ -33,7 +33,7 @@ pub(crate) struct House {
 impl House {
     /// All in one, with `model` for those who name none.
     pub(crate) async fn start(model: &str) -> Self {
-        let bus = Bus::local(Limits::default());
+        let bus = Bus::local(Capacity::default());
         Self::apart(model, [bus.clone(), bus.clone(), bus]).await
     }
 

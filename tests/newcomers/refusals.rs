@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use cloudpose_infer::models::ModelStore;
+use cloudpose_infer::task::TaskEntry;
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,7 +31,10 @@ fn lightning_of_33() -> Folder {
         let (entry, file) = store.read(&"lightning".parse().unwrap()).unwrap();
         std::fs::write(folder.path().join(&entry.file), file).unwrap();
         let skeleton = serde_json::from_value(skeleton_of(33)).unwrap();
-        let entry = cloudpose_infer::models::Entry { skeleton: Some(skeleton), ..entry.clone() };
+        let entry = cloudpose_infer::models::Entry {
+            task: TaskEntry { skeleton: Some(skeleton), labels: None },
+            ..entry.clone()
+        };
         manifest.models.insert(0, entry);
     })
 }
@@ -87,7 +91,7 @@ fn an_entry_names_a_family_and_a_skeleton_that_are_there() {
     let folder = Folder::changed(|_, manifest| manifest.models[0].family = "bubbles".into());
     assert_says(&refusal(&folder, "tiny"), &["tiny", "\"bubbles\"", "movenet, blobs, hues"]);
     let folder = Folder::changed(|_, manifest| {
-        manifest.models[0].skeleton = Some(serde_json::from_value(json!("halpe-26")).unwrap());
+        manifest.models[0].task.skeleton = Some(serde_json::from_value(json!("halpe-26")).unwrap());
     });
     assert_says(&refusal(&folder, "tiny"), &["tiny", "halpe-26 is not built in"]);
     let folder = Folder::changed(|_, manifest| manifest.models[0].config = Value::Null);

@@ -26,3 +26,20 @@ impl Caller {
         *self == Self::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_caller_is_the_one_of_whom_nothing_is_known() {
+        assert!(Caller::default().is_default());
+        for known in [
+            Caller { tenant: "acme".parse().unwrap(), ..Caller::default() },
+            Caller { key: "door".parse().unwrap(), ..Caller::default() },
+            Caller { scopes: ["pose".parse().unwrap()].into(), ..Caller::default() },
+        ] {
+            assert!(!known.is_default(), "{known:?}");
+        }
+    }
+}

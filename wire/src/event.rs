@@ -1,4 +1,4 @@
-//! What was found in a frame, as subscribers and clients see it.
+//! What there is to find in a picture, and what was found in a frame, as subscribers and clients see it.
 //!
 //! Coordinates are pixels of the original image: origin top left, x to the right, y down,
 //! the first pixel's centre at (0.5, 0.5). Keypoints have the names and the order of the model's [`Skeleton`](crate::Skeleton).
@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
 
-use crate::{KeypointName, ModelId, SkeletonName, StreamName};
+use crate::{KeypointName, ModelId, Skeleton, SkeletonName, StreamName};
 
 /// Reads a confidence, as people write it.
 ///
@@ -84,6 +84,32 @@ pub struct Class {
     pub score: f32,
 }
 
+/// What a model finds in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "lowercase")]
+pub enum Task {
+    /// Persons and their keypoints.
+    Pose {
+        /// Which keypoints.
+        skeleton: Arc<Skeleton>,
+    },
+    /// What the whole picture shows.
+    Classify {
+        /// The names of the classes, by their number.
+        labels: Arc<[String]>,
+    },
+}
+
+impl Task {
+    /// The keypoints of the persons it finds, if it finds persons.
+    pub fn skeleton(&self) -> Option<&Arc<Skeleton>> {
+        match self {
+            Self::Pose { skeleton } => Some(skeleton),
+            Self::Classify { .. } => None,
+        }
+    }
+}
+
 /// What a task found in a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
@@ -111,12 +137,17 @@ impl Output {
         }
     }
 
+    /// Persons, and whose keypoints they have; none from a task that finds no persons.
+    pub fn poses(&self) -> Option<(&SkeletonName, &[Person])> {
+        match self {
+            Self::Poses { skeleton, persons } => Some((skeleton, persons)),
+            Self::Classes(_) => None,
+        }
+    }
+
     /// The persons; none from a task that finds no persons.
     pub fn persons(&self) -> &[Person] {
-        match self {
-            Self::Poses { persons, .. } => persons,
-            Self::Classes(_) => &[],
-        }
+        self.poses().map_or(&[], |(_, persons)| persons)
     }
 }
 
@@ -147,27 +178,43 @@ pub struct Event {
     pub timings_ms: TimingsMs,
 }
 
-/// An event as it is read from JSON.
-#[derive(Deserialize)]
-struct Written {
+/// What was found in one frame.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = PoseEvent)]
+pub struct Written {
+    /// The stream, or the still's id.
     stream: StreamName,
+    /// Number of the frame within its session, from 1.
     seq: u64,
+    /// When the gateway received the frame: milliseconds since 1970-01-01T00:00:00Z.
     captured_at: u64,
+    /// Width of the original image (upright, after EXIF orientation), in pixels.
     width: u32,
+    /// Height of the original image, in pixels.
     height: u32,
+    /// The model that ran.
     model: ModelId,
+    /// What it ran on: `cpu`, `cuda:0`, ….
+    #[schema(value_type = String)]
     device: Arc<str>,
+    /// Whose keypoints the persons have. Absent: COCO's 17.
     #[serde(default)]
+    #[schema(value_type = Option<String>, nullable = false)]
     skeleton: SkeletonName,
+    /// Persons by falling score. Absent if the model tells classes.
+    #[schema(nullable = false)]
     persons: Option<Vec<Person>>,
+    /// What the picture shows, by falling score, if the model tells classes.
+    #[schema(nullable = false)]
     classes: Option<Vec<Class>>,
+    /// Where the time went.
     timings_ms: TimingsMs,
 }
 
 /// An event that holds the output of no task, or of several.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the event holds neither persons nor classes alone")]
-struct NoOutput;
+pub struct NoOutput;
 
 impl TryFrom<Written> for Event {
     type Error = NoOutput;
@@ -325,6 +372,16 @@ mod tests {
             assert_eq!(serde_json::to_string(&event).unwrap(), json);
             assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn persons_are_there_where_they_are_what_is_found() {
+        let output = poses("two", &["nose"]);
+        let (skeleton, persons) = output.poses().unwrap();
+        assert_eq!((skeleton.as_str(), persons.len()), ("two", 1));
+        assert_eq!(output.persons(), persons);
+        let classes = Output::Classes(Vec::new());
+        assert!(classes.poses().is_none() && classes.persons().is_empty());
     }
 
     #[test]

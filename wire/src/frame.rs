@@ -170,6 +170,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn somebody_draws_where_a_picture_is_wanted() {
+        let drawn = [Want::Pose, Want::Overlay, Want::Both].map(Want::overlay);
+        assert_eq!(drawn, [false, true, true]);
+    }
+
+    #[test]
+    fn a_header_says_nothing_of_what_is_as_always() {
+        let header = FrameHeader {
+            stream: StreamName::new("cam").unwrap(),
+            seq: 1,
+            kind: Kind::Live,
+            reply: Reply::Job { job: JobId::new("j").unwrap() },
+            received_at: 2,
+            deadline_ms: 3,
+            want: Want::Pose,
+            model: ModelId::new("m").unwrap(),
+            quality: 4,
+            min_score: 0.5,
+            smooth: false,
+            prior: None,
+            retries: 0,
+            caller: Caller::default(),
+            trace: None,
+        };
+        let json = serde_json::to_value(&header).unwrap();
+        let silent = ["prior", "retries", "caller", "trace"];
+        assert!(silent.iter().all(|name| json.get(name).is_none()), "{json}");
+        let again = FrameHeader { retries: 2, ..header };
+        assert_eq!(serde_json::to_value(&again).unwrap()["retries"], 2);
+    }
+
+    #[test]
     fn a_reply_is_a_session_or_a_job() {
         let session =
             Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };

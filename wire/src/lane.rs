@@ -22,6 +22,17 @@ impl Stage {
     }
 }
 
+/// What happens when frames come faster than they can be worked on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The newest frame wins: older waiting frames are dropped and counted. Latency stays low.
+    #[default]
+    Live,
+    /// Every frame is processed; the server reads no faster than it works.
+    Complete,
+}
+
 /// How much a frame's loss matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,10 +4,10 @@
 //!
 //! - [`caller`]: who asks
 //! - [`id`]: names and numbers that identify things, checked when they are made
-//! - [`lane`]: the work queues (stage × kind)
+//! - [`lane`]: the work queues (stage × kind), and the modes of a session
 //! - [`frame`]: one image on its way through the stages, and what comes back
 //! - [`payload`]: what a frame shows
-//! - [`event`]: what was found in a frame
+//! - [`event`]: what there is to find, and what was found in a frame
 //! - [`skeleton`]: which keypoints a person has, and how they hang together
 //! - [`model`]: what is said of models
 //! - [`outcome`]: the closed set of ends that a frame can meet
@@ -31,14 +31,14 @@ pub mod track;
 pub mod ws;
 
 pub use caller::Caller;
-pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent};
+pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent, Task};
 pub use frame::{Frame, FrameHeader, FrameResult, Reply, Want};
 pub use id::{
     Domain, GatewayId, JobId, KeyName, KeypointName, ModelId, Prefix, Scope, SessionId, SkeletonName,
     StreamName, Tenant,
 };
-pub use lane::{Kind, Lane, Stage};
-pub use model::{ModelInfo, Task};
+pub use lane::{Kind, Lane, Mode, Stage};
+pub use model::ModelInfo;
 pub use outcome::{DropReason, Outcome};
 pub use payload::{Decoded, Payload};
 pub use skeleton::Skeleton;

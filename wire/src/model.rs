@@ -4,23 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelId, Skeleton};
-
-/// What a model finds in a picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "task", rename_all = "lowercase")]
-pub enum Task {
-    /// Persons and their keypoints.
-    Pose {
-        /// Which keypoints.
-        skeleton: Arc<Skeleton>,
-    },
-    /// What the whole picture shows.
-    Classify {
-        /// The names of the classes, by their number.
-        labels: Arc<[String]>,
-    },
-}
+use crate::{ModelId, Skeleton, Task};
 
 /// A model that somebody serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,10 +39,7 @@ pub struct Announcement {
 impl ModelInfo {
     /// The keypoints of the persons it finds, if it finds persons.
     pub fn skeleton(&self) -> Option<&Arc<Skeleton>> {
-        match &self.task {
-            Task::Pose { skeleton } => Some(skeleton),
-            Task::Classify { .. } => None,
-        }
+        self.task.skeleton()
     }
 }
 

@@ -97,6 +97,8 @@ mod tests {
     fn serde_and_metrics_use_the_same_word() {
         for reason in DropReason::ALL {
             assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{}\"", reason.as_str()));
+            assert_eq!(Outcome::Dropped(reason).as_str(), reason.as_str());
         }
+        assert_eq!(Outcome::Delivered.as_str(), "delivered");
     }
 }

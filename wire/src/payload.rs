@@ -106,6 +106,7 @@ mod tests {
         let payload = Payload::Decoded(decoded);
         assert_eq!(payload.encode().unwrap(), [1u8, 2][..]);
         assert_eq!(payload.clone(), payload);
+        assert_eq!(format!("{payload:?}"), "Decoded(Decoded)");
         assert_ne!(payload, Payload::Decoded(Decoded::new(vec![1u8, 2], encode)));
         assert_eq!(
             Payload::Decoded(Decoded::new(Vec::new(), encode)).encode().unwrap_err(),

@@ -212,6 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_keypoint_says_where_on_the_body_it_is_if_it_is_somewhere() {
+        let json = serde_json::to_value(&*Skeleton::coco_17()).unwrap();
+        let (nose, ankle) = (&json["keypoints"][0], &json["keypoints"][16]);
+        assert_eq!((nose.get("side"), &nose["part"]), (None, &"head".into()));
+        assert_eq!((&ankle["side"], ankle.get("part")), (&"right".into(), None));
+    }
+
+    #[test]
     fn cocos_skeleton_is_whole_and_reads_as_it_was_written() {
         let coco = Skeleton::coco_17();
         assert_eq!((coco.keypoints().len(), coco.limbs().len()), (17, 18));

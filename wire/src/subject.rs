@@ -40,14 +40,9 @@ pub fn event(prefix: &Prefix, tenant: &Tenant, stream: &StreamName, output: &Out
 }
 
 /// The events of all streams: by task those of the default tenant, then those of the others.
-pub fn all_events(prefix: &Prefix) -> [String; 2 * Output::KINDS.len()] {
-    let [poses, classes] = Output::KINDS;
-    [
-        format!("{prefix}.{poses}.*"),
-        format!("{prefix}.{classes}.*"),
-        format!("{prefix}.tenants.*.{poses}.*"),
-        format!("{prefix}.tenants.*.{classes}.*"),
-    ]
+pub fn all_events(prefix: &Prefix) -> Vec<String> {
+    let of = |root: String| Output::KINDS.map(|kind| format!("{root}.{kind}.*"));
+    [of(prefix.to_string()), of(format!("{prefix}.tenants.*"))].concat()
 }
 
 /// Where workers say which models they serve.
@@ -106,6 +101,7 @@ mod tests {
         assert_eq!(all_results(&prefix, &gateway), "cloudpose.results.g1.*");
         assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");
         assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
+        assert_eq!((models(&x), models_ask(&x)), ("x.models".to_owned(), "x.models.ask".to_owned()));
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,

@@ -8,18 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, Event, ModelId, SessionId, SharedEvent, StreamName, Want};
-
-/// What happens when frames come faster than they can be worked on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The newest frame wins: older waiting frames are dropped and counted. Latency stays low.
-    #[default]
-    Live,
-    /// Every frame is processed; the server reads no faster than it works.
-    Complete,
-}
+use crate::{DropReason, Event, Mode, ModelId, SessionId, SharedEvent, StreamName, Want};
 
 /// Text from the client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +57,7 @@ pub enum ServerMessage {
         /// In force until changed with `configure`.
         smooth: bool,
         /// What the server takes.
-        limits: Limits,
+        limits: Allowance,
     },
     /// A frame is done.
     Result {
@@ -120,7 +109,7 @@ fn read_event<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 /// What the server takes in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct Allowance {
     /// Largest encoded image, in bytes.
     pub max_image_bytes: usize,
     /// Largest decoded image, in pixels.
@@ -183,6 +172,21 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_result_is_read_with_what_was_found() {
+        let json = r#"{"type":"result","seq":3,"pose":{"stream":"cam","seq":3,"captured_at":1,"width":4,"height":5,
+            "model":"m","device":"cpu","classes":[],
+            "timings_ms":{"queue":0,"decode":0,"preprocess":0,"inference":0,"postprocess":0}},
+            "latency_ms":1.5,"overlay":false,"dropped":{}}"#;
+        let read = |json: &str| match serde_json::from_str(json).unwrap() {
+            ServerMessage::Result { event, .. } => event,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read(json).unwrap().event().unwrap().width, 4);
+        let without = r#"{"type":"result","seq":3,"latency_ms":1.5,"overlay":true,"dropped":{}}"#;
+        assert!(read(without).is_none());
     }
 
     #[test]

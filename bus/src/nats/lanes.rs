@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | retention, storage | work queue, memory | work queue, memory |
 //! | when full | discard old | discard new: publishing is refused |
-//! | maximum age | [`Limits::live_max_age`] | [`STILL_MAX_AGE`] |
+//! | maximum age | [`Capacity::live_max_age`] | [`STILL_MAX_AGE`] |
 //! | redelivery | never: the frame is past its age before `ack_wait` is over | after [`ACK_WAIT`] without a sign of life |
 //!
 //! Streams in memory vanish with their server (nats-server issue 6207), so setting up is idempotent and is
@@ -19,7 +19,7 @@ use async_nats::jetstream::{
 };
 use cloudpose_wire::{Kind, Lane, Prefix, subject};
 
-use crate::Limits;
+use crate::Capacity;
 
 /// A worker that gives no sign of life for this long has died: its still comes again.
 pub(super) const ACK_WAIT: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub(super) fn stream(prefix: &Prefix, lane: Lane) -> String {
 pub(super) async fn set_up(
     jetstream: &Context,
     prefix: &Prefix,
-    limits: &Limits,
+    limits: &Capacity,
 ) -> Result<(), async_nats::Error> {
     for lane in Lane::ALL {
         jetstream.create_or_update_stream(stream_config(prefix, limits, lane)).await?;
@@ -51,7 +51,7 @@ pub(super) async fn set_up(
     Ok(())
 }
 
-fn stream_config(prefix: &Prefix, limits: &Limits, lane: Lane) -> Config {
+fn stream_config(prefix: &Prefix, limits: &Capacity, lane: Lane) -> Config {
     let count = |frames: usize| i64::try_from(frames).unwrap_or(i64::MAX);
     let (max_age, max_messages, max_bytes, discard) = match lane.kind {
         Kind::Live => (limits.live_max_age, count(limits.live_frames), LIVE_BYTES, DiscardPolicy::Old),
@@ -72,7 +72,7 @@ fn stream_config(prefix: &Prefix, limits: &Limits, lane: Lane) -> Config {
     }
 }
 
-fn consumer_config(limits: &Limits, lane: Lane) -> pull::Config {
+fn consumer_config(limits: &Capacity, lane: Lane) -> pull::Config {
     pull::Config {
         durable_name: Some(CONSUMER.into()),
         ack_policy: AckPolicy::Explicit,

@@ -50,8 +50,8 @@ use self::{
 };
 pub(crate) use self::{delivery::Origin, jobs::Kept};
 use crate::{
-    Bound, Delivery, Depth, Limits, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up, metrics,
-    metrics::Loss,
+    Bound, Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
+    metrics, metrics::Loss,
 };
 
 /// How long the broker may take to say that it has a frame.
@@ -77,7 +77,7 @@ struct Shared {
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
-    limits: Limits,
+    limits: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
     /// Where to acknowledge the stills, and the results of jobs, that this process holds.
@@ -102,7 +102,7 @@ impl Shared {
 }
 
 impl Nats {
-    pub(crate) async fn connect(config: &Config, limits: Limits) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(config: &Config, limits: Capacity) -> Result<Self, ConnectError> {
         let (client, link) = connection::connect(config).await?;
         let mut jetstream = match &config.domain {
             Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
@@ -379,7 +379,7 @@ impl Nats {
         Inbox { answers: self.subscribe(subjects).await, read: message::event }
     }
 
-    async fn subscribe<const N: usize>(&self, subjects: [String; N]) -> SelectAll<Subscriber> {
+    async fn subscribe(&self, subjects: impl IntoIterator<Item = String>) -> SelectAll<Subscriber> {
         let mut answers = SelectAll::new();
         for subject in subjects {
             match self.0.client.subscribe(subject).await {

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use cloudpose_policy::batch::{Batcher, Device, Limits};
+use cloudpose_policy::batch::{BatchRule, Batcher, Device};
 use cloudpose_wire::{ModelId, StreamName};
 use tokio::sync::{oneshot, watch};
 
@@ -72,7 +72,7 @@ impl Batches {
     ///
     /// # Errors
     /// If the system does not start threads.
-    pub(crate) fn start(engines: Vec<Box<dyn Engine>>, limits: Limits) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<Box<dyn Engine>>, limits: BatchRule) -> std::io::Result<Self> {
         let state = State { waiting: Batcher::new(limits), running: 0, is_closed: false };
         let (lost, _) = watch::channel(None);
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), lost });
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::gpu::Place;
 
-    const LIMITS: Limits = Limits { max_batch: 4, max_wait: Duration::from_millis(4) };
+    const LIMITS: BatchRule = BatchRule { max_batch: 4, max_wait: Duration::from_millis(4) };
 
     /// An engine that works when it is told to, and says what it was given.
     struct Puppet {
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn an_idle_engine_starts_at_once_and_a_busy_one_finds_a_batch() {
         let (engine, strings) = puppet();
-        let limits = Limits { max_wait: Duration::from_secs(3600), ..LIMITS };
+        let limits = BatchRule { max_wait: Duration::from_secs(3600), ..LIMITS };
         let batches = Batches::start(vec![engine], limits).unwrap();
         let first = submit(&batches, 1);
         assert_eq!(strings.batches.recv().unwrap(), 1);

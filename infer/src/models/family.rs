@@ -3,11 +3,12 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use cloudpose_kernels::Kernels;
-use cloudpose_wire::{Prior, Task};
+use cloudpose_wire::Prior;
 
 use super::{Entry, Error, movenet};
 use crate::contract::{Fault, Found};
 use crate::preprocess::{Fit, ModelInput, Square};
+use crate::task::Finds;
 
 /// Models that have their code in common and differ in data.
 pub trait Family: fmt::Debug + Sync {
@@ -19,33 +20,6 @@ pub trait Family: fmt::Debug + Sync {
     /// # Errors
     /// [`Error::Weights`] if it does not fit the entry.
     fn open(&self, entry: &Entry, file: Cow<'static, [u8]>) -> Result<Arc<dyn Model>, Error>;
-}
-
-/// What a model's weights are made to find. The manifest has a name for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finds {
-    /// Persons of so many keypoints.
-    Keypoints(usize),
-    /// So many classes.
-    Classes(usize),
-}
-
-impl From<&Task> for Finds {
-    fn from(task: &Task) -> Self {
-        match task {
-            Task::Pose { skeleton } => Self::Keypoints(skeleton.keypoints().len()),
-            Task::Classify { labels } => Self::Classes(labels.len()),
-        }
-    }
-}
-
-impl fmt::Display for Finds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keypoints(count) => write!(f, "{count} keypoints"),
-            Self::Classes(count) => write!(f, "{count} classes"),
-        }
-    }
 }
 
 /// A model that was read and checked. Shared by all engines that run it.

@@ -1,12 +1,11 @@
 //! `manifest.json`: the models of a folder, what they find, where they come from, and their checksums.
 
-use std::sync::Arc;
-
-use cloudpose_wire::{ModelId, ModelInfo, Skeleton, SkeletonName, Task};
+use cloudpose_wire::{ModelId, ModelInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use crate::task::TaskEntry;
 
 /// The manifest of a folder of models.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,12 +31,9 @@ pub struct Entry {
     pub family: String,
     /// What the family has to know of it beside the weights.
     pub config: serde_json::Value,
-    /// Whose keypoints it finds, if it finds persons.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skeleton: Option<SkeletonEntry>,
-    /// The names of the classes, by their number, if it tells classes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Arc<[String]>>,
+    /// What it finds.
+    #[serde(flatten)]
+    pub task: TaskEntry,
     /// File name within the folder.
     pub file: String,
     /// The input sizes it takes, in pixels, in words.
@@ -50,16 +46,6 @@ pub struct Entry {
     pub bytes: u64,
     /// SHA-256 of the file, lower-case hexadecimal.
     pub sha256: String,
-}
-
-/// A skeleton, by its name if it is built in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum SkeletonEntry {
-    /// One that is built in.
-    Named(SkeletonName),
-    /// Any other.
-    Described(Arc<Skeleton>),
 }
 
 /// A model made of others: the first looks at the picture, each next one at the persons that the one before it found.
@@ -99,11 +85,7 @@ impl Entry {
     /// [`Error::Entry`] if it names no task, or two, or a skeleton that nobody knows.
     pub fn info(&self) -> Result<ModelInfo, Error> {
         let invalid = |problem: String| Error::Entry { model: self.name.clone(), problem };
-        let task = match (&self.skeleton, &self.labels) {
-            (Some(skeleton), None) => Task::Pose { skeleton: skeleton.find().map_err(invalid)? },
-            (None, Some(labels)) if !labels.is_empty() => Task::Classify { labels: labels.clone() },
-            _ => return Err(invalid("write a `skeleton` or a list of `labels`".into())),
-        };
+        let task = self.task.task().map_err(invalid)?;
         Ok(ModelInfo {
             id: self.name.clone(),
             title: self.title.clone(),
@@ -133,22 +115,6 @@ impl Entry {
     }
 }
 
-impl SkeletonEntry {
-    fn find(&self) -> Result<Arc<Skeleton>, String> {
-        match self {
-            Self::Named(name) => Skeleton::built_in(name)
-                .ok_or_else(|| format!("skeleton {name} is not built in: write out its keypoints")),
-            // Others take an event without a name for the built-in one.
-            Self::Described(skeleton)
-                if Skeleton::built_in(skeleton.name()).is_some_and(|own| own != *skeleton) =>
-            {
-                Err(format!("its skeleton has another one's name, {}", skeleton.name()))
-            }
-            Self::Described(skeleton) => Ok(skeleton.clone()),
-        }
-    }
-}
-
 /// The SHA-256 of a file as manifests write it.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -156,6 +122,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cloudpose_wire::{Skeleton, Task};
+
     use super::*;
 
     fn entry(json: &str) -> Result<ModelInfo, String> {

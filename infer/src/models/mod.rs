@@ -19,7 +19,8 @@ use std::path::PathBuf;
 
 use cloudpose_wire::ModelId;
 
-pub use family::{Execution, Family, Finds, Model, Processor};
+pub use crate::task::Finds;
+pub use family::{Execution, Family, Model, Processor};
 pub use manifest::{Entry, Manifest};
 pub use registry::{Models, Served};
 pub use store::ModelStore;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_wire::{DropReason, Output, Prefix, Stage, Tenant, subject};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ async fn caller_travels_to_header_subject_ledger_and_metrics() {
         scopes: ["pose".parse().unwrap()].into(),
     };
     let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
-    let (bus, books) = (Bus::local(Limits::default()), Books::default());
+    let (bus, books) = (Bus::local(Capacity::default()), Books::default());
     let ops = Ops { routes: axum::Router::new(), api: Default::default() };
     let mut gateway = Gateway::bind(config, bus.clone(), books.clone(), ops).await.unwrap();
     gateway.auth = Auth::Fixed(caller.clone());

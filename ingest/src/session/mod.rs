@@ -28,8 +28,8 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, FrameResult, Outcome, Payload, Prior, SharedEvent, StreamName,
-    TraceParent, Want, frame::ResultBody, ws::Mode,
+    Caller, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, SharedEvent,
+    StreamName, TraceParent, Want, frame::ResultBody,
 };
 use tracing::{Span, field::Empty};
 

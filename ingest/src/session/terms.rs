@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudpose_bus::Models;
-use cloudpose_wire::{Caller, Kind, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+use cloudpose_wire::{Caller, Kind, Mode, ModelId, Reply, SessionId, StreamName, TraceParent, Want};
 
 use crate::settings::{BadSetting, check_model, check_quality};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use cloudpose_bus::Limits;
+use cloudpose_bus::Capacity;
 use cloudpose_ingest::Config;
 use cloudpose_testing::{NatsServer, sample::bus};
 use cloudpose_wire::{DropReason, ws::ErrorCode};
@@ -20,7 +20,7 @@ fn silence(server: &NatsServer) {
 #[tokio::test]
 async fn client_is_answered_while_the_broker_is_silent() {
     let broker = NatsServer::start();
-    let server = Server::with_bus(Config::default(), bus(&broker, Limits::default()).await).await;
+    let server = Server::with_bus(Config::default(), bus(&broker, Capacity::default()).await).await;
     let mut client = Client::greeted(&server, "?max_age_ms=10000").await;
     client.text(r#"{"type":"configure","drops":true}"#).await;
     client.image(JPEG).await;
@@ -46,7 +46,7 @@ async fn client_is_answered_while_the_broker_is_silent() {
 #[tokio::test]
 async fn gateway_whose_broker_is_gone_as_it_starts_serves_and_stops() {
     let mut broker = NatsServer::start();
-    let connected = bus(&broker, Limits::default()).await;
+    let connected = bus(&broker, Capacity::default()).await;
     broker.kill();
     soon(connected.wait_until(false)).await;
     let server = Server::with_bus(Config::default(), connected).await;
@@ -63,7 +63,7 @@ async fn gateway_whose_broker_is_gone_as_it_starts_serves_and_stops() {
 #[tokio::test]
 async fn frame_that_came_before_the_broker_gets_its_result() {
     let mut broker = NatsServer::start();
-    let connected = bus(&broker, Limits::default()).await;
+    let connected = bus(&broker, Capacity::default()).await;
     broker.kill();
     soon(connected.wait_until(false)).await;
     let server = Server::with_bus(Config::default(), connected).await;

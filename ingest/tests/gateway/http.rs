@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_ingest::Config;
 use cloudpose_wire::{DropReason, Event, Kind, Want};
 use reqwest::{
@@ -242,7 +242,7 @@ async fn who_waits_for_a_go_ahead_need_not_send_a_body_that_is_too_large() {
 
 #[tokio::test]
 async fn full_queue_is_told_at_once() {
-    let bus = Bus::local(Limits { still_frames: 1, ..Limits::default() });
+    let bus = Bus::local(Capacity { still_frames: 1, ..Capacity::default() });
     let server = Server::with_bus(Config::default(), bus).await;
     let mut waiting = JoinSet::new();
     waiting.spawn(send(raw(&server, "image/jpeg", JPEG)));

@@ -82,7 +82,7 @@ async fn wrong_address_and_wrong_method_are_problems() {
 async fn taken_address_is_an_error_that_names_it() {
     let server = Server::with_worker(Config::default()).await;
     let config = Config { listen: server.address, ..Config::default() };
-    let bus = cloudpose_bus::Bus::local(cloudpose_bus::Limits::default());
+    let bus = cloudpose_bus::Bus::local(cloudpose_bus::Capacity::default());
     let books = cloudpose_ingest::Books::default();
     let error = cloudpose_ingest::Gateway::bind(config, bus, books, ops()).await.unwrap_err();
     assert!(error.to_string().contains(&server.address.to_string()), "{error}");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::get};
 use bytes::Bytes;
-use cloudpose_bus::{Bus, Delivery, Limits};
+use cloudpose_bus::{Bus, Capacity, Delivery};
 use cloudpose_ingest::{Books, Config, Error, Gateway, Ledger, Ops, Patience};
 use cloudpose_wire::{
     DropReason, Event, FrameHeader, FrameResult, Keypoint, Output, Person, Skeleton, SkeletonName, Stage,
@@ -65,7 +65,7 @@ pub(crate) struct Server {
 impl Server {
     /// A gateway whose frames nobody works on but the test.
     pub(crate) async fn start(config: Config) -> Self {
-        Self::with_bus(config, Bus::local(Limits::default())).await
+        Self::with_bus(config, Bus::local(Capacity::default())).await
     }
 
     /// A gateway with a worker that finds one person in every image at once.

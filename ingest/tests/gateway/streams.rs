@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use cloudpose_bus::{Bus, Limits};
+use cloudpose_bus::{Bus, Capacity};
 use cloudpose_ingest::Config;
 use cloudpose_wire::{
-    DropReason, Kind, Stage, Want,
-    ws::{ErrorCode, Mode, ServerMessage},
+    DropReason, Kind, Mode, Stage, Want,
+    ws::{ErrorCode, ServerMessage},
 };
 
 use crate::stage::{Client, Heard, JPEG, PNG, Server, WEBP, done, soon};
@@ -148,7 +148,7 @@ async fn complete_session_processes_every_frame_in_order_though_workers_do_not()
 #[tokio::test]
 async fn complete_session_survives_a_full_lane_and_a_dying_worker() {
     const FRAMES: u64 = 8;
-    let bus = Bus::local(Limits { still_frames: 1, ..Limits::default() });
+    let bus = Bus::local(Capacity { still_frames: 1, ..Capacity::default() });
     let server = Server::with_bus(Config { window: 4, ..Config::default() }, bus).await;
     let mut client = Client::greeted(&server, "?mode=complete").await;
     for _ in 0..FRAMES {

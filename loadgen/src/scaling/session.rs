@@ -10,7 +10,7 @@ use cloudpose_policy::{
     deadline::{self, GRACE},
     order::{Arrival, Order},
 };
-use cloudpose_wire::ws::Mode;
+use cloudpose_wire::Mode;
 
 /// Frames of a session in flight at once, as at the gateway.
 pub(super) const WINDOW: usize = 2;

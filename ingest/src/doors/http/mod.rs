@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{Class, ModelId, Person, StreamName, Want, event::TimingsMs};
+use cloudpose_wire::{ModelId, StreamName, Want, event::Written};
 use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
@@ -63,37 +63,6 @@ pub(crate) struct PoseForm {
 #[expect(dead_code, reason = "describes raw bodies")]
 pub(crate) struct ImageFile(Vec<u8>);
 
-/// What was found in one frame.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes what `Event` writes")]
-pub(crate) struct PoseEvent {
-    /// The stream, or the still's id.
-    stream: StreamName,
-    /// Number of the frame within its session, from 1.
-    seq: u64,
-    /// When the gateway received the frame: milliseconds since 1970-01-01T00:00:00Z.
-    captured_at: u64,
-    /// Width of the original image (upright, after EXIF orientation), in pixels.
-    width: u32,
-    /// Height of the original image, in pixels.
-    height: u32,
-    /// The model that ran.
-    model: ModelId,
-    /// What it ran on: `cpu`, `cuda:0`, ….
-    device: String,
-    /// Whose keypoints the persons have. Absent: COCO's 17.
-    #[schema(nullable = false)]
-    skeleton: Option<String>,
-    /// Persons by falling score. Absent if the model tells classes.
-    #[schema(nullable = false)]
-    persons: Option<Vec<Person>>,
-    /// What the picture shows, by falling score, if the model tells classes.
-    #[schema(nullable = false)]
-    classes: Option<Vec<Class>>,
-    /// Where the time went.
-    timings_ms: TimingsMs,
-}
-
 /// Finds the poses in one image.
 ///
 /// Answers the poses as JSON, or the annotated JPEG for `Accept: image/jpeg`.
@@ -108,7 +77,7 @@ pub(crate) struct PoseEvent {
     ),
     responses(
         (status = 200, description = "The poses, or the picture with the skeletons drawn on it.",
-            content((PoseEvent = "application/json"), (ImageFile = "image/jpeg"))),
+            content((Written = "application/json"), (ImageFile = "image/jpeg"))),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "The query or the body was not understood."),
         (status = 404, body = Problem, content_type = "application/problem+json",

@@ -3,7 +3,7 @@
 use axum::extract::ws::Message;
 use cloudpose_wire::{
     DropReason,
-    ws::{ClientMessage, ErrorCode, Limits, ServerMessage},
+    ws::{Allowance, ClientMessage, ErrorCode, ServerMessage},
 };
 
 use crate::session::{Change, Delivered, Settings, Terms};
@@ -40,7 +40,7 @@ pub(super) fn hello(terms: &Terms, settings: &Settings, max_image_bytes: usize) 
         model: settings.model.clone(),
         quality: settings.quality,
         smooth: settings.smooth,
-        limits: Limits {
+        limits: Allowance {
             max_image_bytes,
             max_image_pixels: terms.max_image_pixels,
             window: terms.window,

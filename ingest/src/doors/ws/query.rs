@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{Caller, ModelId, Reply, SessionId, StreamName, TraceParent, Want, ws::Mode};
+use cloudpose_wire::{Caller, Mode, ModelId, Reply, SessionId, StreamName, TraceParent, Want};
 use serde::Deserialize;
 
 use crate::{
