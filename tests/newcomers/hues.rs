@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use cloudpose_infer::{
     contract::{Fault, Found},
-    models::{Entry, Error, Execution, Family, Finds, Model, Processor, movenet::Weights},
+    models::{Entry, Error, Execution, Family, Finds, Model, Processor},
     preprocess::{Fit, ModelInput, Square},
 };
 use cloudpose_wire::Prior;
@@ -55,10 +55,6 @@ impl Model for Matrix {
 
     fn reference(&self, _: &candle_core::Device) -> Result<Box<dyn Execution>, Fault> {
         Ok(Box::new(self.clone()))
-    }
-
-    fn on_gpu(&self) -> Option<&Weights> {
-        None
     }
 }
 

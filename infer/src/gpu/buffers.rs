@@ -2,32 +2,13 @@
 
 use super::memory::{Device, Number, Result, Slot};
 
-/// What a buffer is for. Two parts that are alive at the same time are different ones.
+/// What a buffer is for, by a name and a number. Two that are alive at the same time are different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// RGB images, as they are uploaded.
-    Input,
-    /// The output of an expanding 1×1 convolution.
-    Wide,
-    /// The output of a depthwise convolution.
-    Spatial,
-    /// What goes from block to block and from level to level, in turns.
-    Trunk(usize),
-    /// The output of the block whose position this is, which the pyramid reads.
-    Kept(usize),
-    /// The features that heads read, in float32.
-    Features,
-    /// As `Spatial` and `Wide`, in the heads.
-    HeadSpatial,
-    HeadHidden,
-    Center,
-    Keypoints,
-    Poses,
-}
+pub struct Part(pub &'static str, pub usize);
 
 /// Buffers that grow to the largest batch they have met.
 #[derive(Debug, Default)]
-pub(super) struct Buffers {
+pub struct Buffers {
     buffers: Vec<(Part, Number, Slot)>,
     /// How often memory was taken from the device.
     allocations: usize,
@@ -35,13 +16,7 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// The buffer for `part`, of at least `len` numbers.
-    pub(super) fn get(
-        &mut self,
-        device: &mut dyn Device,
-        part: Part,
-        number: Number,
-        len: usize,
-    ) -> Result<Slot> {
+    pub fn get(&mut self, device: &mut dyn Device, part: Part, number: Number, len: usize) -> Result<Slot> {
         let found = self.buffers.iter().find(|(p, n, _)| (*p, *n) == (part, number));
         if let Some((.., slot)) = found {
             if device.len(*slot) < len {

@@ -46,7 +46,7 @@ pub(super) struct Gpu {
 }
 
 /// A program's launches as the GPU keeps them.
-pub(super) struct Graph(CudaGraph);
+pub struct Graph(CudaGraph);
 
 // SAFETY: a graph belongs to one engine, which one thread at a time uses; nothing in it belongs to a thread.
 unsafe impl Send for Graph {}

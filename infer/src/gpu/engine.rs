@@ -7,13 +7,12 @@ use cloudpose_wire::ModelId;
 
 use super::buffers::Buffers;
 use super::device::Place;
-use super::memory::{Device, Number, Program, Spent};
-use super::network::DeviceModel;
+use super::memory::{Device, Loaded, Number, Program, Spent};
 use super::ops::Maps;
 use super::{DeviceError, Precision};
 use crate::GpuConfig;
 use crate::contract::{Engine, Fault, Found};
-use crate::models::{ModelPose, Models};
+use crate::models::Models;
 use crate::preprocess::{Fit, ModelInput};
 
 /// Programs that an engine keeps: more sizes of batches and of inputs than there are in turns.
@@ -27,7 +26,7 @@ pub struct GpuEngine {
     number: Number,
     models: Arc<Models>,
     device: Box<dyn Device>,
-    loaded: HashMap<ModelId, DeviceModel>,
+    loaded: HashMap<ModelId, Box<dyn Loaded>>,
     buffers: Buffers,
     /// By model and size of the batch; and how much memory had been taken when it was made.
     programs: HashMap<(ModelId, Maps), (Program, usize)>,
@@ -37,8 +36,8 @@ pub struct GpuEngine {
 /// A batch that was run.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// The poses in each picture, in coordinates of the model input.
-    pub poses: Vec<Vec<ModelPose>>,
+    /// What was found in each input.
+    pub found: Vec<Found>,
     /// Where the time went.
     pub spent: Spent,
 }
@@ -68,7 +67,7 @@ impl GpuEngine {
     /// Those of [`Engine::run`]; after [`Fault::Device`] the engine is of no use.
     pub fn run_batch(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Done, Fault> {
         let Some(&ModelInput { height, width, .. }) = batch.first() else {
-            return Ok(Done { poses: Vec::new(), spent: Spent::default() });
+            return Ok(Done { found: Vec::new(), spent: Spent::default() });
         };
         self.load(model)?;
         let is_of_size = |input: &ModelInput| {
@@ -107,9 +106,10 @@ impl GpuEngine {
             }
         })?;
         self.device.run(program)?;
-        self.downloaded.resize(network.decoder().records_len(maps.images) * Number::F32.bytes(), 0);
-        let spent = self.device.download(program.output, &mut self.downloaded)?;
-        Ok(Done { poses: network.decoder().read(&self.downloaded), spent })
+        let (output, bytes) = program.output;
+        self.downloaded.resize(bytes, 0);
+        let spent = self.device.download(output, &mut self.downloaded)?;
+        Ok(Done { found: network.read(&self.downloaded), spent })
     }
 
     /// How often this engine has taken memory from the device, for weights or for batches.
@@ -126,13 +126,13 @@ impl Engine for GpuEngine {
     fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
         if !self.loaded.contains_key(model) {
             let read = self.models.get(model)?;
-            let Some(weights) = read.on_gpu() else {
+            let Some(on_gpu) = read.on_gpu() else {
                 return Err(Fault::Input {
                     model: model.clone(),
                     what: "pictures on a GPU: use --device cpu".into(),
                 });
             };
-            let loaded = DeviceModel::load(weights, &mut *self.device, self.number);
+            let loaded = on_gpu.load(&mut *self.device, self.number);
             let loaded = loaded.map_err(|error| DeviceError::new(self.place, &error))?;
             self.loaded.insert(model.clone(), loaded);
         }
@@ -140,8 +140,7 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
-        let Done { poses, .. } = self.run_batch(model, batch)?;
-        Ok(poses.into_iter().map(Found::Poses).collect())
+        Ok(self.run_batch(model, batch)?.found)
     }
 }
 

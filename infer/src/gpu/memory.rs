@@ -5,12 +5,14 @@ use std::{fmt, time::Duration};
 
 use half::f16;
 
+use super::buffers::Buffers;
 use super::cuda::Graph;
-use super::ops::Op;
+use super::ops::{Maps, Op};
+use crate::contract::Found;
 
 /// What went wrong on a device.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub enum Problem {
     /// In the driver's words.
     #[error(transparent)]
     Driver(#[from] cudarc::driver::DriverError),
@@ -18,11 +20,11 @@ pub(super) enum Problem {
     Says(String),
 }
 
-pub(super) type Result<T> = std::result::Result<T, Problem>;
+pub(crate) type Result<T> = std::result::Result<T, Problem>;
 
 /// Kinds of numbers that memory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
+pub enum Number {
     U8,
     F16,
     F32,
@@ -30,7 +32,7 @@ pub(super) enum Number {
 
 impl Number {
     /// Bytes of one.
-    pub(super) fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::U8 => 1,
             Self::F16 => 2,
@@ -52,14 +54,14 @@ impl fmt::Display for Number {
 
 /// Numbers in memory of the host.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Values {
+pub enum Values {
     U8(Vec<u8>),
     F16(Vec<f16>),
     F32(Vec<f32>),
 }
 
 impl Values {
-    pub(super) fn zeros(number: Number, len: usize) -> Self {
+    pub fn zeros(number: Number, len: usize) -> Self {
         match number {
             Number::U8 => Self::U8(vec![0; len]),
             Number::F16 => Self::F16(vec![f16::ZERO; len]),
@@ -68,14 +70,14 @@ impl Values {
     }
 
     /// `values` as float16 or float32.
-    pub(super) fn of(values: Vec<f32>, number: Number) -> Self {
+    pub fn of(values: Vec<f32>, number: Number) -> Self {
         match number {
             Number::F16 => Self::F16(values.into_iter().map(f16::from_f32).collect()),
             _ => Self::F32(values),
         }
     }
 
-    pub(super) fn number(&self) -> Number {
+    pub fn number(&self) -> Number {
         match self {
             Self::U8(_) => Number::U8,
             Self::F16(_) => Number::F16,
@@ -83,7 +85,7 @@ impl Values {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             Self::U8(values) => values.len(),
             Self::F16(values) => values.len(),
@@ -92,7 +94,7 @@ impl Values {
     }
 
     /// Little-endian, as GPUs have them.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::U8(values) => values.clone(),
             Self::F16(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -102,7 +104,7 @@ impl Values {
 
     /// All of them, whatever they are.
     #[cfg(test)]
-    pub(super) fn floats(&self) -> Vec<f32> {
+    pub fn floats(&self) -> Vec<f32> {
         match self {
             Self::U8(values) => values.iter().map(|value| f32::from(*value)).collect(),
             Self::F16(values) => values.iter().map(|value| value.to_f32()).collect(),
@@ -113,25 +115,57 @@ impl Values {
 
 /// Memory of a device, by which that device knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot(pub(super) usize);
+pub struct Slot(pub usize);
 
 /// An operation on memory. `output` is none of `inputs`.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) op: Box<dyn Op>,
-    pub(super) inputs: Vec<Slot>,
-    pub(super) output: Slot,
+pub struct Step {
+    pub op: Box<dyn Op>,
+    pub inputs: Vec<Slot>,
+    pub output: Slot,
 }
 
 /// Steps, one after the other.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) steps: Vec<Step>,
-    /// What is filled before it runs, and what is read after it.
-    pub(super) input: Slot,
-    pub(super) output: Slot,
+pub struct Program {
+    pub steps: Vec<Step>,
+    /// What is filled before it runs.
+    pub input: Slot,
+    /// What is read after it, and how many bytes of it.
+    pub output: (Slot, usize),
     /// The same, as a GPU keeps it; from its first run on.
-    pub(super) graph: Option<Graph>,
+    pub graph: Option<Graph>,
+}
+
+impl Program {
+    /// A program that never ran.
+    pub fn new(steps: Vec<Step>, input: Slot, output: (Slot, usize)) -> Self {
+        Self { steps, input, output, graph: None }
+    }
+}
+
+/// A model that can run on a GPU.
+pub trait OnGpu {
+    /// Puts its weights on `device`, with maps and matrices in `number`, float32 or float16.
+    ///
+    /// # Errors
+    /// [`Problem`] if the device cannot hold them.
+    fn load(&self, device: &mut dyn Device, number: Number) -> Result<Box<dyn Loaded>>;
+}
+
+/// A model's weights on a device.
+pub trait Loaded: fmt::Debug + Send {
+    /// Whether it takes inputs of that size.
+    fn takes(&self, height: usize, width: usize) -> bool;
+
+    /// What it does to a batch of RGB images, `maps` their number and size, in `buffers` of `device`.
+    ///
+    /// # Errors
+    /// [`Problem`] if there is no memory for it.
+    fn program(&self, maps: Maps, device: &mut dyn Device, buffers: &mut Buffers) -> Result<Program>;
+
+    /// What was found in each image of a batch, in the bytes that its program leaves.
+    fn read(&self, output: &[u8]) -> Vec<Found>;
 }
 
 /// Where the time of a batch went.
@@ -146,7 +180,7 @@ pub struct Spent {
 }
 
 /// What carries programs out, with its memory. Belongs to one thread.
-pub(super) trait Device: fmt::Debug + Send {
+pub trait Device: fmt::Debug + Send {
     /// New memory with these numbers.
     fn put(&mut self, values: &Values) -> Result<Slot>;
 

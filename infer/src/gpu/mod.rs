@@ -5,9 +5,8 @@
 //! | `device` | which device was asked for, and which is there |
 //! | `batches` | who waits for which batch, and the threads that keep engines busy |
 //! | `engine` | one device's batches |
-//! | `network` | MoveNet as a program: steps on memory |
 //! | `ops` | the operations: plain references, and launches as data |
-//! | `memory` | what a device is: memory, and what works on it |
+//! | `memory` | what a device is: memory, and programs that work on it; what a model brings to run there |
 //! | `buffers` | the memory of a running engine |
 //! | `cuda` | a device: an NVIDIA GPU |
 //! | `host` | a device: the CPU in a GPU's place, with plain loops |
@@ -23,17 +22,21 @@ mod device;
 mod engine;
 mod host;
 mod memory;
-mod network;
 mod ops;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batches::{Answer, Batches};
+pub(crate) use buffers::{Buffers, Part};
 pub use device::{DeviceChoice, Place};
 pub(crate) use engine::open;
 pub use engine::{Done, GpuEngine};
-pub use memory::Spent;
-use memory::{Number, Problem};
+use memory::Problem;
+pub(crate) use memory::{Device, Loaded, Number, Program, Result, Slot, Step, Values};
+pub use memory::{OnGpu, Spent};
+pub(crate) use ops::layers::{Depthwise, Merge, Stem, Widen};
+pub(crate) use ops::pointwise::{Pointwise, Then};
+pub(crate) use ops::{Arg, Clamp, Launch, Maps, Op, each, floats, narrow, says};
 
 /// What numbers the network is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -5,8 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use cloudpose_kernels::Kernels;
 use cloudpose_wire::Prior;
 
-use super::{Entry, Error, movenet};
+use super::{Entry, Error};
 use crate::contract::{Fault, Found};
+use crate::gpu::OnGpu;
 use crate::preprocess::{Fit, ModelInput, Square};
 use crate::task::Finds;
 
@@ -45,8 +46,10 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// [`Fault::Device`] if the device cannot hold it.
     fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault>;
 
-    /// What the batched engine for GPUs needs of it; none if it cannot run there.
-    fn on_gpu(&self) -> Option<&movenet::Weights>;
+    /// The model for GPUs; none if it cannot run there.
+    fn on_gpu(&self) -> Option<&dyn OnGpu> {
+        None
+    }
 }
 
 /// The processor as engines use it.

@@ -13,11 +13,11 @@ const TILE: usize = 4;
 /// right, with bias and activation. Inputs: `[images, height, width, 3]`, 0 to 255; the model's mean and scale of each
 /// colour, and its shift; weight `[27, channels]`, bias.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Stem {
+pub(crate) struct Stem {
     /// Of the input.
-    pub(in crate::gpu) maps: Maps,
-    pub(in crate::gpu) channels: usize,
-    pub(in crate::gpu) clamp: Clamp,
+    pub(crate) maps: Maps,
+    pub(crate) channels: usize,
+    pub(crate) clamp: Clamp,
 }
 
 impl Stem {
@@ -79,13 +79,13 @@ impl Op for Stem {
 /// Padding is TensorFlow's `SAME`: one zero all round at stride 1; one at the bottom and at the right at
 /// stride 2, for even sizes.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Depthwise {
+pub(crate) struct Depthwise {
     /// Of the input.
-    pub(in crate::gpu) maps: Maps,
-    pub(in crate::gpu) channels: usize,
+    pub(crate) maps: Maps,
+    pub(crate) channels: usize,
     /// 1 or 2.
-    pub(in crate::gpu) stride: usize,
-    pub(in crate::gpu) clamp: Clamp,
+    pub(crate) stride: usize,
+    pub(crate) clamp: Clamp,
 }
 
 impl Depthwise {
@@ -142,10 +142,10 @@ impl Op for Depthwise {
 /// Adds to a map the coarser level, doubled in height and width: bilinear, half-pixel centres, edges repeated. Input:
 /// the coarser level.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Merge {
+pub(crate) struct Merge {
     /// Of the output.
-    pub(in crate::gpu) maps: Maps,
-    pub(in crate::gpu) channels: usize,
+    pub(crate) maps: Maps,
+    pub(crate) channels: usize,
 }
 
 impl Merge {
@@ -195,9 +195,9 @@ impl Op for Merge {
 
 /// Copies a map into one of float32. Input: the map, of `number`.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Widen {
-    pub(in crate::gpu) count: usize,
-    pub(in crate::gpu) number: Number,
+pub(crate) struct Widen {
+    pub(crate) count: usize,
+    pub(crate) number: Number,
 }
 
 impl Op for Widen {

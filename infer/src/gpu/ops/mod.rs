@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`layers`] | stem, depthwise convolution, upsampling |
 //! | [`pointwise`] | 1×1 convolutions with what follows them |
-//! | [`poses`] | heads → poses |
 //!
 //! An [`Op`] writes into memory that is there already, so that a running engine allocates nothing. What is
 //! launched is said in data ([`Launch`]): the code that carries it out on a GPU knows no operation, and the tests
@@ -12,7 +11,6 @@
 
 pub(super) mod layers;
 pub(super) mod pointwise;
-pub(super) mod poses;
 
 use std::fmt;
 
@@ -22,7 +20,7 @@ use super::memory::{Number, Problem, Result, Values};
 use crate::models::movenet::arch::Activation;
 
 /// A step of the network.
-pub(super) trait Op: fmt::Debug + Send {
+pub trait Op: fmt::Debug + Send {
     /// Computes it on the CPU, in a plain loop.
     fn compute(&self, inputs: &[&Values], output: &mut Values) -> Result<()>;
 
@@ -32,17 +30,17 @@ pub(super) trait Op: fmt::Debug + Send {
 
 /// A kernel and how it is started.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Launch {
-    pub(super) kernel: String,
-    pub(super) blocks: u32,
+pub struct Launch {
+    pub kernel: String,
+    pub blocks: u32,
     /// Threads of a block.
-    pub(super) threads: u32,
-    pub(super) args: Vec<Arg>,
+    pub threads: u32,
+    pub args: Vec<Arg>,
 }
 
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Arg {
+pub enum Arg {
     /// The address of an input, by its position.
     Input(usize),
     /// The address of the output.
@@ -56,7 +54,7 @@ const THREADS: u32 = 128;
 
 impl Launch {
     /// `blocks` of `threads` each. `args` say where things are, then `sizes` how large, then come `numbers`.
-    fn new(
+    pub fn new(
         kernel: impl ToString,
         (blocks, threads): (u32, u32),
         args: &[Arg],
@@ -73,7 +71,7 @@ impl Launch {
 }
 
 /// Blocks and threads for `count` items that have nothing to do with one another.
-fn each(count: usize) -> Result<(u32, u32)> {
+pub(crate) fn each(count: usize) -> Result<(u32, u32)> {
     Ok((narrow(count)?.div_ceil(THREADS), THREADS))
 }
 
@@ -88,12 +86,12 @@ fn lanes(channels: usize, number: Number) -> Result<usize> {
     if channels.is_multiple_of(lanes) { Ok(lanes) } else { Err(says(format!("{channels} channels"))) }
 }
 
-fn says(what: impl Into<String>) -> Problem {
+pub(crate) fn says(what: impl Into<String>) -> Problem {
     Problem::Says(what.into())
 }
 
 /// Kernels count in 32 bits.
-fn narrow(count: usize) -> Result<u32> {
+pub(crate) fn narrow(count: usize) -> Result<u32> {
     match u32::try_from(count) {
         Ok(count) => Ok(count),
         Err(_) => {
@@ -104,13 +102,13 @@ fn narrow(count: usize) -> Result<u32> {
 
 /// What follows a sum: the bounds that it is clamped to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Clamp {
+pub(crate) struct Clamp {
     low: f32,
     high: f32,
 }
 
 impl Clamp {
-    pub(super) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+    pub(crate) const NONE: Self = Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
 
     fn apply(self, x: f32) -> f32 {
         x.max(self.low).min(self.high)
@@ -133,23 +131,23 @@ impl From<Activation> for Clamp {
 
 /// The size of a batch's maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Maps {
-    pub(super) images: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
+pub struct Maps {
+    pub images: usize,
+    pub height: usize,
+    pub width: usize,
 }
 
 impl Maps {
-    pub(super) fn pixels(self) -> usize {
+    pub fn pixels(self) -> usize {
         self.images * self.height * self.width
     }
 
     /// Maps half as high and wide.
-    pub(super) fn halved(self) -> Self {
+    pub fn halved(self) -> Self {
         Self { height: self.height / 2, width: self.width / 2, ..self }
     }
 
-    fn sizes(self) -> [usize; 3] {
+    pub fn sizes(self) -> [usize; 3] {
         [self.images, self.height, self.width]
     }
 }
@@ -196,7 +194,7 @@ impl Real for f16 {
 }
 
 /// Weights, biases and what heads work on.
-fn floats(values: &Values) -> Result<&[f32]> {
+pub(crate) fn floats(values: &Values) -> Result<&[f32]> {
     Real::of(values)
 }
 

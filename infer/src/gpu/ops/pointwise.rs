@@ -6,7 +6,7 @@ use super::{
 
 /// A tile that a block of the kernel makes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::gpu) struct Tile {
+pub(crate) struct Tile {
     rows: usize,
     columns: usize,
     /// Slices of the depth that are under way; one suffices if there is only one.
@@ -14,8 +14,8 @@ pub(in crate::gpu) struct Tile {
 }
 
 /// The tiles that there are kernels for.
-pub(in crate::gpu) const TILES_F32: [Tile; 2] = [tile(128, 64, 3), tile(128, 32, 3)];
-pub(in crate::gpu) const TILES_F16: [Tile; 5] =
+pub(crate) const TILES_F32: [Tile; 2] = [tile(128, 64, 3), tile(128, 32, 3)];
+pub(crate) const TILES_F16: [Tile; 5] =
     [tile(128, 64, 1), tile(128, 32, 1), tile(128, 64, 3), tile(128, 32, 3), tile(64, 32, 3)];
 
 const fn tile(rows: usize, columns: usize, stages: usize) -> Tile {
@@ -30,16 +30,16 @@ const FEW_TILES: usize = 264;
 /// `map [rows, depth] × weight [columns, depth]ᵀ + bias`, then the activation, or another map that is added. Inputs:
 /// map, weight, bias (float32), and for a residual the map to add. Sums are float32; what comes out is rounded once.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) struct Pointwise {
-    pub(in crate::gpu) rows: usize,
-    pub(in crate::gpu) depth: usize,
-    pub(in crate::gpu) columns: usize,
-    pub(in crate::gpu) then: Then,
+pub(crate) struct Pointwise {
+    pub(crate) rows: usize,
+    pub(crate) depth: usize,
+    pub(crate) columns: usize,
+    pub(crate) then: Then,
 }
 
 /// What comes after the bias.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::gpu) enum Then {
+pub(crate) enum Then {
     Clamp(Clamp),
     /// Another map is added.
     Residual,
@@ -77,7 +77,7 @@ impl Pointwise {
     }
 
     /// Whether a kernel that makes such tiles takes this.
-    pub(in crate::gpu) fn is_for(&self, tile: Tile) -> bool {
+    pub(crate) fn is_for(&self, tile: Tile) -> bool {
         tile.stages > 1 || self.depth <= SLICE
     }
 
@@ -93,7 +93,7 @@ impl Pointwise {
     }
 
     /// The kernel for tiles of that kind, of which [`is_for`](Self::is_for) is true.
-    pub(in crate::gpu) fn launch(&self, tile: Tile, number: Number) -> Result<Launch> {
+    pub(crate) fn launch(&self, tile: Tile, number: Number) -> Result<Launch> {
         let Self { rows, depth, columns, then } = *self;
         lanes(depth, number)?;
         lanes(columns, number)?;

@@ -13,10 +13,10 @@ use super::super::host::Host;
 use super::super::memory::{Number, Values};
 use super::super::ops::layers::{Depthwise, Merge, Stem, Widen};
 use super::super::ops::pointwise::{Pointwise, TILES_F16, TILES_F32, Then, Tile};
-use super::super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
 use super::super::ops::{Arg, Clamp, Launch, Maps, Op};
 use super::*;
 use crate::models::movenet::arch::{Activation, FEATURES};
+use crate::models::movenet::gpu::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
 
 /// The kernels as a program of the host.
 struct Kernels {

@@ -13,7 +13,7 @@ use cloudpose_testing::golden::Golden;
 use cloudpose_wire::ModelId;
 
 use super::*;
-use crate::contract::Fault;
+use crate::contract::{Fault, Found};
 use crate::models::movenet::arch::CELL_PX;
 use crate::models::movenet::embedded as weights;
 use crate::models::{FAMILIES, ModelPose, ModelStore, Models};
@@ -47,6 +47,15 @@ fn row(pose: &ModelPose) -> Vec<f32> {
     row
 }
 
+/// The poses that a batch found, by input.
+fn poses_of(done: Done) -> Vec<Vec<ModelPose>> {
+    let poses = |found| match found {
+        Found::Poses(poses) => poses,
+        Found::Classes(_) => panic!("{found:?}"),
+    };
+    done.found.into_iter().map(poses).collect()
+}
+
 /// What `engine` makes of a batch of RGB images of one size.
 fn run_rgb(
     engine: &mut GpuEngine,
@@ -57,7 +66,7 @@ fn run_rgb(
     let input =
         |pixels: &Vec<u8>| ModelInput { width, height, pixels: pixels.clone(), ..ModelInput::default() };
     let batch: Vec<_> = images.iter().map(input).collect();
-    engine.run_batch(&id(model), &batch).unwrap().poses
+    poses_of(engine.run_batch(&id(model), &batch).unwrap())
 }
 
 /// Runs all golden inputs of one shape together, and calls `compare` with each person's row and the expected one.
@@ -227,8 +236,8 @@ fn inputs_that_do_not_fit_together_are_refused() {
     assert!(matches!(run("multipose", &mixed), Err(Fault::Input { .. })));
     assert!(matches!(run("multipose", &short), Err(Fault::Input { .. })));
     assert!(matches!(run("lightning", &mixed[..1]), Err(Fault::Input { .. })));
-    assert!(run("multipose", &[]).unwrap().poses.is_empty());
-    assert_eq!(run("multipose", &mixed[1..]).unwrap().poses.len(), 1);
+    assert!(run("multipose", &[]).unwrap().found.is_empty());
+    assert_eq!(run("multipose", &mixed[1..]).unwrap().found.len(), 1);
 }
 
 #[test]

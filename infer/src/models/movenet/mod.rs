@@ -8,13 +8,15 @@
 //! | [`mod@reference`] | the network in candle, the reference for every other execution |
 //! | [`decoder`] | heads → poses |
 //! | `crop` | where SinglePose looks, from where the person was |
+//! | `gpu` | the network on a GPU, by the operations of [`crate::gpu`] |
 //!
-//! The CPU engine's plan of it is in [`crate::cpu`], its kernels for GPUs in [`crate::gpu`].
+//! The CPU engine's plan of it is in [`crate::cpu`].
 
 pub mod arch;
 mod blocks;
 mod crop;
 pub mod decoder;
+pub(crate) mod gpu;
 pub mod import;
 pub mod reference;
 mod tfjs;
@@ -33,7 +35,7 @@ pub use weights::Weights;
 use super::{Entry, Error, Execution, Family, Finds, Model, Processor};
 use crate::contract::{Fault, Found};
 use crate::cpu::{PackedModel, Plans};
-use crate::gpu::{DeviceError, Place};
+use crate::gpu::{DeviceError, OnGpu, Place};
 use crate::preprocess::{Fit, ModelInput, Square};
 use arch::{Architecture, Config, InputSize};
 
@@ -128,7 +130,7 @@ impl Model for MoveNetModel {
         Ok(Box::new(Reference { network, decoder, model }))
     }
 
-    fn on_gpu(&self) -> Option<&Weights> {
+    fn on_gpu(&self) -> Option<&dyn OnGpu> {
         Some(&self.weights)
     }
 }

@@ -1,22 +1,49 @@
-//! MoveNet on a device, a batch at a time: RGB images in, poses out, nothing in between on the host.
+//! MoveNet on a GPU: its steps, and its weights there.
 //!
-//! The same layers as [`crate::models::movenet::reference`], which is the reference, built from the same [`Architecture`] and
-//! weights. Maps are NHWC, in float32 or float16; the heads and all that follows are float32.
+//! The same layers as [`super::reference`], which is the reference, built from the same [`Architecture`] and weights. Maps
+//! are NHWC, in float32 or float16; the heads and all that follows are float32.
+
+mod poses;
 
 use std::sync::Arc;
 
-use super::buffers::{Buffers, Part};
-use super::memory::{Device, Number, Program, Result, Slot, Step, Values};
-use super::ops::layers::{Depthwise, Merge, Stem, Widen};
-use super::ops::pointwise::{Pointwise, Then};
-use super::ops::poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
-use super::ops::{Clamp, Maps, Op};
-use crate::models::movenet::Weights;
-use crate::models::movenet::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
+use super::Weights;
+use super::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
+use crate::contract::Found;
+use crate::gpu::{
+    Buffers, Clamp, Depthwise, Device, Loaded, Maps, Merge, Number, OnGpu, Op, Part, Pointwise, Program,
+    Result, Slot, Stem, Step, Then, Values, Widen,
+};
+pub(crate) use poses::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
+
+/// RGB images, as they are uploaded.
+const INPUT: Part = Part("input", 0);
+/// The output of an expanding 1×1 convolution.
+const WIDE: Part = Part("wide", 0);
+/// The output of a depthwise convolution.
+const SPATIAL: Part = Part("spatial", 0);
+/// The features that heads read, in float32.
+const FEATURES_MAP: Part = Part("features", 0);
+/// As `SPATIAL` and `WIDE`, in the heads.
+const HEAD_SPATIAL: Part = Part("head spatial", 0);
+const HEAD_HIDDEN_MAP: Part = Part("head hidden", 0);
+const CENTER: Part = Part("center", 0);
+const KEYPOINTS: Part = Part("keypoints", 0);
+const POSES: Part = Part("poses", 0);
+
+/// What goes from block to block and from level to level, in turns.
+const fn trunk_of(turn: usize) -> Part {
+    Part("trunk", turn)
+}
+
+/// The output of the block whose position this is, which the pyramid reads.
+const fn kept_of(block: usize) -> Part {
+    Part("kept", block)
+}
 
 /// A model's weights on a device.
 #[derive(Debug)]
-pub(super) struct DeviceModel {
+struct MoveNetOnGpu {
     /// Of maps and matrices.
     number: Number,
     architecture: Architecture,
@@ -127,9 +154,8 @@ impl Loader<'_> {
     }
 }
 
-impl DeviceModel {
-    /// Puts a model on `device`, with matrices and maps in `number`, float32 or float16.
-    pub(super) fn load(weights: &Weights, device: &mut dyn Device, number: Number) -> Result<Self> {
+impl MoveNetOnGpu {
+    fn load(weights: &Weights, device: &mut dyn Device, number: Number) -> Result<Self> {
         use Activation::{Linear, Relu, Relu6};
         let mut loader = Loader { weights, device };
         let architecture = weights.architecture().clone();
@@ -171,42 +197,19 @@ impl DeviceModel {
             top: loader.pointwise("fpn.lateral5", Linear, top, number)?,
             merges,
             dense: [
-                loader.dense(Head::Center, Part::Center, CENTER_PITCH)?,
-                loader.dense(Head::Keypoints, Part::Keypoints, keypoint_pitch(architecture.keypoints))?,
+                loader.dense(Head::Center, CENTER, CENTER_PITCH)?,
+                loader.dense(Head::Keypoints, KEYPOINTS, keypoint_pitch(architecture.keypoints))?,
             ],
             decoder: Arc::new(PoseDecoder::load(weights, loader.device)?),
             architecture,
         })
     }
 
-    /// Whether it takes inputs of that size.
-    pub(super) fn takes(&self, height: usize, width: usize) -> bool {
-        self.architecture.input.takes(height, width)
-    }
-
-    /// What makes poses of the numbers that a program leaves.
-    pub(super) fn decoder(&self) -> &PoseDecoder {
-        &self.decoder
-    }
-
-    /// What makes poses of a batch of RGB images, `maps` their number and size.
-    pub(super) fn program(
-        &self,
-        maps: Maps,
-        device: &mut dyn Device,
-        buffers: &mut Buffers,
-    ) -> Result<Program> {
-        let input = buffers.get(device, Part::Input, Number::U8, 3 * maps.pixels())?;
-        let mut pass = Pass { device, buffers, number: self.number, steps: Vec::new() };
-        let output = self.poses(&mut pass, input, maps)?;
-        Ok(Program { steps: pass.steps, input, output, graph: None })
-    }
-
     /// Answers where the decoder's numbers will be.
     fn poses(&self, pass: &mut Pass<'_>, input: Slot, maps: Maps) -> Result<Slot> {
         let mut maps_now = maps.halved();
         let stem = &self.stem;
-        let mut trunk = pass.buffer(Part::Trunk(0), maps_now.pixels() * stem.channels)?;
+        let mut trunk = pass.buffer(trunk_of(0), maps_now.pixels() * stem.channels)?;
         let op = Stem { maps, channels: stem.channels, clamp: stem.clamp };
         pass.step(op, &[input, self.constants, stem.weight, stem.bias], trunk);
 
@@ -215,16 +218,16 @@ impl DeviceModel {
         let mut turn = 0;
         for (layers, block) in self.blocks.iter().zip(&self.architecture.blocks) {
             let wide = match &layers.expand {
-                Some(expand) => pass.pointwise(expand, trunk, maps_now, Part::Wide, None)?,
+                Some(expand) => pass.pointwise(expand, trunk, maps_now, WIDE, None)?,
                 None => trunk,
             };
             let (spatial, after) = pass.spatial(&layers.depthwise, wide, maps_now, block.stride)?;
             maps_now = after;
             let part = if kept(block.index) {
-                Part::Kept(block.index)
+                kept_of(block.index)
             } else {
                 turn = 1 - turn;
-                Part::Trunk(turn)
+                trunk_of(turn)
             };
             let residual = block.residual.then_some(trunk);
             trunk = pass.pointwise(&layers.project, spatial, maps_now, part, residual)?;
@@ -232,16 +235,16 @@ impl DeviceModel {
                 outputs.push((block.index, trunk, maps_now));
             }
         }
-        let last = pass.pointwise(&self.last, trunk, maps_now, Part::Wide, None)?;
-        trunk = pass.pointwise(&self.top, last, maps_now, Part::Trunk(0), None)?;
+        let last = pass.pointwise(&self.last, trunk, maps_now, WIDE, None)?;
+        trunk = pass.pointwise(&self.top, last, maps_now, trunk_of(0), None)?;
         for (layers, merge) in self.merges.iter().zip(&self.architecture.merges) {
             let found = outputs.iter().find(|(index, ..)| *index == merge.after_block);
             let (_, backbone, finer) = *found.expect("every merge reads a block of the backbone");
             maps_now = finer;
-            let sum = pass.pointwise(&layers.lateral, backbone, maps_now, Part::Wide, None)?;
+            let sum = pass.pointwise(&layers.lateral, backbone, maps_now, WIDE, None)?;
             pass.step(Merge { maps: maps_now, channels: merge.channels }, &[trunk], sum);
             let (spatial, _) = pass.spatial(&layers.depthwise, sum, maps_now, 1)?;
-            trunk = pass.pointwise(&layers.pointwise, spatial, maps_now, Part::Trunk(0), None)?;
+            trunk = pass.pointwise(&layers.pointwise, spatial, maps_now, trunk_of(0), None)?;
         }
         debug_assert_eq!([maps_now.height, maps_now.width], [maps.height / CELL_PX, maps.width / CELL_PX]);
         self.heads(pass, trunk, maps_now)
@@ -250,19 +253,43 @@ impl DeviceModel {
     fn heads(&self, pass: &mut Pass<'_>, trunk: Slot, grid: Maps) -> Result<Slot> {
         let count = grid.pixels() * FEATURES;
         let number = std::mem::replace(&mut pass.number, Number::F32);
-        let features = pass.buffer(Part::Features, count)?;
+        let features = pass.buffer(FEATURES_MAP, count)?;
         pass.step(Widen { count, number }, &[trunk], features);
         let mut maps = Vec::with_capacity(self.dense.len());
         for head in &self.dense {
-            let spatial = pass.buffer(Part::HeadSpatial, count)?;
+            let spatial = pass.buffer(HEAD_SPATIAL, count)?;
             pass.spatial_into(&head.depthwise, features, (grid, 1), spatial);
-            let hidden = pass.pointwise(&head.hidden, spatial, grid, Part::HeadHidden, None)?;
+            let hidden = pass.pointwise(&head.hidden, spatial, grid, HEAD_HIDDEN_MAP, None)?;
             maps.push(pass.pointwise(&head.out, hidden, grid, head.part, None)?);
         }
-        let poses = pass.buffer(Part::Poses, self.decoder.buffer_len(grid))?;
+        let poses = pass.buffer(POSES, self.decoder.buffer_len(grid))?;
         let inputs = [maps[0], maps[1], features, self.decoder.heads, self.decoder.center_weight];
         pass.step(Poses { decoder: self.decoder.clone(), grid }, &inputs, poses);
         Ok(poses)
+    }
+}
+
+impl OnGpu for Weights {
+    fn load(&self, device: &mut dyn Device, number: Number) -> Result<Box<dyn Loaded>> {
+        Ok(Box::new(MoveNetOnGpu::load(self, device, number)?))
+    }
+}
+
+impl Loaded for MoveNetOnGpu {
+    fn takes(&self, height: usize, width: usize) -> bool {
+        self.architecture.input.takes(height, width)
+    }
+
+    fn program(&self, maps: Maps, device: &mut dyn Device, buffers: &mut Buffers) -> Result<Program> {
+        let input = buffers.get(device, INPUT, Number::U8, 3 * maps.pixels())?;
+        let mut pass = Pass { device, buffers, number: self.number, steps: Vec::new() };
+        let output = self.poses(&mut pass, input, maps)?;
+        let output_bytes = self.decoder.records_len(maps.images) * Number::F32.bytes();
+        Ok(Program::new(pass.steps, input, (output, output_bytes)))
+    }
+
+    fn read(&self, output: &[u8]) -> Vec<Found> {
+        self.decoder.read(output).into_iter().map(Found::Poses).collect()
     }
 }
 
@@ -304,7 +331,7 @@ impl Pass<'_> {
     /// A convolution of each channel by itself, and the size of its output.
     fn spatial(&mut self, layer: &Convolution, map: Slot, maps: Maps, stride: usize) -> Result<(Slot, Maps)> {
         let after = if stride == 1 { maps } else { maps.halved() };
-        let output = self.buffer(Part::Spatial, after.pixels() * layer.channels)?;
+        let output = self.buffer(SPATIAL, after.pixels() * layer.channels)?;
         self.spatial_into(layer, map, (maps, stride), output);
         Ok((output, after))
     }

@@ -1,22 +1,21 @@
-//! Heads to poses for a whole batch; `kernels/poses.cu` on a GPU.
+//! Heads to poses for a whole batch; `gpu/kernels/poses.cu` on a GPU.
 //!
 //! Centre and keypoint logits are there for every cell; the other heads are evaluated at the cells that are read.
 //! On the CPU this is [`Decoder`] itself: what the kernels have to agree with.
 
 use std::sync::Arc;
 
-use super::super::memory::{Device, Slot};
-use super::{Arg, Launch, Maps, Number, Op, Result, Values, each, floats, narrow, says};
-use crate::models::movenet::Weights;
-use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
-use crate::models::movenet::decoder::{Decoder, Grid, Heads, PERSONS};
+use super::super::Weights;
+use super::super::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
+use super::super::decoder::{Decoder, Grid, Heads, PERSONS};
+use crate::gpu::{Arg, Device, Launch, Maps, Number, Op, Result, Slot, Values, each, floats, narrow, says};
 use crate::models::{ModelBox, ModelKeypoint, ModelPose};
 
 /// Channels of the centre map as they lie in memory, a multiple of four.
-pub(in crate::gpu) const CENTER_PITCH: usize = 4;
+pub(crate) const CENTER_PITCH: usize = 4;
 
 /// Channels of the keypoint map as they lie in memory, a multiple of four.
-pub(in crate::gpu) const fn keypoint_pitch(keypoints: usize) -> usize {
+pub(crate) const fn keypoint_pitch(keypoints: usize) -> usize {
     keypoints.next_multiple_of(4)
 }
 
@@ -35,7 +34,7 @@ const TOGETHER: u32 = 256;
 
 /// What the decoder of one model knows.
 #[derive(Debug)]
-pub(in crate::gpu) struct PoseDecoder {
+pub(crate) struct PoseDecoder {
     decoder: Decoder,
     constants: Constants,
     /// Keypoints of a person.
@@ -43,9 +42,9 @@ pub(in crate::gpu) struct PoseDecoder {
     /// Heads that are evaluated where they are read, in the order of the kernels' buffer.
     sparse: Vec<SparseHead>,
     /// The layers of `sparse`, one after another.
-    pub(in crate::gpu) heads: Slot,
+    pub(crate) heads: Slot,
     /// SinglePose: how much a centre counts in each cell. MultiPose: nothing.
-    pub(in crate::gpu) center_weight: Slot,
+    pub(crate) center_weight: Slot,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +110,7 @@ impl SparseHead {
 }
 
 impl PoseDecoder {
-    pub(in crate::gpu) fn load(weights: &Weights, device: &mut dyn Device) -> Result<Self> {
+    pub(crate) fn load(weights: &Weights, device: &mut dyn Device) -> Result<Self> {
         let sparse = match weights.architecture().input {
             InputSize::Square(_) => &[Head::Regression, Head::Offset][..],
             InputSize::Multiple { .. } => {
@@ -148,7 +147,7 @@ impl PoseDecoder {
     }
 
     /// Persons that are reported for each image.
-    pub(in crate::gpu) fn persons(&self) -> usize {
+    pub(crate) fn persons(&self) -> usize {
         match self.constants {
             Constants::Single { .. } => 1,
             Constants::Multi { .. } => PERSONS,
@@ -156,17 +155,17 @@ impl PoseDecoder {
     }
 
     /// Numbers that [`Poses`] writes, of which the first [`records_len`](Self::records_len) are the poses.
-    pub(in crate::gpu) fn buffer_len(&self, grid: Maps) -> usize {
+    pub(crate) fn buffer_len(&self, grid: Maps) -> usize {
         let of_a_person = record_len(self.keypoints) + candidate_len(self.keypoints);
         grid.images * self.persons() * of_a_person + grid.pixels()
     }
 
-    pub(in crate::gpu) fn records_len(&self, images: usize) -> usize {
+    pub(crate) fn records_len(&self, images: usize) -> usize {
         images * self.persons() * record_len(self.keypoints)
     }
 
     /// The poses of each image in the beginning of what [`Poses`] has written, little-endian.
-    pub(in crate::gpu) fn read(&self, bytes: &[u8]) -> Vec<Vec<ModelPose>> {
+    pub(crate) fn read(&self, bytes: &[u8]) -> Vec<Vec<ModelPose>> {
         let records: Vec<_> = bytes.as_chunks().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
         let with_box = matches!(self.constants, Constants::Multi { .. });
         let pose = |record: &[f32]| {
@@ -202,9 +201,9 @@ fn write_record(pose: &ModelPose, record: &mut [f32]) {
 /// `[…, KEYPOINT_PITCH]`, features `[…, FEATURES]`, the decoder's `heads`, its `center_weight`. The output is
 /// [`PoseDecoder::buffer_len`] long.
 #[derive(Debug)]
-pub(in crate::gpu) struct Poses {
-    pub(in crate::gpu) decoder: Arc<PoseDecoder>,
-    pub(in crate::gpu) grid: Maps,
+pub(crate) struct Poses {
+    pub(crate) decoder: Arc<PoseDecoder>,
+    pub(crate) grid: Maps,
 }
 
 /// One image's heads on the host.
