@@ -237,7 +237,7 @@ impl Session {
         let flight = self.flights.get_mut(&seq);
         let Some(flight) = flight.filter(|flight| flight.place != Place::Done) else { return };
         match self.terms.mode {
-            Mode::Complete if reason != DropReason::TooLarge => {
+            Mode::Complete if !matches!(reason, DropReason::TooLarge | DropReason::Undecodable) => {
                 flight.place = Place::Gateway;
                 if let Some(again) = &flight.again {
                     // There may have been another connection since it was offered.

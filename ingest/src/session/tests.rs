@@ -1,6 +1,7 @@
 mod promises;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
+use cloudpose_wire::track::{Joint, Track};
 use cloudpose_wire::{
     Decoded, Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, Tenant, event::TimingsMs,
 };
@@ -277,6 +278,47 @@ fn complete_session_gives_up_what_a_full_lane_does_not_take_for_a_minute() {
 }
 
 #[test]
+fn complete_session_does_not_offer_again_what_no_bus_will_take() {
+    for reason in [DropReason::TooLarge, DropReason::Undecodable] {
+        let mut bench = Bench::new(Mode::Complete, 1);
+        bench.bus_is_slow = true;
+        bench.image();
+        let frame = bench.unanswered.remove(0);
+        bench.session.refused(bench.now, frame, reason);
+        bench.wait(LONGEST);
+        assert_eq!((bench.dropped(), &bench.offered[..]), (vec![(reason, 1)], &[1][..]));
+    }
+}
+
+#[test]
+fn who_was_seen_goes_with_the_next_frame() {
+    let mut bench = Bench::new(Mode::Live, 1);
+    bench.image();
+    let header = &mut bench.bus[0].header;
+    assert!(header.prior.as_ref().unwrap().tracks.is_empty());
+    let joints = vec![Joint { x: 5.0, y: 6.0, score: 0.9, ..Joint::default() }; 17];
+    let seen = Track { key: 0, id: None, seen_at: header.received_at, size: 4.0, joints };
+    let tracks = vec![seen];
+    header.prior =
+        Some(Prior { at: header.received_at, width: 16, height: 16, tracks, ..Prior::default() }.into());
+    bench.finish(0);
+    bench.taken();
+    bench.image();
+    let prior = bench.bus[0].header.prior.as_ref().unwrap();
+    assert_eq!((prior.width, prior.tracks.len(), prior.tracks[0].joints[0].x), (16, 1, 5.0));
+    assert_ne!(prior.tracks[0].key, 0, "the gateway has numbered it");
+}
+
+#[test]
+fn what_is_open_ends_when_the_session_is_given_up() {
+    let mut bench = Bench::new(Mode::Live, 2);
+    (0..3).for_each(|_| bench.image());
+    bench.session.give_up(DropReason::ShuttingDown);
+    assert_eq!(bench.dropped(), [(DropReason::ShuttingDown, 3)]);
+    assert_eq!(bench.books.total().in_flight(), 0);
+}
+
+#[test]
 fn new_broker_is_offered_at_once_what_the_old_one_refused() {
     let mut bench = Bench::new(Mode::Complete, 2);
     bench.bus_is_full = true;
@@ -478,4 +520,57 @@ fn complete_frame_that_the_old_connection_refuses_late_is_another_on_the_new_one
     bench.bus_is_slow = false;
     bench.wait(LONGEST);
     assert_eq!(bench.bus.iter().map(|frame| frame.header.retries).collect::<Vec<_>>(), [1]);
+}
+
+/// Keeps the fields that are recorded in spans.
+#[derive(Clone, Default)]
+struct Recorded(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Recorded {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Recorded {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &tracing::span::Attributes<'_>) -> tracing::Id {
+        attributes.record(&mut self.clone());
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[test]
+fn a_frames_span_says_who_asks_unless_all_are_one() {
+    let fields = |caller: &Caller| {
+        let recorded = Recorded::default();
+        let spans = recorded.clone();
+        tracing::subscriber::with_default(spans, || {
+            drop(frame_span(caller, &StreamName::new("cam").unwrap(), 7));
+        });
+        let fields = recorded.0.lock().unwrap().clone();
+        fields
+    };
+    assert_eq!(fields(&Caller::default()), ["stream=cam", "seq=7"]);
+    let caller = Caller {
+        tenant: Tenant::new("acme").unwrap(),
+        key: "door".parse().unwrap(),
+        scopes: Default::default(),
+    };
+    assert_eq!(fields(&caller), ["stream=cam", "seq=7", r#"tenant="acme""#, r#"key="door""#]);
 }
