@@ -75,7 +75,7 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let mut events = listener.subscribe("cloudpose.poses.>").await.unwrap();
     let mut results = listener.subscribe("cloudpose.results.>").await.unwrap();
-    listener.flush().await.unwrap();
+    cloudpose_testing::subscribed(&listener).await;
 
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = reqwest::Client::new().post(gateway.url("/v1/pose")).header("traceparent", trace);

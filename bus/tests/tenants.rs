@@ -4,7 +4,7 @@ use cloudpose_bus::Capacity;
 use cloudpose_testing::{
     NatsServer,
     sample::{bus, frame, pose},
-    soon,
+    soon, subscribed,
 };
 use cloudpose_wire::{Kind, Stage, Tenant};
 use futures_util::StreamExt;
@@ -26,10 +26,7 @@ async fn tenants_frames_reach_the_workers_and_its_events_are_apart() {
     let client = async_nats::connect(server.url()).await.unwrap();
     let mut of_tenant = client.subscribe("test.tenants.acme.poses.*").await.unwrap();
     let mut of_others = client.subscribe("test.poses.>").await.unwrap();
-    // The server knows of these subscriptions when it has answered what came after them.
-    let mut ready = client.subscribe("ready").await.unwrap();
-    client.publish("ready", "".into()).await.unwrap();
-    soon(ready.next()).await.unwrap();
+    subscribed(&client).await;
     let mut all = bus.events().await;
     bus.publish_event(&pose(1), &acme, None).await;
     bus.publish_event(&pose(2), &Tenant::default(), None).await;

@@ -15,12 +15,23 @@ pub mod sample;
 
 use std::path::{Path, PathBuf};
 
+use futures_util::StreamExt as _;
+
 pub use link::Link;
 pub use nats_server::NatsServer;
 
 /// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(240), what).await.expect("it never happens")
+}
+
+/// Waits until the server knows of all that `client` has subscribed to: when it has answered what came after. A flush only
+/// says that it was sent.
+pub async fn subscribed(client: &async_nats::Client) {
+    let inbox = client.new_inbox();
+    let mut answer = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, "".into()).await.unwrap();
+    soon(answer.next()).await.unwrap();
 }
 
 /// The folder of the workspace.

@@ -22,7 +22,7 @@ async fn apart(nats: &NatsServer, model: &str, subject: &'static str) -> (House,
     let house = House::apart(model, [bus().await, bus().await, bus().await]).await;
     let listener = async_nats::connect(nats.url()).await.unwrap();
     let events = listener.subscribe(subject).await.unwrap();
-    listener.flush().await.unwrap();
+    cloudpose_testing::subscribed(&listener).await;
     (house, events)
 }
 

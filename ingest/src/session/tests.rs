@@ -563,8 +563,7 @@ fn a_frames_span_says_who_asks_unless_all_are_one() {
         tracing::subscriber::with_default(spans, || {
             drop(frame_span(caller, &StreamName::new("cam").unwrap(), 7));
         });
-        let fields = recorded.0.lock().unwrap().clone();
-        fields
+        recorded.0.lock().unwrap().clone()
     };
     assert_eq!(fields(&Caller::default()), ["stream=cam", "seq=7"]);
     let caller = Caller {
