@@ -1,7 +1,7 @@
 //! What flows between the roles: frames on lanes, results to gateways, events to whoever listens.
 //!
 //! The roles see one [`Bus`]; which kind it is decides the composition root. All kinds keep the same
-//! promises, and one conformance suite (`tests/conformance.rs`) holds them to it:
+//! promises, and one conformance suite (`tests/conformance/`) holds them to it:
 //!
 //! - A **lane** is a work queue: each frame goes to one worker. Order is kept while nobody hands back. Workers
 //!   are handed live and still frames in turn while there are both.

@@ -1,4 +1,6 @@
+mod complete;
 mod promises;
+mod spans;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
 use cloudpose_wire::track::{Joint, Track};
@@ -228,69 +230,6 @@ fn overtaken_live_frame_is_late_and_frees_its_credit() {
 }
 
 #[test]
-fn complete_session_reads_no_more_and_delivers_all_in_order() {
-    let mut bench = Bench::new(Mode::Complete, 2);
-    (0..3).for_each(|_| bench.image());
-    assert!(!bench.session.accepts());
-    assert!(bench.bus.iter().all(|frame| frame.header.kind == Kind::Still));
-    bench.finish(1);
-    assert!(bench.results().is_empty(), "the first is still at work");
-    bench.finish(0);
-    assert_eq!(bench.results(), [1, 2]);
-    bench.taken();
-    assert!(bench.session.accepts());
-    assert_eq!(bench.on_bus(), [3]);
-}
-
-#[test]
-fn complete_session_offers_a_refused_frame_again() {
-    let mut bench = Bench::new(Mode::Complete, 1);
-    bench.bus_is_full = true;
-    bench.image();
-    bench.wait(COMPLETE - 2 * LONGEST);
-    assert!(bench.on_bus().is_empty());
-    assert_eq!(
-        bench.books.total().in_flight(),
-        1,
-        "a lane that is full for less than a minute loses nothing"
-    );
-    bench.bus_is_full = false;
-    bench.wait(LONGEST);
-    assert_eq!(bench.on_bus(), [1]);
-    assert_eq!(bench.session.next_deadline(), Some(bench.now + COMPLETE + GRACE));
-    bench.wait(COMPLETE + GRACE);
-    assert_eq!(bench.dropped(), [(DropReason::BusLost, 1)]);
-}
-
-#[test]
-fn complete_session_gives_up_what_a_full_lane_does_not_take_for_a_minute() {
-    let mut bench = Bench::new(Mode::Complete, 1);
-    bench.bus_is_full = true;
-    (0..2).for_each(|_| bench.image());
-    assert!(!bench.session.accepts());
-    bench.wait(COMPLETE);
-    assert_eq!(bench.dropped(), [(DropReason::QueueFull, 1)]);
-    assert!(matches!(&bench.told[..], [Effect::Dropped { seq: 1, reason: DropReason::QueueFull, .. }]));
-    assert!(bench.session.accepts(), "its credit is free");
-    bench.bus_is_full = false;
-    bench.wait(LONGEST);
-    assert_eq!(bench.on_bus(), [2]);
-}
-
-#[test]
-fn complete_session_does_not_offer_again_what_no_bus_will_take() {
-    for reason in [DropReason::TooLarge, DropReason::Undecodable] {
-        let mut bench = Bench::new(Mode::Complete, 1);
-        bench.bus_is_slow = true;
-        bench.image();
-        let frame = bench.unanswered.remove(0);
-        bench.session.refused(bench.now, frame, reason);
-        bench.wait(LONGEST);
-        assert_eq!((bench.dropped(), &bench.offered[..]), (vec![(reason, 1)], &[1][..]));
-    }
-}
-
-#[test]
 fn who_was_seen_goes_with_the_next_frame() {
     let mut bench = Bench::new(Mode::Live, 1);
     bench.image();
@@ -319,31 +258,6 @@ fn what_is_open_ends_when_the_session_is_given_up() {
 }
 
 #[test]
-fn new_broker_is_offered_at_once_what_the_old_one_refused() {
-    let mut bench = Bench::new(Mode::Complete, 2);
-    bench.bus_is_full = true;
-    (0..2).for_each(|_| bench.image());
-    bench.bus_is_full = false;
-    bench.settle();
-    assert!(bench.on_bus().is_empty(), "not before the pause is over");
-    bench.session.reconnected(bench.now);
-    bench.settle();
-    assert_eq!(bench.on_bus(), [1, 2]);
-}
-
-#[test]
-fn refused_frame_whose_result_comes_all_the_same_is_not_offered_again() {
-    let mut bench = Bench::new(Mode::Complete, 1);
-    bench.image();
-    let frame = bench.bus[0].clone();
-    bench.session.refused(bench.now, frame, DropReason::BusDown);
-    bench.settle();
-    bench.finish(0);
-    bench.wait(LONGEST);
-    assert_eq!((bench.results(), bench.offered.as_slice()), (vec![1], &[1][..]));
-}
-
-#[test]
 fn full_lane_is_probed_with_the_oldest_frame_and_less_and_less_often() {
     let mut bench = Bench::new(Mode::Complete, 3);
     bench.bus_is_full = true;
@@ -360,25 +274,6 @@ fn full_lane_is_probed_with_the_oldest_frame_and_less_and_less_often() {
     bench.wait(Duration::from_secs(1));
     assert_eq!(bench.on_bus(), [1, 2, 3], "the probe was taken, the rest followed");
     assert_eq!(bench.books.total().in_flight(), 3);
-}
-
-#[test]
-fn complete_session_tells_a_new_broker_what_is_at_work_and_a_live_one_does_not() {
-    for (mode, again) in [(Mode::Complete, vec![1]), (Mode::Live, vec![])] {
-        let mut bench = Bench::new(mode, 2);
-        (0..2).for_each(|_| bench.image());
-        bench.finish(1);
-        let before = bench.on_bus();
-        assert_eq!(before, [1]);
-        let first = bench.bus.clone();
-        bench.bus.clear();
-        bench.session.reconnected(bench.now);
-        bench.settle();
-        assert_eq!(bench.on_bus(), again, "{mode:?}");
-        let mut expected = first[0].clone();
-        expected.header.retries = 1;
-        assert!(bench.bus.iter().all(|frame| *frame == expected), "as it was, but for the number of the try");
-    }
 }
 
 #[test]
@@ -520,56 +415,4 @@ fn complete_frame_that_the_old_connection_refuses_late_is_another_on_the_new_one
     bench.bus_is_slow = false;
     bench.wait(LONGEST);
     assert_eq!(bench.bus.iter().map(|frame| frame.header.retries).collect::<Vec<_>>(), [1]);
-}
-
-/// Keeps the fields that are recorded in spans.
-#[derive(Clone, Default)]
-struct Recorded(Arc<std::sync::Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Recorded {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0.lock().unwrap().push(format!("{field}={value:?}"));
-    }
-}
-
-impl tracing::Subscriber for Recorded {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &tracing::span::Attributes<'_>) -> tracing::Id {
-        attributes.record(&mut self.clone());
-        tracing::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::Id, values: &tracing::span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {}
-
-    fn enter(&self, _: &tracing::Id) {}
-
-    fn exit(&self, _: &tracing::Id) {}
-}
-
-#[test]
-fn a_frames_span_says_who_asks_unless_all_are_one() {
-    let fields = |caller: &Caller| {
-        let recorded = Recorded::default();
-        let spans = recorded.clone();
-        tracing::subscriber::with_default(spans, || {
-            drop(frame_span(caller, &StreamName::new("cam").unwrap(), 7));
-        });
-        recorded.0.lock().unwrap().clone()
-    };
-    assert_eq!(fields(&Caller::default()), ["stream=cam", "seq=7"]);
-    let caller = Caller {
-        tenant: Tenant::new("acme").unwrap(),
-        key: "door".parse().unwrap(),
-        scopes: Default::default(),
-    };
-    assert_eq!(fields(&caller), ["stream=cam", "seq=7", r#"tenant="acme""#, r#"key="door""#]);
 }

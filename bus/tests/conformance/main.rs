@@ -5,20 +5,21 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
+mod beside;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
-use cloudpose_bus::{Attachment, Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
+use cloudpose_bus::{Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
 use cloudpose_testing::{
     sample::{frame, frame_of_job, pose, reply_to},
     soon,
 };
 use cloudpose_wire::{
-    Decoded, DropReason, Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, Payload, Skeleton, Stage,
-    Task, frame::ResultBody,
+    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -191,63 +192,6 @@ async fn what_is_handed_back_goes_to_the_next_worker(bus: Bus) {
         let again = bus.pull(Stage::Infer, 1).await.remove(0);
         assert_eq!((again.frame.header.seq, again.attempt), (1, 1), "{kind:?}");
         again.ack().await;
-    }
-}
-
-/// Whether attachments arrive at all is the bus's own affair: `arrives` says so.
-async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
-    let publish = async |value: u32| {
-        let frame = frame(Kind::Still, value.into());
-        bus.publish_with(Stage::Annotate, frame, Attachment::new(value)).await.unwrap();
-    };
-    publish(7).await;
-    let mut first = bus.pull(Stage::Annotate, 1).await.remove(0);
-    let taken = first.attachment.take();
-    assert_eq!(taken.and_then(Attachment::take::<u32>), arrives.then_some(7));
-    assert_eq!(bus.carries_attachments(), arrives, "and the bus says so");
-    drop(first);
-    let again = bus.pull(Stage::Annotate, 1).await.remove(0);
-    assert_eq!((again.frame.header.seq, again.attempt), (7, 2), "the frame comes all the same");
-    assert!(again.attachment.is_none(), "what the dead worker held died with it");
-    again.ack().await;
-
-    publish(8).await;
-    let mut other = bus.pull(Stage::Annotate, 1).await.remove(0);
-    let taken = other.attachment.take();
-    assert_eq!(taken.and_then(Attachment::take::<String>), None, "it was not a string");
-    other.ack().await;
-
-    bus.publish(Stage::Annotate, frame(Kind::Live, 9)).await.unwrap();
-    let plain = bus.pull(Stage::Annotate, 1).await.remove(0);
-    assert!(plain.attachment.is_none());
-    plain.ack().await;
-}
-
-/// Pixels stay what they are in one process, also for who gets the frame after a worker's death; others get them encoded.
-async fn decoded_images_arrive_as_pixels_or_encoded(bus: Bus, as_pixels: bool) {
-    let image = |encode: fn(&Vec<u8>) -> Result<Bytes, String>| Decoded::new(vec![1u8, 2], encode).into();
-    let of = |image| Frame { image, ..frame(Kind::Still, 5) };
-    bus.publish(Stage::Infer, of(image(|_| Ok(Bytes::from_static(b"encoded"))))).await.unwrap();
-    for attempt in [1, 2] {
-        let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
-        assert_eq!(delivery.attempt, attempt);
-        match &delivery.frame.image {
-            Payload::Decoded(pixels) if as_pixels => assert_eq!(pixels.get(), Some(&vec![1u8, 2])),
-            image => assert_eq!((image, as_pixels), (&Bytes::from_static(b"encoded").into(), false)),
-        }
-        if attempt == 2 {
-            delivery.ack().await;
-        }
-    }
-
-    let published = bus.publish(Stage::Infer, of(image(|_| Err("too dark".to_owned())))).await;
-    match published {
-        Ok(()) if as_pixels => bus.pull(Stage::Infer, 1).await.remove(0).ack().await,
-        Err(error) if !as_pixels => {
-            assert_eq!(error.reason(), DropReason::Undecodable);
-            assert!(error.to_string().contains("too dark"), "{error}");
-        }
-        other => panic!("{other:?}"),
     }
 }
 
@@ -476,12 +420,12 @@ macro_rules! conformance {
 
             #[tokio::test(start_paused = true)]
             async fn attachments_leave_no_process_and_come_once() {
-                super::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
+                super::beside::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
             }
 
             #[tokio::test(start_paused = true)]
             async fn decoded_images_arrive_as_pixels() {
-                super::decoded_images_arrive_as_pixels_or_encoded(super::Bus::local(super::LIMITS), true).await;
+                super::beside::decoded_images_arrive_as_pixels_or_encoded(super::Bus::local(super::LIMITS), true).await;
             }
         }
         mod nats {
@@ -495,14 +439,14 @@ macro_rules! conformance {
             async fn attachments_leave_no_process_and_come_once() {
                 let server = cloudpose_testing::NatsServer::start();
                 let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
-                super::attachments_leave_no_process_and_come_once(bus, false).await;
+                super::beside::attachments_leave_no_process_and_come_once(bus, false).await;
             }
 
             #[tokio::test]
             async fn decoded_images_arrive_encoded() {
                 let server = cloudpose_testing::NatsServer::start();
                 let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
-                super::decoded_images_arrive_as_pixels_or_encoded(bus, false).await;
+                super::beside::decoded_images_arrive_as_pixels_or_encoded(bus, false).await;
             }
         }
     };
