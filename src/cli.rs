@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Serve(Box<Config>),
     /// Find poses in images, folders and Motion JPEG files
     Detect(Detect),
+    /// Measure how right a model's poses are on labelled photos
+    Eval(Eval),
     /// Find out how many users a service holds, at what latency
     #[command(subcommand)]
     Loadgen(Box<cloudpose_loadgen::Command>),
@@ -87,6 +89,40 @@ pub(crate) struct Detect {
     pub(crate) quality: u8,
     #[command(flatten)]
     pub(crate) style: cloudpose_annotate::Style,
+    #[command(flatten)]
+    pub(crate) store: cloudpose_infer::StoreConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints COCO's numbers: average precision (AP) and recall (AR) over similarities (OKS) of 0.50 to 0.95, at
+0.50 and at 0.75, of medium-sized people (32x32 to 96x96 pixels) and of larger ones; between what AP would lie on 95 of
+100 other sets of so many photos like these; how often each keypoint is found; and what it takes.
+
+Examples:
+  cloudpose eval person_keypoints_val2017.json val2017/ --model thunder
+  cloudpose eval mine.json photos/ --out results.json       writes what was found, in COCO's format
+  cloudpose eval mine.json photos/ --json                   prints one line of JSON"
+)]
+pub(crate) struct Eval {
+    /// Labelled people, in COCO's format
+    #[arg(value_name = "ANNOTATIONS")]
+    pub(crate) annotations: PathBuf,
+    /// Folder of the photos
+    #[arg(value_name = "IMAGES")]
+    pub(crate) images: PathBuf,
+    /// The model to measure
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    pub(crate) model: ModelId,
+    /// Leave out persons with a lower score, 0 to 1
+    #[arg(long, default_value_t = 0.05, value_parser = parse_score, value_name = "SCORE")]
+    pub(crate) min_score: f32,
+    /// Write the persons found into this file, in COCO's format
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }

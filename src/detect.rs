@@ -64,7 +64,7 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     Ok(())
 }
 
-fn progress(files: usize) -> ProgressBar {
+pub(crate) fn progress(files: usize) -> ProgressBar {
     if files < 2 || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -18,6 +18,7 @@ mod bench_gpu;
 mod cli;
 mod config;
 mod detect;
+mod eval;
 mod health;
 mod loadgen;
 mod mjpeg;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     let done = match cli.command {
         Command::Serve(config) => block_on(serve(*config)),
         Command::Detect(command) => detect::run(&command),
+        Command::Eval(command) => eval::run(&command),
         Command::Loadgen(command) => block_on(loadgen::run(&command)),
         Command::Models(command) => models::run(&command),
         Command::Health(command) => health::run(&command),

@@ -1,7 +1,7 @@
 //! What there is to find in a picture, and what was found in a frame, as subscribers and clients see it.
 //!
 //! Coordinates are pixels of the original image: origin top left, x to the right, y down,
-//! the first pixel's centre at (0.5, 0.5). Keypoints have the names and the order of the model's [`Skeleton`](crate::Skeleton).
+//! the first pixel's centre at (0.5, 0.5). Keypoints have the names and the order of the model's [`Skeleton`].
 
 use std::sync::{Arc, OnceLock};
 

@@ -149,7 +149,7 @@ pub trait OnGpu {
     /// Puts its weights on `device`, with maps and matrices in `number`, float32 or float16.
     ///
     /// # Errors
-    /// [`Problem`] if the device cannot hold them.
+    /// If the device cannot hold them.
     fn load(&self, device: &mut dyn Device, number: Number) -> Result<Box<dyn Loaded>>;
 }
 
@@ -161,7 +161,7 @@ pub trait Loaded: fmt::Debug + Send {
     /// What it does to a batch of RGB images, `maps` their number and size, in `buffers` of `device`.
     ///
     /// # Errors
-    /// [`Problem`] if there is no memory for it.
+    /// If there is no memory for it.
     fn program(&self, maps: Maps, device: &mut dyn Device, buffers: &mut Buffers) -> Result<Program>;
 
     /// What was found in each image of a batch, in the bytes that its program leaves.
