@@ -78,7 +78,8 @@ pub(crate) struct Detect {
     /// Print the poses as one line of JSON per image
     #[arg(long)]
     pub(crate) json: bool,
-    /// multipose finds up to six people; lightning (fast) and thunder (accurate) find one
+    /// multipose finds up to six people, balanced and accurate look at each of them again; lightning (fast) and thunder
+    /// find one
     #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
     pub(crate) model: ModelId,
     /// Report persons with at least this score, 0 to 1

@@ -216,7 +216,9 @@ async fn a_photo_gets_poses_or_a_picture() {
             .header("content-type", "image/jpeg")
             .body(photo.clone())
     };
-    for (model, people) in [("multipose", 2), ("lightning", 1), ("thunder", 1)] {
+    for (model, people) in
+        [("multipose", 2), ("lightning", 1), ("thunder", 1), ("balanced", 2), ("accurate", 2)]
+    {
         let answer = post(&format!("?model={model}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let pose: Event = answer.json().await.unwrap();
@@ -234,7 +236,7 @@ async fn a_photo_gets_poses_or_a_picture() {
     let nonsense = post("?model=yolo").send().await.unwrap();
     assert_eq!(nonsense.status(), 404);
     assert_eq!(nonsense.headers()["content-type"], "application/problem+json");
-    server.ledger_closes(4).await;
+    server.ledger_closes(6).await;
 }
 
 #[test]

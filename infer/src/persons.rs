@@ -42,6 +42,34 @@ pub fn in_image(
     persons
 }
 
+/// From this similarity (OKS) on two persons are the same one.
+const SAME: f32 = 0.7;
+
+/// Keeps one of each that looks closer than one found, by falling score: a detector may see somebody twice, and the squares
+/// around people who stand together may show the same one best.
+pub(crate) fn one_of_each(skeleton: &Skeleton, persons: Vec<Person>) -> Vec<Person> {
+    let mut kept: Vec<Person> = Vec::with_capacity(persons.len());
+    for person in persons {
+        if kept.iter().all(|other| similarity(skeleton, other, &person) < SAME) {
+            kept.push(person);
+        }
+    }
+    kept
+}
+
+/// The object keypoint similarity of two persons, in the size of the first one; keypoints count as much as the less certain
+/// of the two. 0 to 1.
+fn similarity(skeleton: &Skeleton, one: &Person, other: &Person) -> f32 {
+    let area = (one.bounding_box.width * one.bounding_box.height).max(1.0);
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for ((a, b), kind) in one.keypoints.iter().zip(&other.keypoints).zip(skeleton.keypoints()) {
+        let (dx, dy, weight) = (a.x - b.x, a.y - b.y, a.score.min(b.score));
+        sum += weight * (-(dx * dx + dy * dy) / (2.0 * area * (2.0 * kind.sigma).powi(2))).exp();
+        weights += weight;
+    }
+    if weights > 0.0 { sum / weights } else { 0.0 }
+}
+
 fn person(
     skeleton: &Skeleton,
     pose: &ModelPose,
@@ -111,6 +139,23 @@ mod tests {
 
     fn image_from_model([x, y]: [f32; 2]) -> [f32; 2] {
         [200.0 * x, 100.0 * y - 10.0]
+    }
+
+    #[test]
+    fn of_persons_who_are_the_same_the_first_stays() {
+        let seen_at = |x: f32, score: f32| {
+            let moved = |[u, v]: [f32; 2]| [200.0 * u + x, 100.0 * v];
+            in_image(&[ModelPose { score, ..pose(score) }], Thresholds::default(), moved).remove(0)
+        };
+        let scores = |persons: Vec<Person>| {
+            let kept = one_of_each(&Skeleton::coco_17(), persons);
+            kept.iter().map(|person| person.score).collect::<Vec<_>>()
+        };
+        // A pixel apart, and ten times their box.
+        assert_eq!(scores(vec![seen_at(0.0, 0.9), seen_at(1.0, 0.8), seen_at(1000.0, 0.7)]), [0.9, 0.7]);
+        // Half a box apart.
+        assert_eq!(scores(vec![seen_at(0.0, 0.9), seen_at(40.0, 0.8)]), [0.9, 0.8]);
+        assert!(scores(Vec::new()).is_empty());
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Pipeline {
             views = self.run(&served.stages[stage], job.stream, inputs)?;
             timings_ms.inference += clock.lap_ms();
             if !is_last {
-                regions = task::next_regions(&views, source);
+                regions = task::next_regions(&views, source, job.min_score);
             }
         }
         let (output, tracks) = task::conclude(&served.info.task, &views, job.min_score, job.past, source);

@@ -130,7 +130,7 @@ impl View {
 }
 
 /// A square around each person, for the next stage.
-pub(crate) fn next_regions(views: &[View], source: Source) -> Vec<Option<Square>> {
+pub(crate) fn next_regions(views: &[View], source: Source, min_score: f32) -> Vec<Option<Square>> {
     let (width, height) = (source.width as f32, source.height as f32);
     let around = |view: &View, pose: &ModelPose| {
         let corners = match pose.bounds {
@@ -148,7 +148,7 @@ pub(crate) fn next_regions(views: &[View], source: Source) -> Vec<Option<Square>
         Found::Poses(poses) => poses.iter().map(|pose| (view, pose)).collect(),
         Found::Classes(_) => Vec::new(),
     });
-    let certain = poses.filter(|(_, pose)| pose.score >= Thresholds::default().person);
+    let certain = poses.filter(|(_, pose)| pose.score >= min_score);
     certain.filter_map(|(view, pose)| around(view, pose)).map(Some).collect()
 }
 
@@ -167,6 +167,9 @@ pub(crate) fn conclude(
     let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
     let mut persons: Vec<Person> = views.iter().flat_map(|view| view.persons(skeleton, thresholds)).collect();
     persons.sort_by(|a, b| b.score.total_cmp(&a.score));
+    if views.len() > 1 {
+        persons = persons::one_of_each(skeleton, persons);
+    }
     let (width, height) = (source.width as u32, source.height as u32);
     let tracks = past.map(|Past { prior, at, smooth }| {
         let frame = cloudpose_tracks::Frame { at, width, height };

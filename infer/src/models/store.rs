@@ -113,7 +113,7 @@ mod tests {
         ModelId::new(name).unwrap()
     }
 
-    /// A folder with the embedded Lightning and a manifest of all three.
+    /// A folder with the embedded Lightning and a manifest of all models.
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let store = ModelStore::embedded();
@@ -127,9 +127,11 @@ mod tests {
     fn embedded_files_match_the_manifest_and_their_architecture() {
         let models = Models::new(ModelStore::embedded(), FAMILIES).unwrap();
         let names: Vec<String> = models.infos().iter().map(|info| info.id.to_string()).collect();
-        assert_eq!(names, ["multipose", "lightning", "thunder"]);
+        assert_eq!(names, ["multipose", "lightning", "thunder", "balanced", "accurate"]);
         for info in models.infos() {
-            models.get(&info.id).unwrap();
+            for stage in &*models.served(&info.id).unwrap().stages {
+                models.get(stage).unwrap();
+            }
         }
         assert_eq!(ModelStore::embedded().manifest().models.len(), EMBEDDED.len());
     }
@@ -167,7 +169,7 @@ mod tests {
         std::fs::write(&manifest, fewer.to_json()).unwrap();
         let store = ModelStore::open(folder.path()).unwrap();
         let error = store.read(&id("lightning")).unwrap_err();
-        assert!(error.to_string().contains("lists multipose, thunder"), "{error}");
+        assert!(error.to_string().contains("lists multipose, thunder, balanced"), "{error}");
 
         std::fs::write(&manifest, "{\"models\": 3}").unwrap();
         assert!(matches!(ModelStore::open(folder.path()), Err(Error::Manifest { .. })));

@@ -12,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::arch::{Architecture, Config, Head, InputSize};
 use super::{MoveNetFamily, tfjs};
-use crate::models::manifest::sha256_hex;
+use crate::models::manifest::{PipelineEntry, sha256_hex};
 use crate::models::{Entry, Error, Family as _, Manifest};
 use crate::task::{SkeletonEntry, TaskEntry};
 
@@ -118,9 +118,23 @@ pub fn import_all(from: &Path, to: &Path) -> Result<Manifest, Error> {
         write(&entry.file, bytes)?;
     }
     let manifest =
-        Manifest { models: files.into_iter().map(|(entry, _)| entry).collect(), pipelines: Vec::new() };
+        Manifest { models: files.into_iter().map(|(entry, _)| entry).collect(), pipelines: made_of_them() };
     write(Manifest::FILE, manifest.to_json().as_bytes())?;
     Ok(manifest)
+}
+
+/// Models made of the published ones: MultiPose finds people, another looks closer at each.
+fn made_of_them() -> Vec<PipelineEntry> {
+    [
+        ("balanced", "MultiPose, then Lightning", "up to 6 people, each looked at again", "lightning"),
+        ("accurate", "MultiPose, then Thunder", "up to 6 people, each looked at again closely", "thunder"),
+    ]
+    .map(|(name, title, summary, closer)| {
+        let id = |name: &str| name.parse().expect("the names above are tokens");
+        let stages = vec![id("multipose"), id(closer)];
+        PipelineEntry { name: id(name), title: title.to_owned(), summary: summary.to_owned(), stages }
+    })
+    .into()
 }
 
 fn graph_model_folder(from: &Path) -> Result<PathBuf, Error> {
