@@ -23,7 +23,7 @@ use cloudpose_infer::{
     preprocess::ModelInput,
 };
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, Reply, SessionId, Stage,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, Person, Reply, SessionId, Stage,
     StreamName, Want, frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
@@ -174,6 +174,55 @@ async fn batches_find_what_the_cpu_finds() {
     stop.cancel();
     working.await.unwrap().unwrap();
     assert!((2..=5).contains(&batches.load(SeqCst)), "{} batches for 5 frames", batches.load(SeqCst));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_people_of_a_frame_are_looked_at_again_in_one_batch() {
+    let accurate = ModelId::new("accurate").unwrap();
+    let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
+    let mut pipeline = Pipeline::on_cpu(models, NonZeroUsize::MIN).unwrap();
+    let bus = bus();
+    let mut results = bus.results(&gateway()).await;
+    let names = ["multi_cam01_f000", "multi_cam01_f050"];
+    for (name, seq) in names.iter().zip(1..) {
+        let mut frame = frame(&format!("cam{seq}"), seq, Kind::Live, image(name));
+        frame.header.model = accurate.clone();
+        frame.header.min_score = 0.05;
+        bus.publish(Stage::Infer, frame).await.unwrap();
+    }
+    let (worker, batches) = worker(&["--max-batch", "8", "--infer-threads", "2"], usize::MAX, lost);
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(worker.run(bus.clone(), stop.clone()));
+    let mut looked_at = 0;
+    for _ in names {
+        let FrameResult { seq, body, .. } = results.next().await.unwrap();
+        let ResultBody::Done { event, .. } = body else { panic!("{body:?}") };
+        let event = event.event().unwrap();
+        let image = image(names[seq as usize - 1]);
+        let job = Job {
+            image: Image::Encoded(&image),
+            detail: Detail::Model,
+            model: &accurate,
+            min_score: 0.05,
+            past: None,
+            stream: None,
+            pictures: None,
+        };
+        let expected = pipeline.detect(job).unwrap();
+        let (got, expected) = (event.output.persons(), expected.output.persons());
+        assert_eq!(got.len(), expected.len());
+        looked_at += got.len();
+        let joints =
+            |persons: &[Person]| persons.iter().flat_map(|p| p.keypoints.clone()).collect::<Vec<_>>();
+        for (got, expected) in joints(got).iter().zip(&joints(expected)) {
+            let off = (got.x - expected.x).hypot(got.y - expected.y);
+            assert!(off < 0.5, "{:?}: {off} px", got.name);
+        }
+    }
+    stop.cancel();
+    working.await.unwrap().unwrap();
+    let batches = batches.load(SeqCst);
+    assert!(looked_at >= 4 && batches <= 4, "{batches} batches for 2 frames and {looked_at} people");
 }
 
 /// The seqs of all frames that wait, with the attempt that each would be.

@@ -95,30 +95,34 @@ impl Batches {
         stream: Option<&StreamName>,
         inputs: Vec<ModelInput>,
     ) -> Result<Vec<Answer>, Arc<Fault>> {
-        let submit = |input| self.submit(model, stream, input);
-        let submitted = inputs.into_iter().map(submit).collect::<Result<Vec<_>, _>>()?;
         // Whoever drops the sender has not worked on it.
         let lost = |_| Err(Arc::new(Fault::Lost));
+        let submitted = self.submit(model, stream, inputs)?;
         submitted.into_iter().map(|answer| answer.blocking_recv().unwrap_or_else(lost)).collect()
     }
 
+    /// Lets inputs wait for an engine. They come at once, so that none takes the first of them alone.
     fn submit(
         &self,
         model: &ModelId,
         stream: Option<&StreamName>,
-        input: ModelInput,
-    ) -> Result<Submitted, Arc<Fault>> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut state = self.shared.state();
-            if self.shared.lost.borrow().is_some() {
-                return Err(Arc::new(Fault::Lost));
-            }
-            let key = Key { model: model.clone(), size: input.size() };
-            state.waiting.push(Instant::now(), key, stream.cloned(), Waiting { input, answer });
+        inputs: Vec<ModelInput>,
+    ) -> Result<Vec<Submitted>, Arc<Fault>> {
+        let mut state = self.shared.state();
+        if self.shared.lost.borrow().is_some() {
+            return Err(Arc::new(Fault::Lost));
         }
+        let now = Instant::now();
+        let wait = |input: ModelInput| {
+            let (answer, answered) = oneshot::channel();
+            let key = Key { model: model.clone(), size: input.size() };
+            state.waiting.push(now, key, stream.cloned(), Waiting { input, answer });
+            answered
+        };
+        let submitted = inputs.into_iter().map(wait).collect();
+        drop(state);
         self.shared.changed.notify_all();
-        Ok(answered)
+        Ok(submitted)
     }
 
     /// Waits until the device fails, and says why.
@@ -257,8 +261,8 @@ mod tests {
     }
 
     fn submit(batches: &Batches, count: usize) -> Vec<Submitted> {
-        let model = "lightning".parse().unwrap();
-        (0..count).map(|_| batches.submit(&model, None, ModelInput::default()).unwrap()).collect()
+        let inputs = (0..count).map(|_| ModelInput::default()).collect();
+        batches.submit(&"lightning".parse().unwrap(), None, inputs).unwrap()
     }
 
     fn answer(submitted: Submitted) -> Result<Answer, Arc<Fault>> {
