@@ -1,4 +1,4 @@
-// JPEGs per second that nvJPEG decodes to planes, beside what the processor does (`cloudpose bench decode`): what moving
+// JPEGs per second that nvJPEG decodes to planes, beside what the cores of a worker do (`cloudpose bench frames`): what moving
 // the decoder to the GPU would bring. docs/gpu.md has the answer.
 //
 //     nvcc -O2 -o nvjpeg benches/gpu/nvjpeg.cpp -lnvjpeg && ./nvjpeg photo.jpg 64
