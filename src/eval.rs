@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_accuracy::{
-    Annotation, Annotations, Joint, Scored, Summary, Task, interval, joints, match_photo, summary,
+    Annotation, Annotations, Joint, Oks, Scored, Summary, interval, joints, match_photo, summary,
 };
 use cloudpose_infer::{Detail, Image, Job, Models, Pipeline};
 use cloudpose_wire::{Person, Skeleton};
@@ -130,7 +130,7 @@ fn measure(
 ) -> Report {
     // As people write the constants, not as float32 keeps them.
     let sigma = |sigma: f32| (f64::from(sigma) * 1e6).round() / 1e6;
-    let task = Task { sigmas: skeleton.keypoints().iter().map(|kind| sigma(kind.sigma)).collect() };
+    let oks = Oks { sigmas: skeleton.keypoints().iter().map(|kind| sigma(kind.sigma)).collect() };
     let mut people: HashMap<u64, Vec<&Annotation>> = HashMap::new();
     for person in truth.annotations.iter().filter(|annotation| annotation.category_id == category) {
         people.entry(person.image_id).or_default().push(person);
@@ -146,8 +146,8 @@ fn measure(
             people.get(photo).map_or(&[][..], Vec::as_slice),
             found.get(photo).map_or(&[][..], Vec::as_slice),
         );
-        matches.push(match_photo(&task, people, found));
-        joints(&task, people, found, &mut of_joints);
+        matches.push(match_photo(&oks, people, found));
+        joints(&oks, people, found, &mut of_joints);
     }
     Report {
         summary: summary(&matches),

@@ -12,5 +12,5 @@ pub mod matching;
 pub mod precision;
 
 pub use coco::{Annotation, Annotations, Photo, Scored};
-pub use matching::{Matches, Task, match_photo};
+pub use matching::{Matches, Oks, match_photo};
 pub use precision::{Joint, Summary, interval, joints, summary};

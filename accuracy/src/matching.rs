@@ -15,9 +15,9 @@ fn threshold(index: usize) -> f64 {
     if index + 1 == THRESHOLDS { 0.95 } else { 0.5 + index as f64 * ((0.95 - 0.5) / (THRESHOLDS - 1) as f64) }
 }
 
-/// What is measured.
+/// How similarity is measured.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Task {
+pub struct Oks {
     /// COCO's constant of each keypoint, of which OKS takes twice as the standard deviation, in shares of the size.
     pub sigmas: Vec<f64>,
 }
@@ -45,7 +45,7 @@ pub enum Verdict {
     Ignored,
 }
 
-impl Task {
+impl Oks {
     /// The object keypoint similarity of a result to a person: 0 to 1.
     pub fn similarity(&self, person: &Annotation, result: &[f64]) -> f64 {
         let labelled = person.keypoints.chunks_exact(3).any(|keypoint| keypoint[2] > 0.0);
@@ -103,11 +103,11 @@ pub(crate) fn ranked<'a>(results: &'a [&'a Scored]) -> Vec<&'a Scored> {
 }
 
 /// Matches the results of one photo with the people in it, for each of [`SIZES`].
-pub fn match_photo(task: &Task, people: &[&Annotation], results: &[&Scored]) -> [Matches; SIZES.len()] {
+pub fn match_photo(oks: &Oks, people: &[&Annotation], results: &[&Scored]) -> [Matches; SIZES.len()] {
     let results = ranked(results);
     let similarity: Vec<Vec<f64>> = results
         .iter()
-        .map(|result| people.iter().map(|person| task.similarity(person, &result.keypoints)).collect())
+        .map(|result| people.iter().map(|person| oks.similarity(person, &result.keypoints)).collect())
         .collect();
     SIZES.map(|[least, most]| {
         let ignored = |person: &Annotation| {

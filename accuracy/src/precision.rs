@@ -1,7 +1,7 @@
 //! From the matches of many photos to average precision and recall.
 
 use crate::coco::{Annotation, Scored};
-use crate::matching::{Matches, SIZES, THRESHOLDS, Task, Verdict, ranked};
+use crate::matching::{Matches, Oks, SIZES, THRESHOLDS, Verdict, ranked};
 
 /// Recalls at which precision is read: 0.00, 0.01, … 1.00.
 const RECALLS: usize = 101;
@@ -118,11 +118,11 @@ pub struct Joint {
 }
 
 /// How often each keypoint is found in the people of a photo; adds to `joints`.
-pub fn joints(task: &Task, people: &[&Annotation], results: &[&Scored], joints: &mut [Joint]) {
+pub fn joints(oks: &Oks, people: &[&Annotation], results: &[&Scored], joints: &mut [Joint]) {
     let results = ranked(results);
     let mut taken = vec![false; results.len()];
     for person in people.iter().filter(|person| person.iscrowd == 0 && person.num_keypoints > 0) {
-        let similar = |index: &usize| task.similarity(person, &results[*index].keypoints);
+        let similar = |index: &usize| oks.similarity(person, &results[*index].keypoints);
         let free = (0..results.len()).filter(|index| !taken[*index]);
         let best =
             free.max_by(|a, b| similar(a).total_cmp(&similar(b))).filter(|index| similar(index) >= 0.5);
@@ -132,8 +132,7 @@ pub fn joints(task: &Task, people: &[&Annotation], results: &[&Scored], joints: 
         for (keypoint, joint) in joints.iter_mut().enumerate() {
             if person.keypoints[3 * keypoint + 2] > 0.0 {
                 joint.labelled += 1;
-                let is_near =
-                    |index: usize| task.nearness(person, &results[index].keypoints, keypoint) >= 0.5;
+                let is_near = |index: usize| oks.nearness(person, &results[index].keypoints, keypoint) >= 0.5;
                 joint.found += usize::from(best.is_some_and(is_near));
             }
         }
@@ -145,8 +144,8 @@ mod tests {
     use super::*;
     use crate::matching::match_photo;
 
-    fn task() -> Task {
-        Task { sigmas: vec![0.05; 2] }
+    fn oks() -> Oks {
+        Oks { sigmas: vec![0.05; 2] }
     }
 
     fn person(keypoints: [f64; 6]) -> Annotation {
@@ -172,9 +171,9 @@ mod tests {
         let far = result(0.9, [10.0, 10.0, 60.0, 90.0]);
         let near = result(0.1, [501.0, 10.0, 0.0, 0.0]);
         let mut found = [Joint::default(); 2];
-        joints(&task(), &people.each_ref(), &[&far, &near], &mut found);
+        joints(&oks(), &people.each_ref(), &[&far, &near], &mut found);
         assert_eq!(found, [Joint { labelled: 2, found: 2 }, Joint { labelled: 1, found: 0 }]);
-        joints(&task(), &people.each_ref(), &[], &mut found);
+        joints(&oks(), &people.each_ref(), &[], &mut found);
         assert_eq!(found, [Joint { labelled: 4, found: 2 }, Joint { labelled: 2, found: 0 }]);
     }
 
@@ -182,8 +181,8 @@ mod tests {
     fn the_interval_is_a_point_where_all_photos_are_alike_and_wide_where_they_are_not() {
         let people = [person([10.0, 10.0, 2.0, 90.0, 90.0, 2.0])];
         let right = result(0.9, [10.0, 10.0, 90.0, 90.0]);
-        let seen = match_photo(&task(), &people.each_ref(), &[&right]);
-        let unseen = match_photo(&task(), &people.each_ref(), &[]);
+        let seen = match_photo(&oks(), &people.each_ref(), &[&right]);
+        let unseen = match_photo(&oks(), &people.each_ref(), &[]);
         let alike = vec![seen.clone(); 8];
         let [low, high] = interval(&alike, 200, 1).unwrap();
         assert!((low - 1.0).abs() < 1e-9 && (high - 1.0).abs() < 1e-9, "{low} to {high}");
