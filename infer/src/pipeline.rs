@@ -148,7 +148,7 @@ impl Pipeline {
             let mut reader = self.readers.take();
             reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
             let source = Source { width: 1280, height: 720, scale: Scale::FULL };
-            reader.fill(&mut input, self.models.get(stage)?.fit(), source, None);
+            reader.fill(None, &mut input, self.models.get(stage)?.fit(), source, None);
             engine.run(stage, &[input])?;
         }
         Ok(())
@@ -214,12 +214,13 @@ impl Pipeline {
         source: Source,
         regions: &[Option<Square>],
     ) -> Vec<ModelInput> {
+        let planes = match job.image {
+            Image::Encoded(_) => None,
+            Image::Planes(planes) => Some(planes),
+        };
         let fill = |region: &Option<Square>| {
             let mut input = self.spare.pop().unwrap_or_default();
-            match job.image {
-                Image::Encoded(_) => reader.fill(&mut input, model.fit(), source, *region),
-                Image::Planes(planes) => reader.fill_of(planes, &mut input, model.fit(), source, *region),
-            }
+            reader.fill(planes, &mut input, model.fit(), source, *region);
             input
         };
         regions.iter().map(fill).collect()

@@ -43,17 +43,11 @@ impl Reader {
         Ok(Source { width: header.width as usize, height: header.height as usize, scale })
     }
 
-    /// Makes a model input of the last picture, or of a part of it, in the memory of `input`.
-    pub(crate) fn fill(&mut self, input: &mut ModelInput, fit: Fit, source: Source, region: Option<Square>) {
-        let image = std::mem::take(&mut self.image);
-        self.fill_of(&image, input, fit, source, region);
-        self.image = image;
-    }
-
-    /// As [`fill`](Self::fill), of planes that were decoded elsewhere.
-    pub(crate) fn fill_of(
+    /// Makes a model input, in the memory of `input`, of `planes` or of the last picture that was read, or of a part of
+    /// it.
+    pub(crate) fn fill(
         &mut self,
-        image: &PlanarImage,
+        planes: Option<&PlanarImage>,
         input: &mut ModelInput,
         fit: Fit,
         source: Source,
@@ -65,7 +59,7 @@ impl Reader {
             self.preprocessors.len() - 1
         });
         let (_, preprocessor) = &mut self.preprocessors[index];
-        preprocessor.run_reduced(image, source, region, input);
+        preprocessor.run_reduced(planes.unwrap_or(&self.image), source, region, input);
     }
 }
 

@@ -11,8 +11,8 @@ use std::{num::NonZeroUsize, sync::Arc};
 use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{Detail, Image, Job, Models, Pipeline, StoreConfig, Worker};
 use cloudpose_pixels::{Decoder, PlanarImage};
-use cloudpose_testing::{golden, sample::reply_to};
-use cloudpose_wire::{Decoded, Frame, FrameHeader, Kind, ModelId, Payload, Stage, StreamName, Want};
+use cloudpose_testing::{golden, sample::frame};
+use cloudpose_wire::{Decoded, Frame, Kind, ModelId, Payload, Stage};
 use tokio_util::sync::CancellationToken;
 
 fn planes(jpeg: &[u8]) -> PlanarImage {
@@ -42,25 +42,9 @@ async fn decoded_pixels_are_looked_at_and_go_on_as_they_are() {
     assert_eq!((found.width, found.height), (expected.width, expected.height));
     assert_eq!(found.output, expected.output);
 
-    let header = FrameHeader {
-        stream: StreamName::new("cam").unwrap(),
-        seq: 1,
-        kind: Kind::Live,
-        reply: reply_to("g"),
-        received_at: 0,
-        deadline_ms: 60_000,
-        want: Want::Overlay,
-        model: model.clone(),
-        quality: 80,
-        min_score: 0.2,
-        smooth: false,
-        prior: None,
-        retries: 0,
-        caller: Default::default(),
-        trace: None,
-    };
     let decoded = Decoded::new(pixels, |_| Err("it does not leave this process".to_owned()));
-    let frame = Frame { header, event: None, image: decoded.clone().into() };
+    let mut frame = Frame { event: None, image: decoded.clone().into(), ..frame(Kind::Live, 1) };
+    (frame.header.model, frame.header.min_score) = (model.clone(), 0.2);
     let bus = Bus::local(Capacity::default());
     let worker = Worker::with_pipelines(models, vec![pipeline]);
     let stop = CancellationToken::new();

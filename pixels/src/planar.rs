@@ -72,13 +72,27 @@ pub enum Component {
 ///
 /// The buffer is kept when the image is resized, so an image decoded into over and over allocates
 /// only when a larger one comes. It shrinks when it has long been far too large ([`Recent`]).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PlanarImage {
     samples: Vec<u8>,
     recent: Recent,
     width: usize,
     height: usize,
     subsampling: Subsampling,
+}
+
+impl Clone for PlanarImage {
+    fn clone(&self) -> Self {
+        let Self { samples, recent, width, height, subsampling } = self;
+        let (samples, recent) = (samples.clone(), recent.clone());
+        Self { samples, recent, width: *width, height: *height, subsampling: *subsampling }
+    }
+
+    /// In the buffer that is there, if it is large enough.
+    fn clone_from(&mut self, other: &Self) {
+        self.resize(other.width, other.height, other.subsampling);
+        self.samples.copy_from_slice(&other.samples);
+    }
 }
 
 /// One plane to read. Row `y` begins at `samples[y * stride]`.
