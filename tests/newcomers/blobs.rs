@@ -6,9 +6,8 @@ use std::{borrow::Cow, sync::Arc};
 use cloudpose_infer::{
     contract::{Fault, Found},
     models::{Entry, Error, Execution, Family, Finds, Model, ModelBox, ModelKeypoint, ModelPose, Processor},
-    preprocess::{Fit, ModelInput, Square},
+    preprocess::{Fit, ModelInput},
 };
-use cloudpose_wire::Prior;
 use serde::Deserialize;
 
 /// Levels by which a pixel of a JPEG may differ from the colour that was painted.
@@ -58,14 +57,6 @@ impl Model for Palette {
 
     fn fit(&self) -> Fit {
         Fit::Letterbox { side: self.config.side }
-    }
-
-    fn takes_reduced(&self) -> bool {
-        false
-    }
-
-    fn region(&self, _: &Prior, _: [usize; 2]) -> Option<Square> {
-        None
     }
 
     fn on_cpu(&self, _: &Processor) -> Box<dyn Execution> {

@@ -6,9 +6,8 @@ use std::{borrow::Cow, sync::Arc};
 use cloudpose_infer::{
     contract::{Fault, Found},
     models::{Entry, Error, Execution, Family, Finds, Model, Processor},
-    preprocess::{Fit, ModelInput, Square},
+    preprocess::{Fit, ModelInput},
 };
-use cloudpose_wire::Prior;
 
 #[derive(Debug)]
 pub(crate) struct Hues;
@@ -43,10 +42,6 @@ impl Model for Matrix {
 
     fn takes_reduced(&self) -> bool {
         true
-    }
-
-    fn region(&self, _: &Prior, _: [usize; 2]) -> Option<Square> {
-        None
     }
 
     fn on_cpu(&self, _: &Processor) -> Box<dyn Execution> {

@@ -32,10 +32,14 @@ pub trait Model: fmt::Debug + Send + Sync {
     fn fit(&self) -> Fit;
 
     /// Whether it finds the same in a picture that was decoded to no more than it reads.
-    fn takes_reduced(&self) -> bool;
+    fn takes_reduced(&self) -> bool {
+        false
+    }
 
     /// Where in a picture of that width and height to look, after what came before; everywhere if nowhere else.
-    fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square>;
+    fn region(&self, _prior: &Prior, _size: [usize; 2]) -> Option<Square> {
+        None
+    }
 
     /// The model for one thread of `processor`.
     fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution>;
