@@ -82,7 +82,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
         }
         None => Bytes::from_static(SAMPLE),
     };
-    let (config, ready) = (infer.clone(), model.clone());
+    let (config, ready) = (infer.clone(), [model.clone()]);
     let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &ready)).await??;
     let bus = Bus::local(Capacity::default());
     let gateway = GatewayId::new("bench").context("the gateway's name is a constant")?;

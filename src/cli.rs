@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
 use cloudpose_infer::gpu::{DeviceChoice, Precision};
-use cloudpose_ingest::DEFAULT_MODEL;
+use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
 use crate::{Config, telemetry, traces};
@@ -78,9 +78,8 @@ pub(crate) struct Detect {
     /// Print the poses as one line of JSON per image
     #[arg(long)]
     pub(crate) json: bool,
-    /// multipose finds up to six people, balanced and accurate look at each of them again; lightning (fast) and thunder
-    /// find one
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    /// fast finds everybody at a glance, balanced and accurate look at each of them again; cloudpose models lists all
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL")]
     pub(crate) model: ModelId,
     /// Report persons with at least this score, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = parse_score, value_name = "SCORE")]
@@ -113,7 +112,7 @@ pub(crate) struct Eval {
     #[arg(value_name = "IMAGES")]
     pub(crate) images: PathBuf,
     /// The model to measure
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL")]
     pub(crate) model: ModelId,
     /// Leave out persons with a lower score, 0 to 1
     #[arg(long, default_value_t = 0.05, value_parser = parse_score, value_name = "SCORE")]
@@ -237,7 +236,7 @@ pub(crate) struct BenchFrames {
     #[arg(value_name = "JPEG")]
     pub(crate) image: Option<PathBuf>,
     /// The model to run
-    #[arg(long, default_value = DEFAULT_MODEL, value_name = "MODEL")]
+    #[arg(long, default_value = STREAM_MODEL, value_name = "MODEL")]
     pub(crate) model: ModelId,
     /// Streams, each with two frames under way
     #[arg(long, default_value = "64", value_name = "N")]

@@ -5,8 +5,8 @@ use std::{future::Future, net::SocketAddr, pin::Pin};
 use anyhow::Result;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use cloudpose_bus::Bus;
-use cloudpose_infer::Worker;
-use cloudpose_ingest::{Books, Gateway, Ops, Patience};
+use cloudpose_infer::{StoreConfig, Worker};
+use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL};
 use cloudpose_wire::ModelId;
 use tokio_util::sync::CancellationToken;
 
@@ -119,9 +119,22 @@ fn fitting(max_image_bytes: usize, bus: &Bus) -> usize {
 /// this name.
 #[derive(Debug, clap::Args)]
 struct Model {
-    /// The model to have ready; others load when they are first asked for
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = cloudpose_ingest::DEFAULT_MODEL, value_name = "MODEL")]
-    model: ModelId,
+    /// The model to have ready; others load when they are first asked for [default: fast and accurate]
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "MODEL")]
+    model: Option<ModelId>,
+}
+
+impl Model {
+    /// The models to have ready. Who brings a folder of models names one of them, or waits for the first frame.
+    fn ready(self, store: &StoreConfig) -> Vec<ModelId> {
+        let usual =
+            || [STREAM_MODEL, PHOTO_MODEL].map(|name| name.parse().expect("the usual ones are names"));
+        match (self.model, &store.model_dir) {
+            (Some(model), _) => vec![model],
+            (None, None) => usual().into(),
+            (None, Some(_)) => Vec::new(),
+        }
+    }
 }
 
 fn infer_options(command: Command) -> Command {
@@ -132,8 +145,8 @@ fn infer_options(command: Command) -> Command {
 
 async fn infer(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
     let config = cloudpose_infer::Config::from_arg_matches(&options)?;
-    let Model { model } = Model::from_arg_matches(&options)?;
-    let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &model)).await??;
+    let ready = Model::from_arg_matches(&options)?.ready(&config.store);
+    let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &ready)).await??;
     let run = async move |stop| Ok(worker.run(bus, stop).await?);
     Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
 }

@@ -21,6 +21,7 @@ fn person(x: f32) -> Person {
                 score: 0.9,
             })
             .collect(),
+        coarse: false,
     }
 }
 

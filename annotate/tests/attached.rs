@@ -40,6 +40,7 @@ fn frame(seq: u64, image: impl Into<Payload>) -> Frame {
         score: 0.9,
         bounding_box: BoundingBox::default(),
         keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
+        coarse: false,
     };
     let stream = StreamName::new("cam").unwrap();
     let reply =

@@ -269,6 +269,7 @@ proptest! {
             score: 0.5,
             bounding_box: BoundingBox { x, y, width, height },
             keypoints: keypoints.map(keypoint).collect(),
+            coarse: false,
         };
         let mut image = PlanarImage::new(size.0, size.1, subsampling);
         draw(&mut image, &coco, &[someone], &Style { boxes: true, hide_ids: false, keypoint_min_score: 0.3 });

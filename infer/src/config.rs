@@ -19,6 +19,10 @@ pub struct Config {
     /// than frames at a time, and costs throughput where there are not
     #[arg(long, env = "CLOUDPOSE_THREADS_PER_FRAME", value_name = "N", default_value = "1")]
     pub threads_per_frame: NonZeroUsize,
+    /// Persons of a live frame at whom balanced and accurate look closer, the large and unsure ones first; the others
+    /// stay as they were found, and are marked
+    #[arg(long, env = "CLOUDPOSE_REFINE_PERSONS", value_name = "N", default_value = "8")]
+    pub refine_persons: usize,
     /// Where to run the models: auto (a GPU if one answers), cpu, cuda or cuda:N (GPU number N)
     #[arg(long, env = "CLOUDPOSE_DEVICE", value_name = "DEVICE", default_value_t)]
     pub device: DeviceChoice,

@@ -9,7 +9,9 @@
 //! | [`models`] | which models there are; one folder a family: architecture, import, fit, decoder |
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
 //! | [`gpu`] | the batched engine, for GPUs |
+//! | `stages`, `regions` | models of several stages: in what order they look, and where |
 //! | [`persons`] | poses → persons in pixels of the image |
+//! | [`scores`] | what a score means |
 //!
 //! It knows nothing of HTTP and of sessions.
 
@@ -23,6 +25,9 @@ pub mod persons;
 mod pipeline;
 pub mod preprocess;
 mod reader;
+mod regions;
+pub mod scores;
+mod stages;
 pub mod task;
 mod worker;
 

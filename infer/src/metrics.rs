@@ -18,13 +18,14 @@ pub fn describe() {
 /// How long each step on one frame took.
 pub(crate) fn timings(model: &ModelId, timings: &TimingsMs) {
     let steps = [
-        ("queue", timings.queue),
-        ("decode", timings.decode),
-        ("preprocess", timings.preprocess),
-        ("inference", timings.inference),
-        ("postprocess", timings.postprocess),
+        ("queue", Some(timings.queue)),
+        ("decode", Some(timings.decode)),
+        ("preprocess", Some(timings.preprocess)),
+        ("inference", Some(timings.inference)),
+        ("refine", timings.refine),
+        ("postprocess", Some(timings.postprocess)),
     ];
-    for (step, ms) in steps {
+    for (step, ms) in steps.into_iter().filter_map(|(step, ms)| Some((step, ms?))) {
         histogram!(SECONDS, "step" => step, "model" => model.to_string()).record(f64::from(ms) / 1000.0);
     }
 }

@@ -58,8 +58,8 @@ pub(crate) fn one_of_each(skeleton: &Skeleton, persons: Vec<Person>) -> Vec<Pers
 }
 
 /// The object keypoint similarity of two persons, in the size of the first one; keypoints count as much as the less certain
-/// of the two. 0 to 1.
-fn similarity(skeleton: &Skeleton, one: &Person, other: &Person) -> f32 {
+/// of the two. Without keypoints, the intersection over the union of their boxes. 0 to 1.
+pub(crate) fn similarity(skeleton: &Skeleton, one: &Person, other: &Person) -> f32 {
     let area = (one.bounding_box.width * one.bounding_box.height).max(1.0);
     let (mut sum, mut weights) = (0.0, 0.0);
     for ((a, b), kind) in one.keypoints.iter().zip(&other.keypoints).zip(skeleton.keypoints()) {
@@ -67,7 +67,18 @@ fn similarity(skeleton: &Skeleton, one: &Person, other: &Person) -> f32 {
         sum += weight * (-(dx * dx + dy * dy) / (2.0 * area * (2.0 * kind.sigma).powi(2))).exp();
         weights += weight;
     }
-    if weights > 0.0 { sum / weights } else { 0.0 }
+    if weights > 0.0 { sum / weights } else { overlap(&one.bounding_box, &other.bounding_box) }
+}
+
+/// Intersection over union. 0 to 1.
+fn overlap(one: &BoundingBox, other: &BoundingBox) -> f32 {
+    let along = |start: f32, len: f32, other: f32, other_len: f32| {
+        ((start + len).min(other + other_len) - start.max(other)).max(0.0)
+    };
+    let shared =
+        along(one.x, one.width, other.x, other.width) * along(one.y, one.height, other.y, other.height);
+    let all = one.width * one.height + other.width * other.height - shared;
+    if all > 0.0 { shared / all } else { 0.0 }
 }
 
 fn person(
@@ -90,28 +101,26 @@ fn person(
         Some(ModelBox { x_min, y_min, x_max, y_max }) => {
             [image_from_model([x_min, y_min]), image_from_model([x_max, y_max])]
         }
-        None => {
-            let points: Vec<_> = keypoints.iter().map(|k| (k.x, k.y, k.score)).collect();
-            bounds(&points, keypoint_threshold)
-        }
+        None => bounds(&keypoints, keypoint_threshold),
     };
     let bounding_box = BoundingBox { x, y, width: x_max - x, height: y_max - y };
-    Person { track_id: None, score: pose.score, bounding_box, keypoints }
+    Person { track_id: None, score: pose.score, bounding_box, keypoints, coarse: false }
 }
 
-/// The least and greatest `[x, y]` of the keypoints that reach the default threshold; of all if none does.
-pub(crate) fn extent(pose: &ModelPose) -> [[f32; 2]; 2] {
-    let points: Vec<_> = pose.keypoints.iter().map(|k| (k.x, k.y, k.score)).collect();
-    bounds(&points, Thresholds::default().keypoint)
-}
-
-/// The least and greatest x and y of points (x, y, score) that reach `threshold`; of all if none does.
-fn bounds(points: &[(f32, f32, f32)], threshold: f32) -> [[f32; 2]; 2] {
-    let any = points.iter().any(|(.., score)| *score >= threshold);
-    let counted = points.iter().filter(|(.., score)| !any || *score >= threshold);
-    counted.fold([[f32::INFINITY; 2], [f32::NEG_INFINITY; 2]], |[least, greatest], &(x, y, _)| {
+/// The least and greatest x and y of `[x, y]`; none of none.
+pub(crate) fn extent(points: &[[f32; 2]]) -> Option<[[f32; 2]; 2]> {
+    let first = *points.first()?;
+    Some(points.iter().fold([first; 2], |[least, greatest], &[x, y]| {
         [[least[0].min(x), least[1].min(y)], [greatest[0].max(x), greatest[1].max(y)]]
-    })
+    }))
+}
+
+/// The extent of the keypoints that reach `threshold`; of all if none does.
+fn bounds(keypoints: &[Keypoint], threshold: f32) -> [[f32; 2]; 2] {
+    let any = keypoints.iter().any(|keypoint| keypoint.score >= threshold);
+    let counted = keypoints.iter().filter(|keypoint| !any || keypoint.score >= threshold);
+    let counted: Vec<_> = counted.map(|keypoint| [keypoint.x, keypoint.y]).collect();
+    extent(&counted).unwrap_or_default()
 }
 
 #[cfg(test)]

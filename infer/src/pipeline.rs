@@ -1,7 +1,8 @@
 //! One frame's whole way through the infer stage: encoded image → pixels → stages of models → output.
 //!
 //! Each stage looks at regions of the picture: the first at the whole of it, or where somebody was, each next one at
-//! the persons that the one before it found. The regions of a stage are one batch.
+//! the persons that the one before it found. The regions of a stage are one batch. In a stream the last stage also
+//! looks where the tracks are, and the others wait until there is reason to look everywhere.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
@@ -13,20 +14,25 @@ use crate::{
     contract::{Engine, Fault},
     cpu::CpuEngine,
     gpu::{Answer, Batches},
-    models::{Model, Models},
+    models::{Model, Models, Stage},
     preprocess::{ModelInput, Source, Square},
     reader::{Readers, Taken},
-    task::{self, View},
+    stages::Stages,
+    task::{self, Seen, View},
 };
 
 /// Finds what is in pictures, one at a time.
 #[derive(Debug)]
 pub struct Pipeline {
-    models: Arc<Models>,
-    readers: Readers,
+    pub(crate) models: Arc<Models>,
+    pub(crate) readers: Readers,
     runner: Runner,
     /// Inputs whose memory is used again.
     spare: Vec<ModelInput>,
+    /// The last picture at which it looked more than once.
+    picture: PlanarImage,
+    /// Persons of a stream's frame at whom a stage looks closer.
+    pub(crate) most_refined: usize,
 }
 
 /// What runs the stages.
@@ -128,12 +134,23 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Pixels`] if the JPEG library does not start.
     pub fn with_engine(models: Arc<Models>, engine: Box<dyn Engine>) -> Result<Self, Error> {
-        Ok(Self { models, readers: Readers::new(1)?, runner: Runner::Own(engine), spare: Vec::new() })
+        Ok(Self::new(models, Readers::new(1)?, Runner::Own(engine)))
     }
 
     /// A pipeline whose pictures go to batches with those of others, and that decodes when a reader is free.
     pub(crate) fn shared(models: Arc<Models>, readers: Readers, batches: Arc<Batches>) -> Self {
-        Self { models, readers, runner: Runner::Shared(batches), spare: Vec::new() }
+        Self::new(models, readers, Runner::Shared(batches))
+    }
+
+    fn new(models: Arc<Models>, readers: Readers, runner: Runner) -> Self {
+        let (spare, picture) = (Vec::new(), PlanarImage::default());
+        Self { models, readers, runner, spare, picture, most_refined: usize::MAX }
+    }
+
+    /// Has models that look closer at each person do so at no more than `most` in a frame of a stream.
+    #[must_use]
+    pub fn refining(self, most: usize) -> Self {
+        Self { most_refined: most, ..self }
     }
 
     /// Loads `model` and runs it on a black picture, so that the first frame does not wait for it. Engines that are
@@ -143,7 +160,7 @@ impl Pipeline {
     /// [`Error::Fault`] if the model cannot be loaded or run.
     pub fn warm_up(&mut self, model: &ModelId) -> Result<(), Error> {
         let Runner::Own(engine) = &mut self.runner else { return Ok(()) };
-        for stage in &*self.models.served(model)?.stages {
+        for Stage { model: stage, .. } in &*self.models.served(model)?.stages {
             let mut input = ModelInput::default();
             let mut reader = self.readers.take();
             reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
@@ -163,8 +180,8 @@ impl Pipeline {
         let served = self.models.served(job.model)?.clone();
         let mut clock = Clock::start();
         let mut timings_ms = TimingsMs::default();
-        let models =
-            served.stages.iter().map(|stage| self.models.get(stage)).collect::<Result<Vec<_>, _>>()?;
+        let models = served.stages.iter().map(|stage| self.models.get(&stage.model));
+        let models = models.collect::<Result<Vec<_>, _>>()?;
         let mut reader = self.readers.take();
         let source = match job.image {
             Image::Encoded(image) => reader.read(image, job.reduced_for(&models))?,
@@ -174,25 +191,32 @@ impl Pipeline {
         };
         timings_ms.decode = clock.lap_ms();
 
-        let mut reader = Some(reader);
-        let mut picture = None;
-        let mut regions = vec![job.region(&*models[0], source)];
-        let mut views: Vec<View> = Vec::new();
-        for (stage, model) in models.iter().enumerate() {
-            let is_last = stage + 1 == models.len();
-            let reader_now = reader.as_mut().expect("kept until the last stage");
-            let inputs = self.inputs(reader_now, &job, &**model, source, &regions);
-            if is_last {
-                picture = job.keep(reader.take());
+        let (seen, picture) = match &*models {
+            [only] => {
+                let region = job.region(&**only, source);
+                let input = self.input(&mut reader, job.planes(), &**only, source, region);
+                let picture = job.keep(&mut reader.image);
+                drop(reader);
+                timings_ms.preprocess = clock.lap_ms();
+                let views = self.run(&served.stages[0].model, job.stream, vec![input])?;
+                timings_ms.inference = clock.lap_ms();
+                (Seen { views, ..Seen::default() }, picture)
             }
-            timings_ms.preprocess += clock.lap_ms();
-            views = self.run(&served.stages[stage], job.stream, inputs)?;
-            timings_ms.inference += clock.lap_ms();
-            if !is_last {
-                regions = task::next_regions(&views, source, job.min_score);
+            _ => {
+                // Others decode while this one looks more than once.
+                let mut picture = std::mem::take(&mut self.picture);
+                std::mem::swap(&mut picture, &mut reader.image);
+                drop(reader);
+                let planes = job.planes().unwrap_or(&picture);
+                let stages =
+                    Stages { pipeline: self, job: &job, served: &served, models: &models, planes, source };
+                let seen = stages.look(&mut clock, &mut timings_ms)?;
+                let kept = job.keep(&mut picture);
+                self.picture = picture;
+                (seen, kept)
             }
-        }
-        let (output, tracks) = task::conclude(&served.info.task, &views, job.min_score, job.past, source);
+        };
+        let (output, tracks) = task::conclude(&served, seen, job.min_score, job.past, source);
         timings_ms.postprocess = clock.lap_ms();
         Ok(Detection {
             model: job.model.clone(),
@@ -205,29 +229,22 @@ impl Pipeline {
         })
     }
 
-    /// The inputs of a stage, one for each region.
-    fn inputs(
+    /// The input of a model: of `planes`, or of the picture that the reader read last, or of a part of it.
+    pub(crate) fn input(
         &mut self,
         reader: &mut Taken,
-        job: &Job<'_>,
+        planes: Option<&PlanarImage>,
         model: &dyn Model,
         source: Source,
-        regions: &[Option<Square>],
-    ) -> Vec<ModelInput> {
-        let planes = match job.image {
-            Image::Encoded(_) => None,
-            Image::Planes(planes) => Some(planes),
-        };
-        let fill = |region: &Option<Square>| {
-            let mut input = self.spare.pop().unwrap_or_default();
-            reader.fill(planes, &mut input, model.fit(), source, *region);
-            input
-        };
-        regions.iter().map(fill).collect()
+        region: Option<Square>,
+    ) -> ModelInput {
+        let mut input = self.spare.pop().unwrap_or_default();
+        reader.fill(planes, &mut input, model.fit(), source, region);
+        input
     }
 
     /// Runs a stage on its inputs.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         model: &ModelId,
         stream: Option<&StreamName>,
@@ -260,18 +277,23 @@ impl Job<'_> {
     }
 
     /// Where the first stage looks.
-    fn region(&self, model: &dyn Model, source: Source) -> Option<Square> {
+    pub(crate) fn region(&self, model: &dyn Model, source: Source) -> Option<Square> {
         self.past.and_then(|past| model.region(past.prior, [source.width, source.height]))
     }
 
-    /// Gives the reader back, and takes its picture out before if it is wanted. Planes go on with the frame.
-    fn keep(&self, reader: Option<Taken>) -> Option<Pooled> {
-        let (mut reader, pool) = (reader?, self.pictures?);
-        if matches!(self.image, Image::Planes(_)) {
-            return None;
+    /// The decoded picture, if it came so.
+    fn planes(&self) -> Option<&PlanarImage> {
+        match self.image {
+            Image::Encoded(_) => None,
+            Image::Planes(planes) => Some(planes),
         }
+    }
+
+    /// Takes the picture that was decoded, if it is wanted. Planes go on with the frame.
+    fn keep(&self, decoded: &mut PlanarImage) -> Option<Pooled> {
+        let pool = self.pictures.filter(|_| self.planes().is_none())?;
         let mut picture = pool.take()?;
-        std::mem::swap(&mut *picture, &mut reader.image);
+        std::mem::swap(&mut *picture, decoded);
         Some(picture)
     }
 }
@@ -304,7 +326,8 @@ impl Models {
     }
 }
 
-struct Clock(Instant);
+/// Laps of a stopwatch.
+pub(crate) struct Clock(Instant);
 
 impl Clock {
     fn start() -> Self {
@@ -312,7 +335,7 @@ impl Clock {
     }
 
     /// Milliseconds since the last lap.
-    fn lap_ms(&mut self) -> f32 {
+    pub(crate) fn lap_ms(&mut self) -> f32 {
         let now = Instant::now();
         let lap = now - std::mem::replace(&mut self.0, now);
         lap.as_secs_f32() * 1000.0

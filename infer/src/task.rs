@@ -7,15 +7,13 @@ use cloudpose_wire::{Class, Output, Person, Prior, Skeleton, SkeletonName, Task}
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    models::ModelPose,
+    models::{ModelPose, Served},
     persons::{self, Thresholds},
     pipeline::Past,
-    preprocess::{Source, Square, Transform},
+    preprocess::{Source, Transform},
+    regions::{self, Origin, Region},
+    scores::{Calibration, Scores},
 };
-
-/// How far the square around a person that the next stage looks at reaches beyond their box: the side is this many
-/// times the box's longer one.
-const PERSON_MARGIN: f32 = 1.25;
 
 /// Classes that are reported, those with the highest scores.
 const MOST_CLASSES: usize = 5;
@@ -112,13 +110,27 @@ pub(crate) struct View {
     pub(crate) image_from_model: Transform,
 }
 
+/// What the stages of a pipeline saw.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// What the last stage found, in each place where it looked.
+    pub(crate) views: Vec<View>,
+    /// Those places; none if the last stage is the first one.
+    pub(crate) regions: Vec<Region>,
+    /// Persons whom the last stage did not look at.
+    pub(crate) rest: Vec<Person>,
+    /// Whether somebody was looked for everywhere.
+    pub(crate) is_everywhere: bool,
+}
+
 impl View {
-    /// The persons found, in pixels of the image.
-    fn persons(&self, skeleton: &Skeleton, thresholds: Thresholds) -> Vec<Person> {
+    /// The persons found, in pixels of the image, with scores from `least` on.
+    fn persons(&self, skeleton: &Skeleton, least: f32) -> Vec<Person> {
         let poses: &[ModelPose] = match &self.found {
             Found::Poses(poses) => poses,
             Found::Classes(_) => &[],
         };
+        let thresholds = Thresholds { person: least, ..Thresholds::default() };
         persons::in_image(skeleton, poses, thresholds, |point| self.place(point))
     }
 
@@ -129,53 +141,100 @@ impl View {
     }
 }
 
-/// A square around each person, for the next stage.
-pub(crate) fn next_regions(views: &[View], source: Source, min_score: f32) -> Vec<Option<Square>> {
-    let (width, height) = (source.width as f32, source.height as f32);
-    let around = |view: &View, pose: &ModelPose| {
-        let corners = match pose.bounds {
-            Some(bounds) => [[bounds.x_min, bounds.y_min], [bounds.x_max, bounds.y_max]],
-            None => persons::extent(pose),
-        };
-        let [[left, top], [right, bottom]] = corners.map(|corner| view.place(corner));
-        let side = PERSON_MARGIN * (right - left).max(bottom - top);
-        let (x, y) = ((left + right - side) / 2.0, (top + bottom - side) / 2.0);
-        // Not a number fails this too.
-        let is_useful = side >= 1.0 && x < width && y < height && x + side > 0.0 && y + side > 0.0;
-        is_useful.then_some(Square { x, y, side })
-    };
-    let poses = views.iter().flat_map(|view| match &view.found {
-        Found::Poses(poses) => poses.iter().map(|pose| (view, pose)).collect(),
-        Found::Classes(_) => Vec::new(),
-    });
-    let certain = poses.filter(|(_, pose)| pose.score >= min_score);
-    certain.filter_map(|(view, pose)| around(view, pose)).map(Some).collect()
+/// Everybody in `views` whom a stage of `skeleton` may have seen, once, by falling score.
+pub(crate) fn detected(skeleton: &Skeleton, views: &[View]) -> Vec<Person> {
+    let persons = views.iter().flat_map(|view| view.persons(skeleton, regions::LEAST_SCORE));
+    persons::one_of_each(skeleton, by_score(persons.collect()))
 }
 
-/// From what the last stage found to what is reported, and who is who.
+fn by_score(mut persons: Vec<Person>) -> Vec<Person> {
+    persons.sort_by(|a, b| b.score.total_cmp(&a.score));
+    persons
+}
+
+/// From what was seen to what is reported, and who is who.
 pub(crate) fn conclude(
-    task: &Task,
-    views: &[View],
+    served: &Served,
+    seen: Seen,
     min_score: f32,
     past: Option<Past<'_>>,
     source: Source,
 ) -> (Output, Option<Prior>) {
-    let skeleton = match task {
+    let skeleton = match &served.info.task {
         Task::Pose { skeleton } => skeleton,
-        Task::Classify { labels } => return (classes(labels, views), None),
+        Task::Classify { labels } => return (classes(labels, &seen.views), None),
     };
-    let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
-    let mut persons: Vec<Person> = views.iter().flat_map(|view| view.persons(skeleton, thresholds)).collect();
-    persons.sort_by(|a, b| b.score.total_cmp(&a.score));
-    if views.len() > 1 {
+    let has_stages = served.stages.len() > 1;
+    let mut persons = all_scored(served, skeleton, &seen);
+    persons.retain(|person| person.score >= min_score);
+    persons = by_score(persons);
+    if has_stages {
         persons = persons::one_of_each(skeleton, persons);
     }
     let (width, height) = (source.width as u32, source.height as u32);
-    let tracks = past.map(|Past { prior, at, smooth }| {
+    let tracks = past.map(|Past { prior, at, smooth, .. }| {
         let frame = cloudpose_tracks::Frame { at, width, height };
-        cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth)
+        let tracks = cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth);
+        let looked_at = if has_stages && seen.is_everywhere { at } else { prior.looked_at };
+        Prior { looked_at, ..tracks }
     });
     (Output::Poses { skeleton: skeleton.name().clone(), persons }, tracks)
+}
+
+/// The persons of all stages, with the scores that are reported.
+fn all_scored(served: &Served, skeleton: &Skeleton, seen: &Seen) -> Vec<Person> {
+    let calibrated = |scores: fn(&Calibration) -> &Scores, mut person: Person| {
+        if let Some(calibration) = &served.calibration {
+            scores(calibration).calibrate(&mut person);
+        }
+        person
+    };
+    let coarse = |person: &Person| {
+        calibrated(|calibration| &calibration.detected, Person { coarse: true, ..person.clone() })
+    };
+    let mut persons: Vec<Person> = seen.rest.iter().map(coarse).collect();
+    for (index, view) in seen.views.iter().enumerate() {
+        for mut person in view.persons(skeleton, f32::NEG_INFINITY) {
+            persons.push(match seen.regions.get(index) {
+                None => calibrated(|calibration| &calibration.detected, person),
+                Some(region) if !is_expected(served, skeleton, region, &person) => coarse(&region.expected),
+                Some(Region { origin: Origin::Track, .. }) => {
+                    calibrated(|calibration| &calibration.tracked, person)
+                }
+                Some(Region { origin: Origin::Detector, expected, .. }) => {
+                    if served.calibration.is_some() {
+                        person.score = (person.score * expected.score).sqrt();
+                    }
+                    calibrated(|calibration| &calibration.refined, person)
+                }
+            });
+        }
+    }
+    persons
+}
+
+/// Whether everybody whom the last stage saw is who was expected there.
+pub(crate) fn is_as_expected(served: &Served, seen: &Seen) -> bool {
+    let Some(skeleton) = served.info.skeleton() else { return true };
+    seen.views.iter().zip(&seen.regions).all(|(view, region)| {
+        let persons = view.persons(skeleton, f32::NEG_INFINITY);
+        !persons.is_empty() && persons.iter().all(|person| is_expected(served, skeleton, region, person))
+    })
+}
+
+/// Whether it may be the same person. Where people overlap, a closer look at one may show another. Only who has the same
+/// keypoints can be compared.
+fn is_expected(served: &Served, skeleton: &Skeleton, region: &Region, person: &Person) -> bool {
+    let has_same = match region.origin {
+        Origin::Track => true,
+        Origin::Detector => served
+            .stages
+            .iter()
+            .rev()
+            .nth(1)
+            .is_some_and(|stage| stage.skeleton.as_ref().is_some_and(|of| of.name() == skeleton.name())),
+    };
+    !has_same || persons::similarity(skeleton, &region.expected, person) >= regions::LIKE
 }
 
 /// The classes with the highest scores.

@@ -113,40 +113,46 @@ impl Task {
 }
 
 impl Worker {
-    /// Takes the device that `config` asks for, loads `model` and runs it once, so that the first frame does
-    /// not wait. Other models load when they are first asked for.
+    /// Takes the device that `config` asks for, loads the models `ready` and runs each once, so that its first frame
+    /// does not wait. Other models load when they are first asked for.
     ///
     /// # Errors
-    /// [`Error`] if the device is not there, or the model cannot be loaded or run.
-    pub fn load(config: &Config, model: &ModelId) -> Result<Self, Error> {
+    /// [`Error`] if the device is not there, or a model cannot be loaded or run.
+    pub fn load(config: &Config, ready: &[ModelId]) -> Result<Self, Error> {
         let models = Arc::new(Models::open(&config.store)?);
-        let gpu = |number| open(number, &config.gpu, &models, model);
+        let gpu = |number| open(number, &config.gpu, &models, ready);
         match config.device {
-            DeviceChoice::Cpu => Self::on_cpu(config, models, model),
+            DeviceChoice::Cpu => Self::on_cpu(config, models, ready),
             DeviceChoice::Cuda(number) => Self::with_engines(config, gpu(number)?, models.clone()),
             DeviceChoice::Auto => match gpu(0) {
                 Ok(engines) => Self::with_engines(config, engines, models.clone()),
                 Err(Fault::Device(why)) => {
                     tracing::info!(%why, "infer: working on the CPU, for there is no GPU to work on");
-                    Self::on_cpu(config, models, model)
+                    Self::on_cpu(config, models, ready)
                 }
                 Err(error) => Err(error.into()),
             },
         }
     }
 
-    fn on_cpu(config: &Config, models: Arc<Models>, model: &ModelId) -> Result<Self, Error> {
+    fn on_cpu(config: &Config, models: Arc<Models>, ready: &[ModelId]) -> Result<Self, Error> {
         let threads_per_frame = config.threads_per_frame;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
-        let pipeline = || Pipeline::on_cpu(models.clone(), threads_per_frame);
+        let pipeline = || {
+            let pipeline = Pipeline::on_cpu(models.clone(), threads_per_frame)?;
+            Ok::<_, Error>(pipeline.refining(config.refine_persons))
+        };
         let mut pipelines = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
         for pipeline in &mut pipelines {
-            pipeline.warm_up(model)?;
+            ready.iter().try_for_each(|model| pipeline.warm_up(model))?;
         }
         let isa = Kernels::detect().map_err(cpu::Error::Isa)?.isa();
-        metrics::model_ready(model, &Place::Cpu.to_string(), &isa.to_string());
-        tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, %model, %isa, "infer: ready");
+        for model in ready {
+            metrics::model_ready(model, &Place::Cpu.to_string(), &isa.to_string());
+        }
+        let models_ready = ready.iter().map(ModelId::as_str).collect::<Vec<_>>().join(", ");
+        tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, models = models_ready, %isa, "infer: ready");
         Ok(Self::with_pipelines(models, pipelines))
     }
 
@@ -167,7 +173,10 @@ impl Worker {
         let place = engines.first().map_or(Place::Host, |engine| engine.place());
         let batches = Arc::new(Batches::start(engines, config.gpu.limits()).map_err(Error::Thread)?);
         let readers = Readers::new(cores.get())?;
-        let pipeline = |_| Pipeline::shared(models.clone(), readers.clone(), batches.clone());
+        let pipeline = |_| {
+            let pipeline = Pipeline::shared(models.clone(), readers.clone(), batches.clone());
+            pipeline.refining(config.refine_persons)
+        };
         let idle = (0..slots).map(pipeline).collect();
         for info in models.infos() {
             metrics::model_ready(&info.id, &place.to_string(), "cuda");

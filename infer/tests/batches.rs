@@ -287,8 +287,8 @@ async fn a_still_that_breaks_every_device_is_given_up() {
 
 #[test]
 fn a_machine_without_a_gpu_works_on_the_cpu_unless_told_otherwise() {
-    Worker::load(&config(&["--infer-threads", "1"]), &model()).unwrap();
+    Worker::load(&config(&["--infer-threads", "1"]), &[model()]).unwrap();
     // No machine has so many.
-    let error = Worker::load(&config(&["--device", "cuda:4000"]), &model()).unwrap_err().to_string();
+    let error = Worker::load(&config(&["--device", "cuda:4000"]), &[model()]).unwrap_err().to_string();
     assert!(error.contains("cuda:4000") && error.contains("nvidia-smi"), "{error}");
 }

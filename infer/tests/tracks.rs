@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
-use cloudpose_infer::{Detail, Image, Job, Models, Past, Pipeline, StoreConfig};
+use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline, StoreConfig};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{Output, Person, Prior, Skeleton};
 
@@ -29,8 +29,19 @@ fn detect(
     pipeline: &mut Pipeline,
     image: &[u8],
     model: &str,
-    (prior, at, smooth): (&Prior, u64, bool),
+    past: (&Prior, u64, bool),
 ) -> (Vec<Person>, Prior) {
+    let found = look(pipeline, image, model, past);
+    let Output::Poses { persons, .. } = found.output else { panic!("{:?}", found.output) };
+    (persons, found.tracks.unwrap())
+}
+
+fn look(
+    pipeline: &mut Pipeline,
+    image: &[u8],
+    model: &str,
+    (prior, at, smooth): (&Prior, u64, bool),
+) -> Detection {
     let past = Some(Past { prior, at, smooth });
     let model = &model.parse().unwrap();
     let job = Job {
@@ -42,9 +53,7 @@ fn detect(
         stream: None,
         pictures: None,
     };
-    let found = pipeline.detect(job).unwrap();
-    let Output::Poses { persons, .. } = found.output else { panic!("{:?}", found.output) };
-    (persons, found.tracks.unwrap())
+    pipeline.detect(job).unwrap()
 }
 
 #[test]
@@ -82,6 +91,52 @@ fn two_people_keep_their_ids_though_workers_change_and_die() {
         }
     }
     assert!(seen.iter().all(|count| *count >= 90), "{seen:?}");
+}
+
+#[test]
+fn tracks_lead_to_people_whom_a_detector_finds_now_and_then() {
+    let mut pipeline = pipeline();
+    let mut registry = Registry::default();
+    let (mut looks, mut frames) = (0, Vec::new());
+    // 30 a second.
+    for (image, number) in video().iter().step_by(2).zip(0..) {
+        let past = (&*registry.prior(), 1_000 + number * 1000 / (FPS / 2), false);
+        let found = look(&mut pipeline, image, "balanced", past);
+        assert!(found.timings_ms.refine.is_some());
+        looks += usize::from(found.timings_ms.inference > 0.0);
+        registry.absorb(&Skeleton::coco_17(), found.tracks.unwrap().into());
+        let Output::Poses { persons, .. } = found.output else { panic!("{:?}", found.output) };
+        assert_eq!(persons.len(), 2, "frame {number}");
+        assert!(persons.iter().all(|person| !person.coarse));
+        frames.push(persons);
+    }
+    // Every eighth of 50, and the first ones, in which nobody is known yet.
+    assert!((7..=9).contains(&looks), "{looks} looks");
+    for id in 1..=2 {
+        for joint in [5, 6, 11, 12] {
+            let places = path(&frames, id, joint);
+            assert_eq!(places.len(), 47, "an id comes with the fourth frame");
+            let leap =
+                places.windows(2).map(|w| (w[1][0] - w[0][0]).hypot(w[1][1] - w[0][1])).fold(0.0, f32::max);
+            assert!(leap < 12.0, "joint {joint} of {id} leaps {leap} px");
+        }
+    }
+}
+
+#[test]
+fn more_people_than_are_looked_at_closer_stay_as_they_were_found() {
+    let mut pipeline = pipeline().refining(1);
+    let frames = video();
+    let mut registry = Registry::default();
+    for (image, number) in frames.iter().take(3).zip(0..) {
+        let past = (&*registry.prior(), 1_000 + number * 33, false);
+        let found = look(&mut pipeline, image, "balanced", past);
+        registry.absorb(&Skeleton::coco_17(), found.tracks.unwrap().into());
+        assert!(found.timings_ms.inference > 0.0, "only a detector sees the second one");
+        let coarse: Vec<bool> = found.output.persons().iter().map(|person| person.coarse).collect();
+        assert_eq!(coarse.iter().filter(|coarse| **coarse).count(), 1, "{coarse:?}");
+        assert_eq!(coarse.len(), 2);
+    }
 }
 
 /// The places of one joint of track `id`, frame by frame.

@@ -4,8 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_wire::{ModelId, event::parse_score};
 
-/// The model that is run unless somebody asks for another.
-pub const DEFAULT_MODEL: &str = "multipose";
+/// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
+/// however many people there are (`docs/accuracy.md`).
+pub const STREAM_MODEL: &str = "fast";
+/// The model for photos of clients that name none: whoever waits for one answer wants it right.
+pub const PHOTO_MODEL: &str = "accurate";
+/// The model behind the existing API, whose clients count on its answers.
+pub(crate) const LEGACY_MODEL: &str = "multipose";
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -49,9 +54,9 @@ pub struct Config {
         value_parser = some_time)]
     pub idle_timeout: Duration,
 
-    /// The model for clients that name none.
-    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME", default_value = DEFAULT_MODEL)]
-    pub model: ModelId,
+    /// The model for clients that name none [default: fast for streams, accurate for photos]
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME")]
+    pub model: Option<ModelId>,
 
     /// Persons below this score are not reported, 0 to 1, unless the client asks otherwise.
     #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
@@ -70,7 +75,7 @@ impl Default for Config {
             still_deadline: Duration::from_secs(5),
             write_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
-            model: DEFAULT_MODEL.parse().expect("a name"),
+            model: None,
             min_score: 0.2,
         }
     }
@@ -133,7 +138,7 @@ mod tests {
         let parsed = Cli::try_parse_from(["x", "--max-age", "250ms", "--model", "thunder"]).ok();
         let expected = Config {
             max_age: Duration::from_millis(250),
-            model: ModelId::new("thunder").unwrap(),
+            model: Some(ModelId::new("thunder").unwrap()),
             ..Config::default()
         };
         assert_eq!(parsed.map(|cli| cli.config), Some(expected));

@@ -39,7 +39,7 @@ mod settings;
 mod shared;
 mod still;
 
-pub use config::{Config, DEFAULT_MODEL};
+pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
 pub use ledger::{Books, Ledger};

@@ -11,7 +11,11 @@ use axum::{
 use cloudpose_wire::{ModelId, ModelInfo};
 use serde::Serialize;
 
-use crate::{doors::Problem, shared::Shared};
+use crate::{
+    config::{PHOTO_MODEL, STREAM_MODEL},
+    doors::Problem,
+    shared::Shared,
+};
 
 /// A file in the binary.
 struct Asset {
@@ -94,6 +98,9 @@ pub(crate) struct ModelList {
     /// The one that is run unless a client asks for another.
     #[schema(value_type = String)]
     default: ModelId,
+    /// The one for photos of clients that name none.
+    #[schema(value_type = String)]
+    default_photo: ModelId,
     /// All of them.
     #[schema(value_type = Vec<Object>)]
     models: Vec<Arc<ModelInfo>>,
@@ -103,7 +110,8 @@ pub(crate) struct ModelList {
 #[utoipa::path(get, path = "/v1/models", tag = "pose",
     responses((status = 200, body = ModelList, description = "The models: what they find, and where they come from.")))]
 pub(crate) async fn models(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
-    Json(ModelList { default: shared.config.model.clone(), models: shared.models.list() })
+    let (default, default_photo) = (shared.default_model(STREAM_MODEL), shared.default_model(PHOTO_MODEL));
+    Json(ModelList { default, default_photo, models: shared.models.list() })
 }
 
 /// The description of the API.

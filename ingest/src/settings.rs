@@ -20,6 +20,19 @@ pub(crate) fn check_quality(quality: u8) -> Result<(), BadSetting> {
     if (1..=100).contains(&quality) { Ok(()) } else { Err(BadSetting::Quality(quality)) }
 }
 
+/// The model for a client that names none: the one that was configured; otherwise `usual`, or the first one that workers
+/// serve if none serves that.
+pub(crate) fn default_model(configured: Option<&ModelId>, usual: &str, models: &Models) -> ModelId {
+    if let Some(model) = configured {
+        return model.clone();
+    }
+    let usual: ModelId = usual.parse().expect("the usual ones are names");
+    match models.list().first() {
+        Some(first) if !models.may_be_served(&usual) => first.id.clone(),
+        _ => usual,
+    }
+}
+
 /// Checks that a worker may serve `model`.
 pub(crate) fn check_model(model: &ModelId, models: &Models) -> Result<(), BadSetting> {
     if models.may_be_served(model) {

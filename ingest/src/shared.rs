@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
-use cloudpose_wire::{Frame, GatewayId, Reply, SessionId, Stage};
+use cloudpose_wire::{Frame, GatewayId, ModelId, Reply, SessionId, Stage};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     dispatch::{Dispatch, Inbox},
     ledger::Books,
     seats::Seats,
+    settings::default_model,
 };
 
 /// What the doors share.
@@ -37,6 +38,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The model for a client that names none, where `usual` is usual.
+    pub(crate) fn default_model(&self, usual: &str) -> ModelId {
+        default_model(self.config.model.as_ref(), usual, &self.models)
+    }
+
     /// A new session's address, and where the results sent to it arrive; `room` of them may wait.
     pub(crate) fn open(&self, room: usize) -> (Reply, Inbox) {
         let session: SessionId = token_of("s");

@@ -6,7 +6,7 @@ use cloudpose_infer::{
     Models,
     models::{
         Entry, Error, Family, Manifest, ModelStore,
-        manifest::{PipelineEntry, sha256_hex},
+        manifest::{PipelineEntry, StageEntry, sha256_hex},
         movenet::MoveNetFamily,
     },
 };
@@ -121,11 +121,12 @@ impl Folder {
 }
 
 pub(crate) fn pipeline(name: &str, stages: &[&str]) -> PipelineEntry {
-    let stages = stages.iter().map(|stage| stage.parse().unwrap()).collect();
+    let stages = stages.iter().map(|stage| StageEntry::Model(stage.parse().unwrap())).collect();
     PipelineEntry {
         name: name.parse().unwrap(),
         title: format!("The {name} one"),
         summary: String::new(),
         stages,
+        calibration: None,
     }
 }

@@ -45,7 +45,7 @@ impl House {
         let worker = Worker::with_pipelines(models.clone(), (0..2).map(pipeline).collect());
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            model: model.parse().unwrap(),
+            model: Some(model.parse().unwrap()),
             ..Config::default()
         };
         let ops = Ops { routes: Router::new(), api: Default::default() };

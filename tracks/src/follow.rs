@@ -73,7 +73,7 @@ pub fn follow(
     }
     tracks.append(&mut newcomers);
     let (width, height, skeleton) = (frame.width, frame.height, skeleton.name().clone());
-    Prior { at: frame.at, width, height, skeleton, tracks }
+    Prior { at: frame.at, width, height, skeleton, tracks, ..*prior }
 }
 
 fn begin(person: &Person, at: u64) -> Track {
@@ -109,6 +109,7 @@ mod tests {
             score: 0.7,
             bounding_box: BoundingBox { x, y, width: 100.0, height: 100.0 },
             keypoints: coco.keypoints().iter().map(keypoint).collect(),
+            coarse: false,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Registry {
     at: u64,
     size: (u32, u32),
     skeleton: SkeletonName,
+    looked_at: u64,
+    frames_since_look: u32,
     records: Vec<Record>,
     last_key: u32,
     last_id: u32,
@@ -40,7 +42,9 @@ impl Registry {
     pub fn prior(&self) -> Arc<Prior> {
         let (width, height) = self.size;
         let tracks = self.records.iter().map(|record| record.track.clone()).collect();
-        Arc::new(Prior { at: self.at, width, height, skeleton: self.skeleton.clone(), tracks })
+        let Self { at, looked_at, frames_since_look, ref skeleton, .. } = *self;
+        let skeleton = skeleton.clone();
+        Arc::new(Prior { at, width, height, skeleton, looked_at, frames_since_look, tracks })
     }
 
     /// Takes in what [`follow`](crate::follow) made of a frame. Frames may come in any order, and each may
@@ -57,6 +61,11 @@ impl Registry {
             self.records.clear();
         }
         self.at = self.at.max(found.at);
+        if found.looked_at > self.looked_at {
+            (self.looked_at, self.frames_since_look) = (found.looked_at, 0);
+        } else if self.looked_at > 0 {
+            self.frames_since_look = self.frames_since_look.saturating_add(1);
+        }
         let (newcomers, followed): (Vec<Track>, Vec<Track>) =
             found.tracks.into_iter().partition(|track| track.key == 0);
         self.admit(skeleton, newcomers, &followed);
@@ -148,6 +157,7 @@ mod tests {
             score: 0.7,
             bounding_box: BoundingBox { x, y: 100.0, width: 100.0, height: 200.0 },
             keypoints: coco.keypoints().iter().enumerate().map(keypoint).collect(),
+            coarse: false,
         }
     }
 
@@ -178,6 +188,22 @@ mod tests {
             let expected = if number < 3 { [None, None] } else { [Some(1), Some(2)] };
             assert_eq!(ids, expected, "frame {number}");
         }
+    }
+
+    #[test]
+    fn frames_since_somebody_looked_everywhere_are_counted() {
+        let mut registry = Registry::default();
+        let mut absorb = |at: u64, looked_at: u64| {
+            let found = Prior { at, looked_at, width: 16, height: 16, ..Prior::default() };
+            registry.absorb(&Skeleton::coco_17(), found.into());
+            let prior = registry.prior();
+            (prior.looked_at, prior.frames_since_look)
+        };
+        assert_eq!(absorb(10, 0), (0, 0), "of a model that does not");
+        assert_eq!(absorb(20, 20), (20, 0));
+        assert_eq!(absorb(30, 20), (20, 1));
+        assert_eq!(absorb(50, 50), (50, 0));
+        assert_eq!(absorb(40, 40), (50, 1), "a look that comes late is none any more");
     }
 
     #[test]

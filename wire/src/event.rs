@@ -58,6 +58,10 @@ pub struct Person {
     pub bounding_box: BoundingBox,
     /// All keypoints of the skeleton in its order, those with a low score too.
     pub keypoints: Vec<Keypoint>,
+    /// Only the first of the model's stages saw the person: more were there than are looked at closer, or a closer look
+    /// showed somebody else. Absent: no.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub coarse: bool,
 }
 
 /// Where a frame's time went on the infer stage, in milliseconds.
@@ -69,8 +73,11 @@ pub struct TimingsMs {
     pub decode: f32,
     /// Pixels to model input.
     pub preprocess: f32,
-    /// The model, its heads' decoding included.
+    /// The model, its heads' decoding included; of a model that looks closer at each person, what finds the persons.
     pub inference: f32,
+    /// A closer look at each person. Absent: the model does not do that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refine: Option<f32>,
     /// What the model found to coordinates of the image.
     pub postprocess: f32,
 }
@@ -350,6 +357,7 @@ mod tests {
             score: 0.5,
             bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 },
             keypoints: names.iter().map(keypoint).collect(),
+            coarse: false,
         };
         Output::Poses { skeleton: skeleton.parse().unwrap(), persons: vec![person] }
     }

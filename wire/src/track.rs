@@ -19,8 +19,19 @@ pub struct Prior {
     /// Whose keypoints the joints are. Tracks mean nothing to another skeleton.
     #[serde(default, skip_serializing_if = "SkeletonName::is_default")]
     pub skeleton: SkeletonName,
+    /// When the newest of the frames was received in which somebody was looked for everywhere, as in
+    /// [`Prior::at`]; 0 if there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub looked_at: u64,
+    /// Frames since then that were looked at where the tracks are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub frames_since_look: u32,
     /// One for each person seen of late.
     pub tracks: Vec<Track>,
+}
+
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// One person over time.

@@ -42,5 +42,6 @@ pub(crate) fn standing([x, y]: [f32; 2], scale: f32) -> Person {
                 Keypoint { name, x: x + scale * dx, y: y + scale * dy, score: 0.9 }
             })
             .collect(),
+        coarse: false,
     }
 }

@@ -140,27 +140,43 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
-        Ok(self.run_batch(model, batch)?.found)
+        let most = batch.first().map_or(1, |input| most_at_once(input.size()));
+        let mut found = Vec::with_capacity(batch.len());
+        for part in batch.chunks(most) {
+            found.append(&mut self.run_batch(model, part)?.found);
+        }
+        Ok(found)
     }
+}
+
+/// Pixels of inputs that go to the device at once: the largest batch of the models that look at pictures of 256×256.
+/// Detectors look at larger ones, for which there is no memory so many at a time, nor need of it.
+const MOST_PIXELS: usize = 64 * 256 * 256;
+
+/// How many inputs of that size go to the device at once.
+fn most_at_once([width, height]: [usize; 2]) -> usize {
+    (MOST_PIXELS / (width * height).max(1)).max(1)
 }
 
 /// Engines on one GPU: one uploads while the other computes.
 const ENGINES: usize = 2;
 
-/// Opens the engines of GPU `number`, and runs `model` and the others that are served once in the largest batch there
+/// Opens the engines of GPU `number`, and runs the models `ready` and the others that are served once in the largest batch there
 /// can be, so that the GPU has all the memory that it will need, or says so now. Models that cannot run there are left
-/// out, but for `model`.
+/// out, but for those.
 pub(crate) fn open(
     number: usize,
     config: &GpuConfig,
     models: &Arc<Models>,
-    model: &ModelId,
+    ready: &[ModelId],
 ) -> Result<Vec<Box<dyn Engine>>, Fault> {
     let mut engines: Vec<Box<dyn Engine>> = Vec::with_capacity(ENGINES);
     for _ in 0..ENGINES {
         let mut engine = GpuEngine::open(Place::Cuda(number), config.precision, models.clone())?;
-        for stage in &*models.served(model)?.stages {
-            warm_up(&mut engine, models, stage, config.max_batch.into())?;
+        for model in ready {
+            for stage in models.served(model)?.models() {
+                warm_up(&mut engine, models, stage, config.max_batch.into())?;
+            }
         }
         for other in models.ids() {
             if models.get(other)?.on_gpu().is_some() {
@@ -180,6 +196,6 @@ pub(super) fn warm_up(
     size: usize,
 ) -> Result<(), Fault> {
     let (Fit::Letterbox { side } | Fit::Aspect { longer_side: side }) = models.get(model)?.fit();
-    engine.run_batch(model, &vec![ModelInput::black(side); size])?;
+    engine.run_batch(model, &vec![ModelInput::black(side); size.min(most_at_once([side; 2]))])?;
     Ok(())
 }

@@ -31,6 +31,15 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// How a picture is fitted into its input.
     fn fit(&self) -> Fit;
 
+    /// The same model as a detector: it looks at pictures whose longer side is made that many pixels, a multiple of 32,
+    /// and finds as many persons as it can.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    fn detector(&self, _longer_side: usize) -> Result<Arc<dyn Model>, String> {
+        Err("it takes pictures of one size".into())
+    }
+
     /// Whether it finds the same in a picture that was decoded to no more than it reads.
     fn takes_reduced(&self) -> bool {
         false

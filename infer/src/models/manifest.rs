@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use crate::scores::Calibration;
 use crate::task::TaskEntry;
 
 /// The manifest of a folder of models.
@@ -59,7 +60,44 @@ pub struct PipelineEntry {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub summary: String,
     /// The models, at least one.
-    pub stages: Vec<ModelId>,
+    pub stages: Vec<StageEntry>,
+    /// What the scores mean. Absent: what the last model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+}
+
+/// A stage of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StageEntry {
+    /// A model as it is.
+    Model(ModelId),
+    /// A model made a detector: it looks for as many people as it can find.
+    Detector(DetectorEntry),
+}
+
+/// A detector made of a model that takes pictures of several sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetectorEntry {
+    /// The model.
+    pub model: ModelId,
+    /// What the picture's longer side is made, in pixels: a multiple of 32. The larger, the smaller the people whom it
+    /// finds, and the more it costs.
+    pub longer_side: usize,
+    /// When it looks again, and closer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crowd: Option<CrowdEntry>,
+}
+
+/// Where there are many, there are more that were not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrowdEntry {
+    /// From so many persons on.
+    pub persons: usize,
+    /// As in [`DetectorEntry`].
+    pub longer_side: usize,
 }
 
 impl Manifest {

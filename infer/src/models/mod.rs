@@ -22,7 +22,7 @@ use cloudpose_wire::ModelId;
 pub use crate::task::Finds;
 pub use family::{Execution, Family, Model, Processor};
 pub use manifest::{Entry, Manifest};
-pub use registry::{Models, Served};
+pub use registry::{Models, Served, Stage};
 pub use store::ModelStore;
 
 /// All families: the only place that lists them.

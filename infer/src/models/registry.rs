@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cloudpose_wire::{ModelId, ModelInfo};
+use cloudpose_wire::{ModelId, ModelInfo, Skeleton};
 
-use super::manifest::PipelineEntry;
+use super::manifest::{CrowdEntry, DetectorEntry, PipelineEntry, StageEntry};
 use super::{Entry, Error, Family, Finds, Manifest, Model, ModelStore};
+use crate::scores::Calibration;
 
 /// The models that this process can run. All engines and pipelines share it.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub struct Models {
     store: ModelStore,
     families: &'static [&'static dyn Family],
     served: Vec<Served>,
+    detectors: HashMap<ModelId, Detector>,
     /// Each in a lock of its own: who asks for a model while it loads waits, for others nobody does.
     loaded: HashMap<ModelId, Mutex<Option<Arc<dyn Model>>>>,
 }
@@ -24,7 +26,45 @@ pub struct Served {
     /// What they are told of it.
     pub info: Arc<ModelInfo>,
     /// What runs, in this order; at least one.
-    pub stages: Arc<[ModelId]>,
+    pub stages: Arc<[Stage]>,
+    /// What the scores mean, if not what the last stage says.
+    pub calibration: Option<Calibration>,
+}
+
+/// What runs on the picture, or on the persons that the stage before it found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stage {
+    /// The model.
+    pub model: ModelId,
+    /// Whose keypoints it finds; none if it finds no persons.
+    pub skeleton: Option<Arc<Skeleton>>,
+    /// What looks again where this one finds many.
+    pub crowd: Option<Crowd>,
+}
+
+/// A detector for crowds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crowd {
+    /// How many make one.
+    pub persons: usize,
+    /// The model.
+    pub model: ModelId,
+}
+
+/// A detector that is made of another model.
+#[derive(Debug, Clone, PartialEq)]
+struct Detector {
+    of: ModelId,
+    longer_side: usize,
+}
+
+impl Served {
+    /// All models that its stages run.
+    pub fn models(&self) -> impl Iterator<Item = &ModelId> {
+        self.stages.iter().flat_map(|stage| {
+            std::iter::once(&stage.model).chain(stage.crowd.as_ref().map(|crowd| &crowd.model))
+        })
+    }
 }
 
 impl Models {
@@ -35,11 +75,14 @@ impl Models {
     pub fn new(store: ModelStore, families: &'static [&'static dyn Family]) -> Result<Self, Error> {
         let manifest = store.manifest();
         let mut served: Vec<Served> = Vec::new();
-        for entry in &manifest.models {
-            served.push(Served { info: Arc::new(entry.info()?), stages: [entry.name.clone()].into() });
-        }
+        let mut detectors = HashMap::new();
         for pipeline in &manifest.pipelines {
-            served.push(made_of(pipeline, manifest)?);
+            served.push(made_of(pipeline, manifest, &mut detectors)?);
+        }
+        for entry in &manifest.models {
+            let info = entry.info()?;
+            let stage = Stage { model: entry.name.clone(), skeleton: info.skeleton().cloned(), crowd: None };
+            served.push(Served { info: Arc::new(info), stages: [stage].into(), calibration: None });
         }
         if let Some(twice) = served.iter().enumerate().find_map(|(index, one)| {
             let id = &one.info.id;
@@ -47,18 +90,19 @@ impl Models {
         }) {
             return Err(Error::Entry { model: twice, problem: "two models have this name".into() });
         }
-        let loaded = manifest.models.iter().map(|entry| (entry.name.clone(), Mutex::default())).collect();
-        Ok(Self { families, served, loaded, store })
+        let names = manifest.models.iter().map(|entry| &entry.name).chain(detectors.keys());
+        let loaded = names.map(|name| (name.clone(), Mutex::default())).collect();
+        Ok(Self { families, served, detectors, loaded, store })
     }
 
-    /// What clients can ask for.
+    /// What clients can ask for: models made of others first, for who has them should take them.
     pub fn infos(&self) -> Vec<ModelInfo> {
         self.served.iter().map(|served| ModelInfo::clone(&served.info)).collect()
     }
 
-    /// All models with weights of their own, in the order of the manifest.
+    /// All models that engines may be asked to run.
     pub fn ids(&self) -> impl Iterator<Item = &ModelId> {
-        self.store.manifest().models.iter().map(|entry| &entry.name)
+        self.loaded.keys()
     }
 
     /// A model that clients can ask for.
@@ -80,9 +124,18 @@ impl Models {
         if let Some(model) = &*slot {
             return Ok(model.clone());
         }
-        let (entry, file) = self.store.read(id)?;
-        let model = self.family(entry.family.as_str(), id)?.open(entry, file)?;
-        has_its_names(&*model, entry)?;
+        let model = match self.detectors.get(id) {
+            Some(Detector { of, longer_side }) => {
+                let cannot = |problem| Error::Entry { model: of.clone(), problem };
+                self.get(of)?.detector(*longer_side).map_err(cannot)?
+            }
+            None => {
+                let (entry, file) = self.store.read(id)?;
+                let model = self.family(entry.family.as_str(), id)?.open(entry, file)?;
+                has_its_names(&*model, entry)?;
+                model
+            }
+        };
         Ok(slot.insert(model).clone())
     }
 
@@ -95,24 +148,62 @@ impl Models {
     }
 }
 
-/// A model made of others that `manifest` lists.
-fn made_of(pipeline: &PipelineEntry, manifest: &Manifest) -> Result<Served, Error> {
+/// A model made of others that `manifest` lists, and the detectors for it.
+fn made_of(
+    pipeline: &PipelineEntry,
+    manifest: &Manifest,
+    detectors: &mut HashMap<ModelId, Detector>,
+) -> Result<Served, Error> {
     let invalid = |problem: String| Error::Entry { model: pipeline.name.clone(), problem };
-    let stage = |id: &ModelId| {
+    let info = |id: &ModelId| {
         let entry = manifest.entry(id);
         entry.ok_or_else(|| invalid(format!("its stage {id} is no model of this manifest")))?.info()
     };
-    let mut stages = pipeline.stages.iter().map(stage).collect::<Result<Vec<_>, _>>()?;
+    let mut detector = |of: &ModelId, longer_side: usize| {
+        if longer_side == 0 || !longer_side.is_multiple_of(32) || longer_side > 2048 {
+            return Err(invalid(format!(
+                "a longer_side of {longer_side}; use a multiple of 32, at most 2048"
+            )));
+        }
+        let name = format!("{of}-{longer_side}");
+        let name: ModelId = name.parse().map_err(|_| invalid(format!("{name} is too long a name")))?;
+        if manifest.entry(&name).is_some() {
+            return Err(invalid(format!("a detector of it would be called {name}, as another model is")));
+        }
+        detectors.insert(name.clone(), Detector { of: of.clone(), longer_side });
+        Ok(name)
+    };
+    let (mut stages, mut infos) = (Vec::new(), Vec::new());
+    for entry in &pipeline.stages {
+        let (of, model, crowd) = match entry {
+            StageEntry::Model(of) => (of, of.clone(), None),
+            StageEntry::Detector(DetectorEntry { model: of, longer_side, crowd }) => {
+                let crowd = match crowd {
+                    Some(CrowdEntry { persons, longer_side }) => {
+                        Some(Crowd { persons: *persons, model: detector(of, *longer_side)? })
+                    }
+                    None => None,
+                };
+                (of, detector(of, *longer_side)?, crowd)
+            }
+        };
+        let mut info = info(of)?;
+        if let StageEntry::Detector(DetectorEntry { longer_side, .. }) = entry {
+            info.input = format!("longer side {longer_side}, both sides multiples of 32");
+        }
+        stages.push(Stage { model, skeleton: info.skeleton().cloned(), crowd });
+        infos.push(info);
+    }
     if stages.len() > 1
-        && let Some(other) = stages.iter().find(|stage| stage.skeleton().is_none())
+        && let Some(other) = infos.iter().find(|info| info.skeleton().is_none())
     {
         return Err(invalid(format!("its stage {} finds no persons: let it stand alone", other.id)));
     }
-    let last = stages.pop().ok_or_else(|| invalid("write at least one of `stages`".into()))?;
-    let input = stages.first().unwrap_or(&last).input.clone();
-    let PipelineEntry { name, title, summary, .. } = pipeline.clone();
+    let input = infos.first().map(|info| info.input.clone()).unwrap_or_default();
+    let last = infos.pop().ok_or_else(|| invalid("write at least one of `stages`".into()))?;
+    let PipelineEntry { name, title, summary, calibration, .. } = pipeline.clone();
     let info = ModelInfo { id: name, title, summary, input, ..last };
-    Ok(Served { info: Arc::new(info), stages: pipeline.stages.clone().into() })
+    Ok(Served { info: Arc::new(info), stages: stages.into(), calibration })
 }
 
 /// Checks that `entry` has a name for each thing that the model finds.
@@ -133,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::models::movenet::MoveNetFamily;
+    use crate::preprocess::Fit;
 
     static OPENED: AtomicUsize = AtomicUsize::new(0);
 
@@ -169,7 +261,7 @@ mod tests {
         });
         assert_eq!(OPENED.load(Relaxed), 1);
         let error = models.get(&id("yolo")).unwrap_err().to_string();
-        assert!(error.contains("lists multipose, lightning, thunder, balanced, accurate"), "{error}");
+        assert!(error.contains("lists fast, balanced, accurate, multipose, lightning, thunder"), "{error}");
     }
 
     #[test]
@@ -182,23 +274,38 @@ mod tests {
     fn pipelines_are_models_made_of_others() {
         let with = |name: &str, stages: &[&str]| {
             let mut store = ModelStore::embedded();
-            let stages = stages.iter().map(|stage| id(stage)).collect();
-            store.add(PipelineEntry { name: id(name), title: "Both".into(), summary: String::new(), stages });
+            let stages = stages.iter().map(|stage| serde_json::from_str(stage).unwrap()).collect();
+            let (title, summary) = ("Both".into(), String::new());
+            store.add(PipelineEntry { name: id(name), title, summary, stages, calibration: None });
             Models::new(store, &[&Counted]).map_err(|error| error.to_string())
         };
-        let models = with("both", &["multipose", "thunder"]).unwrap();
+        let detector = r#"{"model":"multipose","longer_side":128,"crowd":{"persons":4,"longer_side":512}}"#;
+        let models = with("both", &[r#""multipose""#, r#""thunder""#]).unwrap();
         let both = models.served(&id("both")).unwrap();
-        assert_eq!(*both.stages, [id("multipose"), id("thunder")]);
+        assert_eq!(both.models().collect::<Vec<_>>(), [&id("multipose"), &id("thunder")]);
         assert_eq!((both.info.id.as_str(), both.info.title.as_str()), ("both", "Both"));
         assert_eq!(both.info.skeleton().unwrap().keypoints().len(), 17);
         assert!(both.info.input.contains("longer side 256"), "what it takes is what its first stage takes");
+        let models = with("both", &[detector, r#""thunder""#]).unwrap();
+        let both = models.served(&id("both")).unwrap();
+        let names: Vec<&str> = both.models().map(ModelId::as_str).collect();
+        assert_eq!(names, ["multipose-128", "multipose-512", "thunder"]);
+        assert!(both.info.input.contains("longer side 128"), "{}", both.info.input);
+        for (name, longer_side) in [("multipose-128", 128), ("multipose-512", 512)] {
+            assert_eq!(models.get(&id(name)).unwrap().fit(), Fit::Aspect { longer_side });
+        }
         for (name, stages, why) in [
-            ("both", &["multipose", "yolo"][..], "yolo is no model"),
+            ("both", &[r#""multipose""#, r#""yolo""#][..], "yolo is no model"),
             ("both", &[], "at least one"),
-            ("thunder", &["multipose"], "two models have this name"),
+            ("thunder", &[r#""multipose""#], "two models have this name"),
+            ("both", &[r#"{"model":"multipose","longer_side":100}"#], "use a multiple of 32"),
+            ("both", &[r#"{"model":"yolo","longer_side":128}"#], "yolo is no model"),
         ] {
             let error = with(name, stages).unwrap_err();
             assert!(error.contains(why), "{why}: {error}");
         }
+        let models = with("both", &[r#"{"model":"thunder","longer_side":128}"#]).unwrap();
+        let error = models.get(&id("thunder-128")).unwrap_err().to_string();
+        assert!(error.contains("one size"), "{error}");
     }
 }

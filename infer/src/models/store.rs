@@ -96,7 +96,7 @@ impl ModelStore {
             Origin::Folder(folder) => folder.join(Manifest::FILE).display().to_string(),
         };
         let Manifest { models, pipelines } = &self.manifest;
-        let names = models.iter().map(|entry| &entry.name).chain(pipelines.iter().map(|entry| &entry.name));
+        let names = pipelines.iter().map(|entry| &entry.name).chain(models.iter().map(|entry| &entry.name));
         let listed = names.map(ModelId::as_str).collect::<Vec<_>>().join(", ");
         Error::NotListed { model: model.clone(), manifest, listed }
     }
@@ -127,9 +127,9 @@ mod tests {
     fn embedded_files_match_the_manifest_and_their_architecture() {
         let models = Models::new(ModelStore::embedded(), FAMILIES).unwrap();
         let names: Vec<String> = models.infos().iter().map(|info| info.id.to_string()).collect();
-        assert_eq!(names, ["multipose", "lightning", "thunder", "balanced", "accurate"]);
+        assert_eq!(names, ["fast", "balanced", "accurate", "multipose", "lightning", "thunder"]);
         for info in models.infos() {
-            for stage in &*models.served(&info.id).unwrap().stages {
+            for stage in models.served(&info.id).unwrap().models() {
                 models.get(stage).unwrap();
             }
         }
@@ -169,7 +169,7 @@ mod tests {
         std::fs::write(&manifest, fewer.to_json()).unwrap();
         let store = ModelStore::open(folder.path()).unwrap();
         let error = store.read(&id("lightning")).unwrap_err();
-        assert!(error.to_string().contains("lists multipose, thunder, balanced"), "{error}");
+        assert!(error.to_string().contains("lists fast, balanced, accurate, multipose, thunder"), "{error}");
 
         std::fs::write(&manifest, "{\"models\": 3}").unwrap();
         assert!(matches!(ModelStore::open(folder.path()), Err(Error::Manifest { .. })));

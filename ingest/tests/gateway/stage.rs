@@ -171,6 +171,7 @@ pub(crate) fn event(header: &FrameHeader) -> Event {
         score: 0.75,
         bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.5, height: 4.0 },
         keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
+        coarse: false,
     };
     Event {
         stream: header.stream.clone(),
@@ -187,6 +188,7 @@ pub(crate) fn event(header: &FrameHeader) -> Event {
             preprocess: 0.5,
             inference: 10.0,
             postprocess: 0.25,
+            refine: None,
         },
     }
 }

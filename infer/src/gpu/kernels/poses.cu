@@ -8,7 +8,7 @@
 // As many as skeletons may have.
 #define MOST_KEYPOINTS 256
 #define MOST_THREADS 256
-#define MOST_PERSONS 6
+#define MOST_PERSONS 32
 #define PEAK_REACH 2
 #define NOWHERE 0xffffffff
 
@@ -188,11 +188,11 @@ __device__ inline float distance2(u32 cell, u32 width, const float *expected) {
 
 // Step 4: a keypoint (of `count`) of a person of an image, one block each: its cell, its exact place and its score.
 // falloff: SinglePose, the offset in cells; MultiPose, the spread in cells squared. cell_height, cell_width: for
-// SinglePose, as parts of the input's.
+// SinglePose, as parts of the input's. Who has a lower centre score than least_center is nobody.
 extern "C" __global__ void place_keypoints(const float *keypoints, const float *features, const float *heads,
                                            float *poses, u32 images, u32 height, u32 width, u32 pitch, u32 persons,
                                            u32 count, u32 is_single, float falloff, float cell_height,
-                                           float cell_width) {
+                                           float cell_width, float least_center) {
     __shared__ float offset[2];
     const u32 keypoint = blockIdx.x % count, person = blockIdx.x / count % persons;
     const u32 image = blockIdx.x / count / persons, cells = height * width;
@@ -228,6 +228,7 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
         score = 0.0f;
         for (u32 other = 0; other < persons; other++) {
             const float *it = candidates + other * size;
+            if (it[0] < least_center) continue;
             const float y = (float)(cell / width), x = (float)(cell % width);
             if (y < ceilf(it[1]) || y >= ceilf(it[3]) || x < ceilf(it[2]) || x >= ceilf(it[4])) continue;
             score = fmaxf(score, weigh(heat, distance2(cell, width, it + 5 + 2 * keypoint), is_single, falloff));
@@ -241,14 +242,18 @@ extern "C" __global__ void place_keypoints(const float *keypoints, const float *
 }
 
 // Step 5: a person's score and box. SinglePose: the mean of the keypoints' scores. MultiPose: the centre's score
-// times the mean of those that count.
+// times the mean of those that count. Nobody is all zeros.
 extern "C" __global__ void score_persons(float *poses, u32 images, u32 height, u32 width, u32 persons, u32 keypoints,
-                                         u32 is_single, float min_keypoint_score) {
+                                         u32 is_single, float min_keypoint_score, float least_center) {
     const u32 index = global_thread();
     if (index >= images * persons) return;
     float *record = poses + index * record_size(keypoints);
     const float *candidate =
         poses + (size_t)images * persons * record_size(keypoints) + index * candidate_size(keypoints);
+    if (candidate[0] < least_center) {
+        for (u32 i = 0; i < record_size(keypoints); i++) record[i] = 0.0f;
+        return;
+    }
     float sum = 0.0f;
     u32 count = 0;
     for (u32 k = 0; k < keypoints; k++) {

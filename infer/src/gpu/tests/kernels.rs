@@ -15,7 +15,9 @@ use super::super::ops::layers::{Depthwise, Merge, Stem, Widen};
 use super::super::ops::pointwise::{Pointwise, TILES_F16, TILES_F32, Then, Tile};
 use super::super::ops::{Arg, Clamp, Launch, Maps, Op};
 use super::*;
+use crate::models::movenet::Decoder;
 use crate::models::movenet::arch::{Activation, FEATURES};
+use crate::models::movenet::decoder::{CROWD, PUBLISHED, People};
 use crate::models::movenet::gpu::{CENTER_PITCH, PoseDecoder, Poses, keypoint_pitch};
 
 /// The kernels as a program of the host.
@@ -200,12 +202,15 @@ fn pointwise(kernels: &Kernels, number: Number) {
 }
 
 fn poses(kernels: &Kernels) {
-    for (model, grid) in [
-        ("lightning", Maps { images: 2, height: 48, width: 48 }),
-        ("multipose", Maps { images: 2, height: 16, width: 24 }),
+    for (model, grid, people) in [
+        ("lightning", Maps { images: 2, height: 48, width: 48 }, PUBLISHED),
+        ("multipose", Maps { images: 2, height: 16, width: 24 }, PUBLISHED),
+        // Few cells are so sure.
+        ("multipose", Maps { images: 2, height: 16, width: 24 }, People { least_center: 0.85, ..CROWD }),
     ] {
         let mut host = Host::new();
-        let decoder = Arc::new(PoseDecoder::load(&weights(model), &mut host).unwrap());
+        let decoder = Decoder::of(&weights(model), people);
+        let decoder = Arc::new(PoseDecoder::load(&weights(model), decoder, &mut host).unwrap());
         let of = |channels: usize, seed| numbers(grid.pixels() * channels, seed, Number::F32).floats();
         let spread = |map: Vec<f32>| Values::F32(map.into_iter().map(|value| 1.5 * value).collect());
         let (center, keypoints) = (spread(of(CENTER_PITCH, 1)), spread(of(keypoint_pitch(17), 2)));

@@ -28,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::Tensor;
 use cloudpose_wire::{ModelId, Prior, Skeleton, Task};
 
+use decoder::CROWD;
 pub use decoder::Decoder;
 pub use reference::MoveNet;
 pub use weights::Weights;
@@ -56,9 +57,16 @@ impl Family for MoveNetFamily {
 /// One model of the family.
 #[derive(Debug)]
 pub struct MoveNetModel {
+    read: Arc<Read>,
+    fit: Fit,
+    decoder: Decoder,
+}
+
+/// A weight file that was read, which a model and its detectors share.
+#[derive(Debug)]
+struct Read {
     weights: Weights,
     skeleton: Arc<Skeleton>,
-    decoder: Decoder,
     /// For the processor, once somebody runs it there.
     packed: OnceLock<Arc<PackedModel>>,
 }
@@ -79,43 +87,60 @@ impl MoveNetModel {
         // A file for another number of keypoints has heads of another shape.
         let architecture = Architecture::new(config, skeleton.keypoints().len());
         let weights = Weights::parse(entry.name.clone(), architecture, file)?;
-        Ok(Self { decoder: Decoder::new(&weights), weights, skeleton, packed: OnceLock::new() })
+        let fit = match config.input {
+            InputSize::Square(side) => Fit::Letterbox { side },
+            InputSize::Multiple { longer } => Fit::Aspect { longer_side: longer },
+        };
+        let decoder = Decoder::new(&weights);
+        Ok(Self { read: Arc::new(Read { weights, skeleton, packed: OnceLock::new() }), fit, decoder })
     }
 
     /// The weights as they were read.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        &self.read.weights
     }
 
     /// The weights as the processor reads them.
     pub fn packed(&self, processor: &Processor) -> &Arc<PackedModel> {
-        self.packed.get_or_init(|| Arc::new(PackedModel::pack(&self.weights, processor.kernels)))
+        let Read { weights, packed, .. } = &*self.read;
+        packed.get_or_init(|| Arc::new(PackedModel::pack(weights, processor.kernels)))
     }
 }
 
 impl Model for MoveNetModel {
     fn finds(&self) -> Finds {
-        Finds::Keypoints(self.weights.architecture().keypoints)
+        Finds::Keypoints(self.weights().architecture().keypoints)
     }
 
     fn fit(&self) -> Fit {
-        match self.weights.architecture().input {
-            InputSize::Square(side) => Fit::Letterbox { side },
-            InputSize::Multiple { longer } => Fit::Aspect { longer_side: longer },
+        self.fit
+    }
+
+    /// MultiPose takes pictures of any size: a larger one shows it smaller people.
+    fn detector(&self, longer_side: usize) -> Result<Arc<dyn Model>, String> {
+        match self.fit {
+            Fit::Letterbox { .. } => {
+                Err("MoveNet SinglePose takes pictures of one size and finds one person".into())
+            }
+            Fit::Aspect { .. } => Ok(Arc::new(Self {
+                read: self.read.clone(),
+                fit: Fit::Aspect { longer_side },
+                decoder: Decoder::of(self.weights(), CROWD),
+            })),
         }
     }
 
     /// MultiPose does. SinglePose needs every pixel: on a picture with several people the least change makes it take
     /// to another one.
     fn takes_reduced(&self) -> bool {
-        matches!(self.weights.architecture().input, InputSize::Multiple { .. })
+        matches!(self.fit, Fit::Aspect { .. })
     }
 
     /// Around the person that SinglePose saw last.
     fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square> {
-        match self.weights.architecture().input {
-            InputSize::Square(_) => crop::square(&self.skeleton, prior, size),
-            InputSize::Multiple { .. } => None,
+        match self.fit {
+            Fit::Letterbox { .. } => crop::square(&self.read.skeleton, prior, size),
+            Fit::Aspect { .. } => None,
         }
     }
 
@@ -125,13 +150,13 @@ impl Model for MoveNetModel {
     }
 
     fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault> {
-        let network = MoveNet::load(&self.weights, device).map_err(on_host)?;
-        let (decoder, model) = (self.decoder.clone(), self.weights.model().clone());
+        let network = MoveNet::load(self.weights(), device).map_err(on_host)?;
+        let (decoder, model) = (self.decoder.clone(), self.weights().model().clone());
         Ok(Box::new(Reference { network, decoder, model }))
     }
 
     fn on_gpu(&self) -> Option<&dyn OnGpu> {
-        Some(&self.weights)
+        Some(self)
     }
 }
 
@@ -181,5 +206,6 @@ pub(crate) fn embedded(name: &str) -> Weights {
 
     let store = ModelStore::embedded();
     let (entry, file) = store.read(&name.parse().expect("a name")).expect("it is built in");
-    MoveNetModel::open(entry, file).expect("a test opens all that is built in").weights
+    let model = MoveNetModel::open(entry, file).expect("a test opens all that is built in");
+    model.weights().clone()
 }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
 use crate::{
+    config::PHOTO_MODEL,
     doors::{Problem, trace_of},
     settings::{DEFAULT_QUALITY, check_model, check_quality},
     shared::{Shared, token_of},
@@ -129,7 +130,7 @@ pub(crate) async fn pose(
         Media::Json => Want::Pose,
         Media::Jpeg => Want::Overlay,
     };
-    let model = model.unwrap_or_else(|| shared.config.model.clone());
+    let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
     let still = Still { id, image: upload.image, want, model, quality, min_score, caller, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    config::LEGACY_MODEL,
     doors::{Problem, http::body, trace_of},
     shared::{Shared, token_of},
     still::{Finished, Still},
@@ -197,7 +198,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         id: token_of("still"),
         image: body::decode_base64(&image).map_err(|_| invalid_image())?,
         want,
-        model: shared.config.model.clone(),
+        model: shared.default_model(LEGACY_MODEL),
         quality: QUALITY,
         min_score: shared.config.min_score,
         caller,
@@ -295,7 +296,7 @@ impl Detection {
             boxes: boxes.collect(),
             keypoints: keypoints.collect(),
             speed_preprocess: timings.decode + timings.preprocess,
-            speed_inference: timings.inference,
+            speed_inference: timings.inference + timings.refine.unwrap_or_default(),
             speed_postprocess: timings.postprocess,
         }
     }

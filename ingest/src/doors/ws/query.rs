@@ -7,7 +7,7 @@ use cloudpose_wire::{Caller, Mode, ModelId, Reply, SessionId, StreamName, TraceP
 use serde::Deserialize;
 
 use crate::{
-    config::LONGEST_AGE,
+    config::{LONGEST_AGE, STREAM_MODEL},
     session::{Settings, Terms},
     settings::{DEFAULT_QUALITY, check_model, check_quality},
     shared::{Shared, token_of},
@@ -82,7 +82,7 @@ impl StreamQuery {
         };
         let settings = Settings {
             want: self.want,
-            model: self.model.unwrap_or_else(|| config.model.clone()),
+            model: self.model.unwrap_or_else(|| shared.default_model(STREAM_MODEL)),
             quality: self.quality.unwrap_or(DEFAULT_QUALITY),
             smooth: self.smooth.unwrap_or(true),
         };

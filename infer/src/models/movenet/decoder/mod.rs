@@ -7,7 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | `single` | SinglePose: the most central person |
-//! | `multi` | MultiPose: up to six people with boxes |
+//! | `multi` | MultiPose: several people with boxes |
 //! | `search` | a keypoint's best cell, found without visiting every cell |
 //!
 //! Nothing here knows candle, kernels or the shape of the network.
@@ -16,7 +16,7 @@ mod multi;
 mod search;
 mod single;
 
-pub(crate) use multi::PERSONS;
+pub(crate) use multi::{CROWD, PUBLISHED, People};
 
 use super::Weights;
 use super::arch::{Head, InputSize};
@@ -111,17 +111,38 @@ enum Kind {
 }
 
 impl Decoder {
-    /// Takes the constants of the decoder from a model's weights.
+    /// Takes the constants of the decoder from a model's weights. It finds whom the published graph finds.
     pub fn new(weights: &Weights) -> Self {
+        Self::of(weights, PUBLISHED)
+    }
+
+    /// The decoder as [`new`](Self::new) makes it, but that MultiPose reports `people`.
+    pub(crate) fn of(weights: &Weights, people: People) -> Self {
         let kind = match weights.architecture().input {
             InputSize::Square(_) => Kind::Single(single::SinglePose::new(weights)),
-            InputSize::Multiple { .. } => Kind::Multi(multi::MultiPose::new(weights)),
+            InputSize::Multiple { .. } => Kind::Multi(multi::MultiPose::new(weights, people)),
         };
         Self { kind }
     }
 
-    /// Finds the poses: one for SinglePose, six by falling centre score for MultiPose, whatever their
-    /// scores. [`crate::persons::in_image`] leaves out what is no person.
+    /// The most poses that it finds.
+    pub(crate) fn most(&self) -> usize {
+        match &self.kind {
+            Kind::Single(_) => 1,
+            Kind::Multi(multi) => multi.most(),
+        }
+    }
+
+    /// The least centre score of a person whom it finds.
+    pub(crate) fn least_center(&self) -> f32 {
+        match &self.kind {
+            Kind::Single(_) => 0.0,
+            Kind::Multi(multi) => multi.least_center(),
+        }
+    }
+
+    /// Finds the poses: one for SinglePose, several by falling centre score for MultiPose: the published six, whatever
+    /// their scores, or more. [`crate::persons::in_image`] leaves out what is no person.
     ///
     /// # Panics
     /// If `heads` are of another model or grid than the weights are for.

@@ -1,4 +1,4 @@
-//! MoveNet MultiPose: up to six people, with boxes.
+//! MoveNet MultiPose: several people, with boxes.
 //!
 //! The graph `movenet/multipose/lightning/1`:
 //! 1. Centres are the six greatest cells of `sigmoid(center)` among those that are the maximum of their
@@ -13,18 +13,34 @@
 //!    of the six persons has for that keypoint in that cell.
 //! 6. The person's score is the centre's score times the mean score of the keypoints above
 //!    `min_keypoint_score`.
+//!
+//! The graph stops at six because its output has room for six. As a detector we take as many centres as [`CROWD`] says:
+//! the same steps, with another number.
 
 use super::search::{Falloff, HeatMaps, Region, distance2};
 use super::{Grid, Head, Heads, Weights, refine, regress, sigmoid};
 use crate::models::{ModelBox, ModelKeypoint, ModelPose};
 
-/// How many people the graph reports.
-pub(crate) const PERSONS: usize = 6;
+/// Whom MultiPose reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct People {
+    /// At most so many: those with the greatest centre scores.
+    pub(crate) most: usize,
+    /// Only who has at least this centre score, which no person's score exceeds.
+    pub(crate) least_center: f32,
+}
+
+/// Those that the graph reports: six, whatever their scores.
+pub(crate) const PUBLISHED: People = People { most: 6, least_center: 0.0 };
+/// Everybody who may be somebody.
+pub(crate) const CROWD: People = People { most: 32, least_center: 0.02 };
+
 /// The reach of a centre's neighbourhood to each side, in cells: the graph's 5×5 max-pool.
 const PEAK_REACH: usize = 2;
 
 #[derive(Clone, Debug)]
 pub(super) struct MultiPose {
+    people: People,
     peak_tolerance: f32,
     falloff: f32,
     min_keypoint_score: f32,
@@ -43,13 +59,22 @@ struct Candidate {
 }
 
 impl MultiPose {
-    pub(super) fn new(weights: &Weights) -> Self {
+    pub(super) fn new(weights: &Weights, people: People) -> Self {
         Self {
+            people,
             peak_tolerance: weights.scalar("decode.peak_tolerance"),
             falloff: weights.scalar("decode.falloff"),
             min_keypoint_score: weights.scalar("decode.min_keypoint_score"),
             keypoints: weights.architecture().keypoints,
         }
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.people.most
+    }
+
+    pub(super) fn least_center(&self) -> f32 {
+        self.people.least_center
     }
 
     pub(super) fn decode(&self, heads: &mut dyn Heads) -> Vec<ModelPose> {
@@ -61,21 +86,22 @@ impl MultiPose {
         candidates.iter().map(|candidate| self.pose(heads, candidate, &candidates, falloff)).collect()
     }
 
-    /// The [`PERSONS`] greatest peaks as (score, cell), by falling score, then by cell. Cells that are no
-    /// peak count as 0, so they fill up the list if peaks are few.
+    /// The greatest peaks as (score, cell), by falling score, then by cell, as many as [`People`] says. Cells that are
+    /// no peak count as 0, so they fill up the list if peaks are few and no score is asked for.
     fn centers(&self, logits: &[f32], grid: Grid) -> Vec<(f32, usize)> {
         let scores: Vec<f32> = logits.iter().copied().map(sigmoid).collect();
-        let mut top: Vec<(f32, usize)> = Vec::with_capacity(PERSONS + 1);
+        let People { most, least_center } = self.people;
+        let mut top: Vec<(f32, usize)> = Vec::with_capacity(most + 1);
         for (cell, &score) in scores.iter().enumerate() {
-            let least = if top.len() < PERSONS { f32::NEG_INFINITY } else { top[PERSONS - 1].0 };
-            if score <= least {
+            let least = if top.len() < most { f32::NEG_INFINITY } else { top[most - 1].0 };
+            if score <= least || score < least_center {
                 continue;
             }
             let value = if self.is_peak(&scores, grid, cell) { score } else { 0.0 };
-            if value > least {
+            if value > least && value >= least_center {
                 let position = top.partition_point(|&(other, _)| other >= value);
                 top.insert(position, (value, cell));
-                top.truncate(PERSONS);
+                top.truncate(most);
             }
         }
         top
@@ -161,7 +187,13 @@ mod tests {
     const GRID: Grid = Grid { height: 16, width: 24 };
 
     fn decoder() -> MultiPose {
-        MultiPose { peak_tolerance: 1e-6, falloff: 0.3, min_keypoint_score: 0.127, keypoints: KEYPOINTS }
+        MultiPose {
+            people: PUBLISHED,
+            peak_tolerance: 1e-6,
+            falloff: 0.3,
+            min_keypoint_score: 0.127,
+            keypoints: KEYPOINTS,
+        }
     }
 
     fn logit(score: f32) -> f32 {
@@ -197,6 +229,19 @@ mod tests {
         let centers = decoder().centers(&center_logits(&scores), GRID);
         let cells: Vec<usize> = centers.iter().map(|&(_, cell)| cell).collect();
         assert_eq!(cells, [20, 8, 0, 12, cell(6, 0), 4]);
+    }
+
+    #[test]
+    fn a_crowd_is_everybody_with_a_score_and_nobody_else() {
+        let row = |row: usize| (0..6).map(move |i| (cell(row, 3 * i), 0.3 + 0.01 * i as f32));
+        let mut scores: Vec<_> = [0, 3, 6, 9, 12, 15].into_iter().flat_map(row).collect();
+        scores.push((cell(0, 18), 0.019));
+        let decoder = MultiPose { people: CROWD, ..decoder() };
+        let centers = decoder.centers(&center_logits(&scores), GRID);
+        assert_eq!(centers.len(), 32, "of 36");
+        assert!(centers.iter().all(|&(score, _)| score > 0.299));
+        assert_eq!(decoder.centers(&center_logits(&scores[36..]), GRID), [], "too faint");
+        assert_eq!(decoder.centers(&center_logits(&scores[30..]), GRID).len(), 6);
     }
 
     fn one_person() -> DenseHeads {
@@ -259,7 +304,7 @@ mod tests {
             for (_, map) in &mut heads.maps {
                 map.fill(value);
             }
-            assert_eq!(decoder().decode(&mut heads).len(), PERSONS);
+            assert_eq!(decoder().decode(&mut heads).len(), PUBLISHED.most);
         }
     }
 }

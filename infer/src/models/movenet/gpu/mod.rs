@@ -7,8 +7,8 @@ mod poses;
 
 use std::sync::Arc;
 
-use super::Weights;
 use super::arch::{Activation, Architecture, CELL_PX, FEATURES, HEAD_HIDDEN, Head};
+use super::{Decoder, MoveNetModel, Weights};
 use crate::contract::Found;
 use crate::gpu::{
     Buffers, Clamp, Depthwise, Device, Loaded, Maps, Merge, Number, OnGpu, Op, Part, Pointwise, Program,
@@ -155,7 +155,7 @@ impl Loader<'_> {
 }
 
 impl MoveNetOnGpu {
-    fn load(weights: &Weights, device: &mut dyn Device, number: Number) -> Result<Self> {
+    fn load(weights: &Weights, decoder: &Decoder, device: &mut dyn Device, number: Number) -> Result<Self> {
         use Activation::{Linear, Relu, Relu6};
         let mut loader = Loader { weights, device };
         let architecture = weights.architecture().clone();
@@ -200,7 +200,7 @@ impl MoveNetOnGpu {
                 loader.dense(Head::Center, CENTER, CENTER_PITCH)?,
                 loader.dense(Head::Keypoints, KEYPOINTS, keypoint_pitch(architecture.keypoints))?,
             ],
-            decoder: Arc::new(PoseDecoder::load(weights, loader.device)?),
+            decoder: Arc::new(PoseDecoder::load(weights, decoder.clone(), loader.device)?),
             architecture,
         })
     }
@@ -269,9 +269,9 @@ impl MoveNetOnGpu {
     }
 }
 
-impl OnGpu for Weights {
+impl OnGpu for MoveNetModel {
     fn load(&self, device: &mut dyn Device, number: Number) -> Result<Box<dyn Loaded>> {
-        Ok(Box::new(MoveNetOnGpu::load(self, device, number)?))
+        Ok(Box::new(MoveNetOnGpu::load(self.weights(), &self.decoder, device, number)?))
     }
 }
 

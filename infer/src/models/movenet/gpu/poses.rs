@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::Weights;
 use super::super::arch::{FEATURES, HEAD_HIDDEN, Head, InputSize};
-use super::super::decoder::{Decoder, Grid, Heads, PERSONS};
+use super::super::decoder::{Decoder, Grid, Heads};
 use crate::gpu::{Arg, Device, Launch, Maps, Number, Op, Result, Slot, Values, each, floats, narrow, says};
 use crate::models::{ModelBox, ModelKeypoint, ModelPose};
 
@@ -110,7 +110,7 @@ impl SparseHead {
 }
 
 impl PoseDecoder {
-    pub(crate) fn load(weights: &Weights, device: &mut dyn Device) -> Result<Self> {
+    pub(crate) fn load(weights: &Weights, decoder: Decoder, device: &mut dyn Device) -> Result<Self> {
         let sparse = match weights.architecture().input {
             InputSize::Square(_) => &[Head::Regression, Head::Offset][..],
             InputSize::Multiple { .. } => {
@@ -137,7 +137,7 @@ impl PoseDecoder {
             }
         };
         Ok(Self {
-            decoder: Decoder::new(weights),
+            decoder,
             constants,
             keypoints: weights.architecture().keypoints,
             sparse,
@@ -146,12 +146,9 @@ impl PoseDecoder {
         })
     }
 
-    /// Persons that are reported for each image.
+    /// Persons that there is room for of each image.
     pub(crate) fn persons(&self) -> usize {
-        match self.constants {
-            Constants::Single { .. } => 1,
-            Constants::Multi { .. } => PERSONS,
-        }
+        self.decoder.most()
     }
 
     /// Numbers that [`Poses`] writes, of which the first [`records_len`](Self::records_len) are the poses.
@@ -187,7 +184,6 @@ impl PoseDecoder {
 }
 
 fn write_record(pose: &ModelPose, record: &mut [f32]) {
-    record.fill(0.0);
     record[0] = pose.score;
     if let Some(bounds) = pose.bounds {
         record[1..5].copy_from_slice(&[bounds.y_min, bounds.x_min, bounds.y_max, bounds.x_max]);
@@ -257,6 +253,7 @@ impl Op for Poses {
                 sparse: &self.decoder.sparse,
             };
             let poses = self.decoder.decoder.decode(&mut heads);
+            records.fill(0.0);
             for (slot, pose) in records.chunks_exact_mut(len).zip(&poses) {
                 write_record(pose, slot);
             }
@@ -280,6 +277,7 @@ impl Op for Poses {
         let (center, keypoints, features, heads, weight) =
             (Arg::Input(0), Arg::Input(1), Arg::Input(2), Arg::Input(3), Arg::Input(4));
         let kind = usize::from(is_single);
+        let least_center = self.decoder.decoder.least_center();
         Ok(vec![
             Launch::new(
                 "score_centers",
@@ -307,14 +305,14 @@ impl Op for Poses {
                 (narrow(images * persons * count)?, TOGETHER),
                 &[keypoints, features, heads, Arg::Output],
                 &[images, height, width, keypoint_pitch(count), persons, count, kind],
-                &[falloff, cell[0], cell[1]],
+                &[falloff, cell[0], cell[1], least_center],
             )?,
             Launch::new(
                 "score_persons",
                 each(images * persons)?,
                 &[Arg::Output],
                 &[images, height, width, persons, count, kind],
-                &[min_keypoint_score],
+                &[min_keypoint_score, least_center],
             )?,
         ])
     }

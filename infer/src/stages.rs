@@ -1,0 +1,109 @@
+//! Models of several stages on one picture: each stage looks at the persons that the one before it found. In a stream the
+//! last one looks where the tracks are, and a detector only when there is reason to.
+
+use std::sync::Arc;
+
+use cloudpose_pixels::PlanarImage;
+use cloudpose_wire::{ModelId, event::TimingsMs};
+
+use crate::{
+    Error,
+    models::{Model, Served},
+    pipeline::{Clock, Job, Past, Pipeline},
+    preprocess::{ModelInput, Source, Square},
+    regions::{self, Region},
+    task::{self, Seen},
+};
+
+/// What the stages look at, and with what.
+pub(crate) struct Stages<'a> {
+    pub(crate) pipeline: &'a mut Pipeline,
+    pub(crate) job: &'a Job<'a>,
+    pub(crate) served: &'a Served,
+    /// Of the stages.
+    pub(crate) models: &'a [Arc<dyn Model>],
+    pub(crate) planes: &'a PlanarImage,
+    pub(crate) source: Source,
+}
+
+impl Stages<'_> {
+    /// Looks, and says how long it took.
+    pub(crate) fn look(mut self, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Error> {
+        timings_ms.refine = Some(0.0);
+        let (tracked, are_enough) = self.tracked();
+        if are_enough {
+            let seen =
+                self.closer(Seen { regions: tracked.clone(), ..Seen::default() }, clock, timings_ms)?;
+            if task::is_as_expected(self.served, &seen) {
+                return Ok(seen);
+            }
+        }
+        let mut squares = vec![self.job.region(&*self.models[0], self.source)];
+        let mut seen = Seen { is_everywhere: true, ..Seen::default() };
+        for stage in 0..self.models.len() - 1 {
+            let closer = self.detect(stage, &squares, &tracked, clock, timings_ms)?;
+            squares = closer.regions.iter().map(|region| Some(region.square)).collect();
+            (seen.regions, seen.rest) = (closer.regions, closer.rest);
+        }
+        self.closer(seen, clock, timings_ms)
+    }
+
+    /// Where the tracks lead, and whether that is enough.
+    fn tracked(&self) -> (Vec<Region>, bool) {
+        let (Some(Past { prior, at, .. }), Some(skeleton)) = (self.job.past, self.served.info.skeleton())
+        else {
+            return (Vec::new(), false);
+        };
+        let tracked = regions::around_tracks(skeleton, prior, at, self.source);
+        let must_look = regions::must_look(prior, at, &tracked, self.pipeline.most_refined);
+        (tracked, !must_look)
+    }
+
+    /// Runs a stage that finds persons for the next one.
+    fn detect(
+        &mut self,
+        stage: usize,
+        squares: &[Option<Square>],
+        tracked: &[Region],
+        clock: &mut Clock,
+        timings_ms: &mut TimingsMs,
+    ) -> Result<regions::Closer, Error> {
+        let models = self.pipeline.models.clone();
+        let (stage, model) = (&self.served.stages[stage], self.models[stage].clone());
+        let skeleton = stage.skeleton.as_ref().expect("a stage before another finds persons");
+        let mut views = Vec::new();
+        let mut look = |name: &ModelId, model: &dyn Model| {
+            let inputs = self.inputs(model, squares);
+            timings_ms.preprocess += clock.lap_ms();
+            views.append(&mut self.pipeline.run(name, self.job.stream, inputs)?);
+            timings_ms.inference += clock.lap_ms();
+            Ok::<_, Error>(task::detected(skeleton, &views))
+        };
+        let mut persons = look(&stage.model, &*model)?;
+        if let Some(crowd) = stage.crowd.as_ref().filter(|crowd| persons.len() >= crowd.persons) {
+            let model = models.get(&crowd.model)?;
+            persons = look(&crowd.model, &*model)?;
+        }
+        let most = self.job.past.map_or(usize::MAX, |_| self.pipeline.most_refined);
+        Ok(regions::around_persons(skeleton, persons, tracked, self.source, most))
+    }
+
+    /// Runs the last stage where the regions of `seen` are.
+    fn closer(&mut self, seen: Seen, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Error> {
+        let squares: Vec<_> = seen.regions.iter().map(|region| Some(region.square)).collect();
+        let last = self.models.len() - 1;
+        let inputs = self.inputs(&*self.models[last].clone(), &squares);
+        timings_ms.preprocess += clock.lap_ms();
+        let views = self.pipeline.run(&self.served.stages[last].model, self.job.stream, inputs)?;
+        *timings_ms.refine.get_or_insert_default() += clock.lap_ms();
+        Ok(Seen { views, ..seen })
+    }
+
+    fn inputs(&mut self, model: &dyn Model, squares: &[Option<Square>]) -> Vec<ModelInput> {
+        let mut reader = self.pipeline.readers.take();
+        let mut input = |square: &Option<Square>| {
+            self.pipeline.input(&mut reader, Some(self.planes), model, self.source, *square)
+        };
+        squares.iter().map(&mut input).collect()
+    }
+}
