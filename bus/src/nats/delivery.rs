@@ -98,7 +98,7 @@ impl Home {
             Kind::Live => return self.tell(AckKind::Nak(None)).await,
             Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
         };
-        let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header);
+        let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header.stream);
         let stored = match Nats::encoded(frame.image.clone()).await {
             Ok(image) => self.bus.store(Queue::Lane(self.lane), to, again, image).await,
             Err(error) => Err(error),
