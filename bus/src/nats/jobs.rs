@@ -193,7 +193,7 @@ impl Kept {
 
     pub(crate) async fn ack(&mut self) {
         if let Some((bus, ack)) = self.settle()
-            && let Err(error) = bus.0.client.request(ack, AckKind::Ack.into()).await
+            && let Err(error) = bus.confirmed_ack(ack).await
         {
             tracing::warn!(%error, "acknowledgement not confirmed: the job's result may come again");
         }

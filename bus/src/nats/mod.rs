@@ -54,7 +54,7 @@ use crate::{
     metrics, metrics::Loss,
 };
 
-/// How long the broker may take to say that it has a frame.
+/// How long the broker may take to say that it has a frame, or knows that one is done.
 const CONFIRMATION: Duration = Duration::from_secs(2);
 /// How long a result waits for a connection that has just been lost.
 const RECONNECTION: Duration = Duration::from_secs(2);
