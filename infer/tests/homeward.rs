@@ -1,5 +1,4 @@
 //! What a worker found goes home as it was written once, whoever gets it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{num::NonZeroUsize, ptr, sync::Arc};
 
