@@ -243,12 +243,11 @@ mod tests {
             form.extend(b"\r\n--b--\r\n");
             form
         };
-        let forms: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 3] = [
-            ("image/png", &|image| image.to_vec()),
-            ("multipart/form-data; boundary=b", &form),
-            ("application/json", &json),
-        ];
-        for (kind, written) in forms {
+        type Write = fn(&[u8]) -> Vec<u8>;
+        let raw: Write = <[u8]>::to_vec;
+        for (kind, written) in
+            [("image/png", raw), ("multipart/form-data; boundary=b", form), ("application/json", json)]
+        {
             let upload = async |image: &[u8]| {
                 let request = Request::builder().header(header::CONTENT_TYPE, kind);
                 upload(request.body(Body::from(written(image))).unwrap(), MOST).await
