@@ -40,8 +40,9 @@ impl App {
         let metrics = telemetry::start_metrics()?;
         vitals::describe(config.name, config.roles);
         let Process { ops_listen, nats, .. } = &config.process;
-        let limits = Capacity::default();
-        let bus = if nats.servers.is_empty() { Bus::local(limits) } else { Bus::nats(nats, limits).await? };
+        let capacity = Capacity::default();
+        let bus =
+            if nats.servers.is_empty() { Bus::local(capacity) } else { Bus::nats(nats, capacity).await? };
         let (ready, is_ready) = watch::channel(false);
         let books = Books::default();
         let answers = Ops { ready: is_ready, metrics: vitals::page(metrics.clone(), books.clone()) };

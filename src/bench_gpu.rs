@@ -14,7 +14,7 @@ use cloudpose_infer::{
     gpu::{DeviceChoice, GpuEngine, Place, Spent},
 };
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, Reply, SessionId, Stage, StreamName, Want, event::TimingsMs,
+    Address, Frame, FrameHeader, GatewayId, Route, SessionId, Stage, StreamName, Want, event::TimingsMs,
     frame::ResultBody,
 };
 use serde_json::json;
@@ -95,8 +95,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
         let header = FrameHeader {
             stream: StreamName::new(&format!("cam{}", seq % streams))?,
             seq: seq as u64,
-            kind: Kind::Live,
-            reply: Reply::Session { gateway: gateway.clone(), session: SessionId::new("s")? },
+            route: Route::Live(Address { gateway: gateway.clone(), session: SessionId::new("s")? }),
             received_at: 0,
             deadline_ms: 60_000,
             want: Want::Pose,

@@ -109,6 +109,19 @@ async fn three_processes_do_what_one_does_and_others_listen() {
     }
 }
 
+/// Waits until so many stills and frames of complete sessions wait for an infer worker.
+async fn waiting(nats: &NatsServer, frames: u64) {
+    let lane = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let on_lane =
+        async || lane.get_stream("cloudpose-infer-still").await.unwrap().cached_info().state.messages;
+    soon(async {
+        while on_lane().await < frames {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// A still lies in the hands of a worker that is stopped, and then gets `signal`. Answers the worker, and what
 /// the client gets.
 async fn with_a_still_in_stopped_hands(
@@ -275,22 +288,8 @@ async fn what_must_not_be_lost_outlives_the_nats_servers_memory() {
         socket.send(Message::binary(photo())).await.unwrap();
     }
     let still = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
-    let lane = async_nats::connect(nats.url()).await.unwrap();
-    soon(async {
-        // Two frames of the session's window, and the still.
-        while async_nats::jetstream::new(lane.clone())
-            .get_stream("cloudpose-infer-still")
-            .await
-            .unwrap()
-            .cached_info()
-            .state
-            .messages
-            < 3
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    // Two frames of the session's window, and the still.
+    waiting(&nats, 3).await;
     nats.kill();
     nats.start_again();
     let _worker = Server::worker("infer", &nats.url());
@@ -327,13 +326,52 @@ async fn a_gateway_leaves_within_its_grace_though_nobody_works_on_its_frames() {
     socket.send(Message::binary(photo())).await.unwrap();
     gateway.in_flight(1).await;
     gateway.terminate();
+    assert!(is_told_of_the_shutdown(&mut socket).await);
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+/// Whether the session is told why it ends.
+async fn is_told_of_the_shutdown(socket: &mut Socket) -> bool {
     let mut told = false;
-    while let Some(message) = next(&mut socket).await {
+    while let Some(message) = next(socket).await {
         if let Message::Text(text) = message {
             let message = serde_json::from_str(&text).unwrap();
             told |= matches!(message, ServerMessage::Error { code: ErrorCode::ShuttingDown, .. });
         }
     }
-    assert!(told, "the session is told why it ends");
+    told
+}
+
+#[tokio::test]
+async fn a_gateway_leaves_within_its_grace_though_its_broker_is_silent() {
+    let nats = NatsServer::start();
+    let mut gateway = Server::ingest(&nats.url(), &["--grace", "2s"]);
+    let mut taken = open(&gateway, "mode=complete").await;
+    taken.send(Message::binary(photo())).await.unwrap();
+    waiting(&nats, 1).await;
+    nats.silence();
+    // What comes now the broker does not answer for.
+    let mut offered = open(&gateway, "mode=complete").await;
+    offered.send(Message::binary(photo())).await.unwrap();
+    let still = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
+    gateway.in_flight(3).await;
+    gateway.terminate();
+    assert!(is_told_of_the_shutdown(&mut taken).await && is_told_of_the_shutdown(&mut offered).await);
+    assert_eq!(soon(still).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[tokio::test]
+async fn workers_leave_within_their_grace_though_their_broker_is_silent() {
+    let nats = NatsServer::start();
+    let workers =
+        ["infer", "annotate"].map(|role| Server::worker_with(role, &nats.url(), &["--grace", "2s"]));
+    for worker in &workers {
+        until_ready(worker).await;
+    }
+    nats.silence();
+    for mut worker in workers {
+        worker.terminate();
+        assert_eq!(worker.exit_code(), Some(0));
+    }
 }

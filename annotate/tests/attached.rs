@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, ptr, sync::Arc};
 
 use bytes::Bytes;
 use cloudpose_annotate::{Config, Style};
 use cloudpose_bus::{Attachment, Bus, Capacity};
 use cloudpose_pixels::{Decoder, Encoder, PlanarImage, Pool, Subsampling};
+use cloudpose_testing::sample;
 use cloudpose_wire::{
-    Decoded, DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, ModelId, Output, Payload,
-    Person, Reply, SessionId, Skeleton, SkeletonName, Stage, StreamName, Want,
+    Decoded, DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, Output, Payload, Person,
+    Prior, Skeleton, SkeletonName, Stage,
     event::{BoundingBox, TimingsMs},
     frame::ResultBody,
     skeleton::KeypointKind,
@@ -42,28 +43,10 @@ fn frame(seq: u64, image: impl Into<Payload>) -> Frame {
         keypoints: Skeleton::coco_17().keypoints().iter().enumerate().map(keypoint).collect(),
         coarse: false,
     };
-    let stream = StreamName::new("cam").unwrap();
-    let reply =
-        Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
-    let model = ModelId::new("multipose").unwrap();
+    let header = FrameHeader { deadline_ms: 60_000, quality: 90, ..sample::header(Kind::Still, seq) };
+    let FrameHeader { stream, model, .. } = header.clone();
     Frame {
-        header: FrameHeader {
-            stream: stream.clone(),
-            seq,
-            kind: Kind::Still,
-            reply,
-            received_at: 1,
-            deadline_ms: 60_000,
-            want: Want::Overlay,
-            model: model.clone(),
-            quality: 90,
-            min_score: 0.2,
-            smooth: false,
-            prior: None,
-            retries: 0,
-            caller: Default::default(),
-            trace: None,
-        },
+        header,
         event: Some(
             Event {
                 stream,
@@ -120,6 +103,28 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
     assert_eq!(overlays[4], overlays[0], "the frame is itself a picture");
     assert_ne!(overlays[1], overlays[3]);
     assert!(pool.take().is_some(), "the picture came back to its pool");
+}
+
+#[tokio::test]
+async fn the_result_has_the_event_and_the_tracks_that_the_frame_came_with() {
+    let bus = Bus::local(Capacity::default());
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let stop = CancellationToken::new();
+    let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };
+    let worker = cloudpose_annotate::run(config, bus.clone(), stop.clone());
+    let mut sent = frame(1, jpeg(30));
+    let (event, prior) = (sample::spaced(&sent.event.unwrap()), Arc::new(Prior::default()));
+    (sent.event, sent.header.prior) = (Some(event.clone()), Some(prior.clone()));
+    let frames = async {
+        bus.publish(Stage::Annotate, sent).await.unwrap();
+        let body = results.next().await.unwrap().body;
+        stop.cancel();
+        body
+    };
+    let (body, ran) = tokio::join!(frames, worker);
+    ran.unwrap();
+    let ResultBody::Done { event: back, tracks: Some(tracks), .. } = body else { panic!("{body:?}") };
+    assert!(ptr::eq(back.json(), event.json()) && Arc::ptr_eq(&tracks, &prior), "neither is copied");
 }
 
 #[tokio::test]

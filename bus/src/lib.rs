@@ -88,8 +88,8 @@ pub enum Bus {
 
 impl Bus {
     /// A bus inside this process.
-    pub fn local(limits: Capacity) -> Self {
-        Self::Local(Local::new(limits))
+    pub fn local(capacity: Capacity) -> Self {
+        Self::Local(Local::new(capacity))
     }
 
     /// A bus on the NATS server that `config` names. Makes the lanes there if they are missing, and keeps to
@@ -97,8 +97,8 @@ impl Bus {
     ///
     /// # Errors
     /// [`nats::ConnectError`] if no server answers within 10 s, or it does not let us work.
-    pub async fn nats(config: &nats::Config, limits: Capacity) -> Result<Self, nats::ConnectError> {
-        Nats::connect(config, limits).await.map(Self::Nats)
+    pub async fn nats(config: &nats::Config, capacity: Capacity) -> Result<Self, nats::ConnectError> {
+        Nats::connect(config, capacity).await.map(Self::Nats)
     }
 
     /// Puts `frame` on the lane of `stage` and of the frame's own kind. A still that is published again with

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloudpose_policy::{
-    deadline,
-    lanes::{Bounds, Full, Lanes, Next, Queued},
-};
+use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Queued};
 use cloudpose_wire::{
     Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, Reply, SharedEvent, Stage, model::Announcement,
 };
@@ -54,7 +51,7 @@ pub struct Local(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    limits: Capacity,
+    capacity: Capacity,
     state: Mutex<State>,
     arrived: HashMap<Stage, Notify>,
     events: broadcast::Sender<SharedEvent>,
@@ -79,7 +76,8 @@ struct Waiting {
 
 impl Waiting {
     fn queued(self, since: Instant) -> Queued<Self> {
-        let (kind, budget) = (self.frame.header.kind, deadline::of(&self.frame.header));
+        let header = &self.frame.header;
+        let (kind, budget) = (header.route.kind(), header.budget());
         Queued { kind, since: since.into_std(), budget, frame: self }
     }
 }
@@ -104,8 +102,8 @@ impl Shared {
 
 impl Local {
     /// An empty bus.
-    pub(crate) fn new(limits: Capacity) -> Self {
-        let bounds = Bounds { live: limits.live_frames, still: limits.still_frames };
+    pub(crate) fn new(capacity: Capacity) -> Self {
+        let bounds = Bounds { live: capacity.live_frames, still: capacity.still_frames };
         let stages = [Stage::Infer, Stage::Annotate];
         let state = State {
             stages: stages.map(|stage| (stage, Lanes::new(bounds))).into(),
@@ -113,12 +111,12 @@ impl Local {
             gateways: HashMap::new(),
         };
         Self(Arc::new(Shared {
-            limits,
+            capacity,
             state: Mutex::new(state),
             arrived: stages.map(|stage| (stage, Notify::new())).into(),
             events: broadcast::channel(EVENT_QUEUE).0,
             models: Models::new(false),
-            jobs: LocalResults::new(limits.job_results),
+            jobs: LocalResults::new(capacity.job_results),
         }))
     }
 
@@ -128,11 +126,11 @@ impl Local {
         frame: Frame,
         attachment: Option<Attachment>,
     ) -> Result<(), PublishError> {
-        let lane = Lane { stage, kind: frame.header.kind };
+        let lane = Lane { stage, kind: frame.header.route.kind() };
         let waiting = Waiting { frame, attempt: 1, attachment };
         // The live frame that gives way is gone: its gateway's own deadline closes it.
         if let Err(Full) = self.0.state().lanes(stage).push(waiting.queued(Instant::now())) {
-            let bound = Bound::Frames(self.0.limits.still_frames);
+            let bound = Bound::Frames(self.0.capacity.still_frames);
             return Err(PublishError::Full { queue: Queue::Lane(lane), bound });
         }
         self.0.arrived[&stage].notify_one();
@@ -188,7 +186,7 @@ impl Local {
 
     pub(crate) fn reply(&self, result: FrameResult) -> Result<(), PublishError> {
         let gateway = match &result.reply {
-            Reply::Session { gateway, .. } => self.0.state().gateways.get(gateway).cloned(),
+            Reply::Session(address) => self.0.state().gateways.get(&address.gateway).cloned(),
             Reply::Job { .. } => return self.0.jobs.put(result),
         };
         let sent = gateway.is_some_and(|g| g.try_send(result).is_ok());

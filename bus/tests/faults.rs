@@ -286,16 +286,16 @@ async fn closing_hands_back_what_was_pulled_for_nobody() {
 async fn many_workers_share_a_lane_and_each_frame_is_taken_once() {
     const FRAMES: u64 = 300;
     let server = NatsServer::start();
-    let limits = Capacity { still_frames: 1000, ..Capacity::default() };
-    let gateway = bus(&server, limits).await;
+    let capacity = Capacity { still_frames: 1000, ..Capacity::default() };
+    let gateway = bus(&server, capacity).await;
     let (done, mut seen) = tokio::sync::mpsc::channel(FRAMES as usize * 2);
     for slots in [1, 2, 3] {
-        let (worker, done) = (bus(&server, limits).await, done.clone());
+        let (worker, done) = (bus(&server, capacity).await, done.clone());
         tokio::spawn(async move {
             loop {
                 for delivery in worker.pull(Stage::Infer, slots).await {
                     let Frame { header, .. } = &delivery.frame;
-                    done.send((header.kind, header.seq, delivery.attempt)).await.unwrap();
+                    done.send((header.route.kind(), header.seq, delivery.attempt)).await.unwrap();
                     delivery.ack().await;
                 }
             }

@@ -50,7 +50,7 @@ pub struct GpuConfig {
 
 impl GpuConfig {
     /// The bounds of a batch.
-    pub(crate) fn limits(&self) -> batch::BatchRule {
+    pub(crate) fn batch_rule(&self) -> batch::BatchRule {
         batch::BatchRule { max_batch: self.max_batch.into(), max_wait: self.max_wait }
     }
 }

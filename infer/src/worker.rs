@@ -9,7 +9,6 @@ use std::{
 use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Idle, Pool, Pooled};
-use cloudpose_policy::deadline;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Payload, Prior, SharedEvent, Stage,
     StreamName, Want,
@@ -171,7 +170,7 @@ impl Worker {
         // While every engine has a full batch, the next ones are decoded.
         let slots = cores.get() + engines.len().max(1) * usize::from(config.gpu.max_batch);
         let place = engines.first().map_or(Place::Host, |engine| engine.place());
-        let batches = Arc::new(Batches::start(engines, config.gpu.limits()).map_err(Error::Thread)?);
+        let batches = Arc::new(Batches::start(engines, config.gpu.batch_rule()).map_err(Error::Thread)?);
         let readers = Readers::new(cores.get())?;
         let pipeline = |_| {
             let pipeline = Pipeline::shared(models.clone(), readers.clone(), batches.clone());
@@ -296,7 +295,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
 /// Leaves the frame to another worker. A still that a device failed on counts an attempt, for it might be why; a
 /// live frame soon is too old.
 async fn give_back(delivery: Delivery, was_tried: bool) {
-    if was_tried && delivery.frame.header.kind == Kind::Still {
+    if was_tried && delivery.frame.header.route.kind() == Kind::Still {
         drop(delivery);
     } else {
         delivery.hand_back().await;
@@ -341,7 +340,7 @@ async fn pass_on(
     if !header.want.overlay() {
         return Some(header.done(event, None));
     }
-    let left = deadline::of(&header).saturating_sub(delivery.waited + took);
+    let left = header.budget().saturating_sub(delivery.waited + took);
     let next = Frame {
         header: FrameHeader {
             deadline_ms: left.as_millis().try_into().unwrap_or(u32::MAX),

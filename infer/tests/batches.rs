@@ -22,9 +22,10 @@ use cloudpose_infer::{
     gpu::{DeviceError, GpuEngine, Place, Precision},
     preprocess::ModelInput,
 };
+use cloudpose_testing::sample;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, Person, Reply, SessionId, Stage,
-    StreamName, Want, frame::ResultBody,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Kind, ModelId, Person, Stage, StreamName, Want,
+    frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,20 +53,11 @@ fn gateway() -> GatewayId {
 fn frame(stream: &str, seq: u64, kind: Kind, image: Bytes) -> Frame {
     let header = FrameHeader {
         stream: StreamName::new(stream).unwrap(),
-        seq,
-        kind,
-        reply: Reply::Session { gateway: gateway(), session: SessionId::new("s").unwrap() },
-        received_at: 1,
         deadline_ms: 60_000,
         want: Want::Pose,
         model: model(),
-        quality: 80,
         min_score: 0.2,
-        smooth: false,
-        prior: None,
-        retries: 0,
-        caller: Default::default(),
-        trace: None,
+        ..sample::header(kind, seq)
     };
     Frame { header, event: None, image: image.into() }
 }

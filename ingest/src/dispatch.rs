@@ -37,7 +37,7 @@ impl Dispatch {
         self.listens.send_replace(true);
         while let Some(result) = results.next().await {
             let sender = match &result.reply {
-                Reply::Session { session, .. } => self.sessions().get(session).cloned(),
+                Reply::Session(address) => self.sessions().get(&address.session).cloned(),
                 Reply::Job { .. } => None,
             };
             let taken = sender.is_some_and(|sender| sender.try_send(result).is_ok());
@@ -62,11 +62,6 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Whose results they are.
-    pub(crate) fn session(&self) -> &SessionId {
-        &self.session
-    }
-
     /// Waits for the next result. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> FrameResult {
         match self.results.recv().await {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
-use cloudpose_wire::{Frame, GatewayId, ModelId, Reply, SessionId, Stage};
+use cloudpose_wire::{Address, Frame, GatewayId, ModelId, SessionId, Stage};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     /// Open streaming sessions.
     pub(crate) sessions: TaskTracker,
     pub(crate) stopping: CancellationToken,
-    /// How long sessions may take to finish their frames once it is stopping.
+    /// How long the frames in flight may take to be finished once it is stopping.
     pub(crate) drain: Duration,
     pub(crate) id: GatewayId,
     pub(crate) dispatch: Dispatch,
@@ -44,10 +44,16 @@ impl Shared {
     }
 
     /// A new session's address, and where the results sent to it arrive; `room` of them may wait.
-    pub(crate) fn open(&self, room: usize) -> (Reply, Inbox) {
+    pub(crate) fn open(&self, room: usize) -> (Address, Inbox) {
         let session: SessionId = token_of("s");
         let inbox = self.dispatch.open(session.clone(), room);
-        (Reply::Session { gateway: self.id.clone(), session }, inbox)
+        (Address { gateway: self.id.clone(), session }, inbox)
+    }
+
+    /// Waits until we stop, and the time for what is in flight is over.
+    pub(crate) async fn drained(&self) {
+        self.stopping.cancelled().await;
+        tokio::time::sleep(self.drain).await;
     }
 
     /// Puts a frame on the infer lane, but not before its result can come back.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_policy::deadline::GRACE;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, SharedEvent, StreamName, TraceParent,
-    Want, frame::ResultBody,
+    Caller, DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, Reply, Route, SharedEvent, StreamName,
+    TraceParent, Want, frame::ResultBody,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
@@ -83,13 +83,12 @@ impl Still {
     async fn work(self, shared: &Shared) -> Result<Finished, Refusal> {
         cloudpose_pixels::probe(&self.image, cloudpose_pixels::Limits::default())
             .map_err(|error| Refusal::new(DropReason::Undecodable, error.to_string()))?;
-        let (reply, mut inbox) = shared.open(1);
+        let (address, mut inbox) = shared.open(1);
         let deadline = shared.config.still_deadline;
         let header = FrameHeader {
             stream: self.id,
             seq: SEQ,
-            kind: Kind::Still,
-            reply,
+            route: Route::Still(Reply::Session(address)),
             received_at: Stamps::from_now().at(Instant::now().into_std()),
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
             want: self.want,
@@ -128,7 +127,11 @@ impl Still {
                 }
             }
         };
-        match timeout(deadline + GRACE, result).await {
+        let result = tokio::select! {
+            result = timeout(deadline + GRACE, result) => result,
+            () = shared.drained() => return Err(Refusal::new(DropReason::ShuttingDown, "")),
+        };
+        match result {
             Ok(result) => match result?.body {
                 ResultBody::Done { event, overlay, .. } => Ok(Finished { event, overlay }),
                 ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),

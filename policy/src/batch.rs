@@ -34,7 +34,7 @@ pub enum Device {
 /// Frames waiting for the device.
 #[derive(Debug)]
 pub struct Batcher<K, S, T> {
-    limits: BatchRule,
+    rule: BatchRule,
     waiting: VecDeque<Waiting<K, S, T>>,
 }
 
@@ -48,9 +48,9 @@ struct Waiting<K, S, T> {
 
 impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
     /// No frames yet.
-    pub fn new(limits: BatchRule) -> Self {
-        debug_assert!(limits.max_batch > 0);
-        Self { limits, waiting: VecDeque::new() }
+    pub fn new(rule: BatchRule) -> Self {
+        debug_assert!(rule.max_batch > 0);
+        Self { rule, waiting: VecDeque::new() }
     }
 
     /// A frame of `stream` waits from `now` on. `now` never goes back.
@@ -68,7 +68,7 @@ impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
             candidates.push((turn.count(), position));
         }
         candidates.sort_unstable();
-        candidates.truncate(self.limits.max_batch);
+        candidates.truncate(self.rule.max_batch);
         // From the back, so that the positions before stay true.
         candidates.sort_unstable_by_key(|(_, position)| std::cmp::Reverse(*position));
         let mut batch: Vec<T> = candidates
@@ -87,15 +87,15 @@ impl<K: Clone + Eq, S: Eq, T> Batcher<K, S, T> {
 
     /// When [`poll`](Self::poll) will have a batch for a busy device, if nothing else comes.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.front().map(|oldest| oldest.since + self.limits.max_wait)
+        self.waiting.front().map(|oldest| oldest.since + self.rule.max_wait)
     }
 
     fn due(&self, now: Instant, device: Device) -> Option<K> {
         let oldest = self.waiting.front()?;
-        if device == Device::Idle || now >= oldest.since + self.limits.max_wait {
+        if device == Device::Idle || now >= oldest.since + self.rule.max_wait {
             return Some(oldest.key.clone());
         }
-        self.waiting.iter().map(|w| &w.key).find(|key| self.count(key) >= self.limits.max_batch).cloned()
+        self.waiting.iter().map(|w| &w.key).find(|key| self.count(key) >= self.rule.max_batch).cloned()
     }
 
     fn count(&self, key: &K) -> usize {
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: BatchRule = BatchRule { max_batch: 3, max_wait: Duration::from_millis(4) };
+    const RULE: BatchRule = BatchRule { max_batch: 3, max_wait: Duration::from_millis(4) };
 
     fn at(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_idle_device_never_waits() {
-        let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+        let (t, mut batcher) = (Instant::now(), Batcher::new(RULE));
         assert_eq!(batcher.poll(t, Device::Idle), None);
         batcher.push(t, 'k', 1, "a");
         assert_eq!(batcher.poll(t, Device::Idle), Some(('k', vec!["a"])));
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_busy_device_gets_full_batches_or_old_frames() {
-        let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+        let (t, mut batcher) = (Instant::now(), Batcher::new(RULE));
         batcher.push(t, 'k', 1, 1);
         batcher.push(at(t, 1), 'k', 2, 2);
         assert_eq!(batcher.poll(at(t, 3), Device::Busy), None);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_key_that_waited_longest_goes_first() {
-        let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+        let (t, mut batcher) = (Instant::now(), Batcher::new(RULE));
         batcher.push(t, 'a', 1, 1);
         for frame in 2..6 {
             batcher.push(at(t, 1), 'b', frame, frame);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn streams_take_turns() {
-        let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+        let (t, mut batcher) = (Instant::now(), Batcher::new(RULE));
         for frame in [("greedy", 1), ("greedy", 2), ("greedy", 3), ("modest", 4)] {
             batcher.push(t, 'k', frame.0, frame);
         }
@@ -165,7 +165,7 @@ mod tests {
         fn no_stream_gets_two_places_more_than_one_that_still_waits(
             streams in prop::collection::vec(0_u8..5, 1..40),
         ) {
-            let (t, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+            let (t, mut batcher) = (Instant::now(), Batcher::new(RULE));
             for stream in &streams {
                 batcher.push(t, 'k', *stream, *stream);
             }
@@ -181,7 +181,7 @@ mod tests {
         fn nothing_is_lost_mixed_or_reordered(
             steps in prop::collection::vec((0_u64..3, 0_u8..2, 0_u8..4, any::<bool>(), any::<bool>()), 1..200),
         ) {
-            let (start, mut batcher) = (Instant::now(), Batcher::new(LIMITS));
+            let (start, mut batcher) = (Instant::now(), Batcher::new(RULE));
             let (mut now, mut pushed, mut popped) = (0, Vec::new(), Vec::new());
             for (i, (wait, key, stream, push, idle)) in steps.into_iter().enumerate() {
                 now += wait;
@@ -191,7 +191,7 @@ mod tests {
                 }
                 let device = if idle { Device::Idle } else { Device::Busy };
                 if let Some((key, batch)) = batcher.poll(at(start, now), device) {
-                    prop_assert!((1..=LIMITS.max_batch).contains(&batch.len()));
+                    prop_assert!((1..=RULE.max_batch).contains(&batch.len()));
                     prop_assert!(batch.iter().all(|frame| frame.0 == key));
                     popped.extend(batch);
                 } else if idle {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudpose_wire::{FrameHeader, Kind, Mode};
+use cloudpose_wire::{Kind, Mode};
 
 /// How much longer than a frame's time its gateway waits for a worker's word.
 pub const GRACE: Duration = Duration::from_millis(250);
@@ -15,11 +15,6 @@ pub fn budget(mode: Mode, max_age: Duration, waited: Duration) -> Duration {
         Mode::Live => max_age.saturating_sub(waited),
         Mode::Complete => COMPLETE,
     }
-}
-
-/// What `header` gives the frame, counted from when the bus took it.
-pub fn of(header: &FrameHeader) -> Duration {
-    Duration::from_millis(header.deadline_ms.into())
 }
 
 /// Whether a frame that has `waited` so long of its `budget` on a lane is still worth beginning.
@@ -36,8 +31,6 @@ pub fn worth_beginning(kind: Kind, budget: Duration, waited: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use cloudpose_wire::{GatewayId, ModelId, SessionId, StreamName, Want, frame::Reply};
-
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -51,30 +44,6 @@ mod tests {
         assert_eq!(budget(Mode::Live, SECOND, ms(300)), ms(700));
         assert_eq!(budget(Mode::Live, SECOND, ms(1300)), Duration::ZERO);
         assert_eq!(budget(Mode::Complete, SECOND, ms(1300)), COMPLETE);
-    }
-
-    #[test]
-    fn header_says_it_in_milliseconds() {
-        let (gateway, session) = (GatewayId::new("g").unwrap(), SessionId::new("s").unwrap());
-        let reply = Reply::Session { gateway, session };
-        let header = FrameHeader {
-            stream: StreamName::new("cam").unwrap(),
-            seq: 1,
-            kind: Kind::Live,
-            reply,
-            received_at: 0,
-            deadline_ms: 700,
-            want: Want::Pose,
-            model: ModelId::new("lightning").unwrap(),
-            quality: 85,
-            min_score: 0.2,
-            smooth: false,
-            prior: None,
-            retries: 0,
-            caller: Default::default(),
-            trace: None,
-        };
-        assert_eq!(of(&header), ms(700));
     }
 
     #[test]

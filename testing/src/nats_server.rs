@@ -101,6 +101,26 @@ impl NatsServer {
         self.child.id()
     }
 
+    /// Stops the server as it is: it says nothing more, and its connections stay.
+    pub fn silence(&self) {
+        let sent = Command::new("kill").args(["-STOP", &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+        // A thread that runs at that moment goes on for a while, and might answer.
+        while !self.threads_are_stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn threads_are_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap()).all(
+            |stat| {
+                let (_, after_name) = stat.rsplit_once(") ").unwrap();
+                after_name.starts_with('T')
+            },
+        )
+    }
+
     /// Kills the server. What it held in memory is lost.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

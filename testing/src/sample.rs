@@ -6,46 +6,50 @@ use cloudpose_bus::{
     nats::{self, Turn},
 };
 use cloudpose_wire::{
-    Event, Frame, FrameHeader, GatewayId, JobId, Kind, ModelId, Output, Prefix, Reply, SessionId,
-    SharedEvent, SkeletonName, StreamName, Want, event::TimingsMs,
+    Address, Event, Frame, FrameHeader, GatewayId, JobId, Kind, ModelId, Output, Prefix, Reply, Route,
+    SessionId, SharedEvent, SkeletonName, StreamName, Want, event::TimingsMs,
 };
 
 use crate::NatsServer;
 
+/// What is said of a frame of session `s` at gateway `g`.
+pub fn header(kind: Kind, seq: u64) -> FrameHeader {
+    FrameHeader {
+        stream: StreamName::new("cam").unwrap(),
+        seq,
+        route: Route::to_client(kind, address("g")),
+        received_at: 1,
+        deadline_ms: 10_000,
+        want: Want::Both,
+        model: ModelId::new("thunder").unwrap(),
+        quality: 81,
+        min_score: 0.25,
+        smooth: true,
+        prior: None,
+        retries: 0,
+        caller: Default::default(),
+        trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
+    }
+}
+
 /// A frame with poses if `seq` is even.
 pub fn frame(kind: Kind, seq: u64) -> Frame {
     Frame {
-        header: FrameHeader {
-            stream: StreamName::new("cam").unwrap(),
-            seq,
-            kind,
-            reply: reply_to("g"),
-            received_at: 1,
-            deadline_ms: 10_000,
-            want: Want::Both,
-            model: ModelId::new("thunder").unwrap(),
-            quality: 81,
-            min_score: 0.25,
-            smooth: true,
-            prior: None,
-            retries: 0,
-            caller: Default::default(),
-            trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
-        },
+        header: header(kind, seq),
         event: seq.is_multiple_of(2).then(|| pose(seq)),
         image: Bytes::from(vec![seq as u8; 3]).into(),
     }
 }
 
 /// Session `s` at a gateway.
-pub fn reply_to(gateway: &str) -> Reply {
-    Reply::Session { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
+pub fn address(gateway: &str) -> Address {
+    Address { gateway: GatewayId::new(gateway).unwrap(), session: SessionId::new("s").unwrap() }
 }
 
 /// A still of a job.
 pub fn frame_of_job(job: &str, seq: u64) -> Frame {
     let mut frame = frame(Kind::Still, seq);
-    frame.header.reply = Reply::Job { job: JobId::new(job).unwrap() };
+    frame.header.route = Route::Still(Reply::Job { job: JobId::new(job).unwrap() });
     frame
 }
 
@@ -65,18 +69,32 @@ pub fn pose(seq: u64) -> SharedEvent {
     event.into()
 }
 
+/// An event of a version that knows another task, written as we would not: who reads and writes it anew changes it.
+pub const FOREIGN: &str =
+    r#"{ "stream": "cam", "seq": 1, "width": 4, "height": 3, "boxes": [[1.50, 2e0]], "model": "later" }"#;
+
+/// [`FOREIGN`] as it came. Nobody here can read it.
+pub fn foreign() -> SharedEvent {
+    serde_json::from_str(FOREIGN).unwrap()
+}
+
+/// `event` as somebody else would write it, with spaces.
+pub fn spaced(event: &SharedEvent) -> SharedEvent {
+    serde_json::from_str(&event.json().get().replace(',', ", ")).unwrap()
+}
+
 /// A bus as another process would have it, with the prefix `test`.
-pub async fn bus(server: &NatsServer, limits: Capacity) -> Bus {
-    bus_in_turn(server, limits, Turn::First).await
+pub async fn bus(server: &NatsServer, capacity: Capacity) -> Bus {
+    bus_in_turn(server, capacity, Turn::First).await
 }
 
 /// The same with workers that are served first or last.
-pub async fn bus_in_turn(server: &NatsServer, limits: Capacity, turn: Turn) -> Bus {
+pub async fn bus_in_turn(server: &NatsServer, capacity: Capacity, turn: Turn) -> Bus {
     let config = nats::Config {
         servers: vec![server.url()],
         prefix: Prefix::new("test").unwrap(),
         turn,
         ..nats::Config::default()
     };
-    Bus::nats(&config, limits).await.unwrap()
+    Bus::nats(&config, capacity).await.unwrap()
 }

@@ -3,10 +3,17 @@
 //! Coordinates are pixels of the original image: origin top left, x to the right, y down,
 //! the first pixel's centre at (0.5, 0.5). Keypoints have the names and the order of the model's [`Skeleton`].
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct as _};
 use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema},
+};
 
 use crate::{KeypointName, ModelId, Skeleton, SkeletonName, StreamName};
 
@@ -22,7 +29,7 @@ pub fn parse_score(text: &str) -> Result<f32, &'static str> {
 }
 
 /// One joint of one person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Keypoint {
     /// Which joint, as the skeleton calls it.
     pub name: KeypointName,
@@ -35,7 +42,7 @@ pub struct Keypoint {
 }
 
 /// An upright rectangle in pixels: top left corner and size.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Box)]
 #[expect(missing_docs, reason = "the names are the documentation")]
 pub struct BoundingBox {
@@ -46,7 +53,7 @@ pub struct BoundingBox {
 }
 
 /// One person in a frame.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Person {
     /// Stays with a person from frame to frame of a stream. Absent for stills.
     #[serde(default)]
@@ -65,7 +72,7 @@ pub struct Person {
 }
 
 /// Where a frame's time went on the infer stage, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TimingsMs {
     /// On the infer lane, until a worker took the frame. What it waited at the gateway before is not in it.
     pub queue: f32,
@@ -83,7 +90,7 @@ pub struct TimingsMs {
 }
 
 /// A class and how sure the model is of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Class {
     /// Its name.
     pub label: String,
@@ -186,9 +193,10 @@ pub struct Event {
 }
 
 /// What was found in one frame.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+// An event with its output's fields among the others. The line above is what the API's description says.
+#[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = PoseEvent)]
-pub struct Written {
+struct Written {
     /// The stream, or the still's id.
     stream: StreamName,
     /// Number of the frame within its session, from 1.
@@ -234,6 +242,22 @@ impl TryFrom<Written> for Event {
             _ => return Err(NoOutput),
         };
         Ok(Self { stream, seq, captured_at, width, height, model, device, output, timings_ms })
+    }
+}
+
+impl PartialSchema for Event {
+    fn schema() -> RefOr<Schema> {
+        Written::schema()
+    }
+}
+
+impl ToSchema for Event {
+    fn name() -> Cow<'static, str> {
+        Written::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Written::schemas(schemas);
     }
 }
 
@@ -406,7 +430,9 @@ mod tests {
         let written = SharedEvent::from(event.clone());
         let json = serde_json::to_string(&written).unwrap();
         assert_eq!(json, serde_json::to_string(&event).unwrap());
+        assert!(std::ptr::eq(written.json(), written.clone().json()), "written once");
         let read: SharedEvent = serde_json::from_str(&json).unwrap();
+        assert!(std::ptr::eq(read.event().unwrap(), read.clone().event().unwrap()), "read once");
         assert_eq!(read.json().get(), json);
         assert_eq!(read.event().unwrap(), &event);
         assert_eq!(read, written);

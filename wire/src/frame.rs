@@ -1,6 +1,6 @@
 //! One image on its way through the stages, and what comes back of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,22 +30,64 @@ impl Want {
     }
 }
 
+/// A client that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Address {
+    /// The process that holds the client.
+    pub gateway: GatewayId,
+    /// The client's session there.
+    pub session: SessionId,
+}
+
 /// Where the result goes: `{"gateway":…,"session":…}` or `{"job":…}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Reply {
     /// To a client that waits for it. It dies with its request.
-    Session {
-        /// The process that holds the client.
-        gateway: GatewayId,
-        /// The client's session there.
-        session: SessionId,
-    },
-    /// To whoever takes the job's results, now or later. The frames of jobs are stills.
+    Session(Address),
+    /// To whoever takes the job's results, now or later.
     Job {
         /// The job.
         job: JobId,
     },
+}
+
+/// Which lane a frame goes on, and where its result goes: `"kind":…,"reply":…`.
+///
+/// A job has a result of each of its frames, so none of them is live: those give way to newer ones.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "reply", rename_all = "lowercase")]
+pub enum Route {
+    /// A frame of video.
+    Live(Address),
+    /// A single image, or a frame of a session that loses none.
+    Still(Reply),
+}
+
+impl Route {
+    /// The way to a client and back.
+    pub fn to_client(kind: Kind, address: Address) -> Self {
+        match kind {
+            Kind::Live => Self::Live(address),
+            Kind::Still => Self::Still(Reply::Session(address)),
+        }
+    }
+
+    /// Which lane.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Live(_) => Kind::Live,
+            Self::Still(_) => Kind::Still,
+        }
+    }
+
+    /// Where the result goes.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::Live(address) => Reply::Session(address.clone()),
+            Self::Still(reply) => reply.clone(),
+        }
+    }
 }
 
 /// What every stage needs to know of a frame. Travels as one JSON header beside the image.
@@ -55,10 +97,9 @@ pub struct FrameHeader {
     pub stream: StreamName,
     /// Number of the frame within its session, from 1.
     pub seq: u64,
-    /// Which lane it goes on.
-    pub kind: Kind,
-    /// Where the result goes.
-    pub reply: Reply,
+    /// Which lane it goes on, and where the result goes.
+    #[serde(flatten)]
+    pub route: Route,
     /// When the gateway received it: milliseconds since 1970-01-01T00:00:00Z.
     pub received_at: u64,
     /// Milliseconds, counted from when the bus took the frame, within which a stage must have begun.
@@ -105,7 +146,7 @@ pub struct Frame {
     pub image: Payload,
 }
 
-/// What became of a frame, addressed as its `reply` says. Travels as one JSON header beside the overlay.
+/// What became of a frame, addressed as its `route` says. Travels as one JSON header beside the overlay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrameResult {
     /// Copied from the frame.
@@ -144,10 +185,15 @@ pub enum ResultBody {
 }
 
 impl FrameHeader {
+    /// What [`deadline_ms`](Self::deadline_ms) says.
+    pub fn budget(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms.into())
+    }
+
     /// The result that says that this frame was not done.
     pub fn dropped(&self, reason: DropReason, detail: impl Into<String>) -> FrameResult {
         FrameResult {
-            reply: self.reply.clone(),
+            reply: self.route.reply(),
             seq: self.seq,
             body: ResultBody::Dropped { reason, detail: detail.into() },
             trace: self.trace,
@@ -157,7 +203,7 @@ impl FrameHeader {
     /// The result that says that this frame was done.
     pub fn done(&self, event: SharedEvent, overlay: Option<Bytes>) -> FrameResult {
         FrameResult {
-            reply: self.reply.clone(),
+            reply: self.route.reply(),
             seq: self.seq,
             body: ResultBody::Done { event, overlay, tracks: self.prior.clone() },
             trace: self.trace,
@@ -175,13 +221,31 @@ mod tests {
         assert_eq!(drawn, [false, true, true]);
     }
 
+    fn address() -> Address {
+        Address { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() }
+    }
+
+    #[test]
+    fn jobs_have_no_live_frames() {
+        for (kind, json) in [(Kind::Live, "live"), (Kind::Still, "still")] {
+            let route = Route::to_client(kind, address());
+            assert_eq!((route.kind(), route.reply()), (kind, Reply::Session(address())));
+            let json = format!(r#"{{"kind":"{json}","reply":{{"gateway":"g","session":"s"}}}}"#);
+            assert_eq!(serde_json::to_string(&route).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Route>(&json).unwrap(), route);
+        }
+        let job =
+            |kind| serde_json::from_str::<Route>(&format!(r#"{{"kind":"{kind}","reply":{{"job":"j"}}}}"#));
+        assert_eq!(job("still").unwrap().reply(), Reply::Job { job: JobId::new("j").unwrap() });
+        assert!(job("live").is_err());
+    }
+
     #[test]
     fn a_header_says_nothing_of_what_is_as_always() {
         let header = FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
-            kind: Kind::Live,
-            reply: Reply::Job { job: JobId::new("j").unwrap() },
+            route: Route::Still(Reply::Job { job: JobId::new("j").unwrap() }),
             received_at: 2,
             deadline_ms: 3,
             want: Want::Pose,
@@ -194,6 +258,7 @@ mod tests {
             caller: Caller::default(),
             trace: None,
         };
+        assert_eq!(header.budget(), Duration::from_millis(3));
         let json = serde_json::to_value(&header).unwrap();
         let silent = ["prior", "retries", "caller", "trace"];
         assert!(silent.iter().all(|name| json.get(name).is_none()), "{json}");
@@ -203,8 +268,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_a_session_or_a_job() {
-        let session =
-            Reply::Session { gateway: GatewayId::new("g").unwrap(), session: SessionId::new("s").unwrap() };
+        let session = Reply::Session(address());
         let job = Reply::Job { job: JobId::new("j").unwrap() };
         for (reply, json) in [(session, r#"{"gateway":"g","session":"s"}"#), (job, r#"{"job":"j"}"#)] {
             assert_eq!(serde_json::to_string(&reply).unwrap(), json);

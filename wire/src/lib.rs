@@ -32,7 +32,7 @@ pub mod ws;
 
 pub use caller::Caller;
 pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent, Task};
-pub use frame::{Frame, FrameHeader, FrameResult, Reply, Want};
+pub use frame::{Address, Frame, FrameHeader, FrameResult, Reply, Route, Want};
 pub use id::{
     Domain, GatewayId, JobId, KeyName, KeypointName, ModelId, Prefix, Scope, SessionId, SkeletonName,
     StreamName, Tenant,

@@ -14,7 +14,7 @@
 //! that who may listen to one tenant hears no other. Frames and results stay where they are: lanes are the deployment's
 //! own, and results are addressed to who asked. Their headers say whose they are.
 
-use crate::{FrameHeader, GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenant};
+use crate::{GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenant};
 
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
@@ -25,8 +25,8 @@ fn root(prefix: &Prefix, tenant: &Tenant) -> String {
 }
 
 /// Where a frame waits for `lane`'s workers.
-pub fn frame(prefix: &Prefix, lane: Lane, header: &FrameHeader) -> String {
-    format!("{prefix}.{lane}.{}", header.stream)
+pub fn frame(prefix: &Prefix, lane: Lane, stream: &StreamName) -> String {
+    format!("{prefix}.{lane}.{stream}")
 }
 
 /// All that waits for `lane`'s workers.
@@ -78,7 +78,7 @@ pub fn all_job_results(prefix: &Prefix) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Reply, Stage};
+    use crate::{Kind, Stage};
 
     #[test]
     fn subjects_are_the_documented_ones() {
@@ -102,25 +102,8 @@ mod tests {
         assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");
         assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
         assert_eq!((models(&x), models_ask(&x)), ("x.models".to_owned(), "x.models.ask".to_owned()));
-        let header = FrameHeader {
-            stream: StreamName::new("cam").unwrap(),
-            seq: 1,
-            kind: Kind::Live,
-            reply: Reply::Session { gateway, session },
-            received_at: 0,
-            deadline_ms: 1000,
-            want: crate::Want::Pose,
-            model: crate::ModelId::new("lightning").unwrap(),
-            quality: 80,
-            min_score: 0.2,
-            smooth: true,
-            prior: None,
-            retries: 0,
-            caller: Default::default(),
-            trace: None,
-        };
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
-        assert_eq!(frame(&prefix, lane, &header), "cloudpose.infer.live.cam");
+        assert_eq!(frame(&prefix, lane, &cam), "cloudpose.infer.live.cam");
         assert_eq!(super::lane(&prefix, lane), "cloudpose.infer.live.*");
     }
 }

@@ -1,9 +1,13 @@
 //! A frame in a worker's hands, towards the broker: done, handed back, or abandoned.
 
-use async_nats::{Subject, jetstream::AckKind};
+use async_nats::{
+    Subject,
+    client::{Request, RequestError},
+    jetstream::AckKind,
+};
 use cloudpose_wire::{Frame, Kind, Lane, subject};
 
-use super::{Nats, message, message::Past};
+use super::{CONFIRMATION, Nats, message, message::Past};
 use crate::Queue;
 
 /// Where a delivery came from; empty once it is settled.
@@ -83,8 +87,7 @@ impl Home {
             Kind::Live => self.tell(AckKind::Ack).await,
             // Only when the broker knows is it true that the frame will not come again.
             Kind::Still => {
-                let told = self.bus.0.client.request(self.ack.clone(), AckKind::Ack.into()).await;
-                if let Err(error) = told {
+                if let Err(error) = self.bus.confirmed_ack(self.ack.clone()).await {
                     tracing::warn!(%error, lane = %self.lane, "acknowledgement not confirmed: the frame may come again");
                 }
             }
@@ -98,7 +101,7 @@ impl Home {
             Kind::Live => return self.tell(AckKind::Nak(None)).await,
             Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
         };
-        let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header);
+        let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header.stream);
         let stored = match Nats::encoded(frame.image.clone()).await {
             Ok(image) => self.bus.store(Queue::Lane(self.lane), to, again, image).await,
             Err(error) => Err(error),
@@ -121,6 +124,12 @@ impl Home {
 }
 
 impl Nats {
+    /// Acknowledges what was delivered, and waits until the broker says that it knows.
+    pub(super) async fn confirmed_ack(&self, ack: Subject) -> Result<(), RequestError> {
+        let request = Request::new().payload(AckKind::Ack.into()).timeout(Some(CONFIRMATION));
+        self.0.client.send_request(ack, request).await.map(drop)
+    }
+
     /// Tells the broker that the stills in our hands are being worked on.
     pub(super) async fn keep_stills(&self) {
         let in_hand: Vec<String> = self.0.in_hand().iter().cloned().collect();

@@ -20,7 +20,7 @@ use async_nats::{
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
     },
 };
-use cloudpose_wire::{FrameResult, JobId, Prefix, subject};
+use cloudpose_wire::{Prefix, subject};
 use tokio::time::timeout;
 
 use super::{
@@ -28,7 +28,7 @@ use super::{
     ask::{Answer, Asked, How},
     lanes, message,
 };
-use crate::{JobResult, PublishError, Queue, metrics, metrics::Loss};
+use crate::{JobResult, metrics, metrics::Loss};
 
 /// Bytes of results that are kept, with their pictures. With files, it must fit into the server's
 /// `max_file_store`; without, beside the lanes into its `max_memory_store`.
@@ -90,17 +90,11 @@ impl Nats {
             retention: RetentionPolicy::WorkQueue,
             storage,
             num_replicas: 1,
-            max_messages: i64::try_from(self.0.limits.job_results).unwrap_or(i64::MAX),
+            max_messages: i64::try_from(self.0.capacity.job_results).unwrap_or(i64::MAX),
             max_bytes,
             discard: DiscardPolicy::New,
             ..Config::default()
         }
-    }
-
-    /// Has the broker keep a job's result, and waits until it says so.
-    pub(super) async fn keep_result(&self, job: &JobId, result: &FrameResult) -> Result<(), PublishError> {
-        let to = subject::job_result(&self.0.prefix, job, result.seq);
-        self.store(Queue::Jobs, to, message::result_headers(result), message::overlay(result)).await
     }
 
     pub(crate) async fn job_results(&self, max: usize) -> Vec<JobResult> {
@@ -199,7 +193,7 @@ impl Kept {
 
     pub(crate) async fn ack(&mut self) {
         if let Some((bus, ack)) = self.settle()
-            && let Err(error) = bus.0.client.request(ack, AckKind::Ack.into()).await
+            && let Err(error) = bus.confirmed_ack(ack).await
         {
             tracing::warn!(%error, "acknowledgement not confirmed: the job's result may come again");
         }

@@ -42,20 +42,20 @@ pub(super) fn stream(prefix: &Prefix, lane: Lane) -> String {
 pub(super) async fn set_up(
     jetstream: &Context,
     prefix: &Prefix,
-    limits: &Capacity,
+    capacity: &Capacity,
 ) -> Result<(), async_nats::Error> {
     for lane in Lane::ALL {
-        jetstream.create_or_update_stream(stream_config(prefix, limits, lane)).await?;
-        jetstream.create_consumer_on_stream(consumer_config(limits, lane), stream(prefix, lane)).await?;
+        jetstream.create_or_update_stream(stream_config(prefix, capacity, lane)).await?;
+        jetstream.create_consumer_on_stream(consumer_config(capacity, lane), stream(prefix, lane)).await?;
     }
     Ok(())
 }
 
-fn stream_config(prefix: &Prefix, limits: &Capacity, lane: Lane) -> Config {
+fn stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {
     let count = |frames: usize| i64::try_from(frames).unwrap_or(i64::MAX);
     let (max_age, max_messages, max_bytes, discard) = match lane.kind {
-        Kind::Live => (limits.live_max_age, count(limits.live_frames), LIVE_BYTES, DiscardPolicy::Old),
-        Kind::Still => (STILL_MAX_AGE, count(limits.still_frames), STILL_BYTES, DiscardPolicy::New),
+        Kind::Live => (capacity.live_max_age, count(capacity.live_frames), LIVE_BYTES, DiscardPolicy::Old),
+        Kind::Still => (STILL_MAX_AGE, count(capacity.still_frames), STILL_BYTES, DiscardPolicy::New),
     };
     Config {
         name: stream(prefix, lane),
@@ -72,12 +72,12 @@ fn stream_config(prefix: &Prefix, limits: &Capacity, lane: Lane) -> Config {
     }
 }
 
-fn consumer_config(limits: &Capacity, lane: Lane) -> pull::Config {
+fn consumer_config(capacity: &Capacity, lane: Lane) -> pull::Config {
     pull::Config {
         durable_name: Some(CONSUMER.into()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: match lane.kind {
-            Kind::Live => limits.live_max_age + ACK_WAIT,
+            Kind::Live => capacity.live_max_age + ACK_WAIT,
             Kind::Still => ACK_WAIT,
         },
         // The worker that gets a still once too often gives it up, and says so to its gateway. Given up by

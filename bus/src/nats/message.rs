@@ -14,7 +14,7 @@
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameHeader, FrameResult, Kind, Reply, SharedEvent, TraceParent, frame::ResultBody,
+    Address, Frame, FrameHeader, FrameResult, Kind, Reply, SharedEvent, TraceParent, frame::ResultBody,
     model::Announcement, trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -57,7 +57,7 @@ pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
     if let Some(event) = &frame.event {
         headers.insert(POSE, event.json().get());
     }
-    if frame.header.kind == Kind::Still && past.is_none() {
+    if frame.header.route.kind() == Kind::Still && past.is_none() {
         headers.insert(NATS_MESSAGE_ID, still_id(&frame.header));
     }
     if let Some(Past { attempt, since }) = past {
@@ -70,9 +70,9 @@ pub(super) fn frame_headers(frame: &Frame, past: Option<Past>) -> HeaderMap {
 /// By this the broker knows on each lane a still that it was given before, and may not have confirmed. One that its
 /// gateway has published again is another: its result may have been lost, and it has to go all the way again.
 fn still_id(header: &FrameHeader) -> String {
-    let FrameHeader { reply, seq, retries, .. } = header;
-    match reply {
-        Reply::Session { session, .. } => format!("{session}.{seq}.{retries}"),
+    let FrameHeader { route, seq, retries, .. } = header;
+    match route.reply() {
+        Reply::Session(Address { session, .. }) => format!("{session}.{seq}.{retries}"),
         Reply::Job { job } => format!("job.{job}.{seq}.{retries}"),
     }
 }
@@ -88,18 +88,15 @@ pub(super) fn frame(message: &Message) -> Result<(Frame, Option<Past>), Malforme
     Ok((Frame { header, event, image: message.payload.clone().into() }, past))
 }
 
-pub(super) fn result_headers(result: &FrameResult) -> HeaderMap {
+/// The headers of a result and its payload, which is empty if there is no overlay. (A JPEG is never empty.)
+pub(super) fn of_result(result: &FrameResult) -> (HeaderMap, Bytes) {
     let mut headers = trace_headers(result.trace);
     headers.insert(RESULT, json(result));
-    headers
-}
-
-/// The bytes beside the header; nothing if there is no overlay. (A JPEG is never empty.)
-pub(super) fn overlay(result: &FrameResult) -> Bytes {
-    match &result.body {
+    let overlay = match &result.body {
         ResultBody::Done { overlay: Some(overlay), .. } => overlay.clone(),
         _ => Bytes::new(),
-    }
+    };
+    (headers, overlay)
 }
 
 pub(super) fn result(message: Message) -> Result<FrameResult, Malformed> {

@@ -36,8 +36,8 @@ use async_nats::{
 use bytes::Bytes;
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Payload, Prefix, Reply, SharedEvent, Stage,
-    Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
+    Address, DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Payload, Prefix, Reply, SharedEvent,
+    Stage, Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
@@ -54,7 +54,7 @@ use crate::{
     metrics, metrics::Loss,
 };
 
-/// How long the broker may take to say that it has a frame.
+/// How long the broker may take to say that it has a frame, or knows that one is done.
 const CONFIRMATION: Duration = Duration::from_secs(2);
 /// How long a result waits for a connection that has just been lost.
 const RECONNECTION: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ struct Shared {
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
-    limits: Capacity,
+    capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
     /// Where to acknowledge the stills, and the results of jobs, that this process holds.
@@ -102,7 +102,7 @@ impl Shared {
 }
 
 impl Nats {
-    pub(crate) async fn connect(config: &Config, limits: Capacity) -> Result<Self, ConnectError> {
+    pub(crate) async fn connect(config: &Config, capacity: Capacity) -> Result<Self, ConnectError> {
         let (client, link) = connection::connect(config).await?;
         let mut jetstream = match &config.domain {
             Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
@@ -119,7 +119,7 @@ impl Nats {
             prefix: config.prefix.clone(),
             api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
-            limits,
+            capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
             in_hand: Mutex::default(),
@@ -161,7 +161,7 @@ impl Nats {
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
         let make = async {
-            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.limits).await?;
+            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity).await?;
             self.read_clock().await;
             Ok(())
         };
@@ -187,9 +187,9 @@ impl Nats {
     }
 
     pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
-        let lane = Lane { stage, kind: frame.header.kind };
+        let lane = Lane { stage, kind: frame.header.route.kind() };
         let headers = message::frame_headers(&frame, None);
-        let to = subject::frame(&self.0.prefix, lane, &frame.header);
+        let to = subject::frame(&self.0.prefix, lane, &frame.header.stream);
         self.store(Queue::Lane(lane), to, headers, Self::encoded(frame.image).await?).await
     }
 
@@ -262,8 +262,8 @@ impl Nats {
             Some(Bound::Bytes)
         } else if words.contains("maximum messages exceeded") {
             Some(match queue {
-                Queue::Lane(_) => Bound::Frames(self.0.limits.still_frames),
-                Queue::Jobs => Bound::Results(self.0.limits.job_results),
+                Queue::Lane(_) => Bound::Frames(self.0.capacity.still_frames),
+                Queue::Jobs => Bound::Results(self.0.capacity.job_results),
             })
         } else {
             None
@@ -315,7 +315,7 @@ impl Nats {
         let header = &frame.header;
         let end = if attempt > MAX_DELIVERIES {
             given_up(lane.stage, header)
-        } else if !deadline::worth_beginning(header.kind, deadline::of(header), waited) {
+        } else if !deadline::worth_beginning(lane.kind, header.budget(), waited) {
             expired(header)
         } else {
             let origin = crate::Origin::Nats(origin);
@@ -333,18 +333,24 @@ impl Nats {
 
     pub(crate) async fn reply(&self, mut result: FrameResult) -> Result<(), PublishError> {
         let limit = self.0.client.max_payload();
-        let size = message::size(&message::result_headers(&result), &message::overlay(&result));
+        let (mut headers, mut overlay) = message::of_result(&result);
+        let size = message::size(&headers, &overlay);
         if size > limit {
             let detail = PublishError::TooLarge { size, limit }.to_string();
             result.body = ResultBody::Dropped { reason: DropReason::TooLarge, detail };
+            (headers, overlay) = message::of_result(&result);
         }
         let to = match &result.reply {
-            Reply::Session { gateway, session } => subject::results(&self.0.prefix, gateway, session),
-            Reply::Job { job } => return self.keep_result(job, &result).await,
+            Reply::Session(Address { gateway, session }) => {
+                subject::results(&self.0.prefix, gateway, session)
+            }
+            Reply::Job { job } => {
+                let to = subject::job_result(&self.0.prefix, job, result.seq);
+                return self.store(Queue::Jobs, to, headers, overlay).await;
+            }
         };
         let mut link = self.0.link.clone();
         let up = timeout(RECONNECTION, link.wait_for(|link| link.up)).await.is_ok();
-        let (headers, overlay) = (message::result_headers(&result), message::overlay(&result));
         if !up || self.0.client.publish_with_headers(to, headers, overlay).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }

@@ -1,9 +1,14 @@
 //! What goes with a frame, or is in it, and means something in this process only.
 
+use std::{ptr, sync::Arc};
+
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus};
-use cloudpose_testing::sample::frame;
-use cloudpose_wire::{Decoded, DropReason, Frame, Kind, Payload, Stage};
+use cloudpose_testing::sample::{FOREIGN, foreign, frame, header, pose, spaced};
+use cloudpose_wire::{
+    Decoded, DropReason, Frame, FrameHeader, GatewayId, Kind, Payload, Prior, Stage, Tenant,
+    frame::ResultBody,
+};
 
 /// Whether attachments arrive at all is the bus's own affair: `arrives` says so.
 pub(super) async fn attachments_leave_no_process_and_come_once(bus: Bus, arrives: bool) {
@@ -60,4 +65,46 @@ pub(super) async fn decoded_images_arrive_as_pixels_or_encoded(bus: Bus, as_pixe
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// What is known of a frame is handed on as it came: nobody on the way reads it, or writes it anew. In one process
+/// nothing of it is copied either.
+pub(super) async fn what_is_known_of_a_frame_is_handed_on_as_it_came(bus: Bus, in_process: bool) {
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let (event, prior) = (foreign(), Arc::new(Prior::default()));
+    let header = FrameHeader { prior: Some(prior.clone()), ..header(Kind::Still, 1) };
+    let image = Bytes::from_static(b"a picture");
+    let sent = Frame { header, event: Some(event.clone()), image: image.clone().into() };
+    bus.publish(Stage::Annotate, sent).await.unwrap();
+    let delivery = bus.pull(Stage::Annotate, 1).await.remove(0);
+    let Frame { header, event: Some(came), image: Payload::Encoded(seen) } = &delivery.frame else {
+        panic!("{:?}", delivery.frame)
+    };
+    bus.reply(header.done(came.clone(), Some(image.clone()))).await.unwrap();
+    let ResultBody::Done { event: back, overlay, tracks } = results.next().await.unwrap().body else {
+        panic!("it was done")
+    };
+    for event_there in [came, &back] {
+        assert_eq!(event_there.json().get(), FOREIGN);
+        assert_eq!(ptr::eq(event_there.json(), event.json()), in_process);
+    }
+    for prior_there in [&header.prior, &tracks] {
+        assert_eq!(prior_there.as_ref().unwrap(), &prior);
+        assert_eq!(Arc::ptr_eq(prior_there.as_ref().unwrap(), &prior), in_process);
+    }
+    for image_there in [seen, &overlay.unwrap()] {
+        assert_eq!(image_there, &image);
+        assert_eq!(ptr::eq(&raw const image_there[..], &raw const image[..]), in_process);
+    }
+    delivery.ack().await;
+}
+
+/// An event is written for listeners as it is for everybody else.
+pub(super) async fn listeners_get_the_event_as_it_was_written(bus: Bus, in_process: bool) {
+    let mut events = bus.events().await;
+    let event = spaced(&pose(1));
+    bus.publish_event(&event, &Tenant::default(), None).await;
+    let heard = events.next().await.unwrap();
+    assert_eq!(heard.json().get(), event.json().get());
+    assert_eq!(ptr::eq(heard.json(), event.json()), in_process);
 }

@@ -15,11 +15,12 @@ use std::{
 use bytes::Bytes;
 use cloudpose_bus::{Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
 use cloudpose_testing::{
-    sample::{frame, frame_of_job, pose, reply_to},
+    sample::{address, frame, frame_of_job, pose},
     soon,
 };
 use cloudpose_wire::{
-    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
+    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Route, Skeleton, Stage, Task,
+    frame::ResultBody,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -155,7 +156,7 @@ async fn live_and_still_frames_are_handed_out_in_turn(bus: Bus) {
     let mut kinds = Vec::new();
     for _ in 0..4 {
         let delivery = bus.pull(Stage::Infer, 1).await.remove(0);
-        kinds.push(delivery.frame.header.kind);
+        kinds.push(delivery.frame.header.route.kind());
         delivery.ack().await;
     }
     assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
@@ -217,13 +218,13 @@ async fn results_reach_the_gateway_they_name(bus: Bus) {
     let mut second = bus.results(&GatewayId::new("g2").unwrap()).await;
     for (gateway, seq) in [("g2", 1), ("nobody", 2), ("g1", 3)] {
         let mut header = frame(Kind::Live, seq).header;
-        header.reply = reply_to(gateway);
+        header.route = Route::Live(address(gateway));
         bus.reply(header.dropped(DropReason::Expired, "too old")).await.unwrap();
     }
     assert_eq!(first.next().await.unwrap().seq, 3);
     assert_eq!(second.next().await.unwrap().seq, 1);
     let mut header = frame(Kind::Live, 4).header;
-    header.reply = reply_to("g1");
+    header.route = Route::Live(address("g1"));
     let done = header.done(pose(4), Some(Bytes::from_static(b"jpeg")));
     bus.reply(done.clone()).await.unwrap();
     assert_eq!(first.next().await.unwrap(), done);
@@ -419,6 +420,12 @@ macro_rules! conformance {
             })*
 
             #[tokio::test(start_paused = true)]
+            async fn what_is_known_of_a_frame_is_handed_on_uncopied() {
+                super::beside::what_is_known_of_a_frame_is_handed_on_as_it_came(super::Bus::local(super::LIMITS), true).await;
+                super::beside::listeners_get_the_event_as_it_was_written(super::Bus::local(super::LIMITS), true).await;
+            }
+
+            #[tokio::test(start_paused = true)]
             async fn attachments_leave_no_process_and_come_once() {
                 super::beside::attachments_leave_no_process_and_come_once(super::Bus::local(super::LIMITS), true).await;
             }
@@ -434,6 +441,14 @@ macro_rules! conformance {
                 let server = cloudpose_testing::NatsServer::start();
                 super::$name(cloudpose_testing::sample::bus(&server, super::LIMITS).await).await;
             })*
+
+            #[tokio::test]
+            async fn what_is_known_of_a_frame_is_handed_on_as_it_came() {
+                let server = cloudpose_testing::NatsServer::start();
+                let bus = cloudpose_testing::sample::bus(&server, super::LIMITS).await;
+                super::beside::what_is_known_of_a_frame_is_handed_on_as_it_came(bus.clone(), false).await;
+                super::beside::listeners_get_the_event_as_it_was_written(bus, false).await;
+            }
 
             #[tokio::test]
             async fn attachments_leave_no_process_and_come_once() {

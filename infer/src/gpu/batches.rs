@@ -72,8 +72,8 @@ impl Batches {
     ///
     /// # Errors
     /// If the system does not start threads.
-    pub(crate) fn start(engines: Vec<Box<dyn Engine>>, limits: BatchRule) -> std::io::Result<Self> {
-        let state = State { waiting: Batcher::new(limits), running: 0, is_closed: false };
+    pub(crate) fn start(engines: Vec<Box<dyn Engine>>, rule: BatchRule) -> std::io::Result<Self> {
+        let state = State { waiting: Batcher::new(rule), running: 0, is_closed: false };
         let (lost, _) = watch::channel(None);
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), lost });
         let batches = Self { shared: shared.clone() };
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::gpu::Place;
 
-    const LIMITS: BatchRule = BatchRule { max_batch: 4, max_wait: Duration::from_millis(4) };
+    const RULE: BatchRule = BatchRule { max_batch: 4, max_wait: Duration::from_millis(4) };
 
     /// An engine that works when it is told to, and says what it was given.
     struct Puppet {
@@ -272,8 +272,8 @@ mod tests {
     #[test]
     fn an_idle_engine_starts_at_once_and_a_busy_one_finds_a_batch() {
         let (engine, strings) = puppet();
-        let limits = BatchRule { max_wait: Duration::from_secs(3600), ..LIMITS };
-        let batches = Batches::start(vec![engine], limits).unwrap();
+        let rule = BatchRule { max_wait: Duration::from_secs(3600), ..RULE };
+        let batches = Batches::start(vec![engine], rule).unwrap();
         let first = submit(&batches, 1);
         assert_eq!(strings.batches.recv().unwrap(), 1);
         let rest = submit(&batches, 6);
@@ -290,7 +290,7 @@ mod tests {
         let gone = || Fault::Device(DeviceError::says(Place::Cuda(0), "CUDA_ERROR_LAUNCH_FAILED"));
         for panics in [false, true] {
             let (engine, strings) = puppet();
-            let batches = Batches::start(vec![engine], LIMITS).unwrap();
+            let batches = Batches::start(vec![engine], RULE).unwrap();
             let first = submit(&batches, 1).remove(0);
             strings.batches.recv().unwrap();
             let rest = submit(&batches, 6);
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_be_run_is_no_lost_device() {
         let (engine, strings) = puppet();
-        let batches = Batches::start(vec![engine], LIMITS).unwrap();
+        let batches = Batches::start(vec![engine], RULE).unwrap();
         let refuse = Fault::Input { model: "lightning".parse().unwrap(), what: "nothing".into() };
         strings.go.send(Err(refuse)).unwrap();
         strings.go.send(Ok(())).unwrap();

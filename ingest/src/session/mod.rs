@@ -28,7 +28,7 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, SharedEvent,
+    Caller, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, Route, SharedEvent,
     StreamName, TraceParent, Want, frame::ResultBody,
 };
 use tracing::{Span, field::Empty};
@@ -129,7 +129,7 @@ impl Session {
         Self {
             admit: Admit::new(rules),
             order: Order::new(terms.mode),
-            retry: Retry::new(&terms.session, deadline::COMPLETE),
+            retry: Retry::new(&terms.address.session, deadline::COMPLETE),
             terms,
             settings,
             stamps,
@@ -325,7 +325,7 @@ impl Session {
                     let flight = Flight {
                         received: waiting.received,
                         want,
-                        budget: deadline::of(&header),
+                        budget: header.budget(),
                         place: Place::Gateway,
                         again: None,
                         span,
@@ -365,8 +365,7 @@ impl Session {
         FrameHeader {
             stream: self.terms.stream.clone(),
             seq,
-            kind: self.terms.kind(),
-            reply: self.terms.reply.clone(),
+            route: Route::to_client(self.terms.kind(), self.terms.address.clone()),
             received_at,
             deadline_ms: u32::try_from(budget.as_millis()).unwrap_or(u32::MAX),
             want: settings.want,

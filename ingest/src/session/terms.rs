@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudpose_bus::Models;
-use cloudpose_wire::{Caller, Kind, Mode, ModelId, Reply, SessionId, StreamName, TraceParent, Want};
+use cloudpose_wire::{Address, Caller, Kind, Mode, ModelId, StreamName, TraceParent, Want};
 
 use crate::settings::{BadSetting, check_model, check_quality};
 
@@ -11,8 +11,7 @@ use crate::settings::{BadSetting, check_model, check_quality};
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) caller: Caller,
-    pub(crate) reply: Reply,
-    pub(crate) session: SessionId,
+    pub(crate) address: Address,
     pub(crate) stream: StreamName,
     pub(crate) mode: Mode,
     /// Frames in flight at once.

@@ -3,10 +3,9 @@ mod promises;
 mod spans;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
+use cloudpose_testing::sample::address;
 use cloudpose_wire::track::{Joint, Track};
-use cloudpose_wire::{
-    Decoded, Event, GatewayId, Kind, ModelId, Reply, SessionId, SkeletonName, Tenant, event::TimingsMs,
-};
+use cloudpose_wire::{Decoded, Event, Kind, ModelId, SkeletonName, Tenant, event::TimingsMs};
 
 use super::*;
 use crate::ledger::Books;
@@ -39,12 +38,9 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Mode, window: usize) -> Self {
-        let session = SessionId::new("s").unwrap();
-        let reply = Reply::Session { gateway: GatewayId::new("g").unwrap(), session: session.clone() };
         let terms = Terms {
             caller: Caller::default(),
-            reply,
-            session,
+            address: address("g"),
             stream: StreamName::new("cam").unwrap(),
             mode,
             window,

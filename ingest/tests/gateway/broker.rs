@@ -1,7 +1,5 @@
 //! A broker that does not answer, or is gone: clients are answered all the same.
 
-use std::process::Command;
-
 use cloudpose_bus::Capacity;
 use cloudpose_ingest::Config;
 use cloudpose_testing::{NatsServer, sample::bus};
@@ -10,12 +8,6 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::stage::{Client, Heard, JPEG, Server, finish, soon};
-
-/// Stops the server as it is. Its connections stay.
-fn silence(server: &NatsServer) {
-    let sent = Command::new("kill").args(["-STOP", &server.pid().to_string()]).status().unwrap();
-    assert!(sent.success());
-}
 
 #[tokio::test]
 async fn client_is_answered_while_the_broker_is_silent() {
@@ -28,7 +20,7 @@ async fn client_is_answered_while_the_broker_is_silent() {
     assert_eq!(server.work().await, 1);
     assert_eq!(client.result(false).await, 1);
 
-    silence(&broker);
+    broker.silence();
     client.image(JPEG).await;
     client.text(r#"{"type":"configure","quality":0}"#).await;
     // Before the broker's time is up, which the next frame's drop tells.

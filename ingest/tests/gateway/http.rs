@@ -100,7 +100,10 @@ async fn query_reaches_the_worker() {
     client.spawn(send(request));
     let frame = server.frame().await;
     let header = &frame.frame.header;
-    assert_eq!((header.kind, header.want, header.model.as_str()), (Kind::Still, Want::Overlay, "thunder"));
+    assert_eq!(
+        (header.route.kind(), header.want, header.model.as_str()),
+        (Kind::Still, Want::Overlay, "thunder")
+    );
     assert_eq!((header.quality, header.min_score, header.deadline_ms), (42, 0.5, 5000));
     crate::stage::finish(&server.bus, frame).await;
     assert_eq!(soon(client.join_next()).await.unwrap().unwrap().status(), 200);

@@ -3,6 +3,7 @@
 
 mod bad_streams;
 mod broker;
+mod homeward;
 mod http;
 mod legacy;
 mod pages;

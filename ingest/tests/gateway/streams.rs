@@ -81,7 +81,7 @@ async fn live_session_that_is_sent_too_much_drops_all_but_the_newest_and_says_so
     server.ledger(|l| l.accepted == 6 && l.in_flight() == 3).await;
     for seq in [1, 2, 6] {
         let frame = server.frame().await;
-        assert_eq!((frame.frame.header.seq, frame.frame.header.kind), (seq, Kind::Live));
+        assert_eq!((frame.frame.header.seq, frame.frame.header.route.kind()), (seq, Kind::Live));
         server.bus.reply(done(&frame.frame.header)).await.unwrap();
         frame.ack().await;
         assert_eq!(client.result(false).await, seq);
@@ -131,7 +131,7 @@ async fn complete_session_processes_every_frame_in_order_though_workers_do_not()
     client.text(END).await;
     for first in (1..=FRAMES).step_by(3) {
         let frames = [server.frame().await, server.frame().await, server.frame().await];
-        assert!(frames.iter().all(|f| f.frame.header.kind == Kind::Still));
+        assert!(frames.iter().all(|f| f.frame.header.route.kind() == Kind::Still));
         for frame in frames.into_iter().rev() {
             server.bus.reply(done(&frame.frame.header)).await.unwrap();
             frame.ack().await;
@@ -211,7 +211,7 @@ async fn live_frame_carries_what_the_worker_needs() {
     let frame = server.frame().await.frame.clone();
     let header = &frame.header;
     assert_eq!(frame.image.encode().unwrap(), JPEG);
-    assert_eq!((header.stream.as_str(), header.seq, header.kind), ("cam", 1, Kind::Live));
+    assert_eq!((header.stream.as_str(), header.seq, header.route.kind()), ("cam", 1, Kind::Live));
     assert_eq!((header.want, header.model.as_str(), header.quality), (Want::Both, "lightning", 33));
     assert_eq!(header.min_score, 0.4);
     assert!((1..=1000).contains(&header.deadline_ms) && header.received_at > 1_700_000_000_000);

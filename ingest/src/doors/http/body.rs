@@ -164,8 +164,15 @@ fn too_large(limit: usize) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
 
+    use axum::http::HeaderName;
     use futures_util::stream;
     use proptest::prelude::*;
     use tokio::time::{Instant, sleep};
@@ -181,11 +188,81 @@ mod tests {
         }))
     }
 
+    /// A body of `count` chunks of a mebibyte, and how many of them were taken.
+    fn large(count: usize) -> (Body, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counted = taken.clone();
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
+        let chunks = stream::iter(0..count).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(mebibyte.clone())
+        });
+        (Body::from_stream(chunks), taken)
+    }
+
+    fn headers<const N: usize>(headers: [(HeaderName, &str); N]) -> HeaderMap {
+        headers.into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn body_that_is_too_large_is_thrown_away_up_to_a_bound() {
+        let mebibytes = |count: usize| (count << 20).to_string();
+        let (much, more) = (mebibytes(64), mebibytes(65));
+        let (length, expect) = (header::CONTENT_LENGTH, (header::EXPECT, "100-continue"));
+        for (headers, sent, status, taken) in [
+            // Who sends all of it and then reads the answer must get that far.
+            (headers([]), 3, 413, 3),
+            (headers([(length.clone(), &mebibytes(3))]), 3, 413, 3),
+            (headers([(length.clone(), &much)]), 64, 413, 64),
+            (headers([(length.clone(), &more)]), 65, 413, 0),
+            (headers([]), 1000, 413, 65),
+            // Who asks first is told before anything is sent.
+            (headers([(length.clone(), &mebibytes(3)), expect.clone()]), 3, 413, 0),
+            (headers([(length.clone(), &mebibytes(2)), expect.clone()]), 2, 200, 2),
+            (headers([expect]), 2, 200, 2),
+        ] {
+            let (body, counted) = large(sent);
+            let read = read(&headers, body, 2 << 20).await;
+            assert_eq!(read.map_or_else(|problem| problem.status, |_| 200), status, "{headers:?}, {sent}");
+            assert_eq!(counted.load(Ordering::Relaxed), taken, "{headers:?}, {sent}");
+        }
+    }
+
+    #[tokio::test]
+    async fn largest_image_fits_in_every_form_and_a_larger_one_in_none() {
+        const MOST: usize = 1000;
+        let json = |image: &[u8]| {
+            let mut text = r#"{"image":""#.to_owned();
+            encode_base64(image, &mut text);
+            (text + r#""}"#).into_bytes()
+        };
+        let form = |image: &[u8]| {
+            let mut form = b"--b\r\ncontent-disposition: form-data; name=\"note\"\r\n\r\nhello\r\n".to_vec();
+            form.extend(b"--b\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n");
+            form.extend(image);
+            form.extend(b"\r\n--b--\r\n");
+            form
+        };
+        type Write = fn(&[u8]) -> Vec<u8>;
+        let raw: Write = <[u8]>::to_vec;
+        for (kind, written) in
+            [("image/png", raw), ("multipart/form-data; boundary=b", form), ("application/json", json)]
+        {
+            let upload = async |image: &[u8]| {
+                let request = Request::builder().header(header::CONTENT_TYPE, kind);
+                upload(request.body(Body::from(written(image))).unwrap(), MOST).await
+            };
+            assert_eq!(upload(&[7; MOST]).await.unwrap().image, vec![7; MOST], "{kind}");
+            assert_eq!(upload(&[7; MOST + 1]).await.unwrap_err().status, 413, "{kind}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn slow_body_is_given_up_after_its_time_though_it_goes_on() {
         let begun = Instant::now();
         let refused = read(&HeaderMap::new(), trickle(1000, Duration::from_secs(1)), 1000).await;
-        assert_eq!(refused.unwrap_err().status, 408);
+        let told = r#"{"type":"urn:cloudpose:problem:slow-body","title":"The body took too long to arrive","status":408,"detail":"not complete after 60 s"}"#;
+        assert_eq!(serde_json::to_string(&refused.unwrap_err()).unwrap(), told);
         assert_eq!(begun.elapsed().as_secs(), 60);
         let taken = read(&HeaderMap::new(), trickle(58, Duration::from_secs(1)), 1000).await;
         assert_eq!(taken.unwrap().len(), 58);

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{ModelId, StreamName, Want, event::Written};
+use cloudpose_wire::{Event, ModelId, StreamName, Want};
 use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
@@ -78,7 +78,7 @@ pub(crate) struct ImageFile(Vec<u8>);
     ),
     responses(
         (status = 200, description = "The poses, or the picture with the skeletons drawn on it.",
-            content((Written = "application/json"), (ImageFile = "image/jpeg"))),
+            content((Event = "application/json"), (ImageFile = "image/jpeg"))),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "The query or the body was not understood."),
         (status = 404, body = Problem, content_type = "application/problem+json",

@@ -54,9 +54,9 @@ impl<'a> Connection<'a> {
         query: StreamQuery,
         asker: (Caller, Option<TraceParent>),
     ) -> Self {
-        let (reply, inbox) = shared.open(2 * shared.config.window + 2);
-        tracing::debug!(session = %inbox.session(), "session begins");
-        let (terms, settings) = query.into_terms(&shared, (reply, inbox.session().clone()), asker);
+        let (address, inbox) = shared.open(2 * shared.config.window + 2);
+        tracing::debug!(session = %address.session, "session begins");
+        let (terms, settings) = query.into_terms(&shared, address, asker);
         queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         Self {

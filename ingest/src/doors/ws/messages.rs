@@ -33,7 +33,7 @@ pub(super) fn asked(text: &str) -> Result<Asked, String> {
 /// The first message of a session.
 pub(super) fn hello(terms: &Terms, settings: &Settings, max_image_bytes: usize) -> ServerMessage {
     ServerMessage::Hello {
-        session: terms.session.clone(),
+        session: terms.address.session.clone(),
         stream: terms.stream.clone(),
         mode: terms.mode,
         want: settings.want,

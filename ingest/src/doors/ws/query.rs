@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{Caller, Mode, ModelId, Reply, SessionId, StreamName, TraceParent, Want};
+use cloudpose_wire::{Address, Caller, Mode, ModelId, StreamName, TraceParent, Want};
 use serde::Deserialize;
 
 use crate::{
@@ -63,14 +63,13 @@ impl StreamQuery {
     pub(super) fn into_terms(
         self,
         shared: &Shared,
-        (reply, session): (Reply, SessionId),
+        address: Address,
         (caller, trace): (Caller, Option<TraceParent>),
     ) -> (Terms, Settings) {
         let config = &shared.config;
         let terms = Terms {
             caller,
-            reply,
-            session,
+            address,
             stream: self.stream.unwrap_or_else(|| token_of("stream")),
             mode: self.mode,
             window: config.window,

@@ -7,7 +7,7 @@ fn complete_session_reads_no_more_and_delivers_all_in_order() {
     let mut bench = Bench::new(Mode::Complete, 2);
     (0..3).for_each(|_| bench.image());
     assert!(!bench.session.accepts());
-    assert!(bench.bus.iter().all(|frame| frame.header.kind == Kind::Still));
+    assert!(bench.bus.iter().all(|frame| frame.header.route.kind() == Kind::Still));
     bench.finish(1);
     assert!(bench.results().is_empty(), "the first is still at work");
     bench.finish(0);
@@ -50,6 +50,20 @@ fn complete_session_gives_up_what_a_full_lane_does_not_take_for_a_minute() {
     bench.bus_is_full = false;
     bench.wait(LONGEST);
     assert_eq!(bench.on_bus(), [2]);
+}
+
+#[test]
+fn a_frame_that_is_told_again_is_not_copied() {
+    let mut bench = Bench::new(Mode::Complete, 1);
+    bench.image();
+    bench.session.reconnected(bench.now);
+    bench.settle();
+    let [first, again] = &bench.bus[..] else { panic!("it goes on the bus twice") };
+    assert_eq!((first.header.retries, again.header.retries), (0, 1));
+    let prior = |frame: &Frame| frame.header.prior.clone().unwrap();
+    assert!(Arc::ptr_eq(&prior(first), &prior(again)));
+    let image = |frame: &Frame| frame.image.encode().unwrap();
+    assert!(std::ptr::eq(&raw const image(first)[..], &raw const image(again)[..]));
 }
 
 #[test]
