@@ -57,6 +57,7 @@ fn frame(seq: u64, image: impl Into<Payload>) -> Frame {
             model: model.clone(),
             quality: 90,
             min_score: 0.2,
+            top: cloudpose_wire::frame::USUAL_TOP,
             smooth: false,
             prior: None,
             retries: 0,

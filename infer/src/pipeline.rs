@@ -66,6 +66,8 @@ pub struct Job<'a> {
     pub model: &'a ModelId,
     /// Persons below this score are not reported, 0 to 1.
     pub min_score: f32,
+    /// Classes that are reported, those with the highest scores.
+    pub top: u16,
     /// What came before it, if it is a frame of a stream.
     pub past: Option<Past<'a>>,
     /// Those who share a device take turns by it.
@@ -192,7 +194,7 @@ impl Pipeline {
                 regions = task::next_regions(&views, source, job.min_score);
             }
         }
-        let (output, tracks) = task::conclude(&served.info.task, &views, job.min_score, job.past, source);
+        let (output, tracks) = task::conclude(&served.info.task, &views, &job, source);
         timings_ms.postprocess = clock.lap_ms();
         Ok(Detection {
             model: job.model.clone(),

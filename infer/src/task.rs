@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     models::ModelPose,
     persons::{self, Thresholds},
-    pipeline::Past,
+    pipeline::{Job, Past},
     preprocess::{Source, Square, Transform},
 };
 
@@ -17,8 +17,8 @@ use crate::{
 /// times the box's longer one.
 const PERSON_MARGIN: f32 = 1.25;
 
-/// Classes that are reported, those with the highest scores.
-const MOST_CLASSES: usize = 5;
+/// What a manifest's entry lacks that says nothing, or too much.
+const WRITE_ONE: &str = "write a `skeleton` or a list of `labels`";
 
 /// What a manifest says of what a model finds: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct TaskEntry {
     pub skeleton: Option<SkeletonEntry>,
     /// The names of the classes, by their number, if it tells classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Arc<[String]>>,
+    pub labels: Option<LabelsEntry>,
 }
 
 impl TaskEntry {
@@ -36,8 +36,8 @@ impl TaskEntry {
     pub(crate) fn task(&self) -> Result<Task, String> {
         match (&self.skeleton, &self.labels) {
             (Some(skeleton), None) => Ok(Task::Pose { skeleton: skeleton.find()? }),
-            (None, Some(labels)) if !labels.is_empty() => Ok(Task::Classify { labels: labels.clone() }),
-            _ => Err("write a `skeleton` or a list of `labels`".into()),
+            (None, Some(labels)) => Ok(Task::Classify { labels: labels.list()? }),
+            _ => Err(WRITE_ONE.into()),
         }
     }
 }
@@ -64,6 +64,41 @@ impl SkeletonEntry {
                 Err(format!("its skeleton has another one's name, {}", skeleton.name()))
             }
             Self::Described(skeleton) => Ok(skeleton.clone()),
+        }
+    }
+}
+
+/// The names of classes, by their name if they are built in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LabelsEntry {
+    /// Those that are built in: `imagenet-1k`.
+    Named(String),
+    /// Any others.
+    Listed(Arc<[String]>),
+}
+
+impl LabelsEntry {
+    const IMAGENET_1K: &str = "imagenet-1k";
+
+    /// The thousand classes of ImageNet's challenge of 2012, in their usual order.
+    pub fn imagenet_1k() -> Self {
+        Self::Named(Self::IMAGENET_1K.to_owned())
+    }
+
+    /// The list, or what to write.
+    pub(crate) fn list(&self) -> Result<Arc<[String]>, String> {
+        match self {
+            Self::Named(name) if name == Self::IMAGENET_1K => {
+                let lines =
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/imagenet-1k.txt")).lines();
+                Ok(lines.map(str::to_owned).collect())
+            }
+            Self::Named(name) => {
+                Err(format!("labels {name} are not built in: write out the list, or {:?}", Self::IMAGENET_1K))
+            }
+            Self::Listed(labels) if labels.is_empty() => Err(WRITE_ONE.into()),
+            Self::Listed(labels) => Ok(labels.clone()),
         }
     }
 }
@@ -156,30 +191,37 @@ pub(crate) fn next_regions(views: &[View], source: Source, min_score: f32) -> Ve
 pub(crate) fn conclude(
     task: &Task,
     views: &[View],
-    min_score: f32,
-    past: Option<Past<'_>>,
+    job: &Job<'_>,
     source: Source,
 ) -> (Output, Option<Prior>) {
     let skeleton = match task {
         Task::Pose { skeleton } => skeleton,
-        Task::Classify { labels } => return (classes(labels, views), None),
+        Task::Classify { labels } => return (classes(labels, views, job.top), None),
     };
-    let thresholds = Thresholds { person: min_score, ..Thresholds::default() };
+    let thresholds = Thresholds { person: job.min_score, ..Thresholds::default() };
     let mut persons: Vec<Person> = views.iter().flat_map(|view| view.persons(skeleton, thresholds)).collect();
     persons.sort_by(|a, b| b.score.total_cmp(&a.score));
     if views.len() > 1 {
         persons = persons::one_of_each(skeleton, persons);
     }
     let (width, height) = (source.width as u32, source.height as u32);
-    let tracks = past.map(|Past { prior, at, smooth }| {
+    let tracks = job.past.map(|Past { prior, at, smooth }| {
         let frame = cloudpose_tracks::Frame { at, width, height };
         cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth)
     });
     (Output::Poses { skeleton: skeleton.name().clone(), persons }, tracks)
 }
 
+/// Scores from 0 to 1 that sum to 1, of any numbers.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
 /// The classes with the highest scores.
-fn classes(labels: &[String], views: &[View]) -> Output {
+fn classes(labels: &[String], views: &[View], top: u16) -> Output {
     let scores: &[f32] = match views.first().map(|view| &view.found) {
         Some(Found::Classes(scores)) => scores,
         Some(Found::Poses(_)) | None => &[],
@@ -188,6 +230,6 @@ fn classes(labels: &[String], views: &[View]) -> Output {
     let mut classes: Vec<Class> =
         named.map(|(label, &score)| Class { label: label.clone(), score }).collect();
     classes.sort_by(|a, b| b.score.total_cmp(&a.score));
-    classes.truncate(MOST_CLASSES);
+    classes.truncate(top.into());
     Output::Classes(classes)
 }

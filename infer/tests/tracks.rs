@@ -38,6 +38,7 @@ fn detect(
         detail: Detail::Full,
         model,
         min_score: 0.2,
+        top: cloudpose_wire::frame::USUAL_TOP,
         past,
         stream: None,
         pictures: None,

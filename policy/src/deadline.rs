@@ -68,6 +68,7 @@ mod tests {
             model: ModelId::new("lightning").unwrap(),
             quality: 85,
             min_score: 0.2,
+            top: cloudpose_wire::frame::USUAL_TOP,
             smooth: false,
             prior: None,
             retries: 0,

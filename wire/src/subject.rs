@@ -113,6 +113,7 @@ mod tests {
             model: crate::ModelId::new("lightning").unwrap(),
             quality: 80,
             min_score: 0.2,
+            top: crate::frame::USUAL_TOP,
             smooth: true,
             prior: None,
             retries: 0,

@@ -169,7 +169,10 @@ mod tests {
         });
         assert_eq!(OPENED.load(Relaxed), 1);
         let error = models.get(&id("yolo")).unwrap_err().to_string();
-        assert!(error.contains("lists multipose, lightning, thunder, balanced, accurate"), "{error}");
+        assert!(
+            error.contains("lists multipose, lightning, thunder, efficientnet-lite0, balanced, accurate"),
+            "{error}"
+        );
     }
 
     #[test]
