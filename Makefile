@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract deploy-test manifests bench-peers bench-http bench-overload deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract model-test deploy-test manifests bench-peers bench-http bench-overload deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,7 +21,7 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint doc browser contract deploy-test unit isa ## Runs every check, as CI does.
+test: setup setup-test lint doc browser contract model-test deploy-test unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
@@ -49,6 +49,9 @@ browser: setup setup-test ## The web page in headless Chromium with a fake camer
 contract: setup setup-test ## What a running system says, against docs/asyncapi.yaml and the snapshots (UPDATE_SNAPSHOTS=1 writes them).
 	$(CARGO) build --locked
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
+
+model-test: setup-test ## Golden outputs of models against ONNX Runtime.
+	tests/.venv/bin/pytest --quiet tests/models
 
 deploy-test: setup setup-test ## Chart, manifests, images, alerts and dashboards, against the binary.
 	$(CARGO) build --locked

@@ -106,7 +106,7 @@ pub(crate) fn model_input(models: &Models, model: &ModelId, image: Option<&Path>
         None => Bytes::from_static(SAMPLE),
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into(),
     };
-    let (Fit::Letterbox { side } | Fit::Aspect { longer_side: side }) = models.get(model)?.fit();
+    let side = models.get(model)?.fit().longest();
     let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
     cloudpose_pixels::Decoder::new(Limits::default())?.decode(&bytes, &mut image)?;
     Preprocessor::new(Fit::Letterbox { side }).run(&image, None, &mut input);

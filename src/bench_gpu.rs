@@ -102,6 +102,7 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             model: model.clone(),
             quality: 80,
             min_score: 0.2,
+            top: cloudpose_wire::frame::USUAL_TOP,
             smooth: false,
             prior: None,
             retries: 0,

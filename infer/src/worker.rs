@@ -62,6 +62,7 @@ struct Task {
     at: u64,
     smooth: bool,
     min_score: f32,
+    top: u16,
     detail: Detail,
     model: ModelId,
 }
@@ -85,6 +86,7 @@ impl Task {
             at: header.received_at,
             smooth: header.smooth,
             min_score: header.min_score,
+            top: header.top,
             detail: detail(header.want, handed_on),
             model: header.model.clone(),
         }
@@ -104,6 +106,7 @@ impl Task {
             detail: self.detail,
             model: &self.model,
             min_score: self.min_score,
+            top: self.top,
             past,
             stream: Some(&self.stream),
             pictures: (self.detail == Detail::Full).then_some(pictures),

@@ -58,6 +58,7 @@ fn keypoints_are_where_tensorflow_has_them() {
                 detail: Detail::Full,
                 model: &id,
                 min_score: 0.0,
+                top: cloudpose_wire::frame::USUAL_TOP,
                 past: None,
                 stream: None,
                 pictures: None,

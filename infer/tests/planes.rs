@@ -32,6 +32,7 @@ async fn decoded_pixels_are_looked_at_and_go_on_as_they_are() {
         detail: Detail::Full,
         model: &model,
         min_score: 0.2,
+        top: cloudpose_wire::frame::USUAL_TOP,
         past: None,
         stream: None,
         pictures: None,

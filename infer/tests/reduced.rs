@@ -42,6 +42,7 @@ fn job<'a>(image: &'a [u8], model: &'a ModelId) -> Job<'a> {
         detail: Detail::Full,
         model,
         min_score: 0.0,
+        top: cloudpose_wire::frame::USUAL_TOP,
         past: None,
         stream: None,
         pictures: None,

@@ -49,6 +49,7 @@ fn look(
         detail: Detail::Full,
         model,
         min_score: 0.2,
+        top: cloudpose_wire::frame::USUAL_TOP,
         past,
         stream: None,
         pictures: None,

@@ -4,16 +4,19 @@ use utoipa::OpenApi;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "CloudPose", description = "Finds people and their joints in images and live video."),
+    info(title = "CloudPose", description = "Finds people and their joints in images and live video, and tells what an image shows."),
     paths(
         crate::doors::http::pose,
+        crate::doors::classify::classify,
         crate::pages::models,
         crate::doors::ws::stream,
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
+        crate::doors::classify::predict,
     ),
     tags(
         (name = "pose", description = "One image"),
+        (name = "classify", description = "What one image shows"),
         (name = "stream", description = "Live video"),
         (name = "existing API", description = "For clients of the earlier service"),
         (name = "operation", description = "For monitors"),

@@ -11,7 +11,7 @@ use axum::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
-    doors::{http, legacy, ws},
+    doors::{classify, http, legacy, ws},
     pages,
     shared::Shared,
 };
@@ -34,9 +34,11 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
     let router = Router::new()
         .route("/v1/stream", get(ws::stream))
         .route("/v1/pose", post(http::pose))
+        .route("/v1/classify", post(classify::classify))
         .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
+        .route("/predict", post(classify::predict))
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))

@@ -33,6 +33,7 @@ pub(crate) struct Still {
     pub(crate) model: ModelId,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
+    pub(crate) top: u16,
     pub(crate) caller: Caller,
     pub(crate) trace: Option<TraceParent>,
 }
@@ -95,6 +96,7 @@ impl Still {
             model: self.model,
             quality: self.quality,
             min_score: self.min_score,
+            top: self.top,
             smooth: false,
             prior: None,
             retries: 0,

@@ -24,6 +24,7 @@ pub fn header(kind: Kind, seq: u64) -> FrameHeader {
         model: ModelId::new("thunder").unwrap(),
         quality: 81,
         min_score: 0.25,
+        top: cloudpose_wire::frame::USUAL_TOP,
         smooth: true,
         prior: None,
         retries: 0,

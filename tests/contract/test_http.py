@@ -9,7 +9,8 @@ from processes import REPOSITORY
 from websockets.asyncio.client import connect
 
 POSE = "/v1/pose"
-CALLS = [POSE, "/v1/stream", "/api/pose_detection", "/api/pose_detection_annotation"]
+CLASSIFY = "/v1/classify"
+CALLS = [POSE, CLASSIFY, "/predict", "/v1/stream", "/api/pose_detection", "/api/pose_detection_annotation"]
 PAGES = ["/health", "/ready", "/metrics", "/openapi.json", "/"]
 ASSETS = {
     path: REPOSITORY / "ingest" / path
@@ -49,6 +50,36 @@ def test_poses_of_an_image_in_every_form(gateway, snapshots):
         "nobody is that sure": post("?min_score=1", JPEG, SAMPLE),
     }
     snapshots.check("http-pose", answers(gateway, requests))
+
+
+def classify(query, headers, body):
+    return ("POST", CLASSIFY + query, headers, body)
+
+
+def test_classes_of_an_image_in_every_form(gateway, snapshots):
+    requests = {
+        "raw JPEG": classify("", JPEG, SAMPLE),
+        "raw PNG": classify("?top=1", {"content-type": "image/png"}, (IMAGES / "small.png").read_bytes()),
+        "form": classify("?top=2", FORM, form("file", SAMPLE)),
+        "JSON": classify("?model=efficientnet-lite0&top=3", JSON, json_of(id="photo-1", image=base64_of(SAMPLE))),
+        "existing call": ("POST", "/predict", FORM, form("file", SAMPLE)),
+    }
+    snapshots.check("http-classify", answers(gateway, requests))
+    told = exchange(gateway, *requests["raw JPEG"])["body"]["classes"]
+    assert [found["label"] for found in told][0] == "balance beam, beam"
+
+
+def test_every_problem_with_a_request_for_classes(gateway, snapshots):
+    requests = {
+        query: classify(query, JPEG, SAMPLE)
+        for query in ["?model=yolo", "?model=multipose", "?top=0", "?top=1001", "?top=many", "?min_score=0.1"]
+    }
+    requests |= {
+        "not an image": classify("", JPEG, b"not an image"),
+        "existing call, missing field": ("POST", "/predict", FORM, form("picture", SAMPLE)),
+        "existing call, not an image": ("POST", "/predict", FORM, form("file", b"not an image")),
+    }
+    snapshots.check("http-classify-problems", answers(gateway, requests))
 
 
 def test_models(gateway, snapshots):

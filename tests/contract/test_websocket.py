@@ -39,8 +39,8 @@ def test_hello(request, snapshots, way):
     snapshots.check(name, {query: asyncio.run(session(query)) for query in HELLOS})
 
 
-async def frames(gateway, query):
-    async with greeted(gateway, f"?stream=cam&model=lightning&{query}") as talk:
+async def frames(gateway, query, model="lightning"):
+    async with greeted(gateway, f"?stream=cam&model={model}&{query}") as talk:
         for _ in range(3):
             await talk.image(SAMPLE, "sample.jpg")
             await talk.hear_result()
@@ -55,6 +55,11 @@ def test_results(gateway, snapshots, want):
     snapshots.check(f"websocket-result-{want}", live)
     complete = asyncio.run(frames(gateway, f"want={want}&mode=complete"))
     assert complete == live, "both modes say the same when nothing is dropped"
+
+
+def test_results_of_a_classifier(gateway, snapshots):
+    said = asyncio.run(frames(gateway, "want=pose&mode=complete", "efficientnet-lite0"))
+    snapshots.check("websocket-result-classes", said)
 
 
 def test_complete_mode_answers_every_frame_in_order(gateway):

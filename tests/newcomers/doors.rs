@@ -1,6 +1,7 @@
 //! Newcomers through the gateway's doors, all roles in one process.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use cloudpose_testing::soon;
 use cloudpose_wire::{Class, Event, Output, ws::ErrorCode};
 use serde_json::{Value, json};
@@ -101,6 +102,62 @@ async fn classes_come_by_their_score_and_leave_the_picture_as_it_is() {
     let seen = Seen::new(&drawn);
     assert_eq!(seen.size(), [320, 240]);
     assert!(seen.is_bare([150, 80]), "a classifier draws no limbs");
+}
+
+#[tokio::test]
+async fn an_image_is_classified_by_the_model_that_can() {
+    let house = House::start("tiny").await;
+    let green = || Painting::new(64, 64, [0, 255, 0]).jpeg();
+    let post = async |path: &str, image: Bytes| {
+        let request = reqwest::Client::new().post(house.url(path)).header("content-type", "image/jpeg");
+        let answer = soon(request.body(image).send()).await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    for (query, labels) in [
+        ("", vec!["green", "red", "blue"]),
+        ("?model=hue&top=1", vec!["green"]),
+        ("?top=1000", vec!["green", "red", "blue"]),
+    ] {
+        let (status, event) = post(&format!("/v1/classify{query}"), green()).await;
+        assert_eq!((status, &event["model"]), (200, &json!("hue")), "{query}: {event}");
+        let classes = event["classes"].as_array().unwrap();
+        let told: Vec<&str> = classes.iter().map(|class| class["label"].as_str().unwrap()).collect();
+        assert_eq!((told[0], told.len()), (labels[0], labels.len()), "{query}");
+        assert!(classes[0]["score"].as_f64().unwrap() > 0.9, "{query}: {event}");
+        assert!(event.get("persons").is_none());
+    }
+    for (query, status, kind) in [
+        ("?model=tiny", 409, "other-task"),
+        ("?model=giant", 404, "unknown-model"),
+        ("?top=0", 400, "bad-query"),
+        ("?top=1001", 400, "bad-query"),
+        ("?quality=3", 400, "bad-query"),
+    ] {
+        let (got, problem) = post(&format!("/v1/classify{query}"), green()).await;
+        assert_eq!(
+            (got, &problem["type"]),
+            (status, &json!(format!("urn:cloudpose:problem:{kind}"))),
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_existing_call_is_told_one_class() {
+    let house = House::start("hue").await;
+    let form = |name: &'static str| {
+        let image = Painting::new(64, 64, [0, 0, 255]).jpeg().to_vec();
+        reqwest::multipart::Form::new().part(name, reqwest::multipart::Part::bytes(image))
+    };
+    let predict = async |name| {
+        let request = reqwest::Client::new().post(house.url("/predict")).multipart(form(name));
+        let answer = soon(request.send()).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(predict("file").await, (200, r#"{"predict":"blue"}"#.to_owned()));
+    let (status, problem) = predict("picture").await;
+    assert_eq!(status, 422);
+    assert!(problem.contains("no field `file`"), "{problem}");
 }
 
 #[tokio::test]

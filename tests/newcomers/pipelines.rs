@@ -26,6 +26,7 @@ fn detect(pipeline: &mut Pipeline, model: &str, image: &Bytes, past: Option<Past
         detail: Detail::Model,
         model: &model,
         min_score: 0.2,
+        top: cloudpose_wire::frame::USUAL_TOP,
         past,
         stream: None,
         pictures: None,

@@ -112,6 +112,9 @@ pub struct FrameHeader {
     pub quality: u8,
     /// Persons below this score are not reported, 0 to 1.
     pub min_score: f32,
+    /// How many classes are reported at most, by a model that tells classes.
+    #[serde(default = "usual_top", skip_serializing_if = "is_usual_top")]
+    pub top: u16,
     /// Whether keypoints are smoothed over time. Only with `prior`.
     #[serde(default)]
     pub smooth: bool,
@@ -129,6 +132,20 @@ pub struct FrameHeader {
     /// The client's trace. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,
+}
+
+/// How many classes are reported unless somebody asks for more or fewer.
+pub const USUAL_TOP: u16 = 5;
+
+/// The most classes that can be asked for: an event has to pass everywhere.
+pub const MOST_TOP: u16 = 1000;
+
+const fn usual_top() -> u16 {
+    USUAL_TOP
+}
+
+fn is_usual_top(top: &u16) -> bool {
+    *top == USUAL_TOP
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -252,6 +269,7 @@ mod tests {
             model: ModelId::new("m").unwrap(),
             quality: 4,
             min_score: 0.5,
+            top: USUAL_TOP,
             smooth: false,
             prior: None,
             retries: 0,

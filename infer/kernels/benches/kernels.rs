@@ -6,7 +6,7 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use cloudpose_kernels::depthwise::{self, Stride, Taps};
+use cloudpose_kernels::depthwise::{self, Layer, Stride, Taps};
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Activations, Left, Output, Segment, Weights};
 use cloudpose_kernels::upsample;
@@ -103,14 +103,8 @@ fn depthwise_rows(criterion: &mut Criterion) {
     for (width, channels, stride) in DEPTHWISE {
         let rows = [0.5, 0.6, 0.7].map(|value| vec![value; width * channels]);
         let bias = vec![0.0; channels];
-        let taps = Taps::pack(
-            &kernels,
-            &mut Slab::default(),
-            &vec![0.1; 9 * channels],
-            Some(&bias),
-            0..channels,
-            Clamp::RELU6,
-        );
+        let layer = Layer { size: 3, weights: &vec![0.1; 9 * channels], bias: Some(&bias) };
+        let taps = Taps::pack(&kernels, &mut Slab::default(), layer, 0..channels, Clamp::RELU6);
         let shape = depthwise::RowShape { width, input_pitch: channels, output_pitch: channels, stride };
         let outputs = width / stride.pixels() * channels;
         let mut output = AlignedVec::zeroed(outputs);

@@ -165,15 +165,15 @@ macro_rules! entries {
             }
             #[inline(never)]
             $($(#[target_feature(enable = $feature)])+)?
-            unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
+            unsafe fn walk<const K: usize, const R: usize, const S: usize>(task: &RowTask<'_>) {
                 // SAFETY: see above.
-                unsafe { depthwise::kernel::walk::<$vector, R, S>(task) }
+                unsafe { depthwise::kernel::walk::<$vector, K, R, S>(task) }
             }
             impl Walks for $vector {
                 #[inline(always)]
-                unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>) {
+                unsafe fn walk<const K: usize, const R: usize, const S: usize>(task: &RowTask<'_>) {
                     // SAFETY: see above.
-                    unsafe { walk::<R, S>(task) }
+                    unsafe { walk::<K, R, S>(task) }
                 }
             }
             impl Tiles for $vector {

@@ -7,7 +7,7 @@ const ALIGNMENT: usize = 16;
 
 /// A buffer of a [`Layout`] under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Buffer(usize);
+pub(crate) struct Buffer(usize);
 
 #[derive(Clone, Copy, Debug)]
 struct Span {

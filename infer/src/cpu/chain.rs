@@ -13,13 +13,13 @@ const GROUP_CHANNELS: usize = 192;
 /// `second(first(input))`.
 #[derive(Debug)]
 pub(super) struct Chain {
-    pub(super) first: Arc<Pointwise>,
-    pub(super) second: Arc<Pointwise>,
+    first: Arc<Pointwise>,
+    second: Arc<Pointwise>,
     /// Size of the maps.
-    pub(super) height: usize,
-    pub(super) width: usize,
+    height: usize,
+    width: usize,
     /// Threads that share the pixels.
-    pub(super) threads: usize,
+    threads: usize,
     /// `[pixels, first.depth()]`, read.
     pub(super) input: Range<usize>,
     /// `[pixels, second.columns()]`, written.
@@ -29,8 +29,22 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn middle_len(pixels: usize) -> usize {
-        pixels * GROUP_CHANNELS
+    /// The layers on maps of that height and width, whose pixels `threads` share.
+    pub(super) fn new(
+        first: Arc<Pointwise>,
+        second: Arc<Pointwise>,
+        [height, width]: [usize; 2],
+        threads: usize,
+    ) -> Self {
+        Self { first, second, height, width, threads, input: 0..0, output: 0..0, middle: 0..0 }
+    }
+
+    pub(super) fn middle_len(&self) -> usize {
+        self.height * self.width * GROUP_CHANNELS
+    }
+
+    pub(super) fn output_len(&self) -> usize {
+        self.height * self.width * self.second.columns()
     }
 
     pub(super) fn multiply_adds(&self) -> usize {

@@ -5,6 +5,7 @@
 //! | `engine` | [`CpuEngine`]: models on one thread, or on threads of its own |
 //! | `packed` | a model's weights, packed once, shared by all threads |
 //! | `plans`, `plan` | the steps for one input size, built by walking the architecture |
+//! | `program` | steps and their memory; families of their own write theirs with its `Builder` |
 //! | `stage` | rows → depthwise → pointwise, fused, a band of rows at a time: nearly every layer |
 //! | `chain` | pointwise → pointwise, fused |
 //! | `arena` | one block of memory, shared by buffers that do not live together |
@@ -23,8 +24,9 @@ mod op;
 mod packed;
 mod plan;
 mod plans;
+pub(crate) mod program;
 mod prune;
-mod stage;
+pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +34,8 @@ pub use engine::CpuEngine;
 pub use heads::PlanHeads;
 pub use op::DenseHeadsOp;
 pub use packed::PackedModel;
-pub use plan::StepProfile;
 pub use plans::Plans;
+pub use program::StepProfile;
 
 use cloudpose_kernels::IsaError;
 

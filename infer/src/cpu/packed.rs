@@ -2,26 +2,16 @@
 
 use std::sync::Arc;
 
-use cloudpose_kernels::depthwise::Taps;
+use cloudpose_kernels::depthwise::Layer;
 use cloudpose_kernels::normalise::Pattern;
-use cloudpose_kernels::pointwise::{Activations, Panel, Weights as Pointwise};
+use cloudpose_kernels::pointwise::{Activations, Weights as Pointwise};
 use cloudpose_kernels::{Clamp, Kernels, Slab};
 use cloudpose_wire::ModelId;
 
 use super::prune::{channels_that_matter, select_columns, select_rows};
+use super::stage::Separable;
 use crate::models::movenet::Weights;
 use crate::models::movenet::arch::{Architecture, Block, Head, Merge};
-
-/// A depthwise convolution and the pointwise one behind it.
-#[derive(Debug)]
-pub(super) struct Separable {
-    /// How the channels of the depthwise convolution are cut.
-    pub(super) panels: Vec<Panel>,
-    /// Its weights, one entry a panel.
-    pub(super) taps: Vec<Taps>,
-    /// The 1×1 convolution.
-    pub(super) pointwise: Arc<Pointwise>,
-}
 
 /// The layers of a head.
 #[derive(Debug)]
@@ -118,13 +108,8 @@ impl Packer<'_> {
         clamp: Clamp,
         pointwise: Arc<Pointwise>,
     ) -> Arc<Separable> {
-        let panels = self.kernels.panels(pointwise.depth());
-        let (kernels, slab) = (&self.kernels, &mut self.slab);
-        let taps = panels
-            .iter()
-            .map(|p| Taps::pack(kernels, slab, weights, bias, p.first..p.first + p.columns, clamp))
-            .collect();
-        Arc::new(Separable { panels, taps, pointwise })
+        let depthwise = Layer { size: 3, weights, bias };
+        Arc::new(Separable::pack(&self.kernels, &mut self.slab, depthwise, clamp, pointwise))
     }
 
     fn block(&mut self, block: &Block) -> (Arc<Pointwise>, Arc<Separable>) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::heads::PlanHeads;
 use super::packed::PackedModel;
-use super::plan::{Plan, StepProfile};
+use super::plan::Plan;
+use super::program::StepProfile;
 use crate::contract::Fault;
 
 /// Plans that are kept: beyond it the one used longest ago is dropped. Streams have few aspect ratios.

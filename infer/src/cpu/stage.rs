@@ -1,4 +1,4 @@
-//! One pass over a feature map: its rows are produced, go through a depthwise 3×3 and a pointwise
+//! One pass over a feature map: its rows are produced, go through a depthwise 3×3 or 5×5 and a pointwise
 //! convolution, and leave as rows of the next feature map, a band of rows at a time.
 //!
 //! The map in the middle, six times as wide as what comes in and goes out, never exists as a whole: for
@@ -16,13 +16,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cloudpose_kernels::Kernels;
-use cloudpose_kernels::depthwise::{MOST_ROWS, RowShape, Stride, Window};
+use cloudpose_kernels::depthwise::{Layer, MOST_ROWS, RowShape, Stride, Taps, Window};
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
 use cloudpose_kernels::upsample::{self, source_rows};
-
-use super::packed::Separable;
+use cloudpose_kernels::{Clamp, Kernels, Slab};
 
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
 /// a band stays in the first cache.
@@ -37,7 +35,7 @@ const ROWS_FLOATS: usize = 6 * 1024;
 
 /// Where the rows that enter the depthwise convolution come from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// A 3×3 stride 2 convolution on the normalised pixels, as a product with a depth of 3 × 9.
     Stem { pattern: Arc<Pattern>, weights: Arc<Pointwise> },
     /// A pointwise convolution of the input.
@@ -48,16 +46,47 @@ pub(super) enum Source {
     Input,
 }
 
+/// A depthwise convolution and the pointwise one behind it.
+#[derive(Debug)]
+pub(crate) struct Separable {
+    /// Rows and columns of the depthwise convolution's windows.
+    size: usize,
+    /// How its channels are cut.
+    pub(super) panels: Vec<Panel>,
+    /// Its weights, one entry a panel.
+    pub(super) taps: Vec<Taps>,
+    /// The 1×1 convolution.
+    pub(super) pointwise: Arc<Pointwise>,
+}
+
+impl Separable {
+    /// Packs a depthwise convolution, whose results are clamped, for the kernels that `pointwise` was packed for.
+    pub(crate) fn pack(
+        kernels: &Kernels,
+        slab: &mut Slab,
+        depthwise: Layer<'_>,
+        clamp: Clamp,
+        pointwise: Arc<Pointwise>,
+    ) -> Self {
+        let panels = kernels.panels(pointwise.depth());
+        let taps = panels
+            .iter()
+            .map(|p| Taps::pack(kernels, slab, depthwise, p.first..p.first + p.columns, clamp))
+            .collect();
+        Self { size: depthwise.size, panels, taps, pointwise }
+    }
+}
+
 /// What a stage is made of.
 #[derive(Debug)]
-pub(super) struct Layers {
-    pub(super) source: Source,
-    pub(super) separable: Arc<Separable>,
+pub(crate) struct Layers {
+    pub(crate) source: Source,
+    pub(crate) separable: Arc<Separable>,
     /// A second pointwise convolution, on the first one's result.
-    pub(super) then: Option<Arc<Pointwise>>,
-    pub(super) stride: Stride,
+    pub(crate) then: Option<Arc<Pointwise>>,
+    pub(crate) stride: Stride,
     /// Whether the input is added to the pointwise convolution's result.
-    pub(super) residual: bool,
+    pub(crate) residual: bool,
 }
 
 /// The parts of the arena that a stage uses; unused ones are empty.
@@ -92,7 +121,7 @@ struct Group {
 
 /// [`Layers`] at one size of feature map.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     layers: Layers,
     /// Size of the map that enters the depthwise convolution.
     height: usize,
@@ -119,15 +148,20 @@ struct Memory<'a> {
 impl Stage {
     /// `height` × `width` is the size of the map that enters the depthwise convolution, `threads` how many
     /// share it.
-    pub(super) fn new(layers: Layers, height: usize, width: usize, threads: usize) -> Self {
+    pub(crate) fn new(layers: Layers, height: usize, width: usize, threads: usize) -> Self {
         let (out_height, out_width) = (height / layers.stride.pixels(), width / layers.stride.pixels());
         let parts = threads.min(out_height.div_ceil(PART_ROWS));
         let part_height = out_height.div_ceil(parts);
         let bands = part_height.div_ceil((BAND_PIXELS / out_width).max(1));
         let band = part_height.div_ceil(bands);
-        let ring_rows = ((band - 1) * layers.stride.pixels() + 3).min(height);
+        let ring_rows = ((band - 1) * layers.stride.pixels() + layers.separable.size).min(height);
         let groups = groups(&layers.separable.panels, band * out_width);
         Self { layers, height, width, parts, band, ring_rows, groups, regions: Regions::default() }
+    }
+
+    /// Rows of zeros above the map.
+    fn pad_before(&self) -> usize {
+        self.layers.stride.pad_before(self.layers.separable.size)
     }
 
     fn out_height(&self) -> usize {
@@ -166,8 +200,9 @@ impl Stage {
         };
         let columns = separable.pointwise.columns();
         let then = self.layers.then.as_ref().map_or(0, |then| columns * then.columns());
+        let taps = separable.size * separable.size;
         self.height * self.width * source
-            + self.out_height() * self.out_width() * (channels * (9 + columns) + then)
+            + self.out_height() * self.out_width() * (channels * (taps + columns) + then)
     }
 
     /// Height, width and channels of the output.
@@ -245,10 +280,11 @@ impl Stage {
     fn run_part(&self, kernels: &Kernels, pixels: &[u8], part: usize, mut memory: Memory<'_>) {
         let step = self.layers.stride.pixels();
         let part = self.part_top(part)..self.part_top(part + 1);
-        let mut produced = (part.start * step).saturating_sub(self.layers.stride.pad_before());
+        let (size, pad) = (self.layers.separable.size, self.pad_before());
+        let mut produced = (part.start * step).saturating_sub(pad);
         for top in part.clone().step_by(self.band) {
             let band = top..(top + self.band).min(part.end);
-            let needed = ((band.end - 1) * step + 3 - self.layers.stride.pad_before()).min(self.height);
+            let needed = ((band.end - 1) * step + size - pad).min(self.height);
             let fresh = produced..needed;
             if let Source::Stem { pattern, .. } = &self.layers.source {
                 self.normalise(kernels, pattern, pixels, fresh.clone(), memory.rows);
@@ -256,7 +292,10 @@ impl Stage {
             for group in &self.groups {
                 for panel in group.panels.clone() {
                     self.produce(kernels, panel, fresh.clone(), &mut memory);
-                    self.depthwise(kernels, panel, group, band.clone(), &mut memory);
+                    match size {
+                        3 => self.depthwise::<3>(kernels, panel, group, band.clone(), &mut memory),
+                        _ => self.depthwise::<5>(kernels, panel, group, band.clone(), &mut memory),
+                    }
                 }
                 self.pointwise(kernels, group, band.clone(), part.start, &mut memory);
             }
@@ -367,8 +406,8 @@ impl Stage {
         }
     }
 
-    /// The depthwise convolution of a panel, for the output rows of a band.
-    fn depthwise(
+    /// The depthwise convolution of a panel, `K` × `K`, for the output rows of a band.
+    fn depthwise<const K: usize>(
         &self,
         kernels: &Kernels,
         panel: usize,
@@ -388,7 +427,7 @@ impl Stage {
         };
         let out_row = self.out_width() * group.channels.len();
         let start = channels.first - group.channels.start;
-        let (step, pad) = (self.layers.stride.pixels(), self.layers.stride.pad_before());
+        let (step, pad) = (self.layers.stride.pixels(), self.pad_before());
         let input_row = |row: usize| {
             if is_input {
                 &memory.input[row * self.width * input_pitch..][channels.first..]
@@ -396,10 +435,10 @@ impl Stage {
                 &memory.ring[self.ring_from(&channels, row)..]
             }
         };
-        let mut windows: [Window<'_>; MOST_ROWS] = [[None; 3]; MOST_ROWS];
+        let mut windows: [Window<'_, K>; MOST_ROWS] = [[None; K]; MOST_ROWS];
         // For each vector of channels the kernel walks along all rows, which should stay in the first cache.
         let cached = ROWS_FLOATS / (self.width * channels.width);
-        let most = (cached.saturating_sub(2) / step).clamp(1, MOST_ROWS);
+        let most = (cached.saturating_sub(K - 1) / step).clamp(1, MOST_ROWS);
         for top in band.clone().step_by(most) {
             let count = most.min(band.end - top);
             for (y, window) in (top..).zip(&mut windows[..count]) {

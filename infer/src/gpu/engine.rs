@@ -13,7 +13,7 @@ use super::{DeviceError, Precision};
 use crate::GpuConfig;
 use crate::contract::{Engine, Fault, Found};
 use crate::models::Models;
-use crate::preprocess::{Fit, ModelInput};
+use crate::preprocess::ModelInput;
 
 /// Programs that an engine keeps: more sizes of batches and of inputs than there are in turns.
 const MOST_PROGRAMS: usize = 256;
@@ -195,7 +195,7 @@ pub(super) fn warm_up(
     model: &ModelId,
     size: usize,
 ) -> Result<(), Fault> {
-    let (Fit::Letterbox { side } | Fit::Aspect { longer_side: side }) = models.get(model)?.fit();
+    let side = models.get(model)?.fit().longest();
     engine.run_batch(model, &vec![ModelInput::black(side); size.min(most_at_once([side; 2]))])?;
     Ok(())
 }

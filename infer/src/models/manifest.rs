@@ -1,5 +1,7 @@
 //! `manifest.json`: the models of a folder, what they find, where they come from, and their checksums.
 
+use std::path::Path;
+
 use cloudpose_wire::{ModelId, ModelInfo};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,7 +11,7 @@ use crate::scores::Calibration;
 use crate::task::TaskEntry;
 
 /// The manifest of a folder of models.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// One entry a model, in the order in which people are shown them.
     pub models: Vec<Entry>,
@@ -104,6 +106,14 @@ impl Manifest {
     /// The manifest's file name within its folder.
     pub const FILE: &str = "manifest.json";
 
+    /// Reads the manifest that is at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if `json` is none.
+    pub(super) fn read(json: &[u8], path: &Path) -> Result<Self, Error> {
+        serde_json::from_slice(json).map_err(|source| Error::Manifest { path: path.to_owned(), source })
+    }
+
     /// The entry of `model`, if there is one.
     pub fn entry(&self, model: &ModelId) -> Option<&Entry> {
         self.models.iter().find(|entry| entry.name == *model)
@@ -179,6 +189,8 @@ mod tests {
         assert_eq!(entry(one).unwrap().skeleton().unwrap().keypoints().len(), 1);
         let classes = entry(r#","labels":["cat","dog"]"#).unwrap();
         assert!(matches!(classes.task, Task::Classify { labels } if labels[1] == "dog"));
+        let classes = entry(r#","labels":"imagenet-1k""#).unwrap();
+        assert!(matches!(classes.task, Task::Classify { labels } if labels.len() == 1000));
     }
 
     #[test]
@@ -187,6 +199,7 @@ mod tests {
         for (json, why) in [
             ("", "write a `skeleton`"),
             (r#","labels":[]"#, "write a `skeleton`"),
+            (r#","labels":"imagenet-22k""#, "not built in"),
             (r#","labels":["cat"],"skeleton":"coco-17""#, "write a `skeleton`"),
             (r#","skeleton":"halpe-26""#, "not built in"),
             (odd, "another one's name"),

@@ -5,15 +5,21 @@
 //! | [`manifest`], [`store`] | which models there are; embedded or from a folder, checksums |
 //! | `family` | what a family brings: [`Family`], [`Model`], [`Execution`] |
 //! | `registry` | [`Models`]: each loaded once, when it is first asked for |
-//! | [`movenet`] | the MoveNet family |
+//! | [`folder`] | a folder that models are added to |
+//! | `tensors` | [`Tensors`]: a checked safetensors file |
+//! | [`movenet`] | the MoveNet family, which finds persons |
+//! | [`efficientnet`] | the EfficientNet-Lite family, which tells classes |
 //!
 //! Nothing here knows frames or the bus.
 
+pub mod efficientnet;
 mod family;
+pub mod folder;
 pub mod manifest;
 pub mod movenet;
 mod registry;
 pub mod store;
+mod tensors;
 
 use std::path::PathBuf;
 
@@ -24,9 +30,10 @@ pub use family::{Execution, Family, Model, Processor};
 pub use manifest::{Entry, Manifest};
 pub use registry::{Models, Served, Stage};
 pub use store::ModelStore;
+pub use tensors::Tensors;
 
 /// All families: the only place that lists them.
-pub static FAMILIES: &[&dyn Family] = &[&movenet::MoveNetFamily];
+pub static FAMILIES: &[&dyn Family] = &[&movenet::MoveNetFamily, &efficientnet::EfficientNetFamily];
 
 /// A keypoint in coordinates of the model input: 0..1 from the left and top edge to the right and bottom
 /// edge, outside of that where the model sees it beyond the edge.
@@ -91,6 +98,20 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A PyTorch checkpoint is damaged or is not the published one.
+    #[error("{} is not a usable checkpoint: {problem}", path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no published model to import.
+    #[error("{} holds neither MoveNet's graph models (movenet-multipose.json, …) nor a checkpoint of EfficientNet-Lite0", path.display())]
+    Nothing {
+        /// Where it was looked for.
+        path: PathBuf,
     },
     /// A manifest is not what [`Manifest`] describes.
     #[error("{} is not a model manifest as models/README.md describes it", path.display())]

@@ -261,7 +261,8 @@ mod tests {
         });
         assert_eq!(OPENED.load(Relaxed), 1);
         let error = models.get(&id("yolo")).unwrap_err().to_string();
-        assert!(error.contains("lists fast, balanced, accurate, multipose, lightning, thunder"), "{error}");
+        let names = "fast, balanced, accurate, multipose, lightning, thunder, efficientnet-lite0";
+        assert!(error.contains(&format!("lists {names}")), "{error}");
     }
 
     #[test]

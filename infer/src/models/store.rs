@@ -9,7 +9,7 @@ use super::Error;
 use super::manifest::{Entry, Manifest};
 
 /// The weight files that `models/` held when the binary was built.
-const EMBEDDED: [(&str, &[u8]); 3] = {
+const EMBEDDED: [(&str, &[u8]); 4] = {
     macro_rules! weights {
         ($name:literal) => {
             ($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/", $name)))
@@ -19,6 +19,7 @@ const EMBEDDED: [(&str, &[u8]); 3] = {
         weights!("movenet-multipose-lightning.safetensors"),
         weights!("movenet-singlepose-lightning.safetensors"),
         weights!("movenet-singlepose-thunder.safetensors"),
+        weights!("efficientnet-lite0.safetensors"),
     ]
 };
 
@@ -38,7 +39,7 @@ pub struct ModelStore {
 }
 
 impl ModelStore {
-    /// The files built into the binary: all three models.
+    /// The files built into the binary.
     pub fn embedded() -> Self {
         let manifest = serde_json::from_str(EMBEDDED_MANIFEST).expect("a test parses the embedded manifest");
         Self { manifest, origin: Origin::Embedded }
@@ -53,7 +54,7 @@ impl ModelStore {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(Manifest::FILE);
         let json = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let manifest = serde_json::from_slice(&json).map_err(|source| Error::Manifest { path, source })?;
+        let manifest = Manifest::read(&json, &path)?;
         Ok(Self { manifest, origin: Origin::Folder(folder.to_owned()) })
     }
 
@@ -127,7 +128,9 @@ mod tests {
     fn embedded_files_match_the_manifest_and_their_architecture() {
         let models = Models::new(ModelStore::embedded(), FAMILIES).unwrap();
         let names: Vec<String> = models.infos().iter().map(|info| info.id.to_string()).collect();
-        assert_eq!(names, ["fast", "balanced", "accurate", "multipose", "lightning", "thunder"]);
+        let ours =
+            ["fast", "balanced", "accurate", "multipose", "lightning", "thunder", "efficientnet-lite0"];
+        assert_eq!(names, ours);
         for info in models.infos() {
             for stage in models.served(&info.id).unwrap().models() {
                 models.get(stage).unwrap();

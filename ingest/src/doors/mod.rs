@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `ws` | `GET /v1/stream`: images and messages on a WebSocket |
 //! | `http` | `POST /v1/pose`: one image, its poses or the annotated picture |
+//! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
+pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;
 mod problem;

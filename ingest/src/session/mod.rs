@@ -372,6 +372,7 @@ impl Session {
             model: settings.model,
             quality: settings.quality,
             min_score: self.terms.min_score,
+            top: cloudpose_wire::frame::USUAL_TOP,
             smooth: settings.smooth,
             prior: Some(self.tracks.prior()),
             retries: 0,

@@ -1,6 +1,6 @@
-//! One walk along the rows for each vector of channels.
+//! One walk along the rows for each vector of channels; those of 5×5 windows are in [`super::five`].
 
-use super::{RowTask, Stride};
+use super::{RowTask, Stride, five};
 use crate::vector::Vector;
 
 /// Computes the output rows of `task`.
@@ -12,13 +12,23 @@ use crate::vector::Vector;
 pub(crate) unsafe fn rows<V: Walks>(task: &RowTask<'_>) {
     // SAFETY: the caller's contract.
     unsafe {
-        match (task.shape.stride, task.windows[0].count) {
-            (Stride::One, 1) => V::walk::<1, 1>(task),
-            (Stride::One, 2) => V::walk::<2, 1>(task),
-            (Stride::One, _) => V::walk::<3, 1>(task),
-            (Stride::Two, 1) => V::walk::<1, 2>(task),
-            (Stride::Two, 2) => V::walk::<2, 2>(task),
-            (Stride::Two, _) => V::walk::<3, 2>(task),
+        match (task.taps.size, task.shape.stride, task.windows[0].count) {
+            (3, Stride::One, 1) => V::walk::<3, 1, 1>(task),
+            (3, Stride::One, 2) => V::walk::<3, 2, 1>(task),
+            (3, Stride::One, _) => V::walk::<3, 3, 1>(task),
+            (3, Stride::Two, 1) => V::walk::<3, 1, 2>(task),
+            (3, Stride::Two, 2) => V::walk::<3, 2, 2>(task),
+            (3, Stride::Two, _) => V::walk::<3, 3, 2>(task),
+            (_, Stride::One, 1) => V::walk::<5, 1, 1>(task),
+            (_, Stride::One, 2) => V::walk::<5, 2, 1>(task),
+            (_, Stride::One, 3) => V::walk::<5, 3, 1>(task),
+            (_, Stride::One, 4) => V::walk::<5, 4, 1>(task),
+            (_, Stride::One, _) => V::walk::<5, 5, 1>(task),
+            (_, Stride::Two, 1) => V::walk::<5, 1, 2>(task),
+            (_, Stride::Two, 2) => V::walk::<5, 2, 2>(task),
+            (_, Stride::Two, 3) => V::walk::<5, 3, 2>(task),
+            (_, Stride::Two, 4) => V::walk::<5, 4, 2>(task),
+            (_, Stride::Two, _) => V::walk::<5, 5, 2>(task),
         }
     }
 }
@@ -29,77 +39,83 @@ pub(crate) trait Walks: Vector {
     ///
     /// # Safety
     /// As for [`walk`].
-    unsafe fn walk<const R: usize, const S: usize>(task: &RowTask<'_>);
+    unsafe fn walk<const K: usize, const R: usize, const S: usize>(task: &RowTask<'_>);
 }
 
-/// Walks along windows of `R` rows, `S` pixels from one to the next, once for each vector of channels.
+/// Walks along windows of `K` columns, of which `R` rows are in the image, `S` pixels from one to the next, once for
+/// each vector of channels.
 ///
 /// # Safety
-/// As for [`rows`]; `R` and `S` are the task's.
+/// As for [`rows`]; `K`, `R` and `S` are the task's.
 #[inline(always)]
-pub(crate) unsafe fn walk<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>) {
+pub(crate) unsafe fn walk<V: Vector, const K: usize, const R: usize, const S: usize>(task: &RowTask<'_>) {
     let channels = task.taps.channels;
     let mut channel = 0;
     // SAFETY: the caller's contract; `channel + count <= channels`.
     unsafe {
         while channel + V::LANES <= channels {
-            one::<V, R, S>(task, channel, V::LANES);
+            one::<V, K, R, S>(task, channel, V::LANES);
             channel += V::LANES;
         }
         if channel < channels {
-            one::<V, R, S>(task, channel, channels - channel);
+            one::<V, K, R, S>(task, channel, channels - channel);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn one<V: Vector, const R: usize, const S: usize>(task: &RowTask<'_>, channel: usize, count: usize) {
+unsafe fn one<V: Vector, const K: usize, const R: usize, const S: usize>(
+    task: &RowTask<'_>,
+    channel: usize,
+    count: usize,
+) {
     // SAFETY: the caller's contract.
     unsafe {
-        let mut lane = Lane::<V, R>::new(task, channel, count);
+        let mut lane = Lane::<V, K, R>::new(task, channel, count);
         let mut to = task.output.add(channel);
         for window in task.windows {
             for r in 0..R {
                 lane.rows[r] = window.rows[r].add(channel);
             }
-            if S == 1 {
-                stride1(&lane, task, to);
-            } else {
-                stride2(&lane, task, to);
+            match (K, S) {
+                (3, 1) => stride1(&lane, task, to),
+                (3, _) => stride2(&lane, task, to),
+                (_, 1) => five::stride1(&lane, task, to),
+                (_, _) => five::stride2(&lane, task, to),
             }
             to = to.wrapping_add(task.shape.outputs() * task.shape.output_pitch);
         }
     }
 }
 
-/// One vector of channels: what both walks share.
-struct Lane<V, const R: usize> {
+/// One vector of channels: what all walks share.
+pub(super) struct Lane<V, const K: usize, const R: usize> {
     /// Of the window that is walked along.
     rows: [*const f32; R],
-    taps: [[V; 3]; R],
-    bias: V,
+    taps: [[V; K]; R],
+    pub(super) bias: V,
     low: V,
     high: V,
     count: usize,
 }
 
-impl<V: Vector, const R: usize> Lane<V, R> {
+impl<V: Vector, const K: usize, const R: usize> Lane<V, K, R> {
     #[inline(always)]
     unsafe fn new(task: &RowTask<'_>, channel: usize, count: usize) -> Self {
-        // SAFETY: the caller's contract: taps are `[10][width]`, padded to whole vectors.
+        // SAFETY: the caller's contract: taps are `[K² + 1][width]`, padded to whole vectors.
         unsafe {
             let width = task.taps.width;
             let data = task.taps.data.as_ptr().add(channel);
-            let mut taps = [[V::splat(0.0); 3]; R];
+            let mut taps = [[V::splat(0.0); K]; R];
             for r in 0..R {
-                for d in 0..3 {
-                    taps[r][d] = V::load(data.add(((task.windows[0].first_tap + r) * 3 + d) * width));
+                for d in 0..K {
+                    taps[r][d] = V::load(data.add(((task.windows[0].first_tap + r) * K + d) * width));
                 }
             }
             Self {
                 rows: [std::ptr::null(); R],
                 taps,
-                bias: V::load(data.add(9 * width)),
+                bias: V::load(data.add(K * K * width)),
                 low: V::splat(task.taps.clamp.low),
                 high: V::splat(task.taps.clamp.high),
                 count,
@@ -109,7 +125,7 @@ impl<V: Vector, const R: usize> Lane<V, R> {
 
     /// The rows' pixels at float `at`.
     #[inline(always)]
-    unsafe fn column(&self, at: usize) -> [V; R] {
+    pub(super) unsafe fn column(&self, at: usize) -> [V; R] {
         // SAFETY: the caller's contract.
         unsafe {
             let mut column = [V::splat(0.0); R];
@@ -132,7 +148,7 @@ impl<V: Vector, const R: usize> Lane<V, R> {
 
     /// The pixels of a column times the taps `d` from the left: a chain of its own.
     #[inline(always)]
-    unsafe fn share(&self, column: &[V; R], d: usize) -> V {
+    pub(super) unsafe fn share(&self, column: &[V; R], d: usize) -> V {
         // SAFETY: the caller's contract.
         unsafe {
             let mut sum = column[0].mul(self.taps[0][d]);
@@ -144,7 +160,7 @@ impl<V: Vector, const R: usize> Lane<V, R> {
     }
 
     #[inline(always)]
-    unsafe fn finish(&self, sum: V, to: *mut f32) {
+    pub(super) unsafe fn finish(&self, sum: V, to: *mut f32) {
         // SAFETY: the caller's contract.
         unsafe {
             let value = sum.clamp(self.low, self.high);
@@ -159,7 +175,11 @@ impl<V: Vector, const R: usize> Lane<V, R> {
 
 /// Each column is loaded once and added to the three outputs whose windows it is in.
 #[inline(always)]
-unsafe fn stride1<V: Vector, const R: usize>(lane: &Lane<V, R>, task: &RowTask<'_>, mut to: *mut f32) {
+unsafe fn stride1<V: Vector, const K: usize, const R: usize>(
+    lane: &Lane<V, K, R>,
+    task: &RowTask<'_>,
+    mut to: *mut f32,
+) {
     // SAFETY: the caller's contract: columns `0..width` and outputs `0..width` exist.
     unsafe {
         let (input, output) = (task.shape.input_pitch, task.shape.output_pitch);
@@ -179,7 +199,11 @@ unsafe fn stride1<V: Vector, const R: usize>(lane: &Lane<V, R>, task: &RowTask<'
 
 /// Even columns are in two windows, odd ones in one.
 #[inline(always)]
-unsafe fn stride2<V: Vector, const R: usize>(lane: &Lane<V, R>, task: &RowTask<'_>, mut to: *mut f32) {
+unsafe fn stride2<V: Vector, const K: usize, const R: usize>(
+    lane: &Lane<V, K, R>,
+    task: &RowTask<'_>,
+    mut to: *mut f32,
+) {
     // SAFETY: the caller's contract: columns `0..width`, even, and outputs `0..width / 2` exist.
     unsafe {
         let (input, output) = (task.shape.input_pitch, task.shape.output_pitch);

@@ -1,19 +1,20 @@
-//! Depthwise 3×3 convolution of a few output rows, with bias and clamp.
+//! Depthwise 3×3 and 5×5 convolution of a few output rows, with bias and clamp.
 //!
 //! ```text
-//! out[x][c] = clamp(bias[c] + Σr Σd rows[r][x·stride − pad + d][c] · weights[r][d][c])    r, d = 0..3
+//! out[x][c] = clamp(bias[c] + Σr Σd rows[r][x·stride − pad + d][c] · weights[r][d][c])    r, d = 0..K
 //! ```
 //!
-//! Padding is TensorFlow's `SAME` for the shapes that occur: one column and row of zeros on every side at
-//! stride 1, on the right and the bottom only at stride 2 (whose inputs must be even). Nothing is padded
+//! Padding is TensorFlow's `SAME` for the shapes that occur: `K / 2` columns and rows of zeros on every side at
+//! stride 1; at stride 2, whose inputs must be even, one less on the left and at the top. Nothing is padded
 //! in memory: a row outside of the image is `None`, and columns outside of it are never read.
 //!
 //! Rows are `[width][channels]` with any distance between pixels, so a row may be part of an NHWC tensor
 //! or of a panel. The kernel walks a row once per vector of channels, with that vector's nine weights in
-//! registers: three loads and nine FMAs an output. A column's three products are summed first, then the
-//! columns: three short chains of FMAs, where one of nine would be longer than the processor looks ahead.
-//! The error against a double-precision sum is below `10 · 2⁻²⁴ · (|bias| + Σ|row · weight|)`.
+//! registers (of 25 some are read again): `K` loads and `K²` FMAs an output. A column's products are summed first,
+//! then the columns: short chains of FMAs, where one of all would be longer than the processor looks ahead.
+//! The error against a double-precision sum is below `(K² + 1) · 2⁻²⁴ · (|bias| + Σ|row · weight|)`.
 
+pub(crate) mod five;
 pub(crate) mod kernel;
 #[cfg(test)]
 mod reference;
@@ -41,11 +42,11 @@ impl Stride {
         }
     }
 
-    /// Rows (or columns) of zeros before the first.
-    pub fn pad_before(self) -> usize {
+    /// Rows (or columns) of zeros before the first, for windows of `size` rows.
+    pub fn pad_before(self, size: usize) -> usize {
         match self {
-            Self::One => 1,
-            Self::Two => 0,
+            Self::One => size / 2,
+            Self::Two => size / 2 - 1,
         }
     }
 }
@@ -53,18 +54,34 @@ impl Stride {
 /// Weights and biases of some channels of a depthwise layer, padded to whole vectors.
 #[derive(Debug)]
 pub struct Taps {
+    /// Rows and columns of a window: 3 or 5.
+    size: usize,
     channels: usize,
     width: usize,
-    /// `[9][width]`, then the bias `[width]`.
+    /// `[size²][width]`, then the bias `[width]`.
     data: AlignedVec,
     clamp: Clamp,
+}
+
+/// A depthwise layer as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// Rows and columns of a window.
+    pub size: usize,
+    /// `[size, size, channels]`, row-major.
+    pub weights: &'a [f32],
+    /// `[channels]`.
+    pub bias: Option<&'a [f32]>,
 }
 
 /// The most output rows of a call.
 pub const MOST_ROWS: usize = 16;
 
-/// The three input rows around an output row; those outside of the image are missing.
-pub type Window<'a> = [Option<&'a [f32]>; 3];
+/// The most rows of a window.
+pub const MOST_TAPS: usize = 5;
+
+/// The `K` input rows around an output row; those outside of the image are missing.
+pub type Window<'a, const K: usize = 3> = [Option<&'a [f32]>; K];
 
 /// Rows of pixels to read and to write.
 #[derive(Clone, Copy, Debug)]
@@ -86,10 +103,10 @@ impl RowShape {
     }
 }
 
-/// The rows of a window that are in the image: one to three, consecutive.
+/// The rows of a window that are in the image: one to all, consecutive.
 #[derive(Clone, Copy)]
 pub(crate) struct Present {
-    rows: [*const f32; 3],
+    rows: [*const f32; MOST_TAPS],
     count: usize,
     /// The row of taps that meets `rows[0]`.
     first_tap: usize,
@@ -105,27 +122,28 @@ pub(crate) struct RowTask<'a> {
 }
 
 impl Taps {
-    /// Packs channels `first..first + channels` of `weights`, `[3, 3, total]` row-major. Without `bias`
+    /// Packs channels `first..first + channels` of `weights`, `[size, size, total]` row-major. Without `bias`
     /// it is zero.
     ///
     /// # Panics
-    /// If `weights` is not nine rows, or the channels go beyond it.
+    /// If the size is not 3 or 5, `weights` is not `size²` rows, or the channels go beyond it.
     pub fn pack(
         kernels: &Kernels,
         slab: &mut Slab,
-        weights: &[f32],
-        bias: Option<&[f32]>,
+        Layer { size, weights, bias }: Layer<'_>,
         channels: std::ops::Range<usize>,
         clamp: Clamp,
     ) -> Self {
-        assert!(weights.len().is_multiple_of(9), "weights are [3, 3, channels]");
-        let total = weights.len() / 9;
+        assert!(size == 3 || size == 5, "windows are 3×3 or 5×5");
+        let taps = size * size;
+        assert!(weights.len().is_multiple_of(taps), "weights are [size, size, channels]");
+        let total = weights.len() / taps;
         let width = channels.len().next_multiple_of(kernels.lanes);
-        let mut data = slab.zeroed(10 * width);
+        let mut data = slab.zeroed((taps + 1) * width);
         for (tap, from) in weights.chunks_exact(total).chain(bias).enumerate() {
             data[tap * width..][..channels.len()].copy_from_slice(&from[channels.clone()]);
         }
-        Self { channels: channels.len(), width, data, clamp }
+        Self { size, channels: channels.len(), width, data, clamp }
     }
 }
 
@@ -135,10 +153,17 @@ impl Kernels {
     /// Writes exactly the channels of `taps` of each output pixel.
     ///
     /// # Panics
-    /// If there are too many windows, all rows of one are missing or only the middle one is, a row ends early, or
-    /// the width is odd at stride 2.
-    pub fn depthwise_rows(&self, taps: &Taps, shape: RowShape, windows: &[Window<'_>], output: &mut [f32]) {
+    /// If there are too many windows, the taps are not of `K` rows, no row of a window is in the image or those that
+    /// are do not follow one another, a row ends early, or the width is odd at stride 2.
+    pub fn depthwise_rows<const K: usize>(
+        &self,
+        taps: &Taps,
+        shape: RowShape,
+        windows: &[Window<'_, K>],
+        output: &mut [f32],
+    ) {
         let channels = taps.channels;
+        assert_eq!(taps.size, K, "taps of another size");
         assert!(shape.width.is_multiple_of(shape.stride.pixels()), "odd width at stride 2");
         let outputs = shape.outputs();
         if outputs == 0 || channels == 0 || windows.is_empty() {
@@ -151,7 +176,8 @@ impl Kernels {
         let input_end = end_of(shape.width, shape.input_pitch);
         assert!(taps.width.is_multiple_of(self.lanes), "taps were packed for other kernels");
         assert!(windows.len() <= MOST_ROWS, "{} windows in a call", windows.len());
-        let mut present = [Present { rows: [std::ptr::null(); 3], count: 0, first_tap: 0 }; MOST_ROWS];
+        let none = Present { rows: [std::ptr::null(); MOST_TAPS], count: 0, first_tap: 0 };
+        let mut present = [none; MOST_ROWS];
         for (present, window) in present.iter_mut().zip(windows) {
             present.first_tap = window.iter().position(Option::is_some).expect("a row is in the image");
             for (tap, row) in window.iter().enumerate() {

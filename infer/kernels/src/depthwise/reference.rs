@@ -1,13 +1,14 @@
-//! The meaning of a depthwise 3×3 convolution, and its error bound, in double precision.
+//! The meaning of a depthwise convolution, and its error bound, in double precision.
 
 use super::Stride;
 use crate::Clamp;
 
-/// One convolution: `image` is `[height, width, channels]`, `weights` `[3, 3, channels]`.
+/// One convolution: `image` is `[height, width, channels]`, `weights` `[size, size, channels]`.
 pub(super) struct Case {
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) channels: usize,
+    pub(super) size: usize,
     pub(super) stride: Stride,
     pub(super) image: Vec<f32>,
     pub(super) weights: Vec<f32>,
@@ -17,26 +18,26 @@ pub(super) struct Case {
 
 /// Each element of the result with its error bound.
 pub(super) fn convolution(case: &Case) -> Vec<(f64, f64)> {
-    let Case { height, width, channels, .. } = *case;
+    let Case { height, width, channels, size, .. } = *case;
     let step = case.stride.pixels();
-    let pad = case.stride.pad_before();
+    let pad = case.stride.pad_before(size);
     let mut result = Vec::new();
     for y in 0..height / step {
         for x in 0..width / step {
             for c in 0..channels {
                 let mut sum = case.bias.as_ref().map_or(0.0, |bias| f64::from(bias[c]));
                 let mut magnitude = sum.abs();
-                for (r, d) in (0..3).flat_map(|r| (0..3).map(move |d| (r, d))) {
+                for (r, d) in (0..size).flat_map(|r| (0..size).map(move |d| (r, d))) {
                     let (row, column) = (y * step + r, x * step + d);
                     if row < pad || row - pad >= height || column < pad || column - pad >= width {
                         continue;
                     }
                     let pixel = case.image[((row - pad) * width + column - pad) * channels + c];
-                    let term = f64::from(pixel) * f64::from(case.weights[(r * 3 + d) * channels + c]);
+                    let term = f64::from(pixel) * f64::from(case.weights[(r * size + d) * channels + c]);
                     sum += term;
                     magnitude += term.abs();
                 }
-                let bound = 10.0 * f64::from(f32::EPSILON) * magnitude;
+                let bound = (size * size + 1) as f64 * f64::from(f32::EPSILON) * magnitude;
                 result.push((sum.clamp(case.clamp.low.into(), case.clamp.high.into()), bound));
             }
         }

@@ -4,16 +4,15 @@
 //! the scalar constants of the graph, which were rounded with the weights (Lightning's 1/48 is
 //! 0.020828247); agreeing with the published graph means using its values, not the exact ones.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use cloudpose_wire::{Skeleton, SkeletonName};
-use safetensors::tensor::{Dtype, TensorView};
 
 use super::arch::{Architecture, Config, Head, InputSize};
 use super::{MoveNetFamily, tfjs};
+use crate::models::folder::Import;
 use crate::models::manifest::{CrowdEntry, DetectorEntry, PipelineEntry, StageEntry, sha256_hex};
-use crate::models::{Entry, Error, Family as _, Manifest};
+use crate::models::{Entry, Error, Family as _};
 use crate::scores::{Calibration, Logistic, Scores};
 use crate::task::{SkeletonEntry, TaskEntry};
 
@@ -84,7 +83,10 @@ impl Published {
             summary: self.summary.to_owned(),
             family: MoveNetFamily.name().to_owned(),
             config: serde_json::to_value(self.config).expect("numbers are JSON"),
-            task: TaskEntry { skeleton: Some(SkeletonEntry::Named(SkeletonName::default())), labels: None },
+            task: TaskEntry {
+                skeleton: Some(SkeletonEntry::Named(SkeletonName::default())),
+                ..TaskEntry::default()
+            },
             file: format!("{}.safetensors", self.file),
             input: self.input.to_owned(),
             source: format!("{SOURCE_PACKAGE}/models/{}.json", self.graph),
@@ -95,33 +97,18 @@ impl Published {
     }
 }
 
-/// Converts all three models and writes them to `to`, with their manifest.
-///
-/// `from` is the unpacked npm package, or any folder that holds the graph models, directly or in
-/// `models/` or `package/models/`.
+/// Converts all three graph models of a folder.
 ///
 /// # Errors
-/// [`Error::Read`] or [`Error::Write`] if a file cannot be read or written, [`Error::GraphModel`] if a
-/// graph model is damaged or is not the published one. Nothing is written unless all three convert.
-pub fn import_all(from: &Path, to: &Path) -> Result<Manifest, Error> {
-    let folder = graph_model_folder(from)?;
-    let mut files = Vec::new();
-    for model in &PUBLISHED {
+/// [`Error::Read`] if a file cannot be read, [`Error::GraphModel`] if a graph model is damaged or is not the published
+/// one.
+pub fn convert(folder: &Path) -> Result<Import, Error> {
+    let convert = |model: &Published| {
         let bytes = import(&folder.join(format!("{}.json", model.graph)), model)?;
-        files.push((model.entry(&bytes), bytes));
-    }
-    let write = |name: &str, bytes: &[u8]| {
-        let path = to.join(name);
-        std::fs::write(&path, bytes).map_err(|source| Error::Write { path, source })
+        Ok((model.entry(&bytes), bytes))
     };
-    std::fs::create_dir_all(to).map_err(|source| Error::Write { path: to.to_owned(), source })?;
-    for (entry, bytes) in &files {
-        write(&entry.file, bytes)?;
-    }
-    let manifest =
-        Manifest { models: files.into_iter().map(|(entry, _)| entry).collect(), pipelines: made_of_them() };
-    write(Manifest::FILE, manifest.to_json().as_bytes())?;
-    Ok(manifest)
+    let files = PUBLISHED.iter().map(convert).collect::<Result<Vec<_>, Error>>()?;
+    Ok(Import { files, pipelines: made_of_them() })
 }
 
 /// Models made of the published ones: MultiPose finds people, another looks closer at each. The numbers were measured
@@ -172,16 +159,13 @@ fn made_of_them() -> Vec<PipelineEntry> {
     ]
 }
 
-fn graph_model_folder(from: &Path) -> Result<PathBuf, Error> {
+/// The folder of the graph models in `from`: itself, or in an unpacked npm package.
+pub fn find(from: &Path) -> Option<PathBuf> {
     let wanted = format!("{}.json", PUBLISHED[0].graph);
     ["", "models", "package/models"]
         .into_iter()
         .map(|below| from.join(below))
         .find(|folder| folder.join(&wanted).is_file())
-        .ok_or_else(|| Error::Read {
-            path: from.join(wanted),
-            source: std::io::Error::new(std::io::ErrorKind::NotFound, "no such graph model in this folder"),
-        })
 }
 
 /// Converts one graph model to a safetensors file: float16, layouts as in [`Architecture::tensors`].
@@ -201,17 +185,9 @@ pub fn import(tfjs_json: &Path, model: &Published) -> Result<Vec<u8>, Error> {
         if !same_layout(&tensor.shape, &shape) {
             return Err(invalid(format!("{node} has shape {:?}, expected {shape:?}", tensor.shape)));
         }
-        let bytes: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        tensors.push((name, shape, bytes));
+        tensors.push((name, shape, tensor.values.clone()));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|e| invalid(e.to_string()))?;
-    // A single key: the order of several in the file would change from run to run, and with it the sum.
-    let metadata = HashMap::from([("model".to_owned(), model.name.to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|e| invalid(e.to_string()))
+    crate::models::tensors::write(model.name, &tensors).map_err(invalid)
 }
 
 /// Whether the shapes differ by dimensions of size 1 only, as the graph's `[1, 1, Cin, Cout]` and
@@ -319,6 +295,7 @@ mod tests {
 
     use super::*;
     use crate::models::ModelStore;
+    use crate::models::folder::Folder;
     use crate::models::movenet::Weights;
 
     /// Writes a graph model with all nodes of `model`, each value a number of its own (as far as float16
@@ -380,10 +357,13 @@ mod tests {
         }
         let to = tempfile::tempdir().unwrap();
         let target = to.path().join("new/models");
-        let manifest = import_all(package.path(), &target).unwrap();
-        assert_eq!(manifest.models.len(), 3);
+        let import = convert(&find(package.path()).unwrap()).unwrap();
+        let mut folder = Folder::open(&target).unwrap();
+        folder.add(&import).unwrap();
+        let manifest = folder.manifest();
+        assert_eq!((manifest.models.len(), manifest.pipelines.len()), (3, 2));
         let store = ModelStore::open(&target).unwrap();
-        assert_eq!(*store.manifest(), manifest);
+        assert_eq!(store.manifest(), manifest);
         for entry in &manifest.models {
             let (found, file) = store.read(&entry.name).unwrap();
             assert_eq!(MoveNetFamily.open(found, file).map(|_| ()).map_err(|e| e.to_string()), Ok(()));
@@ -397,7 +377,8 @@ mod tests {
             let (_, file) = store.read(&model.name.parse().unwrap()).unwrap();
             model.entry(&file)
         });
-        assert_eq!(store.manifest().models, written.collect::<Vec<_>>());
+        let ours = store.manifest().models.iter().filter(|entry| entry.family == MoveNetFamily.name());
+        assert_eq!(ours.cloned().collect::<Vec<_>>(), written.collect::<Vec<_>>());
     }
 
     #[test]
@@ -414,20 +395,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_unless_all_models_convert() {
+    fn all_models_convert_or_none() {
         let from = tempfile::tempdir().unwrap();
         write_graph(from.path(), &PUBLISHED[0], |_| ());
         write_graph(from.path(), &PUBLISHED[1], |_| ());
-        let to = tempfile::tempdir().unwrap();
-        let error = import_all(from.path(), to.path()).unwrap_err();
+        let error = convert(&find(from.path()).unwrap()).unwrap_err();
         assert!(error.to_string().contains("movenet-thunder.json"), "{error}");
-        assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 0);
     }
 
     #[test]
     fn a_folder_without_graph_models_says_what_is_missing() {
         let from = tempfile::tempdir().unwrap();
-        let error = import_all(from.path(), from.path()).unwrap_err().to_string();
+        let error = crate::models::folder::convert(from.path()).unwrap_err().to_string();
         assert!(error.contains("movenet-multipose.json"), "{error}");
     }
 }

@@ -118,16 +118,12 @@ impl Model for MoveNetModel {
 
     /// MultiPose takes pictures of any size: a larger one shows it smaller people.
     fn detector(&self, longer_side: usize) -> Result<Arc<dyn Model>, String> {
-        match self.fit {
-            Fit::Letterbox { .. } => {
-                Err("MoveNet SinglePose takes pictures of one size and finds one person".into())
-            }
-            Fit::Aspect { .. } => Ok(Arc::new(Self {
-                read: self.read.clone(),
-                fit: Fit::Aspect { longer_side },
-                decoder: Decoder::of(self.weights(), CROWD),
-            })),
+        if !matches!(self.fit, Fit::Aspect { .. }) {
+            return Err("MoveNet SinglePose takes pictures of one size and finds one person".into());
         }
+        let (read, fit) = (self.read.clone(), Fit::Aspect { longer_side });
+        let decoder = Decoder::of(self.weights(), CROWD);
+        Ok(Arc::new(Self { read, fit, decoder }))
     }
 
     /// MultiPose does. SinglePose needs every pixel: on a picture with several people the least change makes it take
@@ -138,10 +134,8 @@ impl Model for MoveNetModel {
 
     /// Around the person that SinglePose saw last.
     fn region(&self, prior: &Prior, size: [usize; 2]) -> Option<Square> {
-        match self.fit {
-            Fit::Letterbox { .. } => crop::square(&self.read.skeleton, prior, size),
-            Fit::Aspect { .. } => None,
-        }
+        let is_single = matches!(self.fit, Fit::Letterbox { .. });
+        is_single.then(|| crop::square(&self.read.skeleton, prior, size)).flatten()
     }
 
     fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution> {

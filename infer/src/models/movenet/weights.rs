@@ -1,26 +1,17 @@
 //! One weight file, checked against the model's architecture.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::ops::Range;
 
 use cloudpose_wire::ModelId;
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
 
 use super::arch::Architecture;
-use crate::models::Error;
+use crate::models::{Error, Tensors};
 
 /// The weights of one model: every tensor of its [`Architecture`] is there, in float16 and in shape.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    model: ModelId,
     architecture: Architecture,
-    file: Cow<'static, [u8]>,
-    /// Where each tensor's bytes lie in `file`.
-    tensors: HashMap<String, Range<usize>>,
+    tensors: Tensors,
 }
 
 impl Weights {
@@ -34,28 +25,13 @@ impl Weights {
         architecture: Architecture,
         file: Cow<'static, [u8]>,
     ) -> Result<Self, Error> {
-        let invalid = |problem: String| Error::Weights { model: model.clone(), problem };
-        let parsed = SafeTensors::deserialize(&file).map_err(|e| invalid(e.to_string()))?;
-        let mut tensors = HashMap::new();
-        for (name, shape) in architecture.tensors() {
-            let view = parsed.tensor(&name).map_err(|e| invalid(e.to_string()))?;
-            if view.dtype() != Dtype::F16 || view.shape() != shape {
-                return Err(invalid(format!(
-                    "tensor {name} is {} {:?}, expected {} {shape:?}",
-                    view.dtype(),
-                    view.shape(),
-                    Dtype::F16
-                )));
-            }
-            let start = view.data().as_ptr() as usize - file.as_ptr() as usize;
-            tensors.insert(name, start..start + view.data().len());
-        }
-        Ok(Self { model, architecture, file, tensors })
+        let tensors = Tensors::parse(model, architecture.tensors(), file)?;
+        Ok(Self { architecture, tensors })
     }
 
     /// Which model these weights are of.
     pub fn model(&self) -> &ModelId {
-        &self.model
+        self.tensors.model()
     }
 
     /// The layers these weights fill.
@@ -65,7 +41,7 @@ impl Weights {
 
     /// The safetensors file itself.
     pub fn file(&self) -> &[u8] {
-        &self.file
+        self.tensors.file()
     }
 
     /// The values of a tensor of the architecture, row-major, widened to float32 (exactly).
@@ -73,10 +49,7 @@ impl Weights {
     /// # Panics
     /// If the architecture has no tensor `name`.
     pub fn values(&self, name: &str) -> Vec<f32> {
-        let range = self.tensors.get(name).unwrap_or_else(|| panic!("{} has no tensor {name}", self.model));
-        let halves: Vec<f16> =
-            self.file[range.clone()].chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect();
-        halves.to_f32_vec()
+        self.tensors.values(name)
     }
 
     /// The value of a scalar constant of the architecture.
@@ -90,7 +63,7 @@ impl Weights {
 
 #[cfg(test)]
 mod tests {
-    use safetensors::tensor::TensorView;
+    use safetensors::tensor::{Dtype, TensorView};
 
     use super::*;
     use crate::models::movenet::embedded as weights;
@@ -102,7 +75,7 @@ mod tests {
     #[track_caller]
     fn assert_refused(file: Vec<u8>, reason: &str) {
         let lightning = weights("lightning");
-        let read = Weights::parse(lightning.model.clone(), lightning.architecture.clone(), file.into());
+        let read = Weights::parse(lightning.model().clone(), lightning.architecture.clone(), file.into());
         let error = read.expect_err("the file is damaged");
         assert!(error.to_string().contains(reason), "{error} does not say {reason:?}");
     }

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{Event, ModelId, StreamName, Want};
+use cloudpose_wire::{Event, ModelId, StreamName, Want, frame::USUAL_TOP};
 use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
@@ -131,7 +131,8 @@ pub(crate) async fn pose(
         Media::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
-    let still = Still { id, image: upload.image, want, model, quality, min_score, caller, trace };
+    let top = USUAL_TOP;
+    let still = Still { id, image: upload.image, want, model, quality, min_score, top, caller, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),

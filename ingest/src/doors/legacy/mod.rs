@@ -14,7 +14,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{Event, Output, SkeletonName, Want};
+use cloudpose_wire::{Event, Output, SkeletonName, Want, frame::USUAL_TOP};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -201,6 +201,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         model: shared.default_model(LEGACY_MODEL),
         quality: QUALITY,
         min_score: shared.config.min_score,
+        top: USUAL_TOP,
         caller,
         trace: trace_of(&parts.headers),
     };
