@@ -217,7 +217,7 @@ async fn a_photo_gets_poses_or_a_picture() {
             .body(photo.clone())
     };
     for (model, people) in
-        [("multipose", 2), ("lightning", 1), ("thunder", 1), ("balanced", 2), ("accurate", 2)]
+        [("multipose", 2), ("lightning", 1), ("thunder", 1), ("fast", 2), ("balanced", 2), ("accurate", 2)]
     {
         let answer = post(&format!("?model={model}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -229,6 +229,9 @@ async fn a_photo_gets_poses_or_a_picture() {
             assert!(person.keypoints.iter().all(|k| inside(k.x, pose.width) && inside(k.y, pose.height)));
         }
     }
+    let usual: Event = post("").send().await.unwrap().json().await.unwrap();
+    assert_eq!(usual.model.as_str(), "accurate");
+    assert!(usual.timings_ms.refine.is_some_and(|ms| ms > 0.0));
     let picture = post("").header("accept", "image/jpeg").send().await.unwrap();
     assert_eq!(picture.headers()["content-type"], "image/jpeg");
     let picture = decode(&picture.bytes().await.unwrap());
@@ -236,7 +239,7 @@ async fn a_photo_gets_poses_or_a_picture() {
     let nonsense = post("?model=yolo").send().await.unwrap();
     assert_eq!(nonsense.status(), 404);
     assert_eq!(nonsense.headers()["content-type"], "application/problem+json");
-    server.ledger_closes(6).await;
+    server.ledger_closes(8).await;
 }
 
 #[test]
