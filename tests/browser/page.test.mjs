@@ -134,7 +134,7 @@ test("a refused webcam is explained, and the sample works all the same", TEST_MS
     assert.match(await page.textContent("#panel-text"), /allow the camera for this page/);
     await page.click("#try-sample");
     await waitForState(page, "still");
-    assert.equal(await page.textContent("#status"), "2 persons found");
+    assert.equal(await page.textContent("#status"), "3 persons found");
     await check();
   } finally {
     await refusing.close();
@@ -145,7 +145,7 @@ test("a picture file is answered with its poses, drawn and in numbers", TEST_MS,
   const { page, check } = await open();
   await page.setInputFiles("#file", { name: "two.jpg", mimeType: "image/jpeg", buffer: await readFile(SAMPLE) });
   await waitForState(page, "still");
-  assert.equal(await page.textContent("#poses-title"), "2 persons found");
+  assert.equal(await page.textContent("#poses-title"), "3 persons found");
   assert.equal(await page.locator("#persons tbody tr").count(), 2 * 17);
 
   const pose = JSON.parse(await page.textContent("#poses-json"));

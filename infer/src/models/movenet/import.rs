@@ -361,7 +361,7 @@ mod tests {
         let mut folder = Folder::open(&target).unwrap();
         folder.add(&import).unwrap();
         let manifest = folder.manifest();
-        assert_eq!((manifest.models.len(), manifest.pipelines.len()), (3, 2));
+        assert_eq!((manifest.models.len(), manifest.pipelines.len()), (3, 3));
         let store = ModelStore::open(&target).unwrap();
         assert_eq!(store.manifest(), manifest);
         for entry in &manifest.models {
