@@ -15,17 +15,17 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_bus::{
-    Bound, Bus, Capacity, Delivery, PublishError, Queue,
+    Bound, Bus, Capacity, Delivery, Depth, PublishError, Queue,
     nats::{Config, Turn},
     work,
 };
 use cloudpose_testing::{
     NatsServer,
-    sample::{bus, bus_in_turn, frame, pose},
+    sample::{bus, bus_in_turn, frame, frame_of_job, pose},
     soon,
 };
 use cloudpose_wire::{DropReason, Frame, GatewayId, Kind, Lane, Stage, frame::ResultBody};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -434,10 +434,22 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
         stranger.publish(subject.clone(), "hello".into()).await.unwrap();
         stranger.publish_with_headers(subject, odd.clone(), "hello".into()).await.unwrap();
     }
+    // A live frame of a job, which cannot be: its job would wait for ever once it gave way to another.
+    let of_job = serde_json::to_string(&frame_of_job("a", 1).header).unwrap();
+    odd.insert("Cloudpose-Frame", of_job.replace(r#""kind":"still""#, r#""kind":"live""#));
+    stranger.publish_with_headers("test.infer.live.job", odd, "hello".into()).await.unwrap();
     stranger.flush().await.unwrap();
     bus.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
     let delivery = pull_one(&bus).await;
     assert_eq!(delivery.frame, frame(Kind::Still, 1));
+    soon(async {
+        let live = Lane { stage: Stage::Infer, kind: Kind::Live };
+        while bus.depth(live).await != Depth::default() {
+            assert_eq!(bus.pull(Stage::Infer, 1).now_or_never().map(|taken| taken.len()), None);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     bus.reply(delivery.frame.header.done(pose(1), None)).await.unwrap();
     bus.publish_event(&pose(1), &Default::default(), None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
