@@ -78,7 +78,8 @@ pub(crate) struct Detect {
     /// Print the poses as one line of JSON per image
     #[arg(long)]
     pub(crate) json: bool,
-    /// fast finds everybody at a glance, balanced and accurate look at each of them again; cloudpose models lists all
+    /// fast finds everybody at a glance, balanced and accurate look at each of them again; `cloudpose models list`
+    /// shows all
     #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL")]
     pub(crate) model: ModelId,
     /// Report persons with at least this score, 0 to 1

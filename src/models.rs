@@ -18,10 +18,14 @@ pub(crate) fn run(command: &Models) -> Result<()> {
 
 fn list(store: &StoreConfig) -> Result<()> {
     let store = store.open()?;
-    println!("{:10} {:30} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
+    println!("{:18} {:30} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
+    for pipeline in &store.manifest().pipelines {
+        let stages = pipeline.stages.iter().map(|stage| stage.model().as_str()).collect::<Vec<_>>();
+        println!("{:18} {:30} made of {}", pipeline.name.as_str(), pipeline.title, stages.join(", then "));
+    }
     for entry in &store.manifest().models {
         let name = entry.name.as_str();
-        println!("{name:10} {:30} {:44} {:11} {}", entry.title, entry.input, entry.licence, entry.sha256);
+        println!("{name:18} {:30} {:44} {:11} {}", entry.title, entry.input, entry.licence, entry.sha256);
     }
     Ok(())
 }

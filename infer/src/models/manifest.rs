@@ -78,6 +78,15 @@ pub enum StageEntry {
     Detector(DetectorEntry),
 }
 
+impl StageEntry {
+    /// The model that it is, or is made of.
+    pub fn model(&self) -> &ModelId {
+        match self {
+            Self::Model(model) | Self::Detector(DetectorEntry { model, .. }) => model,
+        }
+    }
+}
+
 /// A detector made of a model that takes pictures of several sizes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
