@@ -48,11 +48,16 @@ function settings() {
   };
 }
 
+/** The models for streams and pictures, until somebody chooses one; as `/v1/models` tells them. */
+let usual = {};
+let isModelChosen = false;
+
 /** Asks for the models until there are some: workers may start after the gateway. */
 async function loadModels() {
   const response = await fetch("/v1/models").catch(() => null);
   const list = response?.ok ? await response.json() : { models: [] };
   view.showModels(list);
+  usual = { stream: list.default, still: list.default_photo };
   if (list.models.length === 0) setTimeout(loadModels, MODELS_AGAIN_MS);
   else view.showExamples(location.origin, streamUrl({ want: "both", model: list.default, mode: "live" }));
 }
@@ -64,6 +69,7 @@ function begin(kind, name) {
   const over = new AbortController();
   activity = { kind, name, over, session: null, run: null, connection: "opening", paused: false };
   numbers = freshNumbers();
+  if (!isModelChosen) view.chooseModel(kind === "still" ? usual.still : usual.stream);
   view.showSourceName(name);
   view.showTools(["stop"]);
   element("stop").textContent = kind === "still" ? "Close" : "Stop";
@@ -320,6 +326,7 @@ form.oninput = () => (element("quality-value").textContent = settings().quality)
 form.onchange = (event) => {
   showMirror();
   const { name } = event.target;
+  isModelChosen ||= name === "model";
   if (activity?.session == null || name === "mirror") return;
   const { model, quality, mode } = settings();
   if (activity.kind === "still") {

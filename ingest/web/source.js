@@ -1,6 +1,6 @@
 // Where frames come from: the webcam, a video file, a picture.
 
-/** Longer side of video frames, in pixels. The models see 256 of them: more only costs time. */
+/** Longer side of video frames, in pixels. Closer looks at people in them gain from it; more only costs time. */
 const LONGER_SIDE = 1280;
 /** Image types that the server takes as they are. */
 const SERVER_TYPES = new Set(["image/jpeg", "image/png", "image/webp"]);

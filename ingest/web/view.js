@@ -83,6 +83,12 @@ export function showModels({ default: byDefault, models }) {
   menu.hidden = models.length === 0;
 }
 
+/** Chooses a model in the menu, if it is there. */
+export function chooseModel(id) {
+  const input = [...element("models").querySelectorAll("input")].find(({ value }) => value === id);
+  if (input) input.checked = true;
+}
+
 function modelChoice(model, checked) {
   const input = make("input");
   Object.assign(input, { type: "radio", name: "model", value: model.id, checked });

@@ -146,6 +146,8 @@ test("a picture file is answered with its poses, drawn and in numbers", TEST_MS,
   await page.setInputFiles("#file", { name: "two.jpg", mimeType: "image/jpeg", buffer: await readFile(SAMPLE) });
   await waitForState(page, "still");
   assert.equal(await page.textContent("#poses-title"), "3 persons found");
+  // Who has chosen no model gets the one for pictures, and sees it in the menu.
+  assert.equal(await page.inputValue("#models input:checked"), "accurate");
   assert.equal(await page.locator("#persons tbody tr").count(), 3 * 17);
 
   const pose = JSON.parse(await page.textContent("#poses-json"));
