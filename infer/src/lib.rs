@@ -9,12 +9,13 @@
 //! | [`models`] | which models there are; one folder a family: architecture, import, fit, decoder |
 //! | [`cpu`] | the CPU engine: a static plan over our own kernels |
 //! | [`gpu`] | the batched engine, for GPUs |
-//! | `stages`, `regions` | models of several stages: in what order they look, and where |
+//! | `stages`, `regions`, `body` | models of several stages: in what order they look, and where |
 //! | [`persons`] | poses → persons in pixels of the image |
 //! | [`scores`] | what a score means |
 //!
 //! It knows nothing of HTTP and of sessions.
 
+mod body;
 mod config;
 pub mod contract;
 pub mod cpu;

@@ -4,11 +4,12 @@
 use cloudpose_wire::{
     Keypoint, Person, Prior, Skeleton,
     event::BoundingBox,
-    skeleton::{KeypointKind, Part},
+    skeleton::KeypointKind,
     track::{Joint, Track},
 };
 
 use crate::{
+    body::{self, Body},
     persons,
     preprocess::{Source, Square},
 };
@@ -24,13 +25,6 @@ pub(crate) const LEAST_SCORE: f32 = 0.05;
 /// to 0.5 finds a few more people, and none less.
 pub(crate) const LIKE: f32 = 0.5;
 
-/// Joints with a lower score do not shape the square around a track.
-const LEAST_JOINT: f32 = 0.2;
-/// The square around a track reaches this many times as far from the hips as the furthest joint of the torso, and of
-/// the whole body: what MoveNet's authors prescribe (TensorFlow Hub, "MoveNet: Ultra fast and accurate pose detection
-/// model", `determine_crop_region`).
-const TORSO_MARGIN: f32 = 1.9;
-const BODY_MARGIN: f32 = 1.2;
 /// Of who shows no torso, the joints' extent is less of the person than a box.
 const JOINTS_MARGIN: f32 = 1.5;
 
@@ -146,7 +140,7 @@ pub(crate) fn must_look(prior: &Prior, at: u64, tracked: &[Region], most: usize)
         || tracked.len() > most
         || tracked.len() < seen.len()
         || since_look >= LOOK_AFTER_MS
-        || prior.frames_since_look + 1 >= LOOK_AFTER_FRAMES
+        || prior.frames_since_look >= LOOK_AFTER_FRAMES - 1
         || lost.into_iter().any(is_news)
         || (since_look >= LOOK_AFTER_UNSURE_MS && seen.iter().any(is_unsure))
 }
@@ -172,34 +166,21 @@ fn expected(skeleton: &Skeleton, track: &Track, at: u64) -> Person {
 
 /// Room around the joints of a person.
 fn around_joints(skeleton: &Skeleton, person: &Person) -> Option<Square> {
-    let is_seen = |keypoint: &&Keypoint| keypoint.score >= LEAST_JOINT;
-    let place = |keypoint: &Keypoint| [keypoint.x, keypoint.y];
-    let of = |part| {
-        let joints = skeleton.of_part(part).filter_map(|index| person.keypoints.get(index));
-        joints.filter(is_seen).map(place).collect::<Vec<_>>()
-    };
-    let all: Vec<_> = person.keypoints.iter().filter(is_seen).map(place).collect();
-    let (hips, shoulders) = (of(Part::Hip), of(Part::Shoulder));
-    if hips.is_empty() || shoulders.is_empty() {
-        let [[left, top], [right, bottom]] = persons::extent(&all)?;
-        let side = JOINTS_MARGIN * (right - left).max(bottom - top);
-        return Some(Square { x: (left + right - side) / 2.0, y: (top + bottom - side) / 2.0, side });
+    let joints: Vec<_> = person.keypoints.iter().map(|k| [k.x, k.y, k.score]).collect();
+    if let Some(Body { middle: [x, y], half }) = body::around(skeleton, &joints) {
+        return Some(Square { x: x - half, y: y - half, side: 2.0 * half });
     }
-    let count = hips.len() as f32;
-    let middle = [0, 1].map(|axis| hips.iter().map(|place| place[axis]).sum::<f32>() / count);
-    let reach = |places: &[[f32; 2]]| {
-        let distance = |[x, y]: &[f32; 2]| (x - middle[0]).abs().max((y - middle[1]).abs());
-        places.iter().map(distance).fold(0.0, f32::max)
-    };
-    let torso = reach(&hips).max(reach(&shoulders));
-    let half = (TORSO_MARGIN * torso).max(BODY_MARGIN * reach(&all));
-    Some(Square { x: middle[0] - half, y: middle[1] - half, side: 2.0 * half })
+    let seen = joints.iter().filter(|[.., score]| *score > body::LEAST_SCORE);
+    let [[left, top], [right, bottom]] = persons::extent(&seen.map(|&[x, y, _]| [x, y]).collect::<Vec<_>>())?;
+    let side = JOINTS_MARGIN * (right - left).max(bottom - top);
+    Some(Square { x: (left + right - side) / 2.0, y: (top + bottom - side) / 2.0, side })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use cloudpose_pixels::Scale;
+
+    use super::*;
 
     const SOURCE: Source = Source { width: 1280, height: 720, scale: Scale::FULL };
     const AT: u64 = 10_000;
@@ -314,7 +295,7 @@ mod tests {
         assert!(looks(Prior { skeleton: "hand-21".parse().unwrap(), ..known.clone() }, AT, 8));
         assert!(looks(known.clone(), AT - 33 + LOOK_AFTER_MS, 8), "half a second");
         assert!(!looks(known.clone(), AT - 34 + LOOK_AFTER_MS, 8));
-        for (frames, expected) in [(6, false), (7, true), (u32::MAX - 1, true)] {
+        for (frames, expected) in [(6, false), (7, true), (u32::MAX, true)] {
             assert_eq!(looks(Prior { frames_since_look: frames, ..known.clone() }, AT, 8), expected);
         }
     }

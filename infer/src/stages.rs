@@ -30,20 +30,21 @@ impl Stages<'_> {
     /// Looks, and says how long it took.
     pub(crate) fn look(mut self, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Error> {
         timings_ms.refine = Some(0.0);
-        let (tracked, are_enough) = self.tracked();
+        let (mut tracked, are_enough) = self.tracked();
         if are_enough {
-            let seen =
-                self.closer(Seen { regions: tracked.clone(), ..Seen::default() }, clock, timings_ms)?;
+            let seen = self.closer(Seen { regions: tracked, ..Seen::default() }, clock, timings_ms)?;
             if task::is_as_expected(self.served, &seen) {
                 return Ok(seen);
             }
+            tracked = seen.regions;
         }
         let mut squares = vec![self.job.region(&*self.models[0], self.source)];
         let mut seen = Seen { is_everywhere: true, ..Seen::default() };
         for stage in 0..self.models.len() - 1 {
-            let closer = self.detect(stage, &squares, &tracked, clock, timings_ms)?;
+            let mut closer = self.detect(stage, &squares, &tracked, clock, timings_ms)?;
             squares = closer.regions.iter().map(|region| Some(region.square)).collect();
-            (seen.regions, seen.rest) = (closer.regions, closer.rest);
+            seen.regions = closer.regions;
+            seen.rest.append(&mut closer.rest);
         }
         self.closer(seen, clock, timings_ms)
     }
@@ -59,7 +60,8 @@ impl Stages<'_> {
         (tracked, !must_look)
     }
 
-    /// Runs a stage that finds persons for the next one.
+    /// Runs a stage that finds persons for the next one. Who has other keypoints than those that are reported is no track's
+    /// person, and cannot stay as found.
     fn detect(
         &mut self,
         stage: usize,
@@ -85,7 +87,13 @@ impl Stages<'_> {
             persons = look(&crowd.model, &*model)?;
         }
         let most = self.job.past.map_or(usize::MAX, |_| self.pipeline.most_refined);
-        Ok(regions::around_persons(skeleton, persons, tracked, self.source, most))
+        let is_same = self.served.finds_the_same(stage);
+        let tracked = if is_same { tracked } else { &[] };
+        let mut closer = regions::around_persons(skeleton, persons, tracked, self.source, most);
+        if !is_same {
+            closer.rest.clear();
+        }
+        Ok(closer)
     }
 
     /// Runs the last stage where the regions of `seen` are.

@@ -259,14 +259,9 @@ pub(crate) fn is_as_expected(served: &Served, seen: &Seen) -> bool {
 /// Whether it may be the same person. Where people overlap, a closer look at one may show another. Only who has the same
 /// keypoints can be compared.
 fn is_expected(served: &Served, skeleton: &Skeleton, region: &Region, person: &Person) -> bool {
-    let has_same = match region.origin {
-        Origin::Track => true,
-        Origin::Detector => served
-            .stages
-            .iter()
-            .rev()
-            .nth(1)
-            .is_some_and(|stage| stage.skeleton.as_ref().is_some_and(|of| of.name() == skeleton.name())),
+    let has_same = match (region.origin, &*served.stages) {
+        (Origin::Detector, [.., detector, _]) => served.finds_the_same(detector),
+        _ => true,
     };
     !has_same || persons::similarity(skeleton, &region.expected, person) >= regions::LIKE
 }

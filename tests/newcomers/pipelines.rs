@@ -166,6 +166,17 @@ fn the_second_stage_sees_what_the_first_cannot() {
     assert_eq!(persons(detect(&mut pipeline, "closer", &sheets(&[]), None)), [], "nobody to look closer at");
 }
 
+#[test]
+fn who_has_other_keypoints_than_those_reported_does_not_stay_as_found() {
+    let (_folder, pipeline) = pipeline();
+    let mut pipeline = pipeline.refining(1);
+    let past = Past { prior: &Prior::default(), at: 1_000, smooth: false };
+    let mut found = detect(&mut pipeline, "closer", &sheets(&[60, 400]), Some(past));
+    assert_eq!(found.tracks.take().unwrap().tracks.len(), 1);
+    let [kite] = persons(found).try_into().unwrap();
+    assert_eq!(kite.keypoints.len(), 5, "a sheet has one");
+}
+
 #[tokio::test]
 async fn stages_are_one_model_to_clients() {
     let house = House::start("tiny").await;

@@ -59,6 +59,12 @@ struct Detector {
 }
 
 impl Served {
+    /// Whether the persons of `stage` have the keypoints of those who are reported.
+    pub(crate) fn finds_the_same(&self, stage: &Stage) -> bool {
+        let name = |skeleton: &Arc<Skeleton>| skeleton.name().clone();
+        stage.skeleton.as_ref().map(name) == self.info.skeleton().map(name)
+    }
+
     /// All models that its stages run.
     pub fn models(&self) -> impl Iterator<Item = &ModelId> {
         self.stages.iter().flat_map(|stage| {

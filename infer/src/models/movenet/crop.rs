@@ -1,22 +1,9 @@
-//! Where to look for the person of a SinglePose model, from where they were in the frame before.
-//!
-//! MoveNet's authors prescribe it: a square around the hips, wide enough for torso and body with a margin
-//! (TensorFlow Hub, "MoveNet: Ultra fast and accurate pose detection model", `determine_crop_region`). So a
-//! small person fills the model's input.
+//! Where to look for the person of a SinglePose model, from where they were in the frame before: a square around their
+//! [`body`], so that a small person fills the model's input.
 
-use cloudpose_wire::{
-    Prior, Skeleton,
-    skeleton::Part,
-    track::{Joint, Track},
-};
+use cloudpose_wire::{Prior, Skeleton, track::Track};
 
-use crate::preprocess::Square;
-
-/// Joints with a lower score don't shape the crop: the authors' `MIN_CROP_KEYPOINT_SCORE`.
-const LEAST_SCORE: f32 = 0.2;
-/// The crop reaches this many times as far as the furthest joint of the torso, and of the whole body.
-const TORSO_MARGIN: f32 = 1.9;
-const BODY_MARGIN: f32 = 1.2;
+use crate::{body, preprocess::Square};
 
 /// The square to look in; none for the whole image, because nobody was there, their torso was not to be
 /// seen, or they fill the image anyway.
@@ -32,25 +19,13 @@ pub(super) fn square(skeleton: &Skeleton, prior: &Prior, [width, height]: [usize
 }
 
 fn around(skeleton: &Skeleton, track: &Track, width: f32, height: f32) -> Option<Square> {
-    let joints = |part| skeleton.of_part(part).filter_map(|index| track.joints.get(index));
-    let is_seen = |joint: &&Joint| joint.score > LEAST_SCORE;
-    if !joints(Part::Hip).any(|j| is_seen(&j)) || !joints(Part::Shoulder).any(|j| is_seen(&j)) {
-        return None;
-    }
-    // The hips that are not seen lie somewhere near, too.
-    let hips = joints(Part::Hip).count() as f32;
-    let x = joints(Part::Hip).map(|joint| joint.x).sum::<f32>() / hips;
-    let y = joints(Part::Hip).map(|joint| joint.y).sum::<f32>() / hips;
+    let joints: Vec<_> = track.joints.iter().map(|joint| [joint.x, joint.y, joint.score]).collect();
+    let body::Body { middle: [x, y], half } = body::around(skeleton, &joints)?;
     if !(0.0..width).contains(&x) || !(0.0..height).contains(&y) {
         return None;
     }
-    let reach = |joints: &mut dyn Iterator<Item = &Joint>| {
-        joints.map(|j| (j.x - x).abs().max((j.y - y).abs())).fold(0.0, f32::max)
-    };
-    let torso = reach(&mut joints(Part::Hip).chain(joints(Part::Shoulder)).filter(is_seen));
-    let body = reach(&mut track.joints.iter().filter(is_seen));
     let to_edge = x.max(width - x).max(y).max(height - y);
-    let half = (TORSO_MARGIN * torso).max(BODY_MARGIN * body).min(to_edge);
+    let half = half.min(to_edge);
     // NaN in a foreign prior fails this too.
     let is_useful = half >= 1.0 && half <= width.max(height) / 2.0;
     is_useful.then_some(Square { x: x - half, y: y - half, side: 2.0 * half })
@@ -58,7 +33,7 @@ fn around(skeleton: &Skeleton, track: &Track, width: f32, height: f32) -> Option
 
 #[cfg(test)]
 mod tests {
-    use cloudpose_wire::skeleton::KeypointKind;
+    use cloudpose_wire::{skeleton::KeypointKind, track::Joint};
 
     use super::*;
 
