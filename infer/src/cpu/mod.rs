@@ -26,6 +26,7 @@ mod plan;
 mod plans;
 pub(crate) mod program;
 mod prune;
+pub(crate) mod separable;
 pub(crate) mod stage;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use cloudpose_kernels::{Clamp, Kernels, Slab};
 use cloudpose_wire::ModelId;
 
 use super::prune::{channels_that_matter, select_columns, select_rows};
-use super::stage::Separable;
+use super::separable::Separable;
 use crate::models::movenet::Weights;
 use crate::models::movenet::arch::{Architecture, Block, Head, Merge};
 

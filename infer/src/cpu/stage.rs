@@ -16,11 +16,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use cloudpose_kernels::depthwise::{Layer, MOST_ROWS, RowShape, Stride, Taps, Window};
+use cloudpose_kernels::Kernels;
+use cloudpose_kernels::depthwise::{MOST_ROWS, RowShape, Stride, Window};
 use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
 use cloudpose_kernels::upsample::{self, source_rows};
-use cloudpose_kernels::{Clamp, Kernels, Slab};
+
+use super::separable::Separable;
 
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
 /// a band stays in the first cache.
@@ -44,37 +46,6 @@ pub(crate) enum Source {
     Merge { lateral: Arc<Pointwise> },
     /// The input as it is.
     Input,
-}
-
-/// A depthwise convolution and the pointwise one behind it.
-#[derive(Debug)]
-pub(crate) struct Separable {
-    /// Rows and columns of the depthwise convolution's windows.
-    size: usize,
-    /// How its channels are cut.
-    pub(super) panels: Vec<Panel>,
-    /// Its weights, one entry a panel.
-    pub(super) taps: Vec<Taps>,
-    /// The 1×1 convolution.
-    pub(super) pointwise: Arc<Pointwise>,
-}
-
-impl Separable {
-    /// Packs a depthwise convolution, whose results are clamped, for the kernels that `pointwise` was packed for.
-    pub(crate) fn pack(
-        kernels: &Kernels,
-        slab: &mut Slab,
-        depthwise: Layer<'_>,
-        clamp: Clamp,
-        pointwise: Arc<Pointwise>,
-    ) -> Self {
-        let panels = kernels.panels(pointwise.depth());
-        let taps = panels
-            .iter()
-            .map(|p| Taps::pack(kernels, slab, depthwise, p.first..p.first + p.columns, clamp))
-            .collect();
-        Self { size: depthwise.size, panels, taps, pointwise }
-    }
 }
 
 /// What a stage is made of.

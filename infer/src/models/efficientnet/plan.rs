@@ -10,7 +10,8 @@ use cloudpose_kernels::{Clamp, Kernels, Slab};
 
 use super::arch::{Block, DEVIATION, LAST, MEAN, REDUCTION, blocks};
 use crate::cpu::program::{Builder, Program};
-use crate::cpu::stage::{Layers, Separable, Source, Stage};
+use crate::cpu::separable::Separable;
+use crate::cpu::stage::{Layers, Source, Stage};
 use crate::models::Tensors;
 
 /// All layers of a model, packed.
