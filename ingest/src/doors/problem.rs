@@ -1,6 +1,7 @@
 //! Errors of the HTTP calls: RFC 9457 problem details with stable types.
 
 use axum::{
+    extract::rejection::QueryRejection,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -102,6 +103,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = serde_json::to_string(&self).expect("strings and a number are JSON");
         self.respond("application/problem+json", body)
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad_query(rejection.body_text().replace("Failed to deserialize query string: ", ""))
     }
 }
 

@@ -7,7 +7,7 @@ use axum::{
     extract::{Query, Request, State, rejection::QueryRejection},
 };
 use cloudpose_wire::{
-    Class, Event, ModelId, Output, SharedEvent, StreamName, Task, Want,
+    Class, Event, ModelId, Output, SharedEvent, Task, Want,
     frame::{MOST_TOP, USUAL_TOP},
 };
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     doors::{
         Problem,
-        http::{ImageFile, PoseForm, PoseRequest, body},
-        trace_of,
+        http::{ImageFile, PoseForm, PoseRequest, Received, receive},
     },
     settings::{DEFAULT_QUALITY, check_model},
-    shared::{Shared, token_of},
+    shared::Shared,
     still::Still,
 };
 
@@ -78,10 +77,7 @@ pub(crate) async fn classify(
     query: Result<Query<ClassifyQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Json<SharedEvent>, Problem> {
-    let query = query.map_err(|rejection| {
-        Problem::bad_query(rejection.body_text().replace("Failed to deserialize query string: ", ""))
-    })?;
-    let Query(ClassifyQuery { model, top }) = query;
+    let Query(ClassifyQuery { model, top }) = query?;
     let top = top.unwrap_or(USUAL_TOP);
     if !(1..=MOST_TOP).contains(&top) {
         return Err(Problem::bad_query(format!("top is {top}; use 1 to {MOST_TOP}")));
@@ -147,17 +143,10 @@ async fn run(
     top: u16,
     request: Request,
 ) -> Result<(SharedEvent, Vec<Class>), Problem> {
-    let caller = shared.auth.caller(request.headers());
-    let trace = trace_of(request.headers());
-    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
-    let upload = body::upload(request, shared.config.max_image_bytes).await?;
-    let id = match upload.id.as_deref() {
-        Some(id) => StreamName::new(id).map_err(|error| Problem::bad_id(error.to_string()))?,
-        None => token_of("still"),
-    };
+    let Received { id, image, caller, trace, seat: _seat } = receive(shared, request).await?;
     let still = Still {
         id,
-        image: upload.image,
+        image,
         want: Want::Pose,
         model,
         quality: DEFAULT_QUALITY,

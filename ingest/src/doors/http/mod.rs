@@ -11,13 +11,15 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use cloudpose_wire::{Event, ModelId, StreamName, Want, frame::USUAL_TOP};
+use bytes::Bytes;
+use cloudpose_wire::{Caller, Event, ModelId, StreamName, TraceParent, Want, frame::USUAL_TOP};
 use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
 use crate::{
     config::PHOTO_MODEL,
     doors::{Problem, trace_of},
+    seats::Seat,
     settings::{DEFAULT_QUALITY, check_model, check_quality},
     shared::{Shared, token_of},
     still::Still,
@@ -64,6 +66,29 @@ pub(crate) struct PoseForm {
 #[expect(dead_code, reason = "describes raw bodies")]
 pub(crate) struct ImageFile(Vec<u8>);
 
+/// An image that a client sent, and whose it is.
+pub(crate) struct Received {
+    pub(crate) id: StreamName,
+    pub(crate) image: Bytes,
+    pub(crate) caller: Caller,
+    pub(crate) trace: Option<TraceParent>,
+    /// Held until the answer is there.
+    pub(crate) seat: Seat,
+}
+
+/// Takes the image of a request, if there is room for it.
+pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Received, Problem> {
+    let caller = shared.auth.caller(request.headers());
+    let trace = trace_of(request.headers());
+    let seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
+    let body::Upload { id, image } = body::upload(request, shared.config.max_image_bytes).await?;
+    let id = match id {
+        Some(id) => StreamName::new(&id).map_err(|error| Problem::bad_id(error.to_string()))?,
+        None => token_of("still"),
+    };
+    Ok(Received { id, image, caller, trace, seat })
+}
+
 /// Finds the poses in one image.
 ///
 /// Answers the poses as JSON, or the annotated JPEG for `Accept: image/jpeg`.
@@ -102,10 +127,7 @@ pub(crate) async fn pose(
     query: Result<Query<PoseQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let query = query.map_err(|rejection| {
-        Problem::bad_query(rejection.body_text().replace("Failed to deserialize query string: ", ""))
-    })?;
-    let Query(PoseQuery { model, quality, min_score }) = query;
+    let Query(PoseQuery { model, quality, min_score }) = query?;
     let quality = quality.unwrap_or(DEFAULT_QUALITY);
     check_quality(quality)?;
     let min_score = min_score.unwrap_or(shared.config.min_score);
@@ -118,21 +140,14 @@ pub(crate) async fn pose(
     let media = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
-    let caller = shared.auth.caller(request.headers());
-    let trace = trace_of(request.headers());
-    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
-    let upload = body::upload(request, shared.config.max_image_bytes).await?;
-    let id = match upload.id.as_deref() {
-        Some(id) => StreamName::new(id).map_err(|error| Problem::bad_id(error.to_string()))?,
-        None => token_of("still"),
-    };
+    let Received { id, image, caller, trace, seat: _seat } = receive(&shared, request).await?;
     let want = match media {
         Media::Json => Want::Pose,
         Media::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
     let top = USUAL_TOP;
-    let still = Still { id, image: upload.image, want, model, quality, min_score, top, caller, trace };
+    let still = Still { id, image, want, model, quality, min_score, top, caller, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),
