@@ -10,8 +10,8 @@ use cloudpose_bus::{Attachment, Bus, Delivery};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Payload, Prior, SharedEvent, Stage,
-    StreamName, Want,
+    DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, ModelInfo, Payload, Prior, SharedEvent,
+    Stage, StreamName, Want,
 };
 use tokio::{task::JoinError, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,8 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Shared {
-    models: Arc<Models>,
+    /// What this worker says that it serves.
+    served: Vec<ModelInfo>,
     /// What events call the device.
     device: Arc<str>,
     /// One for each frame that is worked on at once, but for those in use.
@@ -155,14 +156,14 @@ impl Worker {
         }
         let models_ready = ready.iter().map(ModelId::as_str).collect::<Vec<_>>().join(", ");
         tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, models = models_ready, %isa, "infer: ready");
-        Ok(Self::with_pipelines(models, pipelines))
+        Ok(Self::with_pipelines(&models, pipelines))
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
-    /// tests bring others.
+    /// tests bring others. It serves the models that GPUs run.
     ///
     /// # Errors
-    /// [`Error::Thread`] if the system does not start threads.
+    /// [`Error::Thread`] if the system does not start threads, [`Error::Model`] if a model cannot be read.
     pub fn with_engines(
         config: &Config,
         engines: Vec<Box<dyn Engine>>,
@@ -180,22 +181,23 @@ impl Worker {
             pipeline.refining(config.refine_persons)
         };
         let idle = (0..slots).map(pipeline).collect();
-        for info in models.infos() {
+        let served = models.infos_on_gpu()?;
+        for info in &served {
             metrics::model_ready(&info.id, &place.to_string(), "cuda");
         }
         let max_batch = config.gpu.max_batch;
         tracing::info!(device = %place, slots, max_batch, precision = ?config.gpu.precision, "infer: ready");
-        Ok(Self::new(models, place, idle, Some(batches)))
+        Ok(Self::new(served, place, idle, Some(batches)))
     }
 
     /// A worker over pipelines that each have an engine of their own on the processor, one for each frame that is
     /// worked on at once. [`load`](Self::load) makes those of the families here; others bring theirs.
-    pub fn with_pipelines(models: Arc<Models>, pipelines: Vec<Pipeline>) -> Self {
-        Self::new(models, Place::Cpu, pipelines, None)
+    pub fn with_pipelines(models: &Models, pipelines: Vec<Pipeline>) -> Self {
+        Self::new(models.infos(), Place::Cpu, pipelines, None)
     }
 
     fn new(
-        models: Arc<Models>,
+        served: Vec<ModelInfo>,
         place: Place,
         pipelines: Vec<Pipeline>,
         batches: Option<Arc<Batches>>,
@@ -205,7 +207,7 @@ impl Worker {
         pipelines.into_iter().for_each(|pipeline| idle.put(pipeline));
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
         let device = place.to_string().into();
-        let shared = Shared { models, device, idle, batches, pictures };
+        let shared = Shared { served, device, idle, batches, pictures };
         Self { shared: Arc::new(shared), slots }
     }
 
@@ -215,7 +217,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Device`] if the device failed: this process can do no more.
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
-        bus.announce(self.shared.models.infos());
+        bus.announce(self.shared.served.clone());
         let work = cloudpose_bus::work(&bus, Stage::Infer, self.slots, stop.clone(), |delivery| {
             infer(bus.clone(), self.shared.clone(), stop.clone(), delivery)
         });

@@ -107,6 +107,17 @@ fn worker(arguments: &[&str], fails_at: usize, how: fn() -> DeviceError) -> (Wor
     (Worker::with_engines(&config(arguments), vec![Box::new(engine)], models).unwrap(), batches)
 }
 
+#[tokio::test]
+async fn a_gpu_worker_says_that_it_serves_what_gpus_run() {
+    let bus = bus();
+    let (worker, _) = worker(&["--infer-threads", "1"], usize::MAX, lost);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    worker.run(bus.clone(), stop).await.unwrap();
+    let served: Vec<String> = bus.models().list().iter().map(|info| info.id.to_string()).collect();
+    assert_eq!(served, ["fast", "balanced", "accurate", "multipose", "lightning", "thunder"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_find_what_the_cpu_finds() {
     let names = ["demo_f000", "demo_f060", "demo_f120", "demo_f180", "multi_cam01_f000"];

@@ -42,7 +42,7 @@ impl House {
         let folder = Folder::new();
         let models = folder.models().unwrap();
         let pipeline = |_| Pipeline::on_cpu(models.clone(), NonZeroUsize::MIN).unwrap();
-        let worker = Worker::with_pipelines(models.clone(), (0..2).map(pipeline).collect());
+        let worker = Worker::with_pipelines(&models, (0..2).map(pipeline).collect());
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             model: Some(model.parse().unwrap()),

@@ -106,6 +106,21 @@ impl Models {
         self.served.iter().map(|served| ModelInfo::clone(&served.info)).collect()
     }
 
+    /// What clients can ask for where it runs on GPUs: models whose families have a program for them.
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get), by which all are read.
+    pub(crate) fn infos_on_gpu(&self) -> Result<Vec<ModelInfo>, Error> {
+        let mut infos = Vec::with_capacity(self.served.len());
+        for served in &self.served {
+            let models = served.models().map(|model| self.get(model)).collect::<Result<Vec<_>, _>>()?;
+            if models.iter().all(|model| model.on_gpu().is_some()) {
+                infos.push(ModelInfo::clone(&served.info));
+            }
+        }
+        Ok(infos)
+    }
+
     /// All models that engines may be asked to run.
     pub fn ids(&self) -> impl Iterator<Item = &ModelId> {
         self.loaded.keys()
