@@ -29,19 +29,24 @@ pub(crate) const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
 /// Inferences before `ready`.
 const WARM_UP: u32 = 30;
 
-/// Prints `ready`, then answers each number N on standard input with the times of N inferences:
+/// Prints `ready`, then answers each number N on standard input with the times of N inferences of `batch` pictures:
 /// `{"wall": [nanoseconds, …], "cpu": nanoseconds}`.
 ///
 /// # Errors
 /// If the picture is none, the model does not load or run, or a line is no number.
-pub(crate) fn worker(model: &ModelId, threads: NonZeroUsize, image: Option<&Path>) -> Result<()> {
+pub(crate) fn worker(
+    model: &ModelId,
+    threads: NonZeroUsize,
+    batch: NonZeroUsize,
+    image: Option<&Path>,
+) -> Result<()> {
     let models = Arc::new(Models::open(&StoreConfig::default())?);
     let picture = model_input(&models, model, image)?;
     let mut engine = CpuEngine::new(models, threads)?;
-    let mut input = [picture.clone()];
+    let mut inputs = vec![picture.clone(); batch.get()];
     let mut infer = || -> Result<()> {
-        input[0].pixels.copy_from_slice(&picture.pixels);
-        std::hint::black_box(engine.run(model, &input)?);
+        inputs.iter_mut().for_each(|input| input.pixels.copy_from_slice(&picture.pixels));
+        std::hint::black_box(engine.run(model, &inputs)?);
         Ok(())
     };
     for _ in 0..WARM_UP {

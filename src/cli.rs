@@ -188,6 +188,9 @@ Example:
         /// Threads that share one inference
         #[arg(long, default_value = "1", value_name = "N")]
         threads: NonZeroUsize,
+        /// Pictures of one inference
+        #[arg(long, default_value = "1", value_name = "N")]
+        batch: NonZeroUsize,
         /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,

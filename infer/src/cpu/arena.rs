@@ -11,9 +11,27 @@ pub(crate) struct Buffer(usize);
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
+    /// Of one of them.
     floats: usize,
+    count: usize,
     first_step: usize,
     last_step: usize,
+}
+
+impl Span {
+    /// Floats of all of them.
+    fn size(&self) -> usize {
+        match self.count {
+            1 => self.floats,
+            count => count * self.floats.next_multiple_of(ALIGNMENT),
+        }
+    }
+}
+
+/// Where the buffer of another picture than the first lies.
+pub(crate) fn of_picture(first: &Range<usize>, picture: usize) -> Range<usize> {
+    let offset = picture * first.len().next_multiple_of(ALIGNMENT);
+    first.start + offset..first.end + offset
 }
 
 /// Which buffers there are, how large, and from which step to which step each is in use.
@@ -25,7 +43,12 @@ pub(super) struct Layout {
 impl Layout {
     /// A buffer that `step` uses.
     pub(super) fn buffer(&mut self, floats: usize, step: usize) -> Buffer {
-        self.spans.push(Span { floats, first_step: step, last_step: step });
+        self.buffers(1, floats, step)
+    }
+
+    /// One for each of `count` pictures, side by side: [`of_picture`] says where.
+    pub(super) fn buffers(&mut self, count: usize, floats: usize, step: usize) -> Buffer {
+        self.spans.push(Span { floats, count, first_step: step, last_step: step });
         Buffer(self.spans.len() - 1)
     }
 
@@ -35,6 +58,14 @@ impl Layout {
         span.last_step = span.last_step.max(step);
     }
 
+    /// Lets the steps before `step` run once for each picture before `step` does: what they leave for later is in use from
+    /// the start.
+    pub(super) fn repeat_before(&mut self, step: usize) {
+        for span in self.spans.iter_mut().filter(|span| span.last_step >= step && span.first_step < step) {
+            span.first_step = 0;
+        }
+    }
+
     /// Places every buffer and says how many floats that takes.
     ///
     /// Greedy by size, as in "Efficient Memory Management for Deep Neural Net Inference" (Pisarchyk and
@@ -42,7 +73,7 @@ impl Layout {
     /// during its whole life.
     pub(super) fn place(&self) -> Placement {
         let mut order: Vec<usize> = (0..self.spans.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(self.spans[i].floats));
+        order.sort_by_key(|&i| std::cmp::Reverse(self.spans[i].size()));
         let mut ranges = vec![0..0; self.spans.len()];
         let mut placed: Vec<usize> = Vec::new();
         for index in order {
@@ -58,15 +89,17 @@ impl Layout {
             taken.sort_by_key(|range| range.start);
             let mut start = 0;
             for range in taken {
-                if start + span.floats <= range.start {
+                if start + span.size() <= range.start {
                     break;
                 }
                 start = start.max(range.end.next_multiple_of(ALIGNMENT));
             }
-            ranges[index] = start..start + span.floats;
+            ranges[index] = start..start + span.size();
             placed.push(index);
         }
-        Placement { floats: ranges.iter().map(|range| range.end).max().unwrap_or(0), ranges }
+        let floats = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        let first = |(range, span): (&Range<usize>, &Span)| range.start..range.start + span.floats;
+        Placement { floats, ranges: ranges.iter().zip(&self.spans).map(first).collect() }
     }
 }
 
@@ -79,7 +112,7 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// The floats of `buffer`, or none.
+    /// The floats of `buffer`, of the first of several, or none.
     pub(super) fn range(&self, buffer: Option<Buffer>) -> Range<usize> {
         buffer.map_or(0..0, |buffer| self.ranges[buffer.0].clone())
     }

@@ -1,10 +1,11 @@
 //! Two pointwise convolutions in a row, the wide map between them a group of channels at a time.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use cloudpose_kernels::Kernels;
 use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
+
+use super::program::Regions;
 
 /// Channels of the map in the middle that exist at once: with its share of the weights it should fit in
 /// the second cache.
@@ -20,12 +21,6 @@ pub(super) struct Chain {
     width: usize,
     /// Threads that share the pixels.
     threads: usize,
-    /// `[pixels, first.depth()]`, read.
-    pub(super) input: Range<usize>,
-    /// `[pixels, second.columns()]`, written.
-    pub(super) output: Range<usize>,
-    /// [`Chain::middle_len`] floats.
-    pub(super) middle: Range<usize>,
 }
 
 impl Chain {
@@ -36,7 +31,7 @@ impl Chain {
         [height, width]: [usize; 2],
         threads: usize,
     ) -> Self {
-        Self { first, second, height, width, threads, input: 0..0, output: 0..0, middle: 0..0 }
+        Self { first, second, height, width, threads }
     }
 
     pub(super) fn middle_len(&self) -> usize {
@@ -48,8 +43,12 @@ impl Chain {
     }
 
     pub(super) fn multiply_adds(&self) -> usize {
-        let depths = self.first.depth() + self.second.columns();
-        self.height * self.width * self.first.columns() * depths
+        self.height * self.width * self.weights()
+    }
+
+    /// How many.
+    pub(super) fn weights(&self) -> usize {
+        self.first.columns() * (self.first.depth() + self.second.columns())
     }
 
     /// Height, width and channels of the output.
@@ -57,9 +56,10 @@ impl Chain {
         [self.height, self.width, self.second.columns()]
     }
 
-    pub(super) fn run(&self, kernels: &Kernels, arena: &mut [f32]) {
+    /// Runs the layers on the regions of `arena`.
+    pub(super) fn run(&self, kernels: &Kernels, regions: Regions, arena: &mut [f32]) {
         let [input, output, middle] = arena
-            .get_disjoint_mut([self.input.clone(), self.output.clone(), self.middle.clone()])
+            .get_disjoint_mut([regions.input, regions.output, regions.middle])
             .expect("buffers of one step do not overlap");
         self.run_pixels(kernels, self.threads, input, output, middle);
     }

@@ -16,7 +16,7 @@ use crate::preprocess::ModelInput;
 /// What makes an execution of a model.
 type Start = fn(&dyn Model, &Processor) -> Result<Box<dyn Execution>, Fault>;
 
-/// Runs models on the processor, one input after another.
+/// Runs models on the processor.
 pub struct CpuEngine {
     models: Arc<Models>,
     processor: Processor,
@@ -88,7 +88,6 @@ impl Engine for CpuEngine {
     }
 
     fn run(&mut self, model: &ModelId, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
-        let execution = self.execution(model)?;
-        batch.iter().map(|input| execution.run(input)).collect()
+        self.execution(model)?.run_batch(batch)
     }
 }

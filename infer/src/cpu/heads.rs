@@ -8,18 +8,18 @@ use super::packed::PackedModel;
 use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head};
 use crate::models::movenet::decoder::{Grid, Heads};
 
-/// The result of one run of a plan.
+/// What a run of a plan left of one picture.
 #[derive(Debug)]
 pub struct PlanHeads<'a> {
     model: &'a PackedModel,
-    maps: &'a Maps,
+    maps: Maps,
     arena: &'a [f32],
     /// All channels of the head that was read last, at one cell.
     channels: Vec<f32>,
 }
 
 impl<'a> PlanHeads<'a> {
-    pub(super) fn new(model: &'a PackedModel, maps: &'a Maps, arena: &'a [f32]) -> Self {
+    pub(super) fn new(model: &'a PackedModel, maps: Maps, arena: &'a [f32]) -> Self {
         Self { model, maps, arena, channels: Vec::new() }
     }
 
@@ -27,7 +27,7 @@ impl<'a> PlanHeads<'a> {
     /// edges.
     fn depthwise(&self, head: Head, cell: usize) -> [f32; FEATURES] {
         let features = &self.arena[self.maps.features.clone()];
-        let Maps { height, width, .. } = *self.maps;
+        let Maps { height, width, .. } = self.maps;
         let (y, x) = (cell / width, cell % width);
         let (left, right) = (x.saturating_sub(1), (x + 2).min(width));
         let rows = [0, 1, 2].map(|r| {

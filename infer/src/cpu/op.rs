@@ -46,7 +46,7 @@ impl CustomOp1 for DenseHeadsOp {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         let results = output.chunks_exact_mut(rows * columns * channels);
         for (image, result) in bytes[start..end].chunks_exact(height * width * 3).zip(results) {
-            let mut plan = plans.run(height, width, image).map_err(candle_core::Error::wrap)?;
+            let mut plan = plans.run(height, width, &[image]).map_err(candle_core::Error::wrap)?.remove(0);
             for (cell, mut rest) in result.chunks_exact_mut(channels).enumerate() {
                 for &head in heads {
                     let (this, behind) = rest.split_at_mut(head.channels(keypoints));

@@ -13,20 +13,27 @@ use super::program::{Builder, Program, StepProfile};
 use super::stage::{Layers, Source, Stage};
 use crate::models::movenet::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
 
-/// One model at one input size, with the memory it runs in.
+/// One model at one input size, with the memory it runs in, for several pictures at once.
 #[derive(Debug)]
 pub(super) struct Plan {
     model: Arc<PackedModel>,
     program: Program,
+    /// Of the first picture.
     maps: Maps,
+    pictures: usize,
 }
 
 impl Plan {
-    /// Plans `model` for an input of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`], and
+    /// Plans `model` for up to `pictures` of `height` × `width` pixels, multiples of [`INPUT_MULTIPLE`], and
     /// `threads` that share the work.
-    pub(super) fn new(model: Arc<PackedModel>, height: usize, width: usize, threads: usize) -> Self {
+    pub(super) fn new(
+        model: Arc<PackedModel>,
+        [height, width]: [usize; 2],
+        pictures: usize,
+        threads: usize,
+    ) -> Self {
         debug_assert!(height.is_multiple_of(INPUT_MULTIPLE) && width.is_multiple_of(INPUT_MULTIPLE));
-        let mut planner = Planner { threads, builder: Builder::default() };
+        let mut planner = Planner { threads, builder: Builder::new(pictures) };
         let backbone = planner.backbone(&model, height, width);
         let features = planner.pyramid(&model, &backbone, height, width);
         let (height, width) = (height / CELL_PX, width / CELL_PX);
@@ -35,20 +42,28 @@ impl Plan {
         // The decoder reads all three after the last step.
         let (program, [features, center, keypoints]) = planner.builder.finish([features, center, keypoints]);
         let maps = Maps { height, width, features, center, keypoints };
-        Self { model, program, maps }
+        Self { model, program, maps, pictures }
     }
 
-    /// Runs the plan on `pixels`, `[height, width, 3]` RGB, in the rayon pool that this is called in.
+    /// How many pictures it runs at once.
+    pub(super) fn pictures(&self) -> usize {
+        self.pictures
+    }
+
+    /// Runs the plan on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in.
     ///
     /// # Panics
-    /// If `pixels` has another length than the plan was made for.
-    pub(super) fn run(&mut self, pixels: &[u8]) -> PlanHeads<'_> {
-        assert_eq!(pixels.len(), self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3);
-        self.program.run(&self.model.kernels, pixels);
-        PlanHeads::new(&self.model, &self.maps, self.program.arena())
+    /// If there are more, or one has another length, than the plan was made for.
+    pub(super) fn run(&mut self, pictures: &[&[u8]]) -> Vec<PlanHeads<'_>> {
+        let bytes = self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3;
+        assert!(pictures.iter().all(|pixels| pixels.len() == bytes), "another size");
+        self.program.run(&self.model.kernels, pictures);
+        let heads =
+            |picture| PlanHeads::new(&self.model, self.maps.of_picture(picture), self.program.arena());
+        (0..pictures.len()).map(heads).collect()
     }
 
-    /// Runs the plan `runs` times as [`Plan::run`] does, and says what each step took at least.
+    /// Runs the plan `runs` times on one picture, and says what each step took at least.
     pub(super) fn profile(&mut self, pixels: &[u8], runs: usize) -> Vec<StepProfile> {
         self.program.profile(&self.model.kernels, pixels, runs)
     }

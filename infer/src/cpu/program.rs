@@ -5,21 +5,58 @@ use std::time::{Duration, Instant};
 
 use cloudpose_kernels::{AlignedVec, Kernels};
 
+pub(crate) use super::arena::of_picture;
 use super::arena::{Buffer, Layout, Placement};
 use super::chain::Chain;
-use super::stage::{Regions, Stage};
+use super::stage::Stage;
 
 #[derive(Debug)]
 struct Step {
     /// The last of its layers, as the weights are named.
     name: String,
     work: Work,
+    /// Of the first picture.
+    regions: Regions,
+}
+
+/// The parts of the arena that a step uses for one picture; unused ones are empty.
+#[derive(Clone, Debug)]
+pub(super) struct Regions {
+    /// `[height, width, channels]`, read.
+    pub(super) input: Range<usize>,
+    /// `[height / 2, width / 2, channels]`, read.
+    pub(super) coarse: Range<usize>,
+    /// `[height / stride, width / stride, channels]`, written.
+    pub(super) output: Range<usize>,
+    /// Scratch, the same for all pictures. Sizes as [`Stage::scratch`] and [`Chain::middle_len`] say.
+    pub(super) ring: Range<usize>,
+    pub(super) middle: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+impl Regions {
+    /// Those of another picture than the first.
+    fn of(&self, picture: usize) -> Self {
+        let [input, coarse, output] =
+            [&self.input, &self.coarse, &self.output].map(|first| of_picture(first, picture));
+        Self { input, coarse, output, ..self.clone() }
+    }
 }
 
 #[derive(Debug)]
 enum Work {
     Stage(Stage),
     Chain(Chain),
+}
+
+impl Work {
+    /// Whether it reads fewer weights than it writes floats: then a picture better goes on to the next step at once.
+    fn is_wide(&self) -> bool {
+        match self {
+            Self::Stage(stage) => stage.weights() < stage.output_len(),
+            Self::Chain(chain) => chain.weights() < chain.output_len(),
+        }
+    }
 }
 
 /// What a step of a plan is and how long it takes.
@@ -35,28 +72,43 @@ pub struct StepProfile {
     pub shortest: Duration,
 }
 
-/// Steps, with the memory they run in.
+/// Steps, with the memory they run in, for several pictures at once. The first steps, whose maps are larger than their
+/// weights, run for one picture after another; from then on each step goes through all pictures while its weights are in
+/// the caches. What is kept between steps lies there once for each picture.
 #[derive(Debug)]
 pub(crate) struct Program {
     steps: Vec<Step>,
+    /// The first step that goes through all pictures.
+    shared_from: usize,
     arena: AlignedVec,
 }
 
 impl Program {
-    /// Runs the steps on `pixels`, `[height, width, 3]` RGB, in the rayon pool that this is called in.
-    pub(crate) fn run(&mut self, kernels: &Kernels, pixels: &[u8]) {
-        for step in &self.steps {
-            step.run(kernels, pixels, &mut self.arena);
+    /// Runs the steps on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in.
+    ///
+    /// # Panics
+    /// If there are more than the program was built for.
+    pub(crate) fn run(&mut self, kernels: &Kernels, pictures: &[&[u8]]) {
+        let (alone, shared) = self.steps.split_at(self.shared_from);
+        for (index, pixels) in pictures.iter().enumerate() {
+            for step in alone {
+                step.run(kernels, index, pixels, &mut self.arena);
+            }
+        }
+        for step in shared {
+            for (index, pixels) in pictures.iter().enumerate() {
+                step.run(kernels, index, pixels, &mut self.arena);
+            }
         }
     }
 
-    /// Runs the steps `runs` times, and says what each took at least.
+    /// Runs the steps `runs` times on one picture, and says what each took at least.
     pub(super) fn profile(&mut self, kernels: &Kernels, pixels: &[u8], runs: usize) -> Vec<StepProfile> {
         let mut profiles: Vec<_> = self.steps.iter().map(Step::profile).collect();
         for _ in 0..runs {
             for (step, profile) in self.steps.iter().zip(&mut profiles) {
                 let begun = Instant::now();
-                step.run(kernels, pixels, &mut self.arena);
+                step.run(kernels, 0, pixels, &mut self.arena);
                 profile.shortest = profile.shortest.min(begun.elapsed());
             }
         }
@@ -70,10 +122,11 @@ impl Program {
 }
 
 impl Step {
-    fn run(&self, kernels: &Kernels, pixels: &[u8], arena: &mut [f32]) {
+    fn run(&self, kernels: &Kernels, picture: usize, pixels: &[u8], arena: &mut [f32]) {
+        let regions = self.regions.of(picture);
         match &self.work {
-            Work::Stage(stage) => stage.run(kernels, pixels, arena),
-            Work::Chain(chain) => chain.run(kernels, arena),
+            Work::Stage(stage) => stage.run(kernels, pixels, regions, arena),
+            Work::Chain(chain) => chain.run(kernels, regions, arena),
         }
     }
 
@@ -88,18 +141,24 @@ impl Step {
 
 /// A step whose buffers have no place yet: input, coarse, output, ring, middle, rows.
 struct Pending {
-    step: Step,
+    name: String,
+    work: Work,
     buffers: [Option<Buffer>; 6],
 }
 
 /// A program that is being written, one step after another.
-#[derive(Default)]
 pub(crate) struct Builder {
     layout: Layout,
     pending: Vec<Pending>,
+    pictures: usize,
 }
 
 impl Builder {
+    /// Of a program for that many pictures at once.
+    pub(crate) fn new(pictures: usize) -> Self {
+        Self { layout: Layout::default(), pending: Vec::new(), pictures }
+    }
+
     /// Appends a stage and returns its output.
     pub(crate) fn stage(
         &mut self,
@@ -113,11 +172,11 @@ impl Builder {
             self.layout.keep(buffer, step);
         }
         let scratch = stage.scratch();
-        let output = self.layout.buffer(stage.output_len(), step);
+        let output = self.layout.buffers(self.pictures, stage.output_len(), step);
         let [ring, middle, rows] = [scratch.ring, scratch.middle, scratch.rows]
             .map(|floats| Some(self.layout.buffer(stage.parts() * floats, step)));
         let buffers = [input, coarse, Some(output), ring, middle, rows];
-        self.pending.push(Pending { step: Step { name, work: Work::Stage(stage) }, buffers });
+        self.pending.push(Pending { name, work: Work::Stage(stage), buffers });
         output
     }
 
@@ -125,34 +184,35 @@ impl Builder {
     pub(super) fn chain(&mut self, name: String, chain: Chain, input: Buffer) -> Buffer {
         let step = self.pending.len();
         self.layout.keep(input, step);
-        let output = self.layout.buffer(chain.output_len(), step);
+        let output = self.layout.buffers(self.pictures, chain.output_len(), step);
         let middle = self.layout.buffer(chain.middle_len(), step);
         let buffers = [Some(input), None, Some(output), None, Some(middle), None];
-        self.pending.push(Pending { step: Step { name, work: Work::Chain(chain) }, buffers });
+        self.pending.push(Pending { name, work: Work::Chain(chain), buffers });
         output
     }
 
-    /// The program, and where in its memory the `results` lie once it has run.
+    /// The program, and where in its memory the `results` of the first picture lie once it has run;
+    /// [`of_picture`] says where the others'.
     pub(crate) fn finish<const N: usize>(mut self, results: [Buffer; N]) -> (Program, [Range<usize>; N]) {
         let end = self.pending.len();
         for buffer in results {
             self.layout.keep(buffer, end);
         }
+        let shared_from = self.pending.iter().take_while(|pending| pending.work.is_wide()).count();
+        if self.pictures > 1 {
+            self.layout.repeat_before(shared_from);
+        }
         let placement = self.layout.place();
         let steps = self.pending.into_iter().map(|pending| pending.place(&placement)).collect();
         let arena = AlignedVec::zeroed(placement.floats);
-        (Program { steps, arena }, results.map(|buffer| placement.range(Some(buffer))))
+        (Program { steps, shared_from, arena }, results.map(|buffer| placement.range(Some(buffer))))
     }
 }
 
 impl Pending {
     fn place(self, placement: &Placement) -> Step {
-        let Self { mut step, buffers } = self;
-        let [input, coarse, output, ring, middle, rows] = buffers.map(|b| placement.range(b));
-        match &mut step.work {
-            Work::Stage(stage) => stage.regions = Regions { input, coarse, output, ring, middle, rows },
-            Work::Chain(chain) => (chain.input, chain.output, chain.middle) = (input, output, middle),
-        }
-        step
+        let [input, coarse, output, ring, middle, rows] = self.buffers.map(|b| placement.range(b));
+        let regions = Regions { input, coarse, output, ring, middle, rows };
+        Step { name: self.name, work: self.work, regions }
     }
 }

@@ -22,6 +22,7 @@ use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
 use cloudpose_kernels::upsample::{self, source_rows};
 
+use super::program::Regions;
 use super::separable::Separable;
 
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of
@@ -60,21 +61,6 @@ pub(crate) struct Layers {
     pub(crate) residual: bool,
 }
 
-/// The parts of the arena that a stage uses; unused ones are empty.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Regions {
-    /// `[height, width, channels]`, read.
-    pub(super) input: Range<usize>,
-    /// `[height / 2, width / 2, channels]`, read.
-    pub(super) coarse: Range<usize>,
-    /// `[height / stride, width / stride, channels]`, written.
-    pub(super) output: Range<usize>,
-    /// Sizes as [`Stage::scratch`] says.
-    pub(super) ring: Range<usize>,
-    pub(super) middle: Range<usize>,
-    pub(super) rows: Range<usize>,
-}
-
 /// Floats that each part of a stage needs while it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scratch {
@@ -103,7 +89,6 @@ pub(crate) struct Stage {
     band: usize,
     ring_rows: usize,
     groups: Vec<Group>,
-    pub(super) regions: Regions,
 }
 
 /// The slices behind [`Regions`]: inputs whole, of the output the rows to write, scratch for each part.
@@ -127,7 +112,7 @@ impl Stage {
         let band = part_height.div_ceil(bands);
         let ring_rows = ((band - 1) * layers.stride.pixels() + layers.separable.size).min(height);
         let groups = groups(&layers.separable.panels, band * out_width);
-        Self { layers, height, width, parts, band, ring_rows, groups, regions: Regions::default() }
+        Self { layers, height, width, parts, band, ring_rows, groups }
     }
 
     /// Rows of zeros above the map.
@@ -161,19 +146,26 @@ impl Stage {
 
     /// Multiply-adds of a run, those that the seams between parts repeat not counted.
     pub(super) fn multiply_adds(&self) -> usize {
+        let source = self.source_weights();
+        self.height * self.width * source + self.out_height() * self.out_width() * (self.weights() - source)
+    }
+
+    /// How many.
+    pub(super) fn weights(&self) -> usize {
         let separable = &self.layers.separable;
-        let channels = separable.pointwise.depth();
-        let source = match &self.layers.source {
+        let (channels, columns) = (separable.pointwise.depth(), separable.pointwise.columns());
+        let then = self.layers.then.as_ref().map_or(0, |then| columns * then.columns());
+        self.source_weights() + channels * (separable.size * separable.size + columns) + then
+    }
+
+    /// Of what comes before the depthwise convolution.
+    fn source_weights(&self) -> usize {
+        match &self.layers.source {
             Source::Stem { weights, .. } | Source::Expand(weights) | Source::Merge { lateral: weights } => {
-                weights.depth() * channels
+                weights.depth() * self.layers.separable.pointwise.depth()
             }
             Source::Input => 0,
-        };
-        let columns = separable.pointwise.columns();
-        let then = self.layers.then.as_ref().map_or(0, |then| columns * then.columns());
-        let taps = separable.size * separable.size;
-        self.height * self.width * source
-            + self.out_height() * self.out_width() * (channels * (taps + columns) + then)
+        }
     }
 
     /// Height, width and channels of the output.
@@ -217,8 +209,8 @@ impl Stage {
     }
 
     /// Runs the stage on the regions of `arena`; `pixels` is read by a stem only.
-    pub(super) fn run(&self, kernels: &Kernels, pixels: &[u8], arena: &mut [f32]) {
-        let Regions { input, coarse, output, ring, middle, rows } = self.regions.clone();
+    pub(super) fn run(&self, kernels: &Kernels, pixels: &[u8], regions: Regions, arena: &mut [f32]) {
+        let Regions { input, coarse, output, ring, middle, rows } = regions;
         let [input, coarse, output, ring, middle, rows] = arena
             .get_disjoint_mut([input, coarse, output, ring, middle, rows])
             .expect("buffers of one step do not overlap");

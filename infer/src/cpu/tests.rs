@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudpose_kernels::{Isa, Kernels};
 use cloudpose_testing::golden::Golden;
 
-use super::plans::MOST_PLANS;
+use super::plans::{MOST_PICTURES, MOST_PLANS};
 use super::*;
 use crate::contract::Fault;
 use crate::models::ModelPose;
@@ -48,6 +48,11 @@ fn packed(model: &str, kernels: Kernels) -> Arc<PackedModel> {
     Arc::new(PackedModel::pack(&embedded(model), kernels))
 }
 
+/// Runs one picture.
+fn one<'a>(plans: &'a mut Plans, [height, width]: [usize; 2], pixels: &[u8]) -> PlanHeads<'a> {
+    plans.run(height, width, &[pixels]).unwrap().remove(0)
+}
+
 fn matches_golden(model: &str) {
     on_every_isa(|kernels| {
         let decoder = Decoder::new(&embedded(model));
@@ -55,7 +60,7 @@ fn matches_golden(model: &str) {
         let mut plans = plans(model, kernels);
         for golden in Golden::all(model) {
             let [_, height, width, _] = golden.shape;
-            let poses = decoder.decode(&mut plans.run(height, width, &golden.pixels()).unwrap());
+            let poses = decoder.decode(&mut one(&mut plans, [height, width], &golden.pixels()));
             let expected = golden.rows();
             let tolerance = if model == "multipose" { 5e-5 } else { 2e-5 };
             assert_eq!(poses.len(), expected.len());
@@ -95,7 +100,7 @@ fn dense_maps_agree_with_what_is_read_cell_by_cell() {
         let golden = &Golden::all("multipose")[0];
         let [_, height, width, _] = golden.shape;
         let mut plans = plans("multipose", kernels);
-        let mut heads = plans.run(height, width, &golden.pixels()).unwrap();
+        let mut heads = one(&mut plans, [height, width], &golden.pixels());
         for cell in 0..heads.grid().cells() {
             let (mut center, mut keypoints) = ([0.0], [0.0; 17]);
             heads.read(Head::Center, cell, 0, &mut center);
@@ -113,7 +118,7 @@ fn the_second_run_of_a_plan_gives_the_same_bits() {
     let mut used = fresh();
     let run = |plans: &mut Plans, golden: &Golden| {
         let [_, height, width, _] = golden.shape;
-        plans.run(height, width, &golden.pixels()).unwrap().keypoints().to_vec()
+        one(plans, [height, width], &golden.pixels()).keypoints().to_vec()
     };
     let first = run(&mut used, &all[0]);
     for other in &all[1..] {
@@ -134,7 +139,7 @@ fn any_number_of_threads_gives_the_same_numbers() {
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut plans = Plans::new(packed(model, kernels), Some(Arc::new(pool)));
-                let heads = plans.run(height, width, &pixels).unwrap();
+                let heads = one(&mut plans, [height, width], &pixels);
                 [heads.center().to_vec(), heads.keypoints().to_vec()]
             };
             let alone = run(1);
@@ -146,11 +151,41 @@ fn any_number_of_threads_gives_the_same_numbers() {
 }
 
 #[test]
+fn pictures_at_once_give_the_same_bits_as_one_by_one() {
+    on_every_isa(|kernels| {
+        let isa = kernels.isa();
+        let model = packed("thunder", kernels);
+        let picture = |n| (0..256 * 256 * 3).map(|i| (i * i / (7 + n) + i) as u8).collect::<Vec<_>>();
+        let pictures: Vec<_> = (0..MOST_PICTURES).map(picture).collect();
+        let read = |heads: &mut PlanHeads<'_>| {
+            let mut channels = [0.0; 34];
+            heads.read(Head::Regression, 5, 0, &mut channels);
+            (heads.center().to_vec(), heads.keypoints().to_vec(), channels)
+        };
+        let mut by_one = Plans::new(model.clone(), None);
+        let alone: Vec<_> =
+            pictures.iter().map(|pixels| read(&mut one(&mut by_one, [256, 256], pixels))).collect();
+        let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        for pool in [None, Some(Arc::new(three))] {
+            let mut plans = Plans::new(model.clone(), pool);
+            // More than before, for which the plan is made anew, and fewer.
+            for count in [1, MOST_PICTURES, 2, 0] {
+                let at_once: Vec<&[u8]> = pictures[..count].iter().map(Vec::as_slice).collect();
+                let mut heads = plans.run(256, 256, &at_once).unwrap();
+                let together: Vec<_> = heads.iter_mut().map(read).collect();
+                assert!(together == alone[..count], "{isa}, {count} at once");
+            }
+            assert_eq!(plans.len(), 1);
+        }
+    });
+}
+
+#[test]
 fn more_sizes_than_plans_are_kept_still_run() {
     let mut plans = plans("multipose", Kernels::detect().unwrap());
     for width in (1..=MOST_PLANS + 2).map(|n| n * INPUT_MULTIPLE) {
         let pixels = vec![128; INPUT_MULTIPLE * width * 3];
-        let heads = plans.run(INPUT_MULTIPLE, width, &pixels).unwrap();
+        let heads = one(&mut plans, [INPUT_MULTIPLE, width], &pixels);
         assert_eq!(heads.center().len(), INPUT_MULTIPLE / 4 * width / 4);
     }
     assert_eq!(plans.len(), MOST_PLANS);
@@ -165,7 +200,7 @@ fn inputs_that_a_model_does_not_take_are_refused() {
         ("multipose", 256, 160, 256 * 160 * 3 - 1),
     ] {
         let mut plans = plans(model, Kernels::detect().unwrap());
-        let error = plans.run(height, width, &vec![0; bytes]).unwrap_err();
+        let error = plans.run(height, width, &[&vec![0; bytes]]).unwrap_err();
         assert!(matches!(error, Fault::Input { .. }), "{error}");
     }
 }

@@ -81,4 +81,12 @@ pub trait Execution: Send {
     /// # Errors
     /// [`Fault::Input`] if the model does not take that size; others as [`Fault`] says.
     fn run(&mut self, input: &ModelInput) -> Result<Found, Fault>;
+
+    /// Runs it on inputs of one size, and finds in each what [`run`](Self::run) does.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn run_batch(&mut self, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
+        batch.iter().map(|input| self.run(input)).collect()
+    }
 }

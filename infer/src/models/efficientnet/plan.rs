@@ -84,7 +84,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Plans `model` for a square input of `side` pixels, whose rows `threads` share.
     pub(super) fn new(model: Arc<Packed>, side: usize, threads: usize) -> Self {
-        let mut builder = Builder::default();
+        let mut builder = Builder::new(1);
         let mut size = side / 2;
         let mut output = None;
         for (block, expand, separable) in &model.blocks {
@@ -108,7 +108,7 @@ impl Plan {
     /// The logit of each class for `pixels`, `[side, side, 3]` RGB, in the rayon pool that this is called in.
     pub(super) fn run(&mut self, pixels: &[u8]) -> Vec<f32> {
         let kernels = &self.model.kernels;
-        self.program.run(kernels, pixels);
+        self.program.run(kernels, &[pixels]);
         let features = &self.program.arena()[self.features.clone()];
         let rows = self.last.len() / LAST;
         product(kernels, &self.model.last, features, &mut self.last, rows);

@@ -275,6 +275,11 @@ impl Architecture {
         Self { input, keypoints, stem, blocks, last: LAST, top: PYRAMID_TOP, merges, heads, constants }
     }
 
+    /// How many weights and constants there are.
+    pub fn weights(&self) -> usize {
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
     /// The name and shape of every tensor, in execution order: first convolution `[3, 3, 3, Cout]`,
     /// depthwise `[3, 3, C]`, pointwise `[Cin, Cout]`, biases `[C]`, then the constants.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {

@@ -162,8 +162,17 @@ struct Planned {
 
 impl Execution for Planned {
     fn run(&mut self, input: &ModelInput) -> Result<Found, Fault> {
-        let mut heads = self.plans.run(input.height, input.width, &input.pixels)?;
-        Ok(Found::Poses(self.decoder.decode(&mut heads)))
+        self.run_batch(std::slice::from_ref(input)).map(|mut found| found.remove(0))
+    }
+
+    fn run_batch(&mut self, batch: &[ModelInput]) -> Result<Vec<Found>, Fault> {
+        let mut found = Vec::with_capacity(batch.len());
+        for inputs in batch.chunks(self.plans.most_pictures()) {
+            let pictures: Vec<&[u8]> = inputs.iter().map(|input| &*input.pixels).collect();
+            let heads = self.plans.run(inputs[0].height, inputs[0].width, &pictures)?;
+            found.extend(heads.into_iter().map(|mut heads| Found::Poses(self.decoder.decode(&mut heads))));
+        }
+        Ok(found)
     }
 }
 
