@@ -35,12 +35,13 @@ const WARM_UP: u32 = 30;
 /// # Errors
 /// If the picture is none, the model does not load or run, or a line is no number.
 pub(crate) fn worker(
+    store: &StoreConfig,
     model: &ModelId,
     threads: NonZeroUsize,
     batch: NonZeroUsize,
     image: Option<&Path>,
 ) -> Result<()> {
-    let models = Arc::new(Models::open(&StoreConfig::default())?);
+    let models = Arc::new(Models::open(store)?);
     let picture = model_input(&models, model, image)?;
     let mut engine = CpuEngine::new(models, threads)?;
     let mut inputs = vec![picture.clone(); batch.get()];
@@ -105,16 +106,20 @@ pub(crate) fn layers(model: &ModelId, runs: usize, image: Option<&Path>) -> Resu
     Ok(())
 }
 
-/// A picture as a square model input.
+/// A picture as a model input.
 pub(crate) fn model_input(models: &Models, model: &ModelId, image: Option<&Path>) -> Result<ModelInput> {
     let bytes = match image {
         None => Bytes::from_static(SAMPLE),
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?.into(),
     };
-    let side = models.get(model)?.fit().longest();
+    // The largest input that there can be.
+    let fit = match models.get(model)?.fit() {
+        Fit::Aspect { longer_side: side } => Fit::Letterbox { side },
+        fit => fit,
+    };
     let (mut image, mut input) = (PlanarImage::default(), ModelInput::default());
     cloudpose_pixels::Decoder::new(Limits::default())?.decode(&bytes, &mut image)?;
-    Preprocessor::new(Fit::Letterbox { side }).run(&image, None, &mut input);
+    Preprocessor::new(fit).run(&image, None, &mut input);
     Ok(input)
 }
 

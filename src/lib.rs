@@ -61,8 +61,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Loadgen(command) => block_on(loadgen::run(&command)),
         Command::Models(command) => models::run(&command),
         Command::Health(command) => health::run(&command),
-        Command::Bench(Bench::Worker { model, threads, batch, image }) => {
-            bench::worker(&model, threads, batch, image.as_deref())
+        Command::Bench(Bench::Worker { store, model, threads, batch, image }) => {
+            bench::worker(&store, &model, threads, batch, image.as_deref())
         }
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(&command),
         Command::Bench(Bench::Frames(command)) => block_on(bench_gpu::frames(&command)),

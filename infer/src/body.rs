@@ -19,8 +19,9 @@ pub(crate) struct Body {
     pub(crate) half: f32,
 }
 
-/// The square around `joints`, `[x, y, score]` in the skeleton's order; none if no hip or no shoulder is seen.
-pub(crate) fn around(skeleton: &Skeleton, joints: &[[f32; 3]]) -> Option<Body> {
+/// The square around `joints`, `[x, y, score]` in the skeleton's order, so large that the part of it is enough by which it
+/// is `reach` times wider and higher; none if no hip or no shoulder is seen.
+pub(crate) fn around(skeleton: &Skeleton, joints: &[[f32; 3]], reach: [f32; 2]) -> Option<Body> {
     let of = |part| skeleton.of_part(part).filter_map(|index| joints.get(index)).collect::<Vec<_>>();
     let is_seen = |[.., score]: &&[f32; 3]| *score > LEAST_SCORE;
     let (hips, shoulders) = (of(Part::Hip), of(Part::Shoulder));
@@ -29,10 +30,11 @@ pub(crate) fn around(skeleton: &Skeleton, joints: &[[f32; 3]]) -> Option<Body> {
     }
     // The hips that are not seen lie somewhere near, too.
     let middle = [0, 1].map(|axis| hips.iter().map(|hip| hip[axis]).sum::<f32>() / hips.len() as f32);
-    let reach = |joints: &mut dyn Iterator<Item = &[f32; 3]>| {
-        let distance = |[x, y, _]: &[f32; 3]| (x - middle[0]).abs().max((y - middle[1]).abs());
+    let furthest = |joints: &mut dyn Iterator<Item = &[f32; 3]>| {
+        let distance =
+            |[x, y, _]: &[f32; 3]| (reach[0] * (x - middle[0]).abs()).max(reach[1] * (y - middle[1]).abs());
         joints.filter(is_seen).map(distance).fold(0.0, f32::max)
     };
-    let torso = reach(&mut hips.iter().chain(&shoulders).copied());
-    Some(Body { middle, half: (TORSO_MARGIN * torso).max(BODY_MARGIN * reach(&mut joints.iter())) })
+    let torso = furthest(&mut hips.iter().chain(&shoulders).copied());
+    Some(Body { middle, half: (TORSO_MARGIN * torso).max(BODY_MARGIN * furthest(&mut joints.iter())) })
 }

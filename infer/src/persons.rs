@@ -1,6 +1,6 @@
 //! From what a model reports to persons in pixels of the original image.
 
-use cloudpose_wire::{Keypoint, Person, Skeleton, event::BoundingBox};
+use cloudpose_wire::{Keypoint, Person, event::BoundingBox, skeleton::KeypointKind};
 
 use crate::models::{ModelBox, ModelPose};
 
@@ -20,7 +20,7 @@ impl Default for Thresholds {
     }
 }
 
-/// The persons among `poses`, whose keypoints are those of `skeleton`, by falling score, in pixels of the original
+/// The persons among `poses`, whose keypoints are of those `kinds`, by falling score, in pixels of the original
 /// image.
 ///
 /// `image_from_model` maps `[x, y]` from coordinates of the model input, 0..1, to pixels of the image; it
@@ -28,7 +28,7 @@ impl Default for Thresholds {
 /// has no box of its own: it gets the smallest one around its keypoints that reach the threshold, or
 /// around all of them if none does.
 pub fn in_image(
-    skeleton: &Skeleton,
+    kinds: &[KeypointKind],
     poses: &[ModelPose],
     thresholds: Thresholds,
     image_from_model: impl Fn([f32; 2]) -> [f32; 2],
@@ -36,7 +36,7 @@ pub fn in_image(
     let mut persons: Vec<Person> = poses
         .iter()
         .filter(|pose| pose.score >= thresholds.person)
-        .map(|pose| person(skeleton, pose, thresholds.keypoint, &image_from_model))
+        .map(|pose| person(kinds, pose, thresholds.keypoint, &image_from_model))
         .collect();
     persons.sort_by(|a, b| b.score.total_cmp(&a.score));
     persons
@@ -47,10 +47,10 @@ const SAME: f32 = 0.7;
 
 /// Keeps one of each that looks closer than one found, by falling score: a detector may see somebody twice, and the squares
 /// around people who stand together may show the same one best.
-pub(crate) fn one_of_each(skeleton: &Skeleton, persons: Vec<Person>) -> Vec<Person> {
+pub(crate) fn one_of_each(kinds: &[KeypointKind], persons: Vec<Person>) -> Vec<Person> {
     let mut kept: Vec<Person> = Vec::with_capacity(persons.len());
     for person in persons {
-        if kept.iter().all(|other| similarity(skeleton, other, &person) < SAME) {
+        if kept.iter().all(|other| similarity(kinds, other, &person) < SAME) {
             kept.push(person);
         }
     }
@@ -59,10 +59,10 @@ pub(crate) fn one_of_each(skeleton: &Skeleton, persons: Vec<Person>) -> Vec<Pers
 
 /// The object keypoint similarity of two persons, in the size of the first one; keypoints count as much as the less certain
 /// of the two. Without keypoints, the intersection over the union of their boxes. 0 to 1.
-pub(crate) fn similarity(skeleton: &Skeleton, one: &Person, other: &Person) -> f32 {
+pub(crate) fn similarity(kinds: &[KeypointKind], one: &Person, other: &Person) -> f32 {
     let area = (one.bounding_box.width * one.bounding_box.height).max(1.0);
     let (mut sum, mut weights) = (0.0, 0.0);
-    for ((a, b), kind) in one.keypoints.iter().zip(&other.keypoints).zip(skeleton.keypoints()) {
+    for ((a, b), kind) in one.keypoints.iter().zip(&other.keypoints).zip(kinds) {
         let (dx, dy, weight) = (a.x - b.x, a.y - b.y, a.score.min(b.score));
         sum += weight * (-(dx * dx + dy * dy) / (2.0 * area * (2.0 * kind.sigma).powi(2))).exp();
         weights += weight;
@@ -82,14 +82,13 @@ fn overlap(one: &BoundingBox, other: &BoundingBox) -> f32 {
 }
 
 fn person(
-    skeleton: &Skeleton,
+    kinds: &[KeypointKind],
     pose: &ModelPose,
     keypoint_threshold: f32,
     image_from_model: impl Fn([f32; 2]) -> [f32; 2],
 ) -> Person {
-    debug_assert_eq!(skeleton.keypoints().len(), pose.keypoints.len(), "checked when the model was opened");
-    let keypoints: Vec<Keypoint> = skeleton
-        .keypoints()
+    debug_assert_eq!(kinds.len(), pose.keypoints.len(), "checked when the model was opened");
+    let keypoints: Vec<Keypoint> = kinds
         .iter()
         .zip(&pose.keypoints)
         .map(|(kind, keypoint)| {
@@ -125,6 +124,8 @@ fn bounds(keypoints: &[Keypoint], threshold: f32) -> [[f32; 2]; 2] {
 
 #[cfg(test)]
 mod tests {
+    use cloudpose_wire::Skeleton;
+
     use super::*;
     use crate::models::ModelKeypoint;
 
@@ -135,7 +136,7 @@ mod tests {
         thresholds: Thresholds,
         image_from_model: impl Fn([f32; 2]) -> [f32; 2],
     ) -> Vec<Person> {
-        super::in_image(&Skeleton::coco_17(), poses, thresholds, image_from_model)
+        super::in_image(Skeleton::coco_17().keypoints(), poses, thresholds, image_from_model)
     }
 
     fn pose(score: f32) -> ModelPose {
@@ -157,7 +158,7 @@ mod tests {
             in_image(&[ModelPose { score, ..pose(score) }], Thresholds::default(), moved).remove(0)
         };
         let scores = |persons: Vec<Person>| {
-            let kept = one_of_each(&Skeleton::coco_17(), persons);
+            let kept = one_of_each(Skeleton::coco_17().keypoints(), persons);
             kept.iter().map(|person| person.score).collect::<Vec<_>>()
         };
         // A pixel apart, and ten times their box.

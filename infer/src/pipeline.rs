@@ -11,10 +11,10 @@ use cloudpose_wire::{Event, FrameHeader, ModelId, Output, Prior, StreamName, eve
 
 use crate::{
     Error, StoreConfig,
-    contract::{Engine, Fault},
+    contract::Engine,
     cpu::CpuEngine,
     gpu::{Answer, Batches},
-    models::{Model, Models, Stage},
+    models::{Model, Models, catalogue::Catalogue},
     preprocess::{ModelInput, Source, Square},
     reader::{Readers, Taken},
     stages::Stages,
@@ -162,7 +162,8 @@ impl Pipeline {
     /// [`Error::Fault`] if the model cannot be loaded or run.
     pub fn warm_up(&mut self, model: &ModelId) -> Result<(), Error> {
         let Runner::Own(engine) = &mut self.runner else { return Ok(()) };
-        for Stage { model: stage, .. } in &*self.models.served(model)?.stages {
+        for stage in &*self.models.served(model)?.stages {
+            let stage = &stage.model;
             let mut input = ModelInput::default();
             let mut reader = self.readers.take();
             reader.image.resize(1280, 720, cloudpose_pixels::Subsampling::S420);
@@ -179,10 +180,23 @@ impl Pipeline {
     /// [`Error::Pixels`] if the image cannot be decoded, [`Error::Model`] if there is no such model,
     /// [`Error::Fault`] if it cannot be run.
     pub fn detect(&mut self, job: Job<'_>) -> Result<Detection, Error> {
-        let served = self.models.served(job.model)?.clone();
+        loop {
+            let models = self.models.now();
+            match self.detect_by(&models, job) {
+                Ok(found) => return Ok(found),
+                // A file that is not as it was may be another model's by now.
+                Err(Halt::Error(error)) if self.models.are_still(&models) => return Err(error),
+                Err(Halt::Error(_) | Halt::Renewed) => {}
+            }
+        }
+    }
+
+    /// Does a job by the models as they were when it began.
+    fn detect_by(&mut self, catalogue: &Arc<Catalogue>, job: Job<'_>) -> Result<Detection, Halt> {
+        let served = catalogue.served(job.model)?.clone();
         let mut clock = Clock::start();
         let mut timings_ms = TimingsMs::default();
-        let models = served.stages.iter().map(|stage| self.models.get(&stage.model));
+        let models = served.stages.iter().map(|stage| catalogue.get(&stage.model));
         let models = models.collect::<Result<Vec<_>, _>>()?;
         let mut reader = self.readers.take();
         let source = match job.image {
@@ -200,7 +214,7 @@ impl Pipeline {
                 let picture = job.keep(&mut reader.image);
                 drop(reader);
                 timings_ms.preprocess = clock.lap_ms();
-                let views = self.run(&served.stages[0].model, job.stream, vec![input])?;
+                let views = self.run(catalogue, &served.stages[0].model, job.stream, vec![input])?;
                 timings_ms.inference = clock.lap_ms();
                 (Seen { views, ..Seen::default() }, picture)
             }
@@ -210,8 +224,8 @@ impl Pipeline {
                 std::mem::swap(&mut picture, &mut reader.image);
                 drop(reader);
                 let planes = job.planes().unwrap_or(&picture);
-                let stages =
-                    Stages { pipeline: self, job: &job, served: &served, models: &models, planes, source };
+                let (pipeline, served, models) = (&mut *self, &served, &models);
+                let stages = Stages { pipeline, job: &job, catalogue, served, models, planes, source };
                 let seen = stages.look(&mut clock, &mut timings_ms)?;
                 let kept = job.keep(&mut picture);
                 self.picture = picture;
@@ -248,10 +262,11 @@ impl Pipeline {
     /// Runs a stage on its inputs.
     pub(crate) fn run(
         &mut self,
+        catalogue: &Arc<Catalogue>,
         model: &ModelId,
         stream: Option<&StreamName>,
         inputs: Vec<ModelInput>,
-    ) -> Result<Vec<View>, Arc<Fault>> {
+    ) -> Result<Vec<View>, Halt> {
         let answers: Vec<Answer> = match &mut self.runner {
             Runner::Own(engine) => {
                 let found = engine.run(model, &inputs).map_err(Arc::new)?;
@@ -259,12 +274,30 @@ impl Pipeline {
             }
             Runner::Shared(batches) => batches.run(model, stream, inputs)?,
         };
+        // Engines run models as they are. If these have changed meanwhile, nobody knows what has run.
+        if !self.models.are_still(catalogue) {
+            return Err(Halt::Renewed);
+        }
         let view = |Answer { found, input }| {
             let view = View { found, size: input.size(), image_from_model: input.image_from_model };
             self.spare.push(input);
             view
         };
         Ok(answers.into_iter().map(view).collect())
+    }
+}
+
+/// Why a job was not done.
+pub(crate) enum Halt {
+    /// The models have changed since it began: it is to be done again.
+    Renewed,
+    /// It cannot be done.
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Halt {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
     }
 }
 

@@ -35,6 +35,27 @@ pub enum Fit {
         /// Of how many such pixels the picture's shorter side would be; at least `side`.
         shorter: usize,
     },
+    /// Into a rectangle: foreign graphs. Of a square part of the picture the middle is shown, along the rectangle's shorter
+    /// side, and fills it.
+    Frame {
+        /// In pixels.
+        width: usize,
+        /// In pixels.
+        height: usize,
+        /// Where in it the picture is.
+        place: Place,
+        /// The level of what it does not cover, in all colours.
+        around: u8,
+    },
+}
+
+/// Where in an input a picture is that does not fill it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the middle.
+    Middle,
+    /// Top left.
+    Corner,
 }
 
 /// A square in pixels of the image, which may reach beyond it.
@@ -62,11 +83,20 @@ struct Placement {
 }
 
 impl Fit {
-    /// The longer side of the largest input.
-    pub fn longest(self) -> usize {
-        let (Self::Letterbox { side } | Self::Aspect { longer_side: side } | Self::Middle { side, .. }) =
-            self;
-        side
+    /// Width and height of the largest input.
+    pub fn shape(self) -> [usize; 2] {
+        match self {
+            Self::Letterbox { side } | Self::Aspect { longer_side: side } | Self::Middle { side, .. } => {
+                [side; 2]
+            }
+            Self::Frame { width, height, .. } => [width, height],
+        }
+    }
+
+    /// How many times wider and higher a square part of the picture is than what is shown of it.
+    pub(crate) fn reach(self) -> [f32; 2] {
+        let [width, height] = self.shape();
+        [width, height].map(|side| width.max(height) as f32 / side as f32)
     }
 
     /// Returns the (width, height) that a picture of at least one pixel has in the model's input, or would have if
@@ -78,10 +108,18 @@ impl Fit {
                 let resized = |side: usize| (side as f64 * scale).round() as usize;
                 (resized(width), resized(height))
             }
-            Self::Letterbox { .. } | Self::Aspect { .. } => {
+            Self::Letterbox { .. } | Self::Aspect { .. } | Self::Frame { .. } => {
                 let placement = self.place(width, height);
                 (placement.inner_width, placement.inner_height)
             }
+        }
+    }
+
+    /// The level of what a picture does not cover.
+    fn around(self) -> u8 {
+        match self {
+            Self::Frame { around, .. } => around,
+            Self::Letterbox { .. } | Self::Aspect { .. } | Self::Middle { .. } => 0,
         }
     }
 
@@ -95,45 +133,52 @@ impl Fit {
 
     /// Places a picture of at least one pixel, as a whole.
     fn place(self, width: usize, height: usize) -> Placement {
-        let longest = self.longest();
-        let scale = longest as f64 / width.max(height) as f64;
-        let resized = |side: usize| ((side as f64 * scale).round() as usize).clamp(1, longest);
-        let (inner_width, inner_height) = (resized(width), resized(height));
-        match self {
-            Self::Letterbox { side } | Self::Middle { side, .. } => Placement {
-                width: side,
-                height: side,
-                inner_width,
-                inner_height,
-                x0: (side - inner_width) / 2,
-                y0: (side - inner_height) / 2,
-            },
-            Self::Aspect { .. } => Placement {
-                width: inner_width.next_multiple_of(32),
-                height: inner_height.next_multiple_of(32),
-                inner_width,
-                inner_height,
-                x0: 0,
-                y0: 0,
-            },
+        let [across, down] = self.shape();
+        let scale = (across as f64 / width as f64).min(down as f64 / height as f64);
+        let resized = |side: usize, most: usize| ((side as f64 * scale).round() as usize).clamp(1, most);
+        let (inner_width, inner_height) = (resized(width, across), resized(height, down));
+        let (input_width, input_height, is_in_middle) = match self {
+            Self::Letterbox { .. } | Self::Middle { .. } => (across, down, true),
+            Self::Frame { place, .. } => (across, down, place == Place::Middle),
+            Self::Aspect { .. } => {
+                (inner_width.next_multiple_of(32), inner_height.next_multiple_of(32), false)
+            }
+        };
+        let before = |side: usize, inner: usize| if is_in_middle { (side - inner) / 2 } else { 0 };
+        Placement {
+            width: input_width,
+            height: input_height,
+            inner_width,
+            inner_height,
+            x0: before(input_width, inner_width),
+            y0: before(input_height, inner_height),
         }
+    }
+
+    /// Image pixels per model pixel of a crop, and the crop's corner or that of the part of it that is shown.
+    fn shown(self, crop: Square) -> (f32, [f32; 2]) {
+        let shape = self.shape();
+        let scale = crop.side / shape[0].max(shape[1]) as f32;
+        let [across, down] = shape.map(|side| (crop.side - side as f32 * scale) / 2.0);
+        (scale, [crop.x + across, crop.y + down])
     }
 
     /// Places the part of a picture that a crop shows, which fills the whole input: rows and columns
     /// beyond the picture's edge are left out.
     fn place_crop(self, crop: Square, width: usize, height: usize) -> Placement {
-        let side = self.longest();
-        let scale = f64::from(crop.side) / side as f64;
+        let [input_width, input_height] = self.shape();
+        let (_, [left, top]) = self.shown(crop);
+        let scale = f64::from(crop.side) / input_width.max(input_height) as f64;
         // Those whose centre lies in the picture.
-        let visible = |start: f32, len: usize| {
+        let visible = |start: f32, len: usize, side: usize| {
             let first = (-f64::from(start) / scale - 0.5).ceil().max(0.0) as usize;
             let end = ((len as f64 - f64::from(start)) / scale - 0.5).ceil().max(0.0) as usize;
             first.min(side)..end.min(side)
         };
-        let (across, down) = (visible(crop.x, width), visible(crop.y, height));
+        let (across, down) = (visible(left, width, input_width), visible(top, height, input_height));
         Placement {
-            width: side,
-            height: side,
+            width: input_width,
+            height: input_height,
             inner_width: across.len(),
             inner_height: down.len(),
             x0: across.start,
@@ -269,8 +314,8 @@ impl Plan {
         };
         let (inner_width, inner_height) = (placement.inner_width, placement.inner_height);
         let (scale, origin) = match shown {
-            Some(Square { x, y, side }) => {
-                let scale = side / placement.width as f32;
+            Some(crop) => {
+                let (scale, [x, y]) = fit.shown(crop);
                 ([scale; 2], [-x / scale, -y / scale])
             }
             None => (
@@ -340,7 +385,7 @@ impl Preprocessor {
         (into.width, into.height) = (placement.width, placement.height);
         into.image_from_model = plan.image_from_model;
         into.pixels.clear();
-        into.pixels.resize(placement.width * placement.height * 3, 0);
+        into.pixels.resize(placement.width * placement.height * 3, self.fit.around());
 
         let [y_row, u_row, v_row] = &mut self.rows;
         for row in [&mut *y_row, u_row, v_row] {

@@ -14,8 +14,8 @@ use crate::{
     preprocess::{Source, Square},
 };
 
-/// How far the square around a person reaches beyond their box: the side is this many times the box's longer one. On
-/// COCO's photos, 1.15 and 1.4 place joints worse.
+/// How far the square around a person reaches beyond their box: what is shown of it has a side that is this many times the
+/// box's longer one. On COCO's photos, 1.15 and 1.4 place joints worse.
 const BOX_MARGIN: f32 = 1.25;
 
 /// Whom a detector is less sure of is nobody. More would be found below it, hardly any of them right.
@@ -64,23 +64,25 @@ pub(crate) struct Closer {
 
 /// A square around each of `persons`, of whom at most `most` are looked at: first the large ones of whom the detector is
 /// not sure, who gain most. Whom one of `tracked` leads to is looked at there, as in the frames before: joints would leap
-/// from one square to another.
+/// from one square to another. They have keypoints of those `kinds`; `reach` is that of whoever looks
+/// ([`Fit::reach`](crate::preprocess::Fit::reach)).
 pub(crate) fn around_persons(
-    skeleton: &Skeleton,
+    kinds: &[KeypointKind],
     mut persons: Vec<Person>,
     tracked: &[Region],
     source: Source,
+    reach: [f32; 2],
     most: usize,
 ) -> Closer {
     let gain = |person: &Person| longer_side(person) * (1.0 - person.score);
     persons.sort_by(|a, b| gain(b).total_cmp(&gain(a)));
     let mut closer = Closer::default();
     for person in persons {
-        let likeness = |region: &&Region| persons::similarity(skeleton, &region.expected, &person);
+        let likeness = |region: &&Region| persons::similarity(kinds, &region.expected, &person);
         let track = tracked.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let square = match track.filter(|track| likeness(track) >= LIKE) {
             Some(track) => Some(track.square),
-            None => around_box(&person, source),
+            None => around_box(&person, source, reach),
         };
         match square {
             Some(square) if closer.regions.len() < most => {
@@ -96,9 +98,9 @@ fn longer_side(person: &Person) -> f32 {
     person.bounding_box.width.max(person.bounding_box.height)
 }
 
-fn around_box(person: &Person, source: Source) -> Option<Square> {
+fn around_box(person: &Person, source: Source, reach: [f32; 2]) -> Option<Square> {
     let area = person.bounding_box;
-    let side = BOX_MARGIN * longer_side(person);
+    let side = BOX_MARGIN * (reach[0] * area.width).max(reach[1] * area.height);
     let (x, y) = (area.x + (area.width - side) / 2.0, area.y + (area.height - side) / 2.0);
     useful(Square { x, y, side }, source)
 }
@@ -113,14 +115,20 @@ fn useful(square: Square, source: Source) -> Option<Square> {
 }
 
 /// A square around each person whom the tracks saw in the frame before, if that was of such pictures. `at`: when this frame
-/// was received, on the clock of `prior`.
-pub(crate) fn around_tracks(skeleton: &Skeleton, prior: &Prior, at: u64, source: Source) -> Vec<Region> {
+/// was received, on the clock of `prior`. `reach`: of whoever looks.
+pub(crate) fn around_tracks(
+    skeleton: &Skeleton,
+    prior: &Prior,
+    at: u64,
+    source: Source,
+    reach: [f32; 2],
+) -> Vec<Region> {
     let is_of_this = [prior.width as usize, prior.height as usize] == [source.width, source.height]
         && prior.skeleton == *skeleton.name();
     let seen = prior.tracks.iter().filter(|track| is_of_this && track.seen_at == prior.at);
     let region = |track: &Track| {
         let expected = expected(skeleton, track, at);
-        let square = around_joints(skeleton, &expected).and_then(|square| useful(square, source))?;
+        let square = around_joints(skeleton, &expected, reach).and_then(|square| useful(square, source))?;
         Some(Region { square, expected, origin: Origin::Track })
     };
     seen.filter_map(region).collect()
@@ -165,14 +173,14 @@ fn expected(skeleton: &Skeleton, track: &Track, at: u64) -> Person {
 }
 
 /// Room around the joints of a person.
-fn around_joints(skeleton: &Skeleton, person: &Person) -> Option<Square> {
+fn around_joints(skeleton: &Skeleton, person: &Person, reach: [f32; 2]) -> Option<Square> {
     let joints: Vec<_> = person.keypoints.iter().map(|k| [k.x, k.y, k.score]).collect();
-    if let Some(Body { middle: [x, y], half }) = body::around(skeleton, &joints) {
+    if let Some(Body { middle: [x, y], half }) = body::around(skeleton, &joints, reach) {
         return Some(Square { x: x - half, y: y - half, side: 2.0 * half });
     }
     let seen = joints.iter().filter(|[.., score]| *score > body::LEAST_SCORE);
     let [[left, top], [right, bottom]] = persons::extent(&seen.map(|&[x, y, _]| [x, y]).collect::<Vec<_>>())?;
-    let side = JOINTS_MARGIN * (right - left).max(bottom - top);
+    let side = JOINTS_MARGIN * (reach[0] * (right - left)).max(reach[1] * (bottom - top));
     Some(Square { x: (left + right - side) / 2.0, y: (top + bottom - side) / 2.0, side })
 }
 
@@ -184,6 +192,9 @@ mod tests {
 
     const SOURCE: Source = Source { width: 1280, height: 720, scale: Scale::FULL };
     const AT: u64 = 10_000;
+    const SQUARE: [f32; 2] = [1.0; 2];
+    /// Inputs of 192×256 pixels.
+    const UPRIGHT: [f32; 2] = [4.0 / 3.0, 1.0];
 
     /// Nobody's joints in a box.
     fn person(x: f32, side: f32, score: f32) -> Person {
@@ -214,12 +225,12 @@ mod tests {
     }
 
     fn around(persons: Vec<Person>, most: usize) -> Closer {
-        around_persons(&Skeleton::coco_17(), persons, &[], SOURCE, most)
+        around_persons(Skeleton::coco_17().keypoints(), persons, &[], SOURCE, SQUARE, most)
     }
 
     /// None: a detector must look.
     fn places(prior: &Prior, at: u64, most: usize) -> Option<Vec<Square>> {
-        let regions = around_tracks(&Skeleton::coco_17(), prior, at, SOURCE);
+        let regions = around_tracks(&Skeleton::coco_17(), prior, at, SOURCE, SQUARE);
         assert!(regions.iter().all(|region| region.origin == Origin::Track));
         let is_enough = !must_look(prior, at, &regions, most);
         is_enough.then(|| regions.into_iter().map(|region| region.square).collect())
@@ -235,6 +246,31 @@ mod tests {
     }
 
     #[test]
+    fn a_person_is_in_the_part_of_the_square_that_is_shown() {
+        let across = |width: f32, height: f32| {
+            let bounding_box = BoundingBox { x: 400.0, y: 100.0, width, height };
+            let person = Person { bounding_box, ..person(0.0, 1.0, 0.5) };
+            around_persons(&[], vec![person], &[], SOURCE, UPRIGHT, 1).regions[0].square.side
+        };
+        // Higher than 4 : 3, and wider.
+        assert_eq!((across(100.0, 200.0), across(300.0, 200.0)), (1.25 * 200.0, 1.25 * 400.0));
+        let mut kicking = track(0.9);
+        kicking.joints[15].x = 635.0;
+        kicking.joints.iter_mut().for_each(|joint| joint.vx = 0.0);
+        let regions = around_tracks(&Skeleton::coco_17(), &prior(vec![kicking]), AT, SOURCE, UPRIGHT);
+        let side = regions[0].square.side;
+        assert!((side - 2.0 * 1.2 * 180.0).abs() < 1e-3, "{side}");
+    }
+
+    #[test]
+    fn boxes_lead_to_squares_as_persons_do() {
+        let boxes = vec![person(0.0, 100.0, 0.9), person(300.0, 100.0, 0.2)];
+        let found = around_persons(&[], boxes, &[], SOURCE, SQUARE, usize::MAX);
+        let places: Vec<_> = found.regions.iter().map(|region| region.square.x).collect();
+        assert_eq!(places, [325.0 - 62.5, 25.0 - 62.5]);
+    }
+
+    #[test]
     fn the_large_and_unsure_are_looked_at_first_and_the_rest_stays() {
         let persons = vec![person(0.0, 100.0, 0.9), person(300.0, 100.0, 0.2), person(600.0, 300.0, 0.5)];
         let found = around(persons.clone(), 2);
@@ -246,7 +282,7 @@ mod tests {
 
     #[test]
     fn whom_a_track_leads_to_is_looked_at_where_it_leads() {
-        let tracked = around_tracks(&Skeleton::coco_17(), &prior(vec![track(0.9)]), AT, SOURCE);
+        let tracked = around_tracks(&Skeleton::coco_17(), &prior(vec![track(0.9)]), AT, SOURCE, SQUARE);
         let like = |x: f32| {
             let mut person = Person { score: 0.6, ..tracked[0].expected.clone() };
             person.keypoints.iter_mut().for_each(|keypoint| keypoint.x += x);
@@ -254,7 +290,8 @@ mod tests {
             person
         };
         let skeleton = Skeleton::coco_17();
-        let found = around_persons(&skeleton, vec![like(5.0), like(300.0)], &tracked, SOURCE, 8);
+        let found =
+            around_persons(skeleton.keypoints(), vec![like(5.0), like(300.0)], &tracked, SOURCE, SQUARE, 8);
         let squares: Vec<_> = found.regions.iter().map(|region| region.square).collect();
         assert_eq!(squares, [tracked[0].square, Square { x: 700.0, y: 210.0, side: 200.0 }]);
         assert!(found.regions.iter().all(|region| region.origin == Origin::Detector));

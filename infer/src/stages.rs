@@ -7,9 +7,8 @@ use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{ModelId, event::TimingsMs};
 
 use crate::{
-    Error,
-    models::{Model, Served},
-    pipeline::{Clock, Job, Past, Pipeline},
+    models::{Model, Served, catalogue::Catalogue},
+    pipeline::{Clock, Halt, Job, Past, Pipeline},
     preprocess::{ModelInput, Source, Square},
     regions::{self, Region},
     task::{self, Seen},
@@ -19,6 +18,7 @@ use crate::{
 pub(crate) struct Stages<'a> {
     pub(crate) pipeline: &'a mut Pipeline,
     pub(crate) job: &'a Job<'a>,
+    pub(crate) catalogue: &'a Arc<Catalogue>,
     pub(crate) served: &'a Served,
     /// Of the stages.
     pub(crate) models: &'a [Arc<dyn Model>],
@@ -28,7 +28,7 @@ pub(crate) struct Stages<'a> {
 
 impl Stages<'_> {
     /// Looks, and says how long it took.
-    pub(crate) fn look(mut self, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Error> {
+    pub(crate) fn look(mut self, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Halt> {
         timings_ms.refine = Some(0.0);
         let (mut tracked, are_enough) = self.tracked();
         if are_enough {
@@ -55,7 +55,8 @@ impl Stages<'_> {
         else {
             return (Vec::new(), false);
         };
-        let tracked = regions::around_tracks(skeleton, prior, at, self.source);
+        let reach = self.models[self.models.len() - 1].fit().reach();
+        let tracked = regions::around_tracks(skeleton, prior, at, self.source, reach);
         let must_look = regions::must_look(prior, at, &tracked, self.pipeline.most_refined);
         (tracked, !must_look)
     }
@@ -69,27 +70,34 @@ impl Stages<'_> {
         tracked: &[Region],
         clock: &mut Clock,
         timings_ms: &mut TimingsMs,
-    ) -> Result<regions::Closer, Error> {
-        let models = self.pipeline.models.clone();
+    ) -> Result<regions::Closer, Halt> {
+        let reach = self.models[stage + 1].fit().reach();
         let (stage, model) = (&self.served.stages[stage], self.models[stage].clone());
-        let skeleton = stage.skeleton.as_ref().expect("a stage before another finds persons");
+        // Where nobody knows what scores mean, those of whoever finds somebody count as they are: the next stage sees
+        // somebody in everything.
+        let least = match self.served.calibration {
+            Some(_) => regions::LEAST_SCORE,
+            None => regions::LEAST_SCORE.max(self.job.min_score),
+        };
+        let catalogue = self.catalogue;
         let mut views = Vec::new();
         let mut look = |name: &ModelId, model: &dyn Model| {
             let inputs = self.inputs(model, squares);
             timings_ms.preprocess += clock.lap_ms();
-            views.append(&mut self.pipeline.run(name, self.job.stream, inputs)?);
+            views.append(&mut self.pipeline.run(catalogue, name, self.job.stream, inputs)?);
             timings_ms.inference += clock.lap_ms();
-            Ok::<_, Error>(task::detected(skeleton, &views))
+            Ok::<_, Halt>(task::detected(stage.keypoints(), &views, least))
         };
         let mut persons = look(&stage.model, &*model)?;
         if let Some(crowd) = stage.crowd.as_ref().filter(|crowd| persons.len() >= crowd.persons) {
-            let model = models.get(&crowd.model)?;
+            let model = catalogue.get(&crowd.model)?;
             persons = look(&crowd.model, &*model)?;
         }
         let most = self.job.past.map_or(usize::MAX, |_| self.pipeline.most_refined);
         let is_same = self.served.finds_the_same(stage);
         let tracked = if is_same { tracked } else { &[] };
-        let mut closer = regions::around_persons(skeleton, persons, tracked, self.source, most);
+        let mut closer =
+            regions::around_persons(stage.keypoints(), persons, tracked, self.source, reach, most);
         if !is_same {
             closer.rest.clear();
         }
@@ -97,12 +105,13 @@ impl Stages<'_> {
     }
 
     /// Runs the last stage where the regions of `seen` are.
-    fn closer(&mut self, seen: Seen, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Error> {
+    fn closer(&mut self, seen: Seen, clock: &mut Clock, timings_ms: &mut TimingsMs) -> Result<Seen, Halt> {
         let squares: Vec<_> = seen.regions.iter().map(|region| Some(region.square)).collect();
         let last = self.models.len() - 1;
         let inputs = self.inputs(&*self.models[last].clone(), &squares);
         timings_ms.preprocess += clock.lap_ms();
-        let views = self.pipeline.run(&self.served.stages[last].model, self.job.stream, inputs)?;
+        let model = &self.served.stages[last].model;
+        let views = self.pipeline.run(self.catalogue, model, self.job.stream, inputs)?;
         *timings_ms.refine.get_or_insert_default() += clock.lap_ms();
         Ok(Seen { views, ..seen })
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use cloudpose_wire::{Class, Output, Person, Prior, Skeleton, SkeletonName, Task};
+use cloudpose_wire::{Class, Output, Person, Prior, Skeleton, SkeletonName, Task, skeleton::KeypointKind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -17,6 +17,8 @@ use crate::{
 
 /// What a manifest's entry lacks that says nothing, or too much.
 const WRITE_ONE: &str = "write a `skeleton` or a list of `labels`";
+/// What boxes are around.
+pub(crate) const PERSON: &str = "person";
 
 /// What a manifest says of what a model finds: one of these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,16 +29,34 @@ pub struct TaskEntry {
     /// The names of the classes, by their number, if it tells classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelsEntry>,
+    /// Whose boxes it finds, and nothing in them: `person`. Of a model that is the first stage of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boxes: Option<String>,
 }
 
 impl TaskEntry {
     /// The task, or what to write.
     pub(crate) fn task(&self) -> Result<Task, String> {
-        match (&self.skeleton, &self.labels) {
-            (Some(skeleton), None) => Ok(Task::Pose { skeleton: skeleton.find()? }),
-            (None, Some(labels)) => Ok(Task::Classify { labels: labels.list()? }),
+        match (&self.skeleton, &self.labels, &self.boxes) {
+            (Some(skeleton), None, None) => Ok(Task::Pose { skeleton: skeleton.find()? }),
+            (None, Some(labels), None) => Ok(Task::Classify { labels: labels.list()? }),
+            (None, None, Some(boxes)) if boxes == PERSON => Err(
+                "it finds boxes alone: make a model of it and one that finds poses (`cloudpose models pair`)"
+                    .into(),
+            ),
+            (None, None, Some(boxes)) => Err(format!("boxes of {boxes:?}; use {PERSON:?}")),
             _ => Err(WRITE_ONE.into()),
         }
+    }
+
+    /// Whether it finds boxes of persons, and nothing that clients are told.
+    pub(crate) fn is_boxes(&self) -> bool {
+        (&self.skeleton, &self.labels, self.boxes.as_deref()) == (&None, &None, Some(PERSON))
+    }
+
+    /// What the weights must find, or what to write.
+    pub(crate) fn finds(&self) -> Result<Finds, String> {
+        if self.is_boxes() { Ok(Finds::Boxes) } else { Ok(Finds::from(&self.task()?)) }
     }
 }
 
@@ -108,6 +128,15 @@ pub enum Finds {
     Keypoints(usize),
     /// So many classes.
     Classes(usize),
+    /// Boxes of persons.
+    Boxes,
+}
+
+impl Finds {
+    /// Whether it tells classes.
+    pub fn are_classes(self) -> bool {
+        matches!(self, Self::Classes(_))
+    }
 }
 
 impl From<&Task> for Finds {
@@ -124,6 +153,7 @@ impl fmt::Display for Finds {
         match self {
             Self::Keypoints(count) => write!(f, "{count} keypoints"),
             Self::Classes(count) => write!(f, "{count} classes"),
+            Self::Boxes => f.write_str("boxes"),
         }
     }
 }
@@ -131,7 +161,7 @@ impl fmt::Display for Finds {
 /// What a model finds in one input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
-    /// Persons, in coordinates of the input.
+    /// Persons, in coordinates of the input. Those of [`Finds::Boxes`] have boxes and no keypoints.
     Poses(Vec<ModelPose>),
     /// A score from 0 to 1 for each of the model's labels.
     Classes(Vec<f32>),
@@ -160,13 +190,13 @@ pub(crate) struct Seen {
 
 impl View {
     /// The persons found, in pixels of the image, with scores from `least` on.
-    fn persons(&self, skeleton: &Skeleton, least: f32) -> Vec<Person> {
+    fn persons(&self, kinds: &[KeypointKind], least: f32) -> Vec<Person> {
         let poses: &[ModelPose] = match &self.found {
             Found::Poses(poses) => poses,
             Found::Classes(_) => &[],
         };
         let thresholds = Thresholds { person: least, ..Thresholds::default() };
-        persons::in_image(skeleton, poses, thresholds, |point| self.place(point))
+        persons::in_image(kinds, poses, thresholds, |point| self.place(point))
     }
 
     /// From coordinates of the model input, 0..1, to pixels of the image.
@@ -176,10 +206,10 @@ impl View {
     }
 }
 
-/// Everybody in `views` whom a stage of `skeleton` may have seen, once, by falling score.
-pub(crate) fn detected(skeleton: &Skeleton, views: &[View]) -> Vec<Person> {
-    let persons = views.iter().flat_map(|view| view.persons(skeleton, regions::LEAST_SCORE));
-    persons::one_of_each(skeleton, by_score(persons.collect()))
+/// Everybody with those keypoints in `views`, once, by falling score from `least` on.
+pub(crate) fn detected(kinds: &[KeypointKind], views: &[View], least: f32) -> Vec<Person> {
+    let persons = views.iter().flat_map(|view| view.persons(kinds, least));
+    persons::one_of_each(kinds, by_score(persons.collect()))
 }
 
 fn by_score(mut persons: Vec<Person>) -> Vec<Person> {
@@ -203,7 +233,7 @@ pub(crate) fn conclude(
     persons.retain(|person| person.score >= job.min_score);
     persons = by_score(persons);
     if has_stages {
-        persons = persons::one_of_each(skeleton, persons);
+        persons = persons::one_of_each(skeleton.keypoints(), persons);
     }
     let (width, height) = (source.width as u32, source.height as u32);
     let tracks = job.past.map(|Past { prior, at, smooth }| {
@@ -228,7 +258,7 @@ fn all_scored(served: &Served, skeleton: &Skeleton, seen: &Seen) -> Vec<Person> 
     };
     let mut persons: Vec<Person> = seen.rest.iter().map(coarse).collect();
     for (index, view) in seen.views.iter().enumerate() {
-        for mut person in view.persons(skeleton, f32::NEG_INFINITY) {
+        for mut person in view.persons(skeleton.keypoints(), f32::NEG_INFINITY) {
             persons.push(match seen.regions.get(index) {
                 None => calibrated(|calibration| &calibration.detected, person),
                 Some(region) if !is_expected(served, skeleton, region, &person) => coarse(&region.expected),
@@ -251,7 +281,7 @@ fn all_scored(served: &Served, skeleton: &Skeleton, seen: &Seen) -> Vec<Person> 
 pub(crate) fn is_as_expected(served: &Served, seen: &Seen) -> bool {
     let Some(skeleton) = served.info.skeleton() else { return true };
     seen.views.iter().zip(&seen.regions).all(|(view, region)| {
-        let persons = view.persons(skeleton, f32::NEG_INFINITY);
+        let persons = view.persons(skeleton.keypoints(), f32::NEG_INFINITY);
         !persons.is_empty() && persons.iter().all(|person| is_expected(served, skeleton, region, person))
     })
 }
@@ -263,7 +293,7 @@ fn is_expected(served: &Served, skeleton: &Skeleton, region: &Region, person: &P
         (Origin::Detector, [.., detector, _]) => served.finds_the_same(detector),
         _ => true,
     };
-    !has_same || persons::similarity(skeleton, &region.expected, person) >= regions::LIKE
+    !has_same || persons::similarity(skeleton.keypoints(), &region.expected, person) >= regions::LIKE
 }
 
 /// Scores from 0 to 1 that sum to 1, of any numbers.

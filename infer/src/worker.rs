@@ -1,6 +1,7 @@
 //! The worker loop: frames in, events out.
 
 use std::{
+    convert::Infallible,
     num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,13 +22,16 @@ use crate::{
     contract::{Engine, Fault},
     cpu,
     gpu::{Batches, DeviceChoice, DeviceError, Place, open},
-    metrics,
+    metrics, models,
     reader::Readers,
 };
 
 /// Decoded pictures that may be on their way to the annotate stage, for each frame worked on at once: one
 /// being drawn on, one waiting. Further ones travel encoded only.
 const PICTURES_PER_SLOT: usize = 2;
+
+/// How often the folder of models is looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 /// How long handing back may take once the device has failed.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -42,8 +46,7 @@ pub struct Worker {
 
 #[derive(Debug)]
 struct Shared {
-    /// What this worker says that it serves.
-    served: Vec<ModelInfo>,
+    models: Arc<Models>,
     /// What events call the device.
     device: Arc<str>,
     /// One for each frame that is worked on at once, but for those in use.
@@ -156,7 +159,7 @@ impl Worker {
         }
         let models_ready = ready.iter().map(ModelId::as_str).collect::<Vec<_>>().join(", ");
         tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, models = models_ready, %isa, "infer: ready");
-        Ok(Self::with_pipelines(&models, pipelines))
+        Ok(Self::with_pipelines(models, pipelines))
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
@@ -181,23 +184,22 @@ impl Worker {
             pipeline.refining(config.refine_persons)
         };
         let idle = (0..slots).map(pipeline).collect();
-        let served = models.infos_on_gpu()?;
-        for info in &served {
+        for info in models.infos_on_gpu()? {
             metrics::model_ready(&info.id, &place.to_string(), "cuda");
         }
         let max_batch = config.gpu.max_batch;
         tracing::info!(device = %place, slots, max_batch, precision = ?config.gpu.precision, "infer: ready");
-        Ok(Self::new(served, place, idle, Some(batches)))
+        Ok(Self::new(models, place, idle, Some(batches)))
     }
 
     /// A worker over pipelines that each have an engine of their own on the processor, one for each frame that is
     /// worked on at once. [`load`](Self::load) makes those of the families here; others bring theirs.
-    pub fn with_pipelines(models: &Models, pipelines: Vec<Pipeline>) -> Self {
-        Self::new(models.infos(), Place::Cpu, pipelines, None)
+    pub fn with_pipelines(models: Arc<Models>, pipelines: Vec<Pipeline>) -> Self {
+        Self::new(models, Place::Cpu, pipelines, None)
     }
 
     fn new(
-        served: Vec<ModelInfo>,
+        models: Arc<Models>,
         place: Place,
         pipelines: Vec<Pipeline>,
         batches: Option<Arc<Batches>>,
@@ -207,20 +209,26 @@ impl Worker {
         pipelines.into_iter().for_each(|pipeline| idle.put(pipeline));
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
         let device = place.to_string().into();
-        let shared = Shared { served, device, idle, batches, pictures };
+        let shared = Shared { models, device, idle, batches, pictures };
         Self { shared: Arc::new(shared), slots }
     }
 
-    /// Says what it serves and works until `stop`, then finishes what is in hand. If the device fails it cancels
-    /// `stop` itself and hands back what it has.
+    /// Says what it serves and works until `stop`, then finishes what is in hand. Takes in what changes in the folder of
+    /// its models meanwhile. If the device fails it cancels `stop` itself and hands back what it has.
     ///
     /// # Errors
     /// [`Error::Device`] if the device failed: this process can do no more.
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
-        bus.announce(self.shared.served.clone());
+        bus.announce(self.shared.served()?);
         let work = cloudpose_bus::work(&bus, Stage::Infer, self.slots, stop.clone(), |delivery| {
             infer(bus.clone(), self.shared.clone(), stop.clone(), delivery)
         });
+        let work = async {
+            tokio::select! {
+                () = work => {}
+                never = self.shared.renew(&bus) => match never {},
+            }
+        };
         let Some(batches) = &self.shared.batches else {
             work.await;
             return Ok(());
@@ -247,6 +255,48 @@ impl Worker {
 }
 
 impl Shared {
+    /// What this worker says that it serves.
+    fn served(&self) -> Result<Vec<ModelInfo>, models::Error> {
+        match self.batches {
+            Some(_) => self.models.infos_on_gpu(),
+            None => Ok(self.models.infos()),
+        }
+    }
+
+    /// Takes in what has changed in the folder of the models, and says what is served then; none if nothing has.
+    fn renewed(&self) -> Result<Option<Vec<ModelInfo>>, models::Error> {
+        if self.models.renew()? { self.served().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes in whatever changes in the folder of the models, and announces it. What cannot be used is logged once, and
+    /// nothing changes.
+    async fn renew(self: &Arc<Self>, bus: &Bus) -> Infallible {
+        if !self.models.now().may_change() {
+            std::future::pending::<()>().await;
+        }
+        let mut every = tokio::time::interval(RENEW_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refused = String::new();
+        loop {
+            every.tick().await;
+            let shared = self.clone();
+            match tokio::task::spawn_blocking(move || shared.renewed()).await {
+                Ok(Ok(None)) => refused.clear(),
+                Ok(Ok(Some(served))) => {
+                    refused.clear();
+                    tracing::info!("infer: the folder of models has changed; serving what is there now");
+                    bus.announce(served);
+                }
+                Ok(Err(error)) if error.to_string() == refused => {}
+                Ok(Err(error)) => {
+                    refused = error.to_string();
+                    tracing::error!(%error, "infer: the folder of models cannot be used as it is now; serving what was there");
+                }
+                Err(error) => tracing::error!(%error, "infer: looking at the folder of models failed"),
+            }
+        }
+    }
+
     /// Works on a task on a thread that may block.
     async fn detect(self: &Arc<Self>, task: Task) -> Result<Detection, Failed> {
         let shared = self.clone();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 async fn listener_client_and_annotator_get_one_event_and_the_image_as_it_came() {
     let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
     let pipeline = Pipeline::on_cpu(models.clone(), NonZeroUsize::MIN).unwrap();
-    let worker = Worker::with_pipelines(&models, vec![pipeline]);
+    let worker = Worker::with_pipelines(models, vec![pipeline]);
     let bus = Bus::local(Capacity::default());
     let mut events = bus.events().await;
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;

@@ -47,7 +47,7 @@ async fn decoded_pixels_are_looked_at_and_go_on_as_they_are() {
     let mut frame = Frame { event: None, image: decoded.clone().into(), ..frame(Kind::Live, 1) };
     (frame.header.model, frame.header.min_score) = (model.clone(), 0.2);
     let bus = Bus::local(Capacity::default());
-    let worker = Worker::with_pipelines(&models, vec![pipeline]);
+    let worker = Worker::with_pipelines(models, vec![pipeline]);
     let stop = CancellationToken::new();
     let working = tokio::spawn(worker.run(bus.clone(), stop.clone()));
     bus.publish(Stage::Infer, frame).await.unwrap();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use cloudpose_infer::preprocess::{Fit, ModelInput, Preprocessor, Square};
+use cloudpose_infer::preprocess::{Fit, ModelInput, Place, Preprocessor, Square};
 use cloudpose_pixels::{Component, Decoder, Limits, PlanarImage, Subsampling, bt601};
 use cloudpose_testing::golden::{self, Golden};
 
@@ -202,4 +202,50 @@ fn a_crop_is_what_a_smaller_picture_would_be_and_black_beyond_the_edge() {
         }
         assert_eq!(black > 0, crop.x > 1000.0);
     }
+}
+
+#[test]
+fn the_middle_of_a_picture_fills_a_classifiers_input() {
+    let image = smooth(320, 160, Subsampling::S420);
+    let input = model_input(&image, Fit::Middle { side: 28, shorter: 32 });
+    assert_eq!((input.width, input.height), (28, 28));
+    // 7/8 of 160 pixels.
+    assert_eq!(input.image_from_model.apply([0.0, 0.0]), [90.0, 10.0]);
+    assert_eq!(input.image_from_model.apply([28.0, 28.0]), [230.0, 150.0]);
+    assert_eq!(
+        Fit::Middle { side: 28, shorter: 32 }.resized(320, 160),
+        (64, 32),
+        "what is decoded is enough"
+    );
+}
+
+#[test]
+fn a_frame_has_its_own_shape_and_ground() {
+    let image = smooth(64, 64, Subsampling::S444);
+    for (place, left) in [(Place::Corner, 0), (Place::Middle, 16)] {
+        let input = model_input(&image, Fit::Frame { width: 96, height: 64, place, around: 114 });
+        assert_eq!((input.width, input.height), (96, 64));
+        assert_eq!(input.image_from_model.apply([left as f32, 0.0]), [0.0, 0.0]);
+        let (pixels, _) = input.pixels.as_chunks::<3>();
+        for (x, pixel) in pixels[..96].iter().enumerate() {
+            let is_ground = !(left..left + 64).contains(&x);
+            assert_eq!(*pixel == [114; 3], is_ground, "{place:?} {x}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_shows_the_middle_of_a_square() {
+    let image = smooth(200, 100, Subsampling::S444);
+    let mut input = ModelInput::default();
+    let square = Square { x: 10.0, y: 20.0, side: 80.0 };
+    let fit = Fit::Frame { width: 30, height: 40, place: Place::Middle, around: 0 };
+    Preprocessor::new(fit).run(&image, Some(square), &mut input);
+    assert_eq!(input.image_from_model.apply([0.0, 0.0]), [20.0, 20.0]);
+    assert_eq!(input.image_from_model.apply([30.0, 40.0]), [80.0, 100.0]);
+    // Beyond the picture it is ground.
+    let beyond = Square { y: 60.0, ..square };
+    Preprocessor::new(fit).run(&image, Some(beyond), &mut input);
+    assert_eq!(input.pixels[3 * 30 * 20..], vec![0; 3 * 30 * 20]);
+    assert_ne!(input.pixels[..3 * 30 * 20], vec![0; 3 * 30 * 20]);
 }

@@ -97,14 +97,21 @@ impl Folder {
     /// The folder with another manifest.
     pub(crate) fn changed(change: impl FnOnce(&Self, &mut Manifest)) -> Self {
         let folder = Self::new();
-        let mut manifest = folder.store().manifest().clone();
-        change(&folder, &mut manifest);
-        folder.write(&manifest);
+        folder.change(change);
         folder
     }
 
+    /// Changes it, whoever serves it.
+    pub(crate) fn change(&self, change: impl FnOnce(&Self, &mut Manifest)) {
+        let mut manifest = self.store().manifest().clone();
+        change(self, &mut manifest);
+        self.write(&manifest);
+    }
+
     fn write(&self, manifest: &Manifest) {
-        std::fs::write(self.path().join(Manifest::FILE), manifest.to_json()).unwrap();
+        let beside = self.path().join("manifest.new");
+        std::fs::write(&beside, manifest.to_json()).unwrap();
+        std::fs::rename(beside, self.path().join(Manifest::FILE)).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {

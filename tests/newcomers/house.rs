@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct House {
     address: SocketAddr,
     _running: JoinSet<()>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl House {
@@ -42,7 +42,7 @@ impl House {
         let folder = Folder::new();
         let models = folder.models().unwrap();
         let pipeline = |_| Pipeline::on_cpu(models.clone(), NonZeroUsize::MIN).unwrap();
-        let worker = Worker::with_pipelines(&models, (0..2).map(pipeline).collect());
+        let worker = Worker::with_pipelines(models.clone(), (0..2).map(pipeline).collect());
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             model: Some(model.parse().unwrap()),
@@ -59,7 +59,7 @@ impl House {
         running.spawn(async move { gateway.run(never(), patience).await.unwrap() });
         running.spawn(async move { worker.run(infer, never()).await.unwrap() });
         running.spawn(async move { cloudpose_annotate::run(drawing, annotate, never()).await.unwrap() });
-        let house = Self { address, _running: running, _folder: folder };
+        let house = Self { address, _running: running, folder };
         // The worker says what it serves, and the gateway hears it.
         soon(async {
             while house.models().await["models"] == Value::Array(Vec::new()) {
@@ -68,6 +68,11 @@ impl House {
         })
         .await;
         house
+    }
+
+    /// What the worker serves.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

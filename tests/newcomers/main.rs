@@ -18,3 +18,4 @@ mod hues;
 mod painting;
 mod pipelines;
 mod refusals;
+mod renewal;

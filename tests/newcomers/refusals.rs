@@ -32,7 +32,7 @@ fn lightning_of_33() -> Folder {
         std::fs::write(folder.path().join(&entry.file), file).unwrap();
         let skeleton = serde_json::from_value(skeleton_of(33)).unwrap();
         let entry = cloudpose_infer::models::Entry {
-            task: TaskEntry { skeleton: Some(skeleton), labels: None },
+            task: TaskEntry { skeleton: Some(skeleton), ..TaskEntry::default() },
             ..entry.clone()
         };
         manifest.models.insert(0, entry);

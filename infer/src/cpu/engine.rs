@@ -16,12 +16,15 @@ use crate::preprocess::ModelInput;
 /// What makes an execution of a model.
 type Start = fn(&dyn Model, &Processor) -> Result<Box<dyn Execution>, Fault>;
 
+/// An execution, and the model that it is of.
+type Started = (Arc<dyn Model>, Box<dyn Execution>);
+
 /// Runs models on the processor.
 pub struct CpuEngine {
     models: Arc<Models>,
     processor: Processor,
     start: Start,
-    executions: HashMap<ModelId, Box<dyn Execution>>,
+    executions: HashMap<ModelId, Started>,
 }
 
 impl CpuEngine {
@@ -64,11 +67,16 @@ impl CpuEngine {
     }
 
     fn execution(&mut self, model: &ModelId) -> Result<&mut Box<dyn Execution>, Fault> {
-        if !self.executions.contains_key(model) {
-            let execution = (self.start)(&*self.models.get(model)?, &self.processor)?;
-            self.executions.insert(model.clone(), execution);
+        let now = self.models.get(model)?;
+        let is_of_now = |(of, _): &Started| Arc::ptr_eq(of, &now);
+        if !self.executions.get(model).is_some_and(is_of_now) {
+            let execution = (self.start)(&*now, &self.processor)?;
+            self.executions.insert(model.clone(), (now, execution));
+            let listed = self.models.ids();
+            self.executions.retain(|id, _| listed.contains(id));
         }
-        Ok(self.executions.get_mut(model).expect("it is there or was put there"))
+        let (_, execution) = self.executions.get_mut(model).expect("it is there or was put there");
+        Ok(execution)
     }
 }
 

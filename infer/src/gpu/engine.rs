@@ -12,11 +12,14 @@ use super::ops::Maps;
 use super::{DeviceError, Precision};
 use crate::GpuConfig;
 use crate::contract::{Engine, Fault, Found};
-use crate::models::Models;
+use crate::models::{Model, Models};
 use crate::preprocess::ModelInput;
 
 /// Programs that an engine keeps: more sizes of batches and of inputs than there are in turns.
 const MOST_PROGRAMS: usize = 256;
+
+/// A model's program for a GPU, and the model that it is of.
+type OfModel = (Arc<dyn Model>, Box<dyn Loaded>);
 
 /// Runs batches on one device, one at a time. Belongs to one thread, and has a stream of its own: two engines
 /// on one device overlap, so that one uploads while the other computes.
@@ -26,7 +29,7 @@ pub struct GpuEngine {
     number: Number,
     models: Arc<Models>,
     device: Box<dyn Device>,
-    loaded: HashMap<ModelId, Box<dyn Loaded>>,
+    loaded: HashMap<ModelId, OfModel>,
     buffers: Buffers,
     /// By model and size of the batch; and how much memory had been taken when it was made.
     programs: HashMap<(ModelId, Maps), (Program, usize)>,
@@ -73,7 +76,7 @@ impl GpuEngine {
         let is_of_size = |input: &ModelInput| {
             (input.height, input.width, input.pixels.len()) == (height, width, 3 * height * width)
         };
-        if !self.loaded[model].takes(height, width) || !batch.iter().all(is_of_size) {
+        if !self.loaded[model].1.takes(height, width) || !batch.iter().all(is_of_size) {
             let what = format!("a batch of inputs of {width}×{height} pixels and others");
             return Err(Fault::Input { model: model.clone(), what });
         }
@@ -88,7 +91,7 @@ impl GpuEngine {
         maps: Maps,
     ) -> super::memory::Result<Done> {
         let key = (model.clone(), maps);
-        let network = &self.loaded[model];
+        let (_, network) = &self.loaded[model];
         let taken = self.buffers.allocations();
         if self.programs.get(&key).is_none_or(|(_, at)| *at < taken) {
             let program = network.program(maps, &mut *self.device, &mut self.buffers)?;
@@ -124,8 +127,8 @@ impl Engine for GpuEngine {
     }
 
     fn load(&mut self, model: &ModelId) -> Result<(), Fault> {
-        if !self.loaded.contains_key(model) {
-            let read = self.models.get(model)?;
+        let read = self.models.get(model)?;
+        if !self.loaded.get(model).is_some_and(|(of, _)| Arc::ptr_eq(of, &read)) {
             let Some(on_gpu) = read.on_gpu() else {
                 return Err(Fault::Input {
                     model: model.clone(),
@@ -134,7 +137,11 @@ impl Engine for GpuEngine {
             };
             let loaded = on_gpu.load(&mut *self.device, self.number);
             let loaded = loaded.map_err(|error| DeviceError::new(self.place, &error))?;
-            self.loaded.insert(model.clone(), loaded);
+            self.loaded.insert(model.clone(), (read, loaded));
+            let listed = self.models.ids();
+            self.loaded.retain(|id, _| listed.contains(id));
+            // Those of the model that it was before read its weights.
+            self.programs.retain(|(of, _), _| of != model && listed.contains(of));
         }
         Ok(())
     }
@@ -179,8 +186,8 @@ pub(crate) fn open(
             }
         }
         for other in models.ids() {
-            if models.get(other)?.on_gpu().is_some() {
-                warm_up(&mut engine, models, other, config.max_batch.into())?;
+            if models.get(&other)?.on_gpu().is_some() {
+                warm_up(&mut engine, models, &other, config.max_batch.into())?;
             }
         }
         engines.push(Box::new(engine));
@@ -195,7 +202,7 @@ pub(super) fn warm_up(
     model: &ModelId,
     size: usize,
 ) -> Result<(), Fault> {
-    let side = models.get(model)?.fit().longest();
+    let [side, _] = models.get(model)?.fit().shape();
     engine.run_batch(model, &vec![ModelInput::black(side); size.min(most_at_once([side; 2]))])?;
     Ok(())
 }

@@ -4,20 +4,26 @@
 //! |---|---|
 //! | [`manifest`], [`store`] | which models there are; embedded or from a folder, checksums |
 //! | `family` | what a family brings: [`Family`], [`Model`], [`Execution`] |
-//! | `registry` | [`Models`]: each loaded once, when it is first asked for |
+//! | `registry` | [`Models`]: what this process can run, renewed when its folder changes |
+//! | `catalogue` | the models of a store at one time: each loaded once, when it is first asked for |
+//! | `served` | what clients can ask for, of what a manifest lists |
 //! | [`folder`] | a folder that models are added to |
 //! | `tensors` | [`Tensors`]: a checked safetensors file |
 //! | [`movenet`] | the MoveNet family, which finds persons |
 //! | [`efficientnet`] | the EfficientNet-Lite family, which tells classes |
+//! | [`onnx`] | graphs that somebody brings as ONNX files |
 //!
 //! Nothing here knows frames or the bus.
 
+pub(crate) mod catalogue;
 pub mod efficientnet;
 mod family;
 pub mod folder;
 pub mod manifest;
 pub mod movenet;
+pub mod onnx;
 mod registry;
+mod served;
 pub mod store;
 mod tensors;
 
@@ -28,12 +34,14 @@ use cloudpose_wire::ModelId;
 pub use crate::task::Finds;
 pub use family::{Execution, Family, Model, Processor};
 pub use manifest::{Entry, Manifest};
-pub use registry::{Models, Served, Stage};
+pub use registry::Models;
+pub use served::{Served, Stage};
 pub use store::ModelStore;
 pub use tensors::Tensors;
 
 /// All families: the only place that lists them.
-pub static FAMILIES: &[&dyn Family] = &[&movenet::MoveNetFamily, &efficientnet::EfficientNetFamily];
+pub static FAMILIES: &[&dyn Family] =
+    &[&movenet::MoveNetFamily, &efficientnet::EfficientNetFamily, &onnx::OnnxFamily];
 
 /// A keypoint in coordinates of the model input: 0..1 from the left and top edge to the right and bottom
 /// edge, outside of that where the model sees it beyond the edge.
@@ -105,6 +113,14 @@ pub enum Error {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// A file that is no graph that can be run here.
+    #[error("{} cannot be added: {problem}", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
         problem: String,
     },
     /// There is no published model to import.

@@ -58,6 +58,21 @@ impl ModelStore {
         Ok(Self { manifest, origin: Origin::Folder(folder.to_owned()) })
     }
 
+    /// The folder as it is now, if its manifest says something else than this; nothing that is built in changes.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn changed(&self) -> Result<Option<Self>, Error> {
+        let Origin::Folder(folder) = &self.origin else { return Ok(None) };
+        let now = Self::open(folder)?;
+        Ok((now.manifest != self.manifest).then_some(now))
+    }
+
+    /// Whether it is a folder, which somebody may change.
+    pub(super) fn may_change(&self) -> bool {
+        matches!(self.origin, Origin::Folder(_))
+    }
+
     /// Lists a pipeline.
     #[cfg(test)]
     pub(super) fn add(&mut self, pipeline: super::manifest::PipelineEntry) {

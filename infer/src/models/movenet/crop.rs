@@ -20,7 +20,7 @@ pub(super) fn square(skeleton: &Skeleton, prior: &Prior, [width, height]: [usize
 
 fn around(skeleton: &Skeleton, track: &Track, width: f32, height: f32) -> Option<Square> {
     let joints: Vec<_> = track.joints.iter().map(|joint| [joint.x, joint.y, joint.score]).collect();
-    let body::Body { middle: [x, y], half } = body::around(skeleton, &joints)?;
+    let body::Body { middle: [x, y], half } = body::around(skeleton, &joints, [1.0; 2])?;
     if !(0.0..width).contains(&x) || !(0.0..height).contains(&y) {
         return None;
     }
