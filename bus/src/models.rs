@@ -57,13 +57,10 @@ impl Models {
         served.is_empty() || served.iter().any(|model| model.id == *id)
     }
 
-    /// The skeleton of that name, if it is built in or belongs to a model that is served.
+    /// The skeleton of that name, if it is built in or belongs to a model that is served, or was until a worker changed
+    /// what it serves: frames are under way that it saw before.
     pub fn skeleton(&self, name: &SkeletonName) -> Option<Arc<Skeleton>> {
-        let of_a_model = || {
-            let served = self.list();
-            served.iter().find_map(|model| model.skeleton().filter(|s| s.name() == name).cloned())
-        };
-        Skeleton::built_in(name).or_else(of_a_model)
+        Skeleton::built_in(name).or_else(|| self.directory().skeleton(Instant::now(), name))
     }
 
     /// Finds a skeleton as [`skeleton`](Self::skeleton) does, and waits a moment for it to be announced.
@@ -95,6 +92,8 @@ struct Worker {
     name: String,
     heard: Instant,
     models: Vec<Arc<ModelInfo>>,
+    /// What it served before that.
+    before: Vec<Arc<ModelInfo>>,
 }
 
 impl Directory {
@@ -104,11 +103,18 @@ impl Directory {
 
     fn heard(&mut self, now: Instant, Announcement { worker, models }: Announcement) {
         self.forget(now);
-        let models = models.into_iter().map(Arc::new).collect();
+        let models: Vec<_> = models.into_iter().map(Arc::new).collect();
         let is_full = self.workers.len() >= MOST_WORKERS;
         match self.workers.iter_mut().find(|known| known.name == worker) {
-            Some(known) => (known.heard, known.models) = (now, models),
-            None if !is_full => self.workers.push(Worker { name: worker, heard: now, models }),
+            Some(known) => {
+                known.heard = now;
+                if known.models != models {
+                    known.before = std::mem::replace(&mut known.models, models);
+                }
+            }
+            None if !is_full => {
+                self.workers.push(Worker { name: worker, heard: now, models, before: Vec::new() });
+            }
             None => tracing::warn!(worker, "too many workers announce models: ignored this one"),
         }
     }
@@ -129,6 +135,13 @@ impl Directory {
             }
         }
         list
+    }
+
+    fn skeleton(&mut self, now: Instant, name: &SkeletonName) -> Option<Arc<Skeleton>> {
+        self.forget(now);
+        let served = self.workers.iter().flat_map(|worker| &worker.models);
+        let before = self.workers.iter().flat_map(|worker| &worker.before);
+        served.chain(before).find_map(|model| model.skeleton().filter(|s| s.name() == name).cloned())
     }
 }
 
@@ -177,6 +190,25 @@ mod tests {
         let mut local = Directory::new(false);
         local.heard(start, says("a", &["multipose"]));
         assert_eq!(local.list(start + 100 * FORGOTTEN_AFTER).len(), 1);
+    }
+
+    #[test]
+    fn what_a_worker_saw_before_it_changed_can_still_be_drawn() {
+        let now = Instant::now();
+        let mut directory = Directory::new(false);
+        let of = |name: &str| {
+            let skeleton = format!(r#"{{"name":"{name}","keypoints":[{{"name":"top","sigma":0.1}}]}}"#);
+            let task = Task::Pose { skeleton: Arc::new(serde_json::from_str(&skeleton).unwrap()) };
+            Announcement { worker: "a".into(), models: vec![ModelInfo { task, ..model("tiny", name) }] }
+        };
+        let mut knows = |said: &[&str], name: &str| {
+            said.iter().for_each(|said| directory.heard(now, of(said)));
+            directory.skeleton(now, &name.parse().unwrap()).is_some()
+        };
+        assert!(knows(&["one"], "one"));
+        assert!(knows(&["two", "two"], "one"), "saying the same again changes nothing");
+        assert!(knows(&[], "two"));
+        assert!(!knows(&["three"], "one"));
     }
 
     #[test]

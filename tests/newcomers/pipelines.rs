@@ -139,7 +139,7 @@ fn joints_of_any_skeleton_are_smoothed() {
 const SMALL: [[i32; 2]; 5] = [[0, -60], [-60, 30], [60, 30], [0, 0], [0, 65]];
 
 /// Sheets of 160 pixels with a small kite each.
-fn sheets(corners: &[usize]) -> Bytes {
+pub(crate) fn sheets(corners: &[usize]) -> Bytes {
     let mut painting = Painting::new(640, 640, DARK);
     for &left in corners {
         painting.rectangle([left, 240], [left + 160, 400], WHITE);

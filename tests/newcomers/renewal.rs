@@ -1,26 +1,28 @@
 //! A folder that changes while it is served.
 
+use bytes::Bytes;
 use cloudpose_infer::models::{Entry, Manifest};
 use cloudpose_testing::soon;
 use cloudpose_wire::{Event, Output};
 use serde_json::{Value, json};
 
 use crate::{
-    folder::{Folder, kite_json, skeleton_of},
+    folder::{Folder, skeleton_of},
     house::{House, Session},
     painting::{self, kite_at},
+    pipelines::sheets,
 };
 
 /// Far more frames than are worked on until a change is noticed.
 const ENOUGH: usize = 20_000;
 
-/// The model `tiny` made to find four joints, of another skeleton. Its file has another name, as who still has to load the
-/// old one needs that.
-fn smaller(folder: &Folder) -> Entry {
+/// The model `name`, which looks at so many pixels, made to find four joints, of another skeleton. Its file has another name,
+/// as who still has to load the old one needs that.
+fn smaller(folder: &Folder, name: &str, side: usize) -> Entry {
     let colours = painting::JOINTS[..4].concat();
-    let config = json!({"side": 64, "gap": 64});
-    let entry = folder.entry("tiny-4", "blobs", config, ("skeleton", skeleton_of(4)), &colours);
-    Entry { name: "tiny".parse().unwrap(), ..entry }
+    let config = json!({"side": side, "gap": side});
+    let entry = folder.entry(&format!("{name}-4"), "blobs", config, ("skeleton", skeleton_of(4)), &colours);
+    Entry { name: name.parse().unwrap(), ..entry }
 }
 
 fn replace(manifest: &mut Manifest, entry: Entry) {
@@ -42,14 +44,15 @@ fn skeleton(event: &Event) -> String {
     skeleton.to_string()
 }
 
-/// Sends frames until one is found by the new model; each of them is answered.
-async fn until_new(house: &House) {
-    let mut session = Session::open(house, "want=pose&mode=complete&smooth=false").await;
+/// Sends frames until one is found by the new model; each of them is answered, and drawn on if that is wanted.
+async fn until_new(house: &House, query: &str, image: Bytes) {
+    let mut session = Session::open(house, &format!("mode=complete&smooth=false&{query}")).await;
     for seq in 1..ENOUGH as u64 {
-        session.image(kite_at([150, 110])).await;
-        let (event, _) = session.result().await;
+        session.image(image.clone()).await;
+        let (event, picture) = session.result().await;
         let event = event.unwrap();
         assert_eq!(event.seq, seq, "no frame is lost");
+        assert_eq!(picture.is_some(), query.contains("both"));
         if skeleton(&event) == "dots-4" {
             return;
         }
@@ -61,14 +64,26 @@ async fn until_new(house: &House) {
 async fn a_model_changes_under_load_and_no_frame_is_lost_or_misnamed() {
     let house = House::start("tiny").await;
     let change = async {
+        // Until the frames are under way.
+        house.event("", kite_at([150, 110])).await;
         house.folder().change(|folder, manifest| {
-            replace(manifest, smaller(folder));
-            let colours = painting::JOINTS.concat();
-            let config = json!({"side": 64, "gap": 64});
-            manifest.models.push(folder.entry("fresh", "blobs", config, ("skeleton", kite_json()), &colours));
+            // Nobody has the old skeleton any more, but for frames under way.
+            manifest.models.retain(|entry| entry.name.as_str() != "kites");
+            replace(manifest, smaller(folder, "tiny", 64));
+            replace(manifest, smaller(folder, "close", 40));
+            let colours = [painting::WHITE; 3].concat();
+            let config = json!({"side": 64, "gap": 2});
+            let fresh = folder.entry("fresh", "blobs", config, ("skeleton", skeleton_of(3)), &colours);
+            manifest.models.push(fresh);
         });
     };
-    tokio::join!(until_new(&house), until_new(&house), until_new(&house), change);
+    let kite = || kite_at([150, 110]);
+    tokio::join!(
+        until_new(&house, "want=pose", kite()),
+        until_new(&house, "want=both", kite()),
+        until_new(&house, "want=both&model=closer", sheets(&[240])),
+        change
+    );
     // Gateways hear of it.
     soon(async {
         loop {
@@ -76,15 +91,18 @@ async fn a_model_changes_under_load_and_no_frame_is_lost_or_misnamed() {
             let list = models["models"].as_array().unwrap();
             let names: Vec<&Value> = list.iter().map(|model| &model["id"]).collect();
             if names.contains(&&json!("fresh")) {
-                assert_eq!(list[0]["skeleton"]["name"], "dots-4");
+                assert!(!names.contains(&&json!("kites")));
+                let of_4 = list.iter().filter(|model| model["skeleton"]["name"] == "dots-4");
+                let of_4: Vec<&Value> = of_4.map(|model| &model["id"]).collect();
+                assert_eq!(of_4, ["closer", "tiny", "close"]);
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     })
     .await;
-    let event = house.event("?model=fresh", kite_at([150, 110])).await;
-    assert_eq!(skeleton(&event), "kite-5");
+    let event = house.event("?model=fresh", sheets(&[240])).await;
+    assert_eq!(event.model.as_str(), "fresh");
 }
 
 #[test]
@@ -102,11 +120,11 @@ fn what_cannot_be_used_changes_nothing() {
         folder.change(|_, manifest| *manifest = kept);
     };
     refused("has 12 bytes", &|folder, manifest| {
-        let entry = smaller(folder);
+        let entry = smaller(folder, "tiny", 64);
         replace(manifest, Entry { sha256: "0".repeat(64), ..entry });
     });
     refused("\"bubbles\"", &|folder, manifest| {
-        replace(manifest, Entry { family: "bubbles".into(), ..smaller(folder) });
+        replace(manifest, Entry { family: "bubbles".into(), ..smaller(folder, "tiny", 64) });
     });
     refused("kite-5 was another one before", &|_, manifest| {
         let mut other = skeleton_of(5);
@@ -117,10 +135,12 @@ fn what_cannot_be_used_changes_nothing() {
             }
         }
     });
-    refused("two models have this name", &|folder, manifest| manifest.models.push(smaller(folder)));
+    refused("two models have this name", &|folder, manifest| {
+        manifest.models.push(smaller(folder, "tiny", 64))
+    });
     assert!(!models.renew().unwrap(), "the folder is as it was");
     assert!(std::sync::Arc::ptr_eq(&before, &models.get(&tiny).unwrap()));
-    folder.change(|folder, manifest| replace(manifest, smaller(folder)));
+    folder.change(|folder, manifest| replace(manifest, smaller(folder, "tiny", 64)));
     assert!(models.renew().unwrap());
     assert_eq!(models.get(&tiny).unwrap().finds().to_string(), "4 keypoints");
     let kites = "kites".parse().unwrap();

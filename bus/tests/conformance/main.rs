@@ -366,9 +366,10 @@ async fn what_workers_announce_is_known_and_what_they_say_later_counts(bus: Bus)
     assert_eq!(soon(models.wait_for_skeleton(one.name())).await, Some(one.clone()));
     assert!(!models.may_be_served(&multipose));
     bus.announce(vec![model("multipose", &coco)]);
-    while models.skeleton(one.name()).is_some() {
+    while models.get(&"tiny".parse().unwrap()).is_some() {
         tokio::task::yield_now().await;
     }
+    assert_eq!(models.skeleton(one.name()), Some(one), "frames of it are under way");
     assert_eq!(models.list(), [Arc::new(model("multipose", &coco))]);
     // Who comes later hears it too.
     assert_eq!(bus.models().get(&multipose).as_deref(), Some(&model("multipose", &coco)));
