@@ -35,15 +35,21 @@ fn list(store: &StoreConfig) -> Result<()> {
     let store = store.open()?;
     let Manifest { models, pipelines } = store.manifest();
     let names = models.iter().map(|entry| &entry.name).chain(pipelines.iter().map(|pipeline| &pipeline.name));
+    let titles =
+        models.iter().map(|entry| &entry.title).chain(pipelines.iter().map(|pipeline| &pipeline.title));
     let wide = names.map(|name| name.as_str().len()).max().unwrap_or(0).max(18);
-    println!("{:wide$} {:30} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
+    let broad = titles.map(|title| title.chars().count()).max().unwrap_or(0).max(30);
+    println!("{:wide$} {:broad$} {:44} {:11} SHA-256", "NAME", "MODEL", "INPUT", "LICENCE");
     for PipelineEntry { name, title, stages, .. } in pipelines {
         let stages = stages.iter().map(|stage| stage.model().as_str()).collect::<Vec<_>>();
-        println!("{:wide$} {title:30} made of {}", name.as_str(), stages.join(", then "));
+        println!("{:wide$} {title:broad$} made of {}", name.as_str(), stages.join(", then "));
     }
     for entry in models {
         let name = entry.name.as_str();
-        println!("{name:wide$} {:30} {:44} {:11} {}", entry.title, entry.input, entry.licence, entry.sha256);
+        println!(
+            "{name:wide$} {:broad$} {:44} {:11} {}",
+            entry.title, entry.input, entry.licence, entry.sha256
+        );
     }
     Ok(())
 }
@@ -132,6 +138,8 @@ fn describe(addition: &Addition, folder: &Path) {
     let folder = folder.display();
     if kind.is_detector() {
         println!("next: cloudpose models pair {name} thunder --model-dir {folder}");
+    } else if kind.is_of_one() {
+        println!("next: cloudpose models pair multipose {name} --model-dir {folder}");
     } else {
         println!("next: cloudpose detect photo.jpg --model {name} --model-dir {folder}");
     }

@@ -206,10 +206,16 @@ impl View {
     }
 }
 
+/// Persons whom one stage finds for the next: as many as COCO counts in a picture. Of a foreign graph nobody knows how many it
+/// finds, and each costs a run of the next stage.
+const MOST_DETECTED: usize = 100;
+
 /// Everybody with those keypoints in `views`, once, by falling score from `least` on.
 pub(crate) fn detected(kinds: &[KeypointKind], views: &[View], least: f32) -> Vec<Person> {
     let persons = views.iter().flat_map(|view| view.persons(kinds, least));
-    persons::one_of_each(kinds, by_score(persons.collect()))
+    let mut persons = persons::one_of_each(kinds, by_score(persons.collect()));
+    persons.truncate(MOST_DETECTED);
+    persons
 }
 
 fn by_score(mut persons: Vec<Person>) -> Vec<Person> {
@@ -316,4 +322,25 @@ fn classes(labels: &[String], views: &[View], top: u16) -> Output {
     classes.sort_by(|a, b| b.score.total_cmp(&a.score));
     classes.truncate(top.into());
     Output::Classes(classes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::ModelBox;
+
+    #[test]
+    fn of_too_many_boxes_those_with_the_highest_scores_are_looked_at() {
+        let boxed = |n: usize| {
+            let x_min = n as f32 / 300.0;
+            let bounds = ModelBox { x_min, y_min: 0.0, x_max: x_min + 0.001, y_max: 1.0 };
+            ModelPose { score: n as f32 / 300.0, keypoints: Vec::new(), bounds: Some(bounds) }
+        };
+        let found = Found::Poses((0..300).map(boxed).collect());
+        let image_from_model = Transform { scale: [1.0; 2], origin: [0.0; 2] };
+        let views = [View { found, size: [1000, 1000], image_from_model }];
+        let scores: Vec<f32> = detected(&[], &views, 0.5).iter().map(|person| person.score).collect();
+        assert_eq!((scores.len(), scores[0], scores[99]), (100, 299.0 / 300.0, 200.0 / 300.0));
+        assert_eq!(detected(&[], &views, 0.9).len(), 30);
+    }
 }

@@ -47,6 +47,8 @@ fn skeleton(event: &Event) -> String {
 /// Sends frames until one is found by the new model; each of them is answered, and drawn on if that is wanted.
 async fn until_new(house: &House, query: &str, image: Bytes) {
     let mut session = Session::open(house, &format!("mode=complete&smooth=false&{query}")).await;
+    // A frame that is lost is told, and waited for by nobody.
+    session.text(r#"{"type": "configure", "drops": true}"#).await;
     for seq in 1..ENOUGH as u64 {
         session.image(image.clone()).await;
         let (event, picture) = session.result().await;

@@ -91,7 +91,7 @@ fn look(path: &Path, file: &[u8], wishes: Wishes) -> Result<Addition, String> {
         title: format!("{name} ({})", config.kind),
         summary: String::new(),
         family: OnnxFamily.name().to_owned(),
-        config: serde_json::to_value(config).expect("numbers and names are JSON"),
+        config: written(&config),
         task: task(finds, wishes.skeleton, wishes.labels, metadata.get("names"))?,
         // Another file of the same name has another one here: who still runs the old one finds it.
         file: format!("{name}-{}.onnx", &sha256[..8]),
@@ -117,6 +117,12 @@ fn guessed(declared: Declared, input: Option<[usize; 2]>) -> Result<(Kind, [usiz
         return Err(format!("it is not clear what its outputs mean ({shapes}): say --as one of {names}"));
     };
     Ok((kind, if input.is_none() { meant(kind, size) } else { size }))
+}
+
+/// As people write it: a value made at once has the digits that float32 lacks.
+fn written(config: &Config) -> serde_json::Value {
+    let json = serde_json::to_string(config).expect("numbers and names are JSON");
+    serde_json::from_str(&json).expect("it was written")
 }
 
 fn first_run(declared: Declared, config: &Config) -> Result<Vec<Output>, String> {

@@ -47,6 +47,11 @@ impl Kind {
         Self::Classes,
     ];
 
+    /// Whether it takes the picture for one person.
+    pub fn is_of_one(self) -> bool {
+        matches!(self, Self::Simcc | Self::Heatmaps)
+    }
+
     /// Whether it finds boxes and nothing in them.
     pub fn is_detector(self) -> bool {
         matches!(self, Self::Yolox | Self::Rtmdet | Self::Yolo)

@@ -79,6 +79,9 @@ impl Declared {
     /// # Errors
     /// In words, if it is none, or one that cannot be run here.
     pub(super) fn read(file: &[u8]) -> Result<Self, String> {
+        if file.starts_with(b"PK\x03\x04") {
+            return Err("it is no ONNX file but a zip: unpack it, and add the ONNX file in it".into());
+        }
         wire::check(file).map_err(|error| format!("it is no ONNX file: {error}"))?;
         let proto = caught(|| ModelProto::parse_buf(file))?
             .map_err(|error| format!("it is no ONNX file: {error}"))?;

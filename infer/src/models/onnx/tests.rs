@@ -91,6 +91,7 @@ fn a_graph_becomes_a_model_of_a_folder_that_finds_what_is_there() {
     let addition = look_at(Path::new("My Colours.onnx"), &file, wishes).unwrap();
     assert_eq!((addition.config.kind, addition.is_guessed), (Kind::Classes, true));
     assert_eq!(addition.finds, Finds::Classes(3));
+    assert_eq!(addition.entry.config["mean"][0].to_string(), "123.675");
     let entry = &addition.entry;
     assert_eq!(
         (entry.name.as_str(), entry.input.as_str(), entry.licence.as_str()),
@@ -145,7 +146,7 @@ fn files_that_are_no_graphs_are_refused() {
         assert!(looked(&whole[..end], None).is_err(), "cut off after {end} bytes");
     }
     for (file, words) in
-        [(&b"PK\x03\x04 a zip"[..], "no ONNX file"), (b"", "no ONNX file"), (&[0xff; 64], "no ONNX file")]
+        [(&b"PK\x03\x04 a zip"[..], "unpack it"), (b"", "no ONNX file"), (&[0xff; 64], "no ONNX file")]
     {
         let error = looked(file, None).unwrap_err();
         assert!(error.contains(words), "{error}");
