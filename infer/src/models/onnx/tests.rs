@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use cloudpose_wire::Output as Told;
+use cloudpose_wire::{Output as Told, Person};
 use proptest::prelude::*;
 use rten_onnx::onnx::{
     DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -13,7 +13,8 @@ use rten_onnx::onnx::{
 use super::add::{Addition, Wishes, look_at};
 use super::config::Kind;
 use super::*;
-use crate::models::folder::{Folder, Import};
+use crate::models::folder::{self, Folder, Import};
+use crate::models::manifest::{PipelineEntry, StageEntry};
 use crate::models::{FAMILIES, ModelStore, Models};
 use crate::task::LabelsEntry;
 use crate::{Detail, Image, Job, Pipeline};
@@ -91,7 +92,7 @@ fn a_graph_becomes_a_model_of_a_folder_that_finds_what_is_there() {
     let addition = look_at(Path::new("My Colours.onnx"), &file, wishes).unwrap();
     assert_eq!((addition.config.kind, addition.is_guessed), (Kind::Classes, true));
     assert_eq!(addition.finds, Finds::Classes(3));
-    assert_eq!(addition.entry.config["mean"][0].to_string(), "123.675");
+    assert_eq!(addition.entry.config["mean"][0].to_string(), "123.675", "as people write it");
     let entry = &addition.entry;
     assert_eq!(
         (entry.name.as_str(), entry.input.as_str(), entry.licence.as_str()),
@@ -137,6 +138,95 @@ fn ycc_from_rgb([r, g, b]: [u8; 3]) -> [u8; 3] {
     let [r, g, b] = [r, g, b].map(f32::from);
     let y = 0.299 * r + 0.587 * g + 0.114 * b;
     [y, 128.0 + (b - y) / 1.772, 128.0 + (r - y) / 1.402].map(|value| value.round() as u8)
+}
+
+/// A graph that answers the same to every picture of that width and height.
+fn constant([width, height]: [i64; 2], outputs: &[(&str, &[i64], Vec<f32>)]) -> Vec<u8> {
+    let mut model = colours();
+    let graph = graph_of(&mut model);
+    graph.input = vec![value("pixels", &[1, 3, height, width])];
+    (graph.node, graph.initializer, graph.output) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, shape, values) in outputs {
+        let constant = format!("{name} of all");
+        graph.node.push(node(name, "Identity", &[&constant], name));
+        graph.initializer.push(weight(&constant, shape, values));
+        graph.output.push(value(name, shape));
+    }
+    written(&model)
+}
+
+#[test]
+fn boxes_of_one_graph_lead_another_to_each_person() {
+    // Left, top, right and bottom of 64 pixels, score, class: two persons, one who is too unsure, and something else.
+    let rows = [
+        [8.0, 8.0, 24.0, 40.0, 0.9, 0.0],
+        [32.0, 16.0, 64.0, 32.0, 0.3, 0.0],
+        [0.0, 0.0, 8.0, 8.0, 0.15, 0.0],
+        [0.0, 32.0, 32.0, 64.0, 0.8, 1.0],
+    ];
+    let finder = constant([64, 64], &[("found", &[1, 4, 6], rows.concat())]);
+    // All joints are in the middle of an upright input, but the first, which is in its upper left corner.
+    let bins = |count: usize| -> Vec<f32> {
+        let bin = move |joint: usize, bin: usize| bin == if joint == 0 { 0 } else { count / 2 };
+        (0..17).flat_map(|joint| (0..count).map(move |at| f32::from(u8::from(bin(joint, at))))).collect()
+    };
+    let joints = [("across", &[1, 17, 48][..], bins(48)), ("down", &[1, 17, 64], bins(64))];
+    let joints = constant([24, 32], &joints);
+
+    let at = tempfile::tempdir().unwrap();
+    let mut folder = Folder::begin(at.path()).unwrap();
+    for (name, file, kind) in [("finder", finder, Kind::Yolo), ("joints", joints, Kind::Simcc)] {
+        let addition = look_at(Path::new(name), &file, Wishes::default()).unwrap();
+        assert_eq!(addition.config.kind, kind);
+        folder.add(&Import { files: vec![(addition.entry, file)], pipelines: Vec::new() }).unwrap();
+    }
+    let models = || Models::new(ModelStore::open(at.path()).unwrap(), FAMILIES).unwrap();
+    let [finder, joints, both, closer] =
+        ["finder", "joints", "both", "closer"].map(|name| name.parse::<ModelId>().unwrap());
+    let made = |finds: &ModelId, looks: &ModelId| {
+        folder::pair(&models(), folder.manifest(), [finds, looks], both.clone())
+    };
+    let both_of_ours = made(&finder, &joints).unwrap();
+    assert_eq!(serde_json::to_value(&both_of_ours.stages).unwrap(), serde_json::json!(["finder", "joints"]));
+    // MultiPose is made a detector.
+    let multipose = PipelineEntry { name: closer, ..made(&"multipose".parse().unwrap(), &joints).unwrap() };
+    assert!(matches!(&multipose.stages[..], [StageEntry::Detector(_), StageEntry::Model(_)]));
+    let told = made(&finder, &"nobody".parse().unwrap()).unwrap_err().to_string();
+    assert!(told.contains("no model nobody"), "{told}");
+    folder.add(&Import { files: Vec::new(), pipelines: vec![both_of_ours, multipose] }).unwrap();
+    let names: Vec<String> = models().infos().iter().map(|info| info.id.to_string()).collect();
+    assert!(names.contains(&"both".into()) && !names.contains(&"finder".into()), "{names:?}");
+    let alone = models().served(&finder).unwrap_err().to_string();
+    assert!(alone.contains("models pair"), "{alone}");
+
+    let mut pipeline = Pipeline::on_cpu(Arc::new(models()), NonZeroUsize::MIN).unwrap();
+    let planes = cloudpose_pixels::PlanarImage::new(128, 128, cloudpose_pixels::Subsampling::S444);
+    let job = Job {
+        image: Image::Planes(&planes),
+        detail: Detail::Model,
+        model: &both,
+        min_score: 0.2,
+        top: 1,
+        past: None,
+        stream: None,
+        pictures: None,
+    };
+    let Told::Poses { persons, .. } = pipeline.detect(job).unwrap().output else { panic!("persons") };
+    let place = |person: &Person, joint: usize| (person.keypoints[joint].x, person.keypoints[joint].y);
+    let mut places: Vec<_> = persons.iter().map(|person| (place(person, 0), place(person, 5))).collect();
+    places.sort_by(|(_, a), (_, b)| a.0.total_cmp(&b.0));
+    // A box of 32×64 is in the middle of what is a quarter higher; one of 64×32 of what is a quarter wider.
+    let (high, wide) = (1.25 * 64.0, 1.25 * 64.0);
+    let expected = [
+        ((32.0 - 0.375 * high, 48.0 - 0.5 * high), (32.0, 48.0)),
+        ((96.0 - 0.5 * wide, 48.0 - wide / 1.5), (96.0, 48.0)),
+    ];
+    assert_eq!(places.len(), 2, "{places:?}");
+    for ((corner, middle), (corner_there, middle_there)) in places.into_iter().zip(expected) {
+        for (found, there) in [(corner, corner_there), (middle, middle_there)] {
+            assert!((found.0 - there.0).hypot(found.1 - there.1) < 1e-3, "{found:?} {there:?}");
+        }
+    }
 }
 
 #[test]
