@@ -5,6 +5,7 @@
 
 mod kernels;
 mod memory;
+mod renewal;
 
 use std::sync::Arc;
 
