@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use crate::depthwise::kernel::Walks;
 use crate::depthwise::{self, RowTask};
+use crate::elementwise::{self, Activation, Pairing};
 use crate::normalise;
 use crate::pointwise::kernel::{Rows, Tiles};
 use crate::pointwise::sparse::{Part, SparseTiles};
@@ -103,6 +104,8 @@ pub struct Kernels {
     pub(crate) depthwise_rows: unsafe fn(&RowTask<'_>),
     pub(crate) upsample_add_row: unsafe fn(&UpsampleTask),
     pub(crate) normalise: unsafe fn(&normalise::Pattern, &[u8], &mut [f32]),
+    pub(crate) activate: unsafe fn(Activation, &mut [f32]),
+    pub(crate) pair: unsafe fn(Pairing, &mut [f32], &[f32]),
     pub(crate) peak: unsafe fn(f32) -> f32,
 }
 
@@ -141,6 +144,14 @@ macro_rules! entries {
             $($(#[target_feature(enable = $feature)])+)?
             unsafe fn normalise(pattern: &normalise::Pattern, from: &[u8], to: &mut [f32]) {
                 normalise::kernel::normalise(pattern, from, to);
+            }
+            $($(#[target_feature(enable = $feature)])+)?
+            unsafe fn activate(activation: Activation, values: &mut [f32]) {
+                elementwise::kernel::activate(activation, values);
+            }
+            $($(#[target_feature(enable = $feature)])+)?
+            unsafe fn pair(pairing: Pairing, a: &mut [f32], b: &[f32]) {
+                elementwise::kernel::pair(pairing, a, b);
             }
             $($(#[target_feature(enable = $feature)])+)?
             unsafe fn peak(factor: f32) -> f32 {
@@ -208,6 +219,8 @@ macro_rules! entries {
                 depthwise_rows,
                 upsample_add_row,
                 normalise,
+                activate,
+                pair,
                 peak,
             };
         }

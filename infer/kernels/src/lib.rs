@@ -10,6 +10,7 @@
 //! | [`pointwise`] | 1×1 convolution with bias, clamp and residual; with [`pointwise::Segment`]s also the first 3×3 convolution |
 //! | [`depthwise`] | 3×3 depthwise convolution, stride 1 and 2 |
 //! | [`upsample`] | bilinear ×2 upsampling, added to a row |
+//! | [`elementwise`] | activations, sums, products, maxima |
 //! | [`normalise`] | 8-bit pixels to the model's input range |
 //! | `peak` | what the processor can do at most, to compare with |
 //! | `extent` | how far strided data reach, for the checks |
@@ -25,6 +26,7 @@
 
 mod aligned;
 pub mod depthwise;
+pub mod elementwise;
 mod extent;
 mod isa;
 pub mod normalise;

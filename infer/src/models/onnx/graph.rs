@@ -1,4 +1,4 @@
-//! A foreign graph: read with care, and run by the library (`rten`).
+//! A foreign graph: read with care, and run by our own kernels as far as they go, and by the library (`rten`).
 //!
 //! What comes in is a stranger's file: what it claims is checked before anything is made of it, and a library that
 //! panics on it has refused it.
@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use cloudpose_kernels::Kernels;
 use rten::{ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_onnx::onnx::{
     DataType, Dimension, GraphProto, ModelProto, TensorProto, TensorShapeProto, ValueInfoProto,
 };
-use rten_tensor::TensorView;
 use rten_tensor::prelude::*;
 
 use super::suppression::{self, Input, Limits, Suppression};
+use super::trunk::{Memory, Trunk};
 use super::wire;
 
 /// Versions of ONNX's operators that are known.
@@ -44,7 +45,12 @@ pub struct Output {
 
 /// A graph for one size of input. Shared by all threads that run it.
 pub(super) struct Graph {
-    head: Part,
+    /// The name of the picture.
+    input: String,
+    /// What our own kernels run of it.
+    trunk: Option<Trunk>,
+    /// What comes after that, if anything does.
+    head: Option<Part>,
     /// What comes after a suppression of boxes, if there is one.
     tail: Option<(Suppression, Option<Part>)>,
     /// By name.
@@ -68,6 +74,14 @@ struct Part {
     /// By name.
     inputs: Vec<(NodeId, String)>,
     outputs: Vec<(NodeId, String)>,
+}
+
+/// What one thread runs a graph in.
+pub(super) struct Workspace {
+    library: Arc<ThreadPool>,
+    /// Threads that share the trunk; none if the caller's does everything.
+    pool: Option<Arc<rayon::ThreadPool>>,
+    memory: Option<Memory>,
 }
 
 /// Tensors by name.
@@ -126,8 +140,13 @@ impl Declared {
             set_shape(input, [1, 3, size[1], size[0]]);
         }
         let outputs = graph.output.iter().filter_map(|output| output.name.clone()).collect();
+        let kernels = Kernels::detect().map_err(|error| error.to_string())?;
+        let trunk = Trunk::cut(graph, &self.input, size, kernels);
         let suppression = suppression::cut(graph)?;
-        let head = Part::load(&self.proto)?;
+        let made: HashSet<&str> = trunk.iter().flat_map(Trunk::names).collect();
+        graph.output.retain(|output| output.name.as_deref().is_none_or(|name| !made.contains(name)));
+        let has_head = !graph.output.is_empty();
+        let head = has_head.then(|| Part::load(&self.proto)).transpose()?;
         let tail = match suppression {
             Some((suppression, tail)) => {
                 self.proto.graph = tail;
@@ -136,7 +155,7 @@ impl Declared {
             }
             None => None,
         };
-        Ok(Graph { head, tail, outputs, size })
+        Ok(Graph { input: self.input, trunk, head, tail, outputs, size })
     }
 }
 
@@ -146,25 +165,42 @@ impl Graph {
         self.size
     }
 
-    /// Runs it on the threads of `pool`, on `[3, height, width]`.
+    /// What to run it in, on the threads of `pool` if there is one.
+    pub(super) fn workspace(&self, pool: Option<Arc<rayon::ThreadPool>>) -> Workspace {
+        let threads = pool.as_ref().map_or(1, |pool| pool.current_num_threads());
+        let memory = self.trunk.as_ref().map(|trunk| trunk.memory(threads));
+        Workspace { library: Arc::new(ThreadPool::with_num_threads(threads)), pool, memory }
+    }
+
+    /// Runs it on `[3, height, width]`.
     ///
     /// # Errors
     /// In words, with the node that failed.
-    pub(super) fn run(&self, pool: &Arc<ThreadPool>, input: &[f32]) -> Result<Vec<Output>, String> {
+    pub(super) fn run(&self, workspace: &mut Workspace, input: &[f32]) -> Result<Vec<Output>, String> {
         let [width, height] = self.size;
-        let input = TensorView::try_from_data(&[1, 3, height, width][..], input)
-            .map_err(|_| format!("an input of {} numbers", input.len()))?;
-        let [(picture, _)] = self.head.inputs[..] else { return Err("it takes more than a picture".into()) };
-        let mut values = self.head.run(pool, vec![(picture, input.into())])?;
+        if input.len() != 3 * width * height {
+            return Err(format!("an input of {} numbers", input.len()));
+        }
+        let Workspace { library, pool, memory } = workspace;
+        let mut values = Values::new();
+        if let (Some(trunk), Some(memory)) = (&self.trunk, memory) {
+            for (name, shape, map) in trunk.run(memory, pool.as_deref(), input) {
+                values.insert(name, Value::from_shape(shape, map).map_err(|error| error.to_string())?);
+            }
+        }
+        if let Some(head) = &self.head {
+            if head.inputs.iter().any(|(_, name)| *name == self.input) {
+                let picture = Value::from_shape([1, 3, height, width], input.to_vec());
+                values.insert(self.input.clone(), picture.map_err(|error| error.to_string())?);
+            }
+            let made = head.run(library, &values)?;
+            values.extend(made);
+        }
         if let Some((suppression, tail)) = &self.tail {
             let kept = kept(suppression, &values)?;
             values.insert(suppression.output.clone(), kept);
             if let Some(tail) = tail {
-                let given = tail.inputs.iter().map(|(id, name)| {
-                    let value = values.get(name).ok_or_else(|| format!("nothing makes {name}"))?;
-                    Ok((*id, value.as_view().into()))
-                });
-                let made = tail.run(pool, given.collect::<Result<_, String>>()?)?;
+                let made = tail.run(library, &values)?;
                 values.extend(made);
             }
         }
@@ -190,7 +226,12 @@ impl Part {
         Ok(Self { model, inputs, outputs })
     }
 
-    fn run(&self, pool: &Arc<ThreadPool>, given: Vec<(NodeId, ValueOrView<'_>)>) -> Result<Values, String> {
+    fn run(&self, pool: &Arc<ThreadPool>, values: &Values) -> Result<Values, String> {
+        let given = self.inputs.iter().map(|(id, name)| {
+            let value = values.get(name).ok_or_else(|| format!("nothing makes {name}"))?;
+            Ok((*id, value.as_view().into()))
+        });
+        let given: Vec<(NodeId, ValueOrView<'_>)> = given.collect::<Result<_, String>>()?;
         let wanted: Vec<NodeId> = self.outputs.iter().map(|(id, _)| *id).collect();
         let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
         let made =

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`config`] | what has to be known of one: its kind, input, normalisation |
 //! | `wire` | the file's bytes: whether what they claim can be |
-//! | `graph` | the file, checked, and the library that runs it |
+//! | `graph` | the file, checked, and what runs it |
+//! | `trunk` | the part of it, from the picture on, that our own kernels run |
 //! | `suppression` | ONNX's suppression of boxes that overlap, where a graph has one |
 //! | `kinds` | outputs → what was found, one file a kind |
 //! | `guess` | which kind a graph is of |
@@ -20,21 +21,20 @@ mod kinds;
 mod suppression;
 #[cfg(test)]
 mod tests;
+mod trunk;
 mod wire;
 
 use std::borrow::Cow;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use cloudpose_wire::ModelId;
-use rten::ThreadPool;
 
 use super::{Entry, Error, Execution, Family, Finds, Model, Processor};
 use crate::contract::{Fault, Found};
 use crate::preprocess::{Fit, ModelInput};
 use config::Config;
 pub use graph::Output;
-use graph::{Declared, Graph};
+use graph::{Declared, Graph, Workspace};
 
 /// Foreign graphs in the table of families.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ fn try_out(graph: &Graph, config: &Config) -> Result<Vec<Output>, String> {
     let pixels: Vec<u8> = (0..3 * width * height).map(|at| (at * 7919 % 251) as u8).collect();
     let mut input = Vec::new();
     config.normalise(&pixels, &mut input);
-    let outputs = graph.run(&threads(NonZeroUsize::MIN), &input)?;
+    let outputs = graph.run(&mut graph.workspace(None), &input)?;
     match outputs.iter().find(|output| output.values.iter().any(|value| value.is_nan())) {
         Some(output) => Err(format!("its output {} is not a number on a picture of noise", output.name)),
         None => Ok(outputs),
@@ -100,11 +100,8 @@ fn try_out(graph: &Graph, config: &Config) -> Result<Vec<Output>, String> {
 /// # Errors
 /// In words, if it cannot be run here.
 pub fn run_once(file: &[u8], size: [usize; 2], input: &[f32]) -> Result<Vec<Output>, String> {
-    Declared::read(file)?.open(size)?.run(&threads(NonZeroUsize::MIN), input)
-}
-
-fn threads(count: NonZeroUsize) -> Arc<ThreadPool> {
-    Arc::new(ThreadPool::with_num_threads(count.get()))
+    let graph = Declared::read(file)?.open(size)?;
+    graph.run(&mut graph.workspace(None), input)
 }
 
 /// One graph.
@@ -115,9 +112,10 @@ struct OnnxModel {
 }
 
 impl OnnxModel {
-    fn on(&self, count: NonZeroUsize) -> Box<dyn Execution> {
+    fn on(&self, pool: Option<Arc<rayon::ThreadPool>>) -> Box<dyn Execution> {
+        let workspace = self.opened.graph.workspace(pool);
         let (model, opened) = (self.model.clone(), self.opened.clone());
-        Box::new(Running { model, opened, pool: threads(count), input: Vec::new() })
+        Box::new(Running { model, opened, workspace, input: Vec::new() })
     }
 }
 
@@ -135,13 +133,12 @@ impl Model for OnnxModel {
     }
 
     fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution> {
-        let count = processor.pool.as_ref().map_or(1, |pool| pool.current_num_threads());
-        self.on(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN))
+        self.on(processor.pool.clone())
     }
 
-    /// The library itself: `tests/models` holds it to ONNX Runtime.
+    /// The same: `tests/models` holds it to ONNX Runtime.
     fn reference(&self, _: &candle_core::Device) -> Result<Box<dyn Execution>, Fault> {
-        Ok(self.on(NonZeroUsize::MIN))
+        Ok(self.on(None))
     }
 }
 
@@ -149,8 +146,8 @@ impl Model for OnnxModel {
 struct Running {
     model: ModelId,
     opened: Arc<Opened>,
-    pool: Arc<ThreadPool>,
-    /// Memory that is used again.
+    /// Memory that is used again, as `input` is.
+    workspace: Workspace,
     input: Vec<f32>,
 }
 
@@ -162,7 +159,7 @@ impl Execution for Running {
             return Err(fault(format!("an input of {}×{} pixels", input.width, input.height)));
         }
         config.normalise(&input.pixels, &mut self.input);
-        let outputs = graph.run(&self.pool, &self.input).map_err(fault)?;
+        let outputs = graph.run(&mut self.workspace, &self.input).map_err(fault)?;
         kinds::decode(config, &outputs).map_err(fault)
     }
 }

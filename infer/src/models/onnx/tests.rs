@@ -1,6 +1,7 @@
 //! Files of strangers: what can be run is run, what cannot says why, and nothing panics.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use cloudpose_wire::{Output as Told, Person};
