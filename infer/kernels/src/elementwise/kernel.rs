@@ -48,21 +48,22 @@ fn hard(slope: f32, offset: f32, x: f32) -> f32 {
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    1.0 / (1.0 + exp(if x < -LARGEST { LARGEST } else { -x }))
 }
 
 /// Adding and subtracting it rounds a number below 2²² to a whole one, which its lowest bits then hold.
 const ROUND: f32 = 12_582_912.0;
 /// `ln 2`, the first part short enough that its product with a whole number of 8 bits is exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-/// Beyond it a power of two is no float.
-const LARGEST: f32 = 88.0;
+/// The sigmoid of less than its negative is that.
+const LARGEST: f32 = 40.0;
+/// Below it a power of two is no float, and nothing beside 1.
+const SMALLEST: f32 = -87.0;
 
-/// As the module says; what is beyond ±88 counts as that.
+/// Of at most [`LARGEST`]; what is below [`SMALLEST`] counts as that.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
-    let x = if x > LARGEST { LARGEST } else { x };
-    let x = if x < -LARGEST + 1.0 { -LARGEST + 1.0 } else { x };
+    let x = if x < SMALLEST { SMALLEST } else { x };
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let whole = shifted - ROUND;
     let rest = x - whole * LN_2[0] - whole * LN_2[1];

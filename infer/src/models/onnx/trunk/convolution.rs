@@ -18,6 +18,17 @@ const NARROW: usize = 128;
 /// Pixels of a row from which on that has rows enough for the tiles.
 const WIDE: usize = 16;
 
+/// Rows of a map to make.
+pub(super) struct Band<'a> {
+    /// The whole map.
+    pub(super) output: Shape,
+    /// The number of the first one.
+    pub(super) first: usize,
+    pub(super) rows: &'a mut [f32],
+    /// As much as the layer says.
+    pub(super) scratch: &'a mut [f32],
+}
+
 /// What comes after the sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct After {
@@ -85,30 +96,22 @@ impl Convolution {
         ((output.width - 1) * self.window.stride + self.window.size[1]) * of.channels
     }
 
-    /// Makes the output's rows from `first` on.
-    pub(super) fn run(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Map<'_>],
-        (output, first): (Shape, usize),
-        rows: &mut [f32],
-        scratch: &mut [f32],
-    ) {
+    /// Makes a band of the output.
+    pub(super) fn run(&self, kernels: &Kernels, inputs: &[Map<'_>], band: Band<'_>) {
         let input = inputs[0];
+        let Band { output, first, rows, scratch } = band;
         let at_once = self.rows_at_once(input.shape, output);
-        for (band, rows) in rows.chunks_mut(at_once * output.row()).enumerate() {
-            let first = first + band * at_once;
+        for (index, rows) in rows.chunks_mut(at_once * output.row()).enumerate() {
+            let first = first + index * at_once;
             let residual = self.has_residual.then(|| &inputs[1].data[first * output.row()..][..rows.len()]);
+            let band = Band { output, first, rows: &mut *rows, scratch: &mut *scratch };
             match self.way(input.shape, output) {
                 Way::Pixels => {
                     let data = &input.data[first * input.shape.row()..];
-                    let depth = input.shape.channels;
-                    self.product(kernels, (data, depth, 0), rows, residual);
+                    self.product(kernels, (data, input.shape.channels, 0), band.rows, residual);
                 }
-                Way::Overlapping => {
-                    self.overlapping(kernels, input, (output, first), rows, residual, scratch)
-                }
-                Way::Gathered => self.gathered(kernels, input, (output, first), rows, residual, scratch),
+                Way::Overlapping => self.overlapping(kernels, input, band, residual),
+                Way::Gathered => self.gathered(kernels, input, band, residual),
             }
             self.after.apply(kernels, inputs, first, rows);
         }
@@ -129,15 +132,8 @@ impl Convolution {
         kernels.pointwise(&self.weights, 0..self.weights.panels().len(), left, output);
     }
 
-    fn overlapping(
-        &self,
-        kernels: &Kernels,
-        input: Map<'_>,
-        (output, first): (Shape, usize),
-        rows: &mut [f32],
-        residual: Option<&[f32]>,
-        scratch: &mut [f32],
-    ) {
+    fn overlapping(&self, kernels: &Kernels, input: Map<'_>, band: Band<'_>, residual: Option<&[f32]>) {
+        let Band { output, first, rows, scratch } = band;
         let (channels, padded) = (input.shape.channels, self.padded_row(input.shape, output));
         let [top, left] = self.window.before;
         let segments: Vec<Segment> = (0..self.window.size[0])
@@ -160,15 +156,8 @@ impl Convolution {
     }
 
     /// One row of all windows after another, so that its weights stay in the caches.
-    fn gathered(
-        &self,
-        kernels: &Kernels,
-        input: Map<'_>,
-        (output, first): (Shape, usize),
-        rows: &mut [f32],
-        residual: Option<&[f32]>,
-        scratch: &mut [f32],
-    ) {
+    fn gathered(&self, kernels: &Kernels, input: Map<'_>, band: Band<'_>, residual: Option<&[f32]>) {
+        let Band { output, first, rows, scratch } = band;
         let channels = input.shape.channels;
         let width = self.window.size[1] * channels;
         let [top, left] = self.window.before;
@@ -252,30 +241,19 @@ impl Depthwise {
         if self.copies(of, output) { (self.input_rows() + MOST_ROWS) * row } else { 0 }
     }
 
-    /// Makes the output's rows from `first` on.
-    pub(super) fn run(
-        &self,
-        kernels: &Kernels,
-        inputs: &[Map<'_>],
-        (output, first): (Shape, usize),
-        rows: &mut [f32],
-        scratch: &mut [f32],
-    ) {
+    /// Makes a band of the output.
+    pub(super) fn run(&self, kernels: &Kernels, inputs: &[Map<'_>], band: Band<'_>) {
+        let Band { output, first, rows, scratch } = band;
+        let band = Band { output, first, rows: &mut *rows, scratch };
         match self.window.size[0] {
-            3 => self.of_size::<3>(kernels, inputs[0], (output, first), rows, scratch),
-            _ => self.of_size::<5>(kernels, inputs[0], (output, first), rows, scratch),
+            3 => self.of_size::<3>(kernels, inputs[0], band),
+            _ => self.of_size::<5>(kernels, inputs[0], band),
         }
         self.after.apply(kernels, inputs, first, rows);
     }
 
-    fn of_size<const K: usize>(
-        &self,
-        kernels: &Kernels,
-        input: Map<'_>,
-        (output, first): (Shape, usize),
-        rows: &mut [f32],
-        scratch: &mut [f32],
-    ) {
+    fn of_size<const K: usize>(&self, kernels: &Kernels, input: Map<'_>, band: Band<'_>) {
+        let Band { output, first, rows, scratch } = band;
         let (channels, width, top) = (input.shape.channels, self.padded(input.shape), self.window.before[0]);
         let stride = if self.window.stride == 1 { Stride::One } else { Stride::Two };
         let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use cloudpose_kernels::Kernels;
 use cloudpose_kernels::elementwise::{Activation, Pairing};
 
-use super::convolution::{Convolution, Depthwise, Enlarging};
+use super::convolution::{Band, Convolution, Depthwise, Enlarging};
 use super::map::{Map, Shape, Window};
 
 /// A step, from maps to a map.
@@ -55,17 +55,18 @@ impl Layer {
         kernels: &Kernels,
         pool: Option<&rayon::ThreadPool>,
         inputs: &[Map<'_>],
-        output: Shape,
-        rows: &mut [f32],
-        scratch: &mut [f32],
+        whole: Band<'_>,
     ) {
+        let Band { output, first, rows, scratch } = whole;
         match self {
-            Self::Convolution(convolution) => shared(pool, output, rows, scratch, |first, rows, scratch| {
-                convolution.run(kernels, inputs, (output, first), rows, scratch);
-            }),
-            Self::Depthwise(depthwise) => shared(pool, output, rows, scratch, |first, rows, scratch| {
-                depthwise.run(kernels, inputs, (output, first), rows, scratch);
-            }),
+            Self::Convolution(convolution) => {
+                let whole = Band { output, first, rows, scratch };
+                shared(pool, whole, |band| convolution.run(kernels, inputs, band));
+            }
+            Self::Depthwise(depthwise) => {
+                let whole = Band { output, first, rows, scratch };
+                shared(pool, whole, |band| depthwise.run(kernels, inputs, band));
+            }
             Self::Enlarging(enlarging) => enlarging.run(kernels, inputs, output, rows),
             Self::Activation(activation) => {
                 rows.copy_from_slice(inputs[0].data);
@@ -152,27 +153,19 @@ fn maximum(
     }
 }
 
-/// Lets the threads of `pool` each make some rows of the output: `work` takes the first one's number, the rows and scratch.
-fn shared(
-    pool: Option<&rayon::ThreadPool>,
-    output: Shape,
-    rows: &mut [f32],
-    scratch: &mut [f32],
-    work: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
-) {
-    let Some(pool) = pool else { return work(0, rows, scratch) };
-    let parts = pool.current_num_threads().min(output.height);
-    let at_once = output.height.div_ceil(parts);
+/// Lets the threads of `pool` each make a band of a whole map.
+fn shared(pool: Option<&rayon::ThreadPool>, whole: Band<'_>, work: impl Fn(Band<'_>) + Sync) {
+    let Some(pool) = pool else { return work(whole) };
+    let Band { output, mut rows, mut scratch, .. } = whole;
     let of_each = scratch.len() / pool.current_num_threads();
-    let (mut rest, mut scratch) = (rows, scratch);
+    let at_once = output.height.div_ceil(pool.current_num_threads());
     pool.scope(|scope| {
         for first in (0..output.height).step_by(at_once) {
-            let count = at_once.min(output.height - first);
-            let (rows, later) = rest.split_at_mut(count * output.row());
-            let (own, others) = scratch.split_at_mut(of_each);
-            (rest, scratch) = (later, others);
+            let (own, later) = rows.split_at_mut((at_once.min(output.height - first)) * output.row());
+            let (own_scratch, others) = scratch.split_at_mut(of_each);
+            (rows, scratch) = (later, others);
             let work = &work;
-            scope.spawn(move |_| work(first, rows, own));
+            scope.spawn(move |_| work(Band { output, first, rows: own, scratch: own_scratch }));
         }
     });
 }

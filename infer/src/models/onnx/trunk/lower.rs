@@ -13,6 +13,11 @@ use super::layer::Layer;
 use super::map::{Shape, Window};
 use super::weights::{Attributes, Constants};
 
+/// Floats of a map or of scratch that a file can ask for. A picture of 4096×4096 pixels and 3 channels has 50 million.
+const MOST_FLOATS: usize = 1 << 26;
+/// Pixels of a window, of padding and between windows.
+const MOST_PIXELS: usize = 1 << 10;
+
 /// A step between maps that have no place yet; those are numbers in [`Lowered::shapes`], the input's is 0.
 pub(super) struct Step {
     pub(super) layer: Layer,
@@ -162,9 +167,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn append(&mut self, name: &'a str, layer: Layer, inputs: Vec<usize>, shape: Shape) -> Option<()> {
-        if shape.len() == 0 {
-            return None;
-        }
+        let floats = shape.height.checked_mul(shape.width)?.checked_mul(shape.channels)?;
+        let is_bounded = (1..=MOST_FLOATS).contains(&floats)
+            && layer.scratch(self.shapes[inputs[0]], shape) <= MOST_FLOATS;
+        is_bounded.then_some(())?;
         self.are_rectified.push(match &layer {
             Layer::Activation(Activation::Clamp(clamp)) => clamp.low == 0.0,
             Layer::Part { .. } | Layer::Nearest { .. } | Layer::Maximum(_) => self.are_rectified[inputs[0]],
@@ -551,6 +557,7 @@ fn window(attributes: Attributes<'_>, size: [usize; 2]) -> Option<Window> {
         && attributes.text("auto_pad").is_none_or(|pad| pad == "NOTSET" || pad.is_empty())
         && attributes.sizes::<2>("kernel_shape", 0).is_some_and(|given| given == [0, 0] || given == size)
         && down == across
+        && [down, top, left, bottom, right].iter().chain(&size).all(|&pixels| pixels <= MOST_PIXELS)
         && down > 0
         && size.iter().all(|&size| size > 0);
     is_plain.then_some(Window { size, stride: down, before: [top, left], behind: [bottom, right] })

@@ -15,6 +15,8 @@ mod convolution;
 mod layer;
 mod lower;
 mod map;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::HashSet;
@@ -22,6 +24,7 @@ use std::collections::HashSet;
 use cloudpose_kernels::{AlignedVec, Kernels, Slab};
 use rten_onnx::onnx::{GraphProto, ValueInfoProto};
 
+use convolution::Band;
 use layer::Layer;
 use map::{Map, Shape};
 
@@ -180,8 +183,9 @@ impl Trunk {
                 data: &slots[place.slot].as_ref().expect(WRITTEN)[..place.shape.len()],
             };
             let inputs: Vec<Map<'_>> = step.inputs.iter().map(map).collect();
-            let rows = &mut output[..step.output.shape.len()];
-            step.layer.run(&self.kernels, pool, &inputs, step.output.shape, rows, scratch);
+            let shape = step.output.shape;
+            let whole = Band { output: shape, first: 0, rows: &mut output[..shape.len()], scratch };
+            step.layer.run(&self.kernels, pool, &inputs, whole);
             slots[step.output.slot] = Some(output);
         }
         let left = |(name, place): &'_ (String, Place)| {
