@@ -156,6 +156,7 @@ fn usual_size(kind: Kind) -> [usize; 2] {
     match kind {
         Kind::Simcc | Kind::Heatmaps => [192, 256],
         Kind::YoloPose | Kind::Rtmo | Kind::Yolox | Kind::Rtmdet | Kind::Yolo => [640, 640],
+        Kind::Nanodet => [416, 416],
         Kind::Centerface => [640, 480],
         Kind::Classes => [224, 224],
     }

@@ -23,6 +23,8 @@ pub enum Kind {
     Rtmo,
     /// Boxes by cells that are not decoded yet: YOLOX.
     Yolox,
+    /// Boxes by cells, the distances of their sides not decoded yet: NanoDet-Plus.
+    Nanodet,
     /// Boxes, `dets` and `labels`: RTMDet and others as MMDeploy exports them.
     Rtmdet,
     /// Boxes, one column or row each: YOLOv8, YOLO11, YOLO26.
@@ -35,12 +37,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Simcc,
         Self::Heatmaps,
         Self::YoloPose,
         Self::Rtmo,
         Self::Yolox,
+        Self::Nanodet,
         Self::Rtmdet,
         Self::Yolo,
         Self::Centerface,
@@ -54,7 +57,7 @@ impl Kind {
 
     /// Whether it finds boxes and nothing in them.
     pub fn is_detector(self) -> bool {
-        matches!(self, Self::Yolox | Self::Rtmdet | Self::Yolo)
+        matches!(self, Self::Yolox | Self::Nanodet | Self::Rtmdet | Self::Yolo)
     }
 }
 
@@ -147,6 +150,7 @@ impl Config {
             Kind::Simcc | Kind::Heatmaps => (Fitting::Middle, Channels::Rgb, MEAN, DEVIATION),
             Kind::YoloPose | Kind::Yolo => (Fitting::Letterbox, Channels::Rgb, [0.0; 3], [255.0; 3]),
             Kind::Rtmo | Kind::Yolox => (Fitting::Corner, Channels::Bgr, [0.0; 3], [1.0; 3]),
+            Kind::Nanodet => (Fitting::Letterbox, Channels::Bgr, reversed(MEAN), reversed(DEVIATION)),
             Kind::Rtmdet => (Fitting::Corner, Channels::Bgr, reversed(MEAN), reversed(DEVIATION)),
             Kind::Centerface => (Fitting::Middle, Channels::Rgb, [0.0; 3], [1.0; 3]),
             Kind::Classes => (Fitting::Crop, Channels::Rgb, MEAN, DEVIATION),

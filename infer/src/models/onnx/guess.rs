@@ -2,7 +2,7 @@
 
 use super::config::Kind;
 use super::graph::Output;
-use super::kinds::yolox;
+use super::kinds::{nanodet, yolox};
 
 /// The kind whose outputs look like these, of a graph for inputs of that width and height; none if several or no kinds
 /// do.
@@ -38,6 +38,9 @@ fn rows_or_columns(input: [usize; 2], first: usize, second: usize) -> Option<Kin
     if first == cells && second > 5 {
         return Some(Kind::Yolox);
     }
+    if first == nanodet::cells(input) && second > 32 {
+        return Some(Kind::Nanodet);
+    }
     match second {
         6 => Some(Kind::Yolo),
         _ if have_joints(second, 6) && first > second => Some(Kind::YoloPose),
@@ -65,6 +68,8 @@ mod tests {
             ([640, 640], &[&[1, 84, 8400]], Some(Kind::Yolo)),
             ([640, 640], &[&[1, 300, 6]], Some(Kind::Yolo)),
             ([416, 416], &[&[1, 3549, 85]], Some(Kind::Yolox)),
+            ([416, 416], &[&[1, 3598, 112]], Some(Kind::Nanodet)),
+            ([320, 320], &[&[1, 2125, 112]], Some(Kind::Nanodet)),
             ([640, 640], &[&[1, 7, 5], &[1, 7, 17, 3]], Some(Kind::Rtmo)),
             ([320, 320], &[&[1, 0, 5], &[1, 0]], Some(Kind::Rtmdet)),
             (

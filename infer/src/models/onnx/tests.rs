@@ -7,7 +7,7 @@ use std::path::Path;
 use cloudpose_wire::{Output as Told, Person};
 use proptest::prelude::*;
 use rten_onnx::onnx::{
-    DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    AttributeProto, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
 };
 
@@ -63,6 +63,45 @@ fn colours() -> ModelProto {
     };
     let opset = OperatorSetIdProto { domain: None, version: Some(17) };
     ModelProto { ir_version: Some(9), graph: Some(graph), opset_import: vec![opset], ..ModelProto::default() }
+}
+
+/// The same, of what convolutions, a pool, a sum and a larger map leave.
+fn convolved() -> ModelProto {
+    let mut model = colours();
+    let graph = graph_of(&mut model);
+    let ints = |name: &str, ints: &[i64]| AttributeProto {
+        name: Some(name.into()),
+        ints: ints.to_vec(),
+        ..AttributeProto::default()
+    };
+    let mut nodes = vec![
+        node("wide", "Conv", &["pixels", "dense", "bias"], "wide"),
+        node("deep", "Conv", &["wide", "depthwise", "bias"], "deep"),
+        node("gate", "Sigmoid", &["deep"], "gate"),
+        node("silu", "Mul", &["deep", "gate"], "silu"),
+        node("sum", "Add", &["silu", "wide"], "sum"),
+        node("most", "MaxPool", &["sum"], "most"),
+        node("large", "Resize", &["most", "", "scales"], "large"),
+    ];
+    nodes[0].attribute = vec![ints("strides", &[2, 2]), ints("pads", &[1; 4]), ints("kernel_shape", &[3; 2])];
+    nodes[1].attribute = vec![ints("strides", &[1, 1]), ints("pads", &[1; 4]), ints("kernel_shape", &[3; 2])];
+    nodes[1].attribute.push(AttributeProto { name: Some("group".into()), i: Some(3), ..Default::default() });
+    nodes[5].attribute = vec![ints("strides", &[1, 1]), ints("pads", &[1; 4]), ints("kernel_shape", &[3; 2])];
+    nodes.append(&mut graph.node);
+    nodes[7].input = vec!["large".into()];
+    graph.node = nodes;
+    graph.initializer.extend([
+        weight("dense", &[3, 3, 3, 3], &[0.1; 81]),
+        weight("depthwise", &[3, 1, 3, 3], &[0.2; 27]),
+        weight("bias", &[3], &[0.5; 3]),
+        weight("scales", &[4], &[1.0, 1.0, 2.0, 2.0]),
+    ]);
+    model
+}
+
+#[test]
+fn the_graph_that_is_damaged_is_a_model_while_it_is_whole() {
+    assert_eq!(looked(&written(&convolved()), None).unwrap().finds, Finds::Classes(3));
 }
 
 fn written(model: &ModelProto) -> Vec<u8> {
@@ -314,8 +353,11 @@ proptest! {
 
     /// Whatever a file holds, it is a model or says why not.
     #[test]
-    fn damaged_files_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
-        let mut file = written(&colours());
+    fn damaged_files_never_panic(
+        is_convolved in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut file = written(&if is_convolved { convolved() } else { colours() });
         for (at, byte) in changes {
             let at = at.index(file.len());
             file[at] = byte;

@@ -5,6 +5,7 @@
 mod centerface;
 mod classes;
 mod heatmaps;
+pub(super) mod nanodet;
 mod rows;
 mod simcc;
 mod yolo;
@@ -29,6 +30,7 @@ pub(super) fn decode(config: &Config, outputs: &[Output]) -> Result<Found, Strin
         Kind::YoloPose => yolo::poses(config.input, outputs),
         Kind::Yolo => yolo::boxes(config.input, config.person, outputs),
         Kind::Yolox => yolox::decode(config.input, config.person, outputs),
+        Kind::Nanodet => nanodet::decode(config.input, config.person, outputs),
         Kind::Rtmo => rows::poses(config.input, outputs),
         Kind::Rtmdet => rows::boxes(config.input, config.person, outputs),
         Kind::Centerface => centerface::decode(config.input, outputs),
@@ -62,7 +64,7 @@ pub(super) fn finds(kind: Kind, outputs: &[Output]) -> Finds {
         Kind::Rtmo => Finds::Keypoints(outputs.iter().find(|o| o.shape.len() == 4).map_or(0, |o| o.shape[2])),
         Kind::Centerface => Finds::Keypoints(centerface::LANDMARKS),
         Kind::Classes => Finds::Classes(outputs[0].values.len()),
-        Kind::Yolox | Kind::Rtmdet | Kind::Yolo => Finds::Boxes,
+        Kind::Yolox | Kind::Nanodet | Kind::Rtmdet | Kind::Yolo => Finds::Boxes,
     }
 }
 
