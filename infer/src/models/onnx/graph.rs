@@ -14,6 +14,7 @@ use rten_onnx::onnx::{
 };
 use rten_tensor::prelude::*;
 
+use super::sizes;
 use super::suppression::{self, Input, Limits, Suppression};
 use super::trunk::{Memory, Trunk};
 use super::wire;
@@ -117,6 +118,7 @@ impl Declared {
             check_tensor(tensor)?;
         }
         check_order(graph)?;
+        sizes::check(graph)?;
         let input = the_input(graph)?;
         let size = size_of(input)?;
         let name = input.name.clone().unwrap_or_default();

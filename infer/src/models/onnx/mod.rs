@@ -5,6 +5,8 @@
 //! | [`config`] | what has to be known of one: its kind, input, normalisation |
 //! | `wire` | the file's bytes: whether what they claim can be |
 //! | `graph` | the file, checked, and what runs it |
+//! | `nodes` | a graph's constants and attributes, in words |
+//! | `sizes` | what a file may ask for |
 //! | `trunk` | the part of it, from the picture on, that our own kernels run |
 //! | `suppression` | ONNX's suppression of boxes that overlap, where a graph has one |
 //! | `kinds` | outputs → what was found, one file a kind |
@@ -18,6 +20,8 @@ pub mod config;
 mod graph;
 mod guess;
 mod kinds;
+mod nodes;
+mod sizes;
 mod suppression;
 #[cfg(test)]
 mod tests;

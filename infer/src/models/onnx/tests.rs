@@ -100,6 +100,22 @@ fn convolved() -> ModelProto {
 }
 
 #[test]
+fn a_file_that_asks_for_more_than_there_is_memory_is_refused() {
+    let refused = |change: fn(&mut GraphProto)| {
+        let mut model = convolved();
+        change(graph_of(&mut model));
+        looked(&written(&model), None).unwrap_err()
+    };
+    let scales = |graph: &mut GraphProto| {
+        graph.initializer.retain(|tensor| tensor.name.as_deref() != Some("scales"));
+        graph.initializer.push(weight("scales", &[4], &[1.0, 1.0, 1e9, 1e9]));
+    };
+    assert_eq!(refused(scales), "node large (Resize) asks for more than a model of pictures can need");
+    let pads = |graph: &mut GraphProto| graph.node[5].attribute[1].ints = vec![1 << 40; 4];
+    assert_eq!(refused(pads), "node most (MaxPool) asks for more than a model of pictures can need");
+}
+
+#[test]
 fn the_graph_that_is_damaged_is_a_model_while_it_is_whole() {
     assert_eq!(looked(&written(&convolved()), None).unwrap().finds, Finds::Classes(3));
 }

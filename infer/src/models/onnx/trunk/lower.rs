@@ -8,10 +8,11 @@ use cloudpose_kernels::pointwise::{Activations, Weights};
 use cloudpose_kernels::{Clamp, Kernels, Slab};
 use rten_onnx::onnx::{GraphProto, NodeProto};
 
-use super::convolution::{After, Convolution, Depthwise, Enlarging};
+use super::convolution::{Convolution, Depthwise, Enlarging};
 use super::layer::Layer;
 use super::map::{Shape, Window};
-use super::weights::{Attributes, Constants};
+use super::tail::Tail;
+use crate::models::onnx::nodes::{Attributes, Constants};
 
 /// Floats of a map or of scratch that a file can ask for. A picture of 4096×4096 pixels and 3 channels has 50 million.
 const MOST_FLOATS: usize = 1 << 26;
@@ -70,35 +71,22 @@ pub(super) fn lower(graph: &GraphProto, input: &str, shape: Shape, kernels: Kern
     steps.iter().any(is_convolution).then_some(Lowered { steps, shapes, names, taken })
 }
 
-struct Lowering<'a> {
-    nodes: &'a [NodeProto],
-    constants: Constants<'a>,
+pub(super) struct Lowering<'a> {
+    pub(super) nodes: &'a [NodeProto],
+    pub(super) constants: Constants<'a>,
     /// The nodes that use a tensor.
-    users: HashMap<&'a str, Vec<usize>>,
+    pub(super) users: HashMap<&'a str, Vec<usize>>,
     /// The graph's outputs.
-    wanted: HashSet<&'a str>,
+    pub(super) wanted: HashSet<&'a str>,
     kernels: Kernels,
     slab: Slab,
     /// By the name that the graph has for them.
-    maps: HashMap<&'a str, usize>,
-    shapes: Vec<Shape>,
+    pub(super) maps: HashMap<&'a str, usize>,
+    pub(super) shapes: Vec<Shape>,
     /// Of each map, whether nothing in it is negative and much is likely 0.
     are_rectified: Vec<bool>,
     steps: Vec<Step>,
-    taken: Vec<bool>,
-}
-
-/// What follows a convolution and becomes part of its step.
-struct Tail<'a> {
-    /// Factor and offset for each channel.
-    norm: Option<[Vec<f32>; 2]>,
-    clamp: Clamp,
-    residual: Option<usize>,
-    activation: Option<Activation>,
-    added: Option<usize>,
-    /// What the last of it makes.
-    name: &'a str,
-    nodes: Vec<usize>,
+    pub(super) taken: Vec<bool>,
 }
 
 impl<'a> Lowering<'a> {
@@ -193,7 +181,7 @@ impl<'a> Lowering<'a> {
         Some(())
     }
 
-    fn activation(&self, node: &NodeProto) -> Option<Activation> {
+    pub(super) fn activation(&self, node: &NodeProto) -> Option<Activation> {
         let attributes = Attributes(node);
         Some(match node.op_type.as_deref()? {
             "Relu" => Activation::Clamp(Clamp::RELU),
@@ -325,110 +313,6 @@ impl<'a> Lowering<'a> {
         .filter(|bias| bias.len() == channels)
     }
 
-    /// What of the nodes behind a convolution becomes part of its step. Sums can go on from a map that is there, where
-    /// `sums` says so.
-    fn tail(&self, node: &'a NodeProto, shape: Shape, sums: bool) -> Option<Tail<'a>> {
-        let mut tail = Tail {
-            norm: None,
-            clamp: Clamp::NONE,
-            residual: None,
-            activation: None,
-            added: None,
-            name: only_output(node)?,
-            nodes: Vec::new(),
-        };
-        if let Some((index, norm)) = self.only_user(tail.name, "BatchNormalization")
-            && let Some(norm) = self.norm(norm, shape.channels)
-        {
-            tail.norm = Some(norm);
-            self.go_on(&mut tail, index)?;
-        }
-        if sums && let Some((index, other)) = self.sum(&tail, shape) {
-            tail.residual = Some(other);
-            self.go_on(&mut tail, index)?;
-        }
-        for operator in ["Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish"] {
-            let Some((index, user)) = self.only_user(tail.name, operator) else { continue };
-            match self.activation(user) {
-                Some(Activation::Clamp(clamp)) => tail.clamp = clamp,
-                Some(activation) => tail.activation = Some(activation),
-                None => continue,
-            }
-            self.go_on(&mut tail, index)?;
-            break;
-        }
-        if tail.activation.is_none()
-            && tail.clamp == Clamp::NONE
-            && let Some((gate, product)) = self.gated(tail.name)
-        {
-            tail.activation = Some(match self.activation(&self.nodes[gate])? {
-                Activation::Sigmoid => Activation::Silu,
-                Activation::HardSigmoid { slope, offset } => Activation::HardSwish { slope, offset },
-                _ => return Some(tail),
-            });
-            tail.nodes.push(gate);
-            self.go_on(&mut tail, product)?;
-        }
-        if tail.residual.is_none()
-            && let Some((index, other)) = self.sum(&tail, shape)
-        {
-            tail.added = Some(other);
-            self.go_on(&mut tail, index)?;
-        }
-        Some(tail)
-    }
-
-    fn go_on(&self, tail: &mut Tail<'a>, index: usize) -> Option<()> {
-        tail.nodes.push(index);
-        tail.name = only_output(&self.nodes[index])?;
-        Some(())
-    }
-
-    /// The node that alone uses a tensor, if it is of that operator.
-    fn only_user(&self, name: &str, operator: &str) -> Option<(usize, &'a NodeProto)> {
-        let &[index] = &self.users.get(name)?[..] else { return None };
-        let node = &self.nodes[index];
-        let is_it =
-            node.op_type.as_deref() == Some(operator) && !self.wanted.contains(name) && !self.taken[index];
-        is_it.then_some((index, node))
-    }
-
-    /// An `Add` behind a tail, and the other map, that is there already.
-    fn sum(&self, tail: &Tail<'a>, shape: Shape) -> Option<(usize, usize)> {
-        let (index, node) = self.only_user(tail.name, "Add")?;
-        let other = node.input.iter().find(|name| *name != tail.name)?;
-        let other = *self.maps.get(other.as_str())?;
-        (self.shapes[other] == shape).then_some((index, other))
-    }
-
-    /// The two nodes that use a tensor, if one is a gate and the other multiplies them.
-    fn gated(&self, name: &str) -> Option<(usize, usize)> {
-        let &[a, b] = &self.users.get(name)?[..] else { return None };
-        let find = |gate: usize, product: usize| {
-            let [sigmoid, times] = [&self.nodes[gate], &self.nodes[product]];
-            let is_gate = matches!(sigmoid.op_type.as_deref(), Some("Sigmoid" | "HardSigmoid"));
-            let made = only_output(sigmoid)?;
-            let (only, _) = self.only_user(made, "Mul")?;
-            let is_product = times.input.iter().all(|input| input == name || input == made);
-            (is_gate && only == product && is_product && !self.wanted.contains(name))
-                .then_some((gate, product))
-        };
-        find(a, b).or_else(|| find(b, a))
-    }
-
-    /// A batch norm as a factor and an offset for each channel.
-    fn norm(&self, node: &NodeProto, channels: usize) -> Option<[Vec<f32>; 2]> {
-        let part = |at: usize| {
-            let (_, values) = self.constants.floats(node.input.get(at))?;
-            (values.len() == channels).then_some(values)
-        };
-        let [gamma, beta, mean, variance] = [part(1)?, part(2)?, part(3)?, part(4)?];
-        let epsilon = Attributes(node).float("epsilon").unwrap_or(1e-5);
-        let factor: Vec<f32> = (0..channels).map(|c| gamma[c] / (variance[c] + epsilon).sqrt()).collect();
-        let offset = (0..channels).map(|c| beta[c] - mean[c] * factor[c]).collect();
-        Some([factor, offset])
-    }
-
     fn nearest(&mut self, node: &'a NodeProto) -> Option<()> {
         let attributes = Attributes(node);
         let shape = self.shapes[self.map(node, 0)?];
@@ -535,14 +419,8 @@ impl<'a> Lowering<'a> {
     }
 }
 
-impl Tail<'_> {
-    fn after(&self) -> After {
-        After { activation: self.activation, adds: self.added.is_some() }
-    }
-}
-
 /// The only output of a node.
-fn only_output(node: &NodeProto) -> Option<&str> {
+pub(super) fn only_output(node: &NodeProto) -> Option<&str> {
     match &node.output[..] {
         [only] => Some(only),
         _ => None,

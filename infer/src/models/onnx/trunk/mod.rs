@@ -3,8 +3,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `lower` | nodes → steps: what fits together becomes one |
-//! | `weights` | a graph's constants and attributes, in words |
+//! | `lower` | nodes → steps |
+//! | `tail` | what follows a convolution and becomes part of its step |
 //! | `layer`, `convolution` | what a step does |
 //! | `map` | maps and windows |
 //!
@@ -15,9 +15,9 @@ mod convolution;
 mod layer;
 mod lower;
 mod map;
+mod tail;
 #[cfg(test)]
 mod tests;
-mod weights;
 
 use std::collections::HashSet;
 
