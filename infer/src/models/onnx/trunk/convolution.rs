@@ -14,7 +14,7 @@ const GATHERED_FLOATS: usize = 128 * 1024;
 /// Output pixels of a product that an activation follows: they should still be in the second cache.
 const BAND_FLOATS: usize = 32 * 1024;
 /// Floats of a window's row up to which windows are read where they overlap: laying them out would cost more.
-const NARROW: usize = 128;
+const NARROW: usize = 600;
 /// Pixels of a row from which on that has rows enough for the tiles.
 const WIDE: usize = 16;
 
