@@ -1,4 +1,4 @@
-//! CPU SIMD kernels of the pose engine: pointwise GEMM, depthwise 3×3, upsample-add, normalisation.
+//! CPU SIMD kernels of the pose engine: pointwise GEMM, depthwise convolutions, upsample-add, activations, normalisation.
 //!
 //! Sits under the CPU engine of `cloudpose-infer`, which decides what runs in which order on which memory;
 //! this crate only computes. It knows no tensors, models or threads, and is the only place on the CPU side
@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Kernels`], [`Isa`] | the instruction set, chosen once; one table of functions per set |
 //! | [`pointwise`] | 1×1 convolution with bias, clamp and residual; with [`pointwise::Segment`]s also the first 3×3 convolution |
-//! | [`depthwise`] | 3×3 depthwise convolution, stride 1 and 2 |
+//! | [`depthwise`] | 3×3 and 5×5 depthwise convolution, stride 1 and 2 |
 //! | [`upsample`] | bilinear ×2 upsampling, added to a row |
 //! | [`elementwise`] | activations, sums, products, maxima |
 //! | [`normalise`] | 8-bit pixels to the model's input range |

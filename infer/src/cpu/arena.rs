@@ -29,7 +29,7 @@ impl Span {
 }
 
 /// Where the buffer of another picture than the first lies.
-pub(crate) fn of_picture(first: &Range<usize>, picture: usize) -> Range<usize> {
+pub(super) fn of_picture(first: &Range<usize>, picture: usize) -> Range<usize> {
     let offset = picture * first.len().next_multiple_of(ALIGNMENT);
     first.start + offset..first.end + offset
 }

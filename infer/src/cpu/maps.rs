@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::program::of_picture;
+use super::arena::of_picture;
 
 /// Where it lies in the arena once the steps have run.
 #[derive(Clone, Debug, Default)]

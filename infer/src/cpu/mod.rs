@@ -12,9 +12,9 @@
 //! | `maps`, `heads` | what the decoder reads; most heads are evaluated at those cells only |
 //! | `op` | a plan behind a candle operation |
 //!
-//! Where it pays, a few inputs of one size go through each step together, while its weights are in the caches. An
-//! engine allocates only when it meets a model, a size and so many inputs for the first time. Activations are NHWC
-//! float32.
+//! Where it pays, a few inputs of one size go through each step together, while its weights are in the caches. An engine
+//! takes memory for activations only when it meets a model, a size and so many inputs for the first time. Activations are
+//! NHWC float32.
 
 mod arena;
 mod chain;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloudpose_kernels::{AlignedVec, Kernels};
 
-pub(crate) use super::arena::of_picture;
-use super::arena::{Buffer, Layout, Placement};
+use super::arena::{Buffer, Layout, Placement, of_picture};
 use super::chain::Chain;
 use super::stage::Stage;
 

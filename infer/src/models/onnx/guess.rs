@@ -38,7 +38,7 @@ fn rows_or_columns(input: [usize; 2], first: usize, second: usize) -> Option<Kin
     if first == cells && second > 5 {
         return Some(Kind::Yolox);
     }
-    if first == nanodet::cells(input) && second > 32 {
+    if first == nanodet::cells(input) && second > nanodet::SIDES {
         return Some(Kind::Nanodet);
     }
     match second {

@@ -50,10 +50,11 @@ impl<'a> Constants<'a> {
         }
     }
 
-    /// The only number that an input names.
+    /// The only number, of float32 or int64, that an input names.
     pub(super) fn number(&self, name: Option<&String>) -> Option<f32> {
-        match self.floats(name)?.1[..] {
-            [value] => Some(value),
+        match (self.floats(name), self.integers(name).as_deref()) {
+            (Some((_, values)), _) if values.len() == 1 => Some(values[0]),
+            (_, Some(&[value])) => Some(value as f32),
             _ => None,
         }
     }

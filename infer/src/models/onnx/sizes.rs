@@ -7,11 +7,11 @@ use rten_onnx::onnx::{GraphProto, NodeProto};
 use super::nodes::{Attributes, Constants};
 
 /// Pixels of windows, of padding and between windows.
-const MOST_PIXELS: i64 = 1 << 10;
+pub(super) const MOST_PIXELS: usize = 1 << 10;
 /// Times that a map is enlarged, along all axes together.
 const MOST_TIMES: f32 = 4096.0;
 /// Numbers of a tensor: a picture of 4096×4096 pixels and 3 channels has 50 million.
-const MOST_NUMBERS: u64 = 1 << 26;
+pub(super) const MOST_NUMBERS: usize = 1 << 26;
 
 /// Checks every node of `graph`.
 ///
@@ -32,7 +32,7 @@ pub(super) fn check(graph: &GraphProto) -> Result<(), String> {
 
 fn is_bounded(node: &NodeProto, constants: &Constants<'_>) -> bool {
     let attributes = Attributes(node);
-    let is_small = |value: &i64| (-MOST_PIXELS..=MOST_PIXELS).contains(value);
+    let is_small = |value: &i64| value.unsigned_abs() <= MOST_PIXELS as u64;
     let windows = ["pads", "kernel_shape", "strides", "dilations", "output_padding"];
     if !windows.iter().flat_map(|name| attributes.integers(name).unwrap_or_default()).all(is_small) {
         return false;
@@ -42,7 +42,7 @@ fn is_bounded(node: &NodeProto, constants: &Constants<'_>) -> bool {
     let times = |values: &[f32]| values.iter().product::<f32>() <= MOST_TIMES;
     let numbers = |values: &[i64]| {
         let sizes = values.iter().map(|size| size.unsigned_abs().max(1));
-        sizes.fold(1u64, u64::saturating_mul) <= MOST_NUMBERS
+        sizes.fold(1u64, u64::saturating_mul) <= MOST_NUMBERS as u64
     };
     match node.op_type.as_deref().unwrap_or_default() {
         "Upsample" => times(&floats(1)),

@@ -3,9 +3,11 @@
 //! The library's own compares boxes of different classes, and in the order in which they come: it keeps other boxes than
 //! ONNX says. So what comes before the node is one graph, what needs it another, and the node itself is here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use rten_onnx::onnx::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
+
+use super::nodes::Constants;
 
 /// The operator's name.
 const OPERATOR: &str = "NonMaxSuppression";
@@ -45,10 +47,10 @@ pub(super) fn cut(graph: &mut GraphProto) -> Result<Option<(Suppression, Option<
     }
     let node = graph.node.remove(place);
     let output = node.output.first().cloned().ok_or("a NonMaxSuppression makes nothing")?;
-    let constants = constants_of(graph);
-    let input = |name: &String| match constants.get(name.as_str()) {
+    let constants = Constants::of(graph);
+    let input = |name: &String| match constants.number(Some(name)) {
         _ if name.is_empty() => None,
-        Some(&value) => Some(Input::Constant(value)),
+        Some(value) => Some(Input::Constant(value)),
         None => Some(Input::Made(name.clone())),
     };
     let mut inputs: Vec<Option<Input>> = node.input.iter().map(input).collect();
@@ -113,33 +115,6 @@ pub(super) fn cut(graph: &mut GraphProto) -> Result<Option<(Suppression, Option<
     graph.output = wanted.iter().map(value).collect();
     let tail = (!tail.output.is_empty()).then_some(tail);
     Ok(Some((Suppression { inputs, output, are_around_middle }, tail)))
-}
-
-/// The single numbers of a graph, by name: weights, and nodes that are constants.
-fn constants_of(graph: &GraphProto) -> HashMap<&str, f32> {
-    let weights = graph.initializer.iter().filter_map(|weight| Some((weight.name.as_deref()?, weight)));
-    let nodes = graph.node.iter().filter(|node| node.op_type.as_deref() == Some("Constant"));
-    let nodes = nodes.filter_map(|node| {
-        Some((
-            node.output.first()?.as_str(),
-            node.attribute.iter().find_map(|attribute| attribute.t.as_ref())?,
-        ))
-    });
-    weights.chain(nodes).filter_map(|(name, tensor)| Some((name, number(tensor)?))).collect()
-}
-
-/// The only number of a tensor.
-fn number(tensor: &TensorProto) -> Option<f32> {
-    let raw = tensor.raw_data.as_ref().map(|raw| raw.borrow());
-    match (&tensor.float_data[..], &tensor.int64_data[..], raw.as_ref().map(|raw| &raw[..])) {
-        (&[value], [], _) => Some(value),
-        ([], &[value], _) => Some(value as f32),
-        ([], [], Some(&[a, b, c, d])) => Some(f32::from_le_bytes([a, b, c, d])),
-        ([], [], Some(&[a, b, c, d, e, f, g, h])) => {
-            Some(i64::from_le_bytes([a, b, c, d, e, f, g, h]) as f32)
-        }
-        _ => None,
-    }
 }
 
 /// What the operator is given beside boxes and scores.

@@ -12,7 +12,7 @@ const OVERLAP: f32 = 0.6;
 /// Whole cells from 0 on that a side of a box may be away.
 const DISTANCES: usize = 8;
 /// Numbers behind the classes.
-const SIDES: usize = 4 * DISTANCES;
+pub(in crate::models::onnx) const SIDES: usize = 4 * DISTANCES;
 
 /// How many cells an input of that size has.
 pub(in crate::models::onnx) fn cells([width, height]: [usize; 2]) -> usize {

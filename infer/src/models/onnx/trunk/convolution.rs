@@ -11,7 +11,7 @@ use super::map::{Map, Shape, Window};
 
 /// Floats of windows that are laid out for a product at once: a share of the second cache.
 const GATHERED_FLOATS: usize = 128 * 1024;
-/// Output pixels of a product that an activation follows: they should still be in the second cache.
+/// Floats that a product writes before what comes after it: they should still be in the second cache.
 const BAND_FLOATS: usize = 32 * 1024;
 /// Floats of a window's row up to which windows are read where they overlap: laying them out would cost more.
 const NARROW: usize = 600;
@@ -129,7 +129,7 @@ impl Convolution {
         let segments = [Segment { offset: 0, stride: width, width }];
         let left = Left { data, segments: &segments, rows: rows.len() / columns, depth_from: from };
         let output = Output { data: rows, stride: columns, residual };
-        kernels.pointwise(&self.weights, 0..self.weights.panels().len(), left, output);
+        kernels.pointwise(&self.weights, all(&self.weights), left, output);
     }
 
     fn overlapping(&self, kernels: &Kernels, input: Map<'_>, band: Band<'_>, residual: Option<&[f32]>) {
@@ -151,7 +151,7 @@ impl Convolution {
             let left = Left { data: scratch, segments: &segments, rows: output.width, depth_from: 0 };
             let residual = residual.map(|residual| &residual[index * output.row()..]);
             let output = Output { data: row, stride: output.channels, residual };
-            kernels.pointwise(&self.weights, 0..self.weights.panels().len(), left, output);
+            kernels.pointwise(&self.weights, all(&self.weights), left, output);
         }
     }
 
@@ -192,6 +192,8 @@ enum Way {
 pub(super) struct Depthwise {
     pub(super) taps: Taps,
     pub(super) window: Window,
+    /// The window's.
+    pub(super) stride: Stride,
     pub(super) after: After,
 }
 
@@ -200,19 +202,19 @@ impl Depthwise {
     pub(super) fn stride(window: Window) -> Option<Stride> {
         let [size, columns] = window.size;
         let near = [size / 2, size / 2];
-        match window.stride {
-            _ if size != columns || ![3, 5].contains(&size) => None,
-            1 if window.before == near && window.behind == near => Some(Stride::One),
-            2 if [size / 2, size / 2 - 1].contains(&window.before[1]) => Some(Stride::Two),
-            _ => None,
-        }
+        let stride = match window.stride {
+            1 if window.before == near && window.behind == near => Stride::One,
+            2 => Stride::Two,
+            _ => return None,
+        };
+        let is_square = size == columns && [3, 5].contains(&size);
+        let known = is_square.then(|| stride.pad_before(size))?;
+        [known, known + 1].contains(&window.before[1]).then_some(stride)
     }
 
     /// Zeros that a row needs on its left, beyond those that the kernel knows of.
     fn shift(&self) -> usize {
-        let known =
-            if self.window.stride == 1 { self.window.size[1] / 2 } else { self.window.size[1] / 2 - 1 };
-        self.window.before[1] - known
+        self.window.before[1] - self.stride.pad_before(self.window.size[1])
     }
 
     /// Whether the kernel makes as many pixels of a row as the output has.
@@ -255,8 +257,7 @@ impl Depthwise {
     fn of_size<const K: usize>(&self, kernels: &Kernels, input: Map<'_>, band: Band<'_>) {
         let Band { output, first, rows, scratch } = band;
         let (channels, width, top) = (input.shape.channels, self.padded(input.shape), self.window.before[0]);
-        let stride = if self.window.stride == 1 { Stride::One } else { Stride::Two };
-        let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride };
+        let shape = RowShape { width, input_pitch: channels, output_pitch: channels, stride: self.stride };
         let copies = self.copies(input.shape, output);
         for (group, rows) in rows.chunks_mut(MOST_ROWS * output.row()).enumerate() {
             let first = first + group * MOST_ROWS;
@@ -329,6 +330,7 @@ impl Enlarging {
     }
 }
 
+/// All panels.
 fn all(weights: &Weights) -> Range<usize> {
     0..weights.panels().len()
 }

@@ -13,11 +13,7 @@ use super::layer::Layer;
 use super::map::{Shape, Window};
 use super::tail::Tail;
 use crate::models::onnx::nodes::{Attributes, Constants};
-
-/// Floats of a map or of scratch that a file can ask for. A picture of 4096×4096 pixels and 3 channels has 50 million.
-const MOST_FLOATS: usize = 1 << 26;
-/// Pixels of a window, of padding and between windows.
-const MOST_PIXELS: usize = 1 << 10;
+use crate::models::onnx::sizes::{MOST_NUMBERS, MOST_PIXELS};
 
 /// A step between maps that have no place yet; those are numbers in [`Lowered::shapes`], the input's is 0.
 pub(super) struct Step {
@@ -156,8 +152,8 @@ impl<'a> Lowering<'a> {
 
     fn append(&mut self, name: &'a str, layer: Layer, inputs: Vec<usize>, shape: Shape) -> Option<()> {
         let floats = shape.height.checked_mul(shape.width)?.checked_mul(shape.channels)?;
-        let is_bounded = (1..=MOST_FLOATS).contains(&floats)
-            && layer.scratch(self.shapes[inputs[0]], shape) <= MOST_FLOATS;
+        let is_bounded = (1..=MOST_NUMBERS).contains(&floats)
+            && layer.scratch(self.shapes[inputs[0]], shape) <= MOST_NUMBERS;
         is_bounded.then_some(())?;
         self.are_rectified.push(match &layer {
             Layer::Activation(Activation::Clamp(clamp)) => clamp.low == 0.0,
@@ -237,10 +233,10 @@ impl<'a> Lowering<'a> {
             let tail = self.tail(node, output, false)?;
             let (weights, bias) = normed(weights, bias, &tail.norm);
             let taps = transposed(&weights, channels, rows * columns);
-            Depthwise::stride(window)?;
+            let stride = Depthwise::stride(window)?;
             let layer = Stored { size: rows, weights: &taps, bias: Some(&bias) };
             let taps = Taps::pack(&self.kernels, &mut self.slab, layer, 0..channels, tail.clamp);
-            let depthwise = Depthwise { taps, window, after: tail.after() };
+            let depthwise = Depthwise { taps, window, stride, after: tail.after() };
             depthwise.reaches(shape, output).then_some(())?;
             return self.append_with(Layer::Depthwise(depthwise), input, &tail, output);
         }
