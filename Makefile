@@ -50,8 +50,9 @@ contract: setup setup-test ## What a running system says, against docs/asyncapi.
 	$(CARGO) build --locked
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
 
-model-test: setup-test ## Golden outputs of models against ONNX Runtime.
-	tests/.venv/bin/pytest --quiet tests/models
+model-test: setup setup-test ## Golden outputs of models against ONNX Runtime.
+	$(CARGO) build --workspace --locked --example graph
+	CLOUDPOSE_GRAPH="$(TARGET_DIR)/debug/examples/graph" tests/.venv/bin/pytest --quiet tests/models
 
 deploy-test: setup setup-test ## Chart, manifests, images, alerts and dashboards, against the binary.
 	$(CARGO) build --locked

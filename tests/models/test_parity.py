@@ -11,8 +11,7 @@ import pytest
 from efficientnet import REPOSITORY
 from networks import NETWORKS
 
-TARGET = os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")
-GRAPH = os.environ.get("CLOUDPOSE_GRAPH", f"{TARGET}/debug/examples/graph")
+GRAPH = os.environ.get("CLOUDPOSE_GRAPH", REPOSITORY / "target/debug/examples/graph")
 TOLERANCE = 1e-4
 # Those that answer objects by falling score.
 SORTED = {"rtmdet-nano", "yolo26n-pose"}
