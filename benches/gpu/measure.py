@@ -5,9 +5,9 @@ the same network on the same GPU; where the time of a batch goes; frames per sec
 pose event. docs/gpu.md says how to build what it runs.
 
     pip install -r benches/gpu/requirements.txt
-    python benches/gpu/measure.py --binary target/release/cloudpose --tests target/gpu-tests > gpu.md
+    python benches/gpu/measure.py --binary target/release/cloudpose --tests target/gpu-tests/* > gpu.md
 
-`--tests` is the engine's test binary; without it parity is left out, and the report says so. Without a GPU,
+`--tests` are the engine's test binaries; without them parity is left out, and the report says so. Without a GPU,
 `--device cpu --sizes 1,2 --peer-sizes 1 --runs 2` checks that the script itself works.
 """
 
@@ -24,7 +24,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ["lightning", "thunder", "multipose"]
-PRECISIONS = ["f32", "f16"]
+PIPELINES = ["fast", "balanced", "accurate"]
+# What ours stands beside: ONNX Runtime's float32 is TensorFloat-32, unless told otherwise.
+PRECISIONS = {"f32": ["f32", "tf32"], "f16": ["f16"]}
 # Height and width of the inputs.
 SHAPES = {"lightning": (192, 192), "thunder": (256, 256), "multipose": (256, 256)}
 
@@ -54,29 +56,34 @@ def machine() -> str:
     return f"{gpu}; {len(os.sched_getaffinity(0))} cores, {processor}; {datetime.date.today()}"
 
 
-def parity(tests: str | None, device: str) -> str:
-    if tests is None:
+def parity(tests: list[str], device: str) -> str:
+    if not tests:
         return "Parity: not measured (no `--tests`)."
     environment = os.environ | {"CLOUDPOSE_TEST_DEVICE": device, "CARGO_MANIFEST_DIR": str(ROOT / "infer")}
-    # The kernels' suite runs on the host and needs a compiler.
-    command = [tests, "gpu::tests", "--skip", "kernels", "--nocapture", "--test-threads", "1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        return f"Parity: FAILED.\n\n```\n{done.stdout[-4000:]}{done.stderr[-4000:]}\n```"
-    seen = [line for line in done.stdout.splitlines() if "keypoints, off by" in line]
+    seen = []
+    for binary in tests:
+        # Of the library's tests those of this engine; the kernels' suite runs on the host and needs a compiler.
+        listed = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout
+        only = ["gpu::tests", "--skip", "kernels"] if "gpu::tests" in listed else []
+        command = [binary, *only, "--nocapture", "--test-threads", "1"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            return f"Parity: FAILED.\n\n```\n{done.stdout[-4000:]}{done.stderr[-4000:]}\n```"
+        seen += [line for line in done.stdout.splitlines() if "keypoints, off by" in line or "test result" in line]
     return "\n".join(["Parity: holds, in float32 within 1e-3; in float16:", "", *(f"- {line}" for line in seen)])
 
 
 def peer(model: str, precision: str, batch: int, device: str, runs: int) -> tuple[float, float]:
     """Median milliseconds of a batch in ONNX Runtime, the better of its two layouts of maps: of the network alone, with
-    inputs and heads on the GPU; and from inputs on the host to heads on the host, nothing decoded."""
+    inputs and heads on the GPU; and from inputs on the host to heads on the host, nothing decoded. `precision`: f16,
+    f32, or tf32, which keeps 10 bits of each factor."""
     import numpy as np
     import onnxruntime
 
     import onnx_model
 
     height, width = SHAPES[model]
-    graph = onnx_model.build(model, batch, height, width, precision)
+    graph = onnx_model.build(model, batch, height, width, precision.removeprefix("t"))
     pixels = np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), np.uint8)
 
     def median(work) -> float:
@@ -91,7 +98,9 @@ def peer(model: str, precision: str, batch: int, device: str, runs: int) -> tupl
     if device.startswith("cuda"):
         onnxruntime.preload_dlls()
         where = ("cuda", int((device + ":0").split(":")[1]))
-        ways = [("CUDAExecutionProvider", {"device_id": where[1], "prefer_nhwc": nhwc}) for nhwc in ("0", "1")]
+        # In float16 too it is slower without.
+        common = {"device_id": where[1], "use_tf32": str(int(precision != "f32"))}
+        ways = [("CUDAExecutionProvider", common | {"prefer_nhwc": nhwc}) for nhwc in ("0", "1")]
     best = (float("inf"), float("inf"))
     for way in ways:
         session = onnxruntime.InferenceSession(graph, providers=[way])
@@ -115,21 +124,23 @@ def batches(options: argparse.Namespace) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for model in options.models:
-        for precision in PRECISIONS:
+        for precision, peers in PRECISIONS.items():
             command = [options.binary, "bench", "batches", "--model", model, "--device", options.device]
             command += ["--precision", precision, "--sizes", options.sizes, "--runs", str(options.runs)]
             for line in lines_of(command):
                 share = [f"{100 * line[part] / line['batch_ms']:.0f} %" for part in PARTS]
-                theirs, ratio = "", " | "
-                if line["batch"] in options.peer_sizes:
-                    alone, whole = peer(model, precision, line["batch"], options.device, options.runs)
-                    theirs = f"{alone:.2f}, {whole:.2f}"
-                    ratio = f"{alone / line['compute_ms']:.2f}× | {whole / line['batch_ms']:.2f}×"
-                rows.append(
+                ours = (
                     f"| {model} | {precision} | {line['batch']} | {line['batch_ms']:.2f} | {line['batch_p99_ms']:.2f} "
                     f"| {line['frames_per_second']:.0f} | {' | '.join(share)} "
-                    f"| {1e3 * line['batch'] / line['compute_ms']:.0f} | {theirs} | {ratio} |"
+                    f"| {1e3 * line['batch'] / line['compute_ms']:.0f} |"
                 )
+                if line["batch"] not in options.peer_sizes:
+                    rows.append(f"{ours} | | |")
+                    continue
+                for there in peers:
+                    alone, whole = peer(model, there, line["batch"], options.device, options.runs)
+                    network, copies = alone / line["compute_ms"], whole / line["batch_ms"]
+                    rows.append(f"{ours} {there}: {alone:.2f}, {whole:.2f} | {network:.2f}× | {copies:.2f}× |")
     return rows
 
 
@@ -142,7 +153,7 @@ def frames(options: argparse.Namespace) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     cores = len(os.sched_getaffinity(0))
-    for model in options.models:
+    for model in options.models + PIPELINES:
         for streams in (16, 64):
             command = [options.binary, "bench", "frames", "--model", model, "--device", options.device]
             command += ["--streams", str(streams), "--seconds", str(options.seconds)]
@@ -162,7 +173,7 @@ def frames(options: argparse.Namespace) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True, help="cloudpose")
-    parser.add_argument("--tests", help="the engine's test binary")
+    parser.add_argument("--tests", nargs="*", default=[], help="the engine's test binaries")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--models", type=lambda text: text.split(","), default=MODELS, metavar="MODEL,…")
     parser.add_argument("--sizes", default="1,2,4,8,16,32,64", metavar="N,…", help="frames in a batch")

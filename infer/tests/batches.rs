@@ -1,4 +1,6 @@
 //! The worker over engines that run batches: with the CPU in a GPU's place, and with devices that fail.
+//!
+//! `CLOUDPOSE_TEST_DEVICE=cuda:0` runs them on a GPU.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -19,7 +21,7 @@ use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{
     Config, Detail, Error, Image, Job, Models, Pipeline, StoreConfig, Worker,
     contract::{Engine, Fault, Found},
-    gpu::{DeviceError, GpuEngine, Place, Precision},
+    gpu::{DeviceChoice, DeviceError, GpuEngine, Place, Precision},
     preprocess::ModelInput,
 };
 use cloudpose_testing::sample;
@@ -28,6 +30,13 @@ use cloudpose_wire::{
     frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
+
+fn place() -> Place {
+    match std::env::var("CLOUDPOSE_TEST_DEVICE").as_deref().unwrap_or("cpu").parse().unwrap() {
+        DeviceChoice::Cuda(number) => Place::Cuda(number),
+        _ => Place::Host,
+    }
+}
 
 fn config(arguments: &[&str]) -> Config {
     #[derive(clap::Parser)]
@@ -102,7 +111,7 @@ fn lost() -> DeviceError {
 fn worker(arguments: &[&str], fails_at: usize, how: fn() -> DeviceError) -> (Worker, Arc<AtomicUsize>) {
     let batches = Arc::new(AtomicUsize::new(0));
     let models = Arc::new(Models::open(&StoreConfig::default()).unwrap());
-    let engine = GpuEngine::open(Place::Host, Precision::F32, models.clone()).unwrap();
+    let engine = GpuEngine::open(place(), Precision::F32, models.clone()).unwrap();
     let engine = Faulty { engine, batches: batches.clone(), fails_at, how };
     (Worker::with_engines(&config(arguments), vec![Box::new(engine)], models).unwrap(), batches)
 }
@@ -145,7 +154,7 @@ async fn batches_find_what_the_cpu_finds() {
             }
             ResultBody::Done { event, .. } => {
                 let event = event.event().unwrap();
-                assert_eq!(&*event.device, "host");
+                assert_eq!(*event.device, place().to_string());
                 let name = names[seq as usize - 1];
                 let image = image(name);
                 let model = model();
