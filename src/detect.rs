@@ -14,7 +14,7 @@ use cloudpose_annotate::Annotator;
 use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline};
 use cloudpose_pixels::Pool;
 use cloudpose_tracks::Registry;
-use cloudpose_wire::{Class, Output, Skeleton};
+use cloudpose_wire::{Class, Output, Skeleton, skeleton::Part};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{cli::Detect, mjpeg};
@@ -213,19 +213,23 @@ impl Detector<'_> {
             line.to_owned()
         } else {
             let frame = frame.map_or(String::new(), |seq| format!(" frame {seq}"));
-            let found = in_words(&poses.output);
+            let found = in_words(&poses.output, self.skeleton.as_deref());
             format!("{}{frame}: {found} in {}×{}", path.display(), poses.width, poses.height)
         };
         self.progress.suspend(|| println!("{line}"));
     }
 }
 
-/// How many people there are, or what a picture shows.
-fn in_words(output: &Output) -> String {
+/// How many people or faces there are, or what a picture shows.
+fn in_words(output: &Output, skeleton: Option<&Skeleton>) -> String {
+    let are_faces = skeleton.is_some_and(|skeleton| skeleton.keypoints().iter().all(|kind| kind.part == Part::Head));
     match output {
         Output::Poses { persons, .. } => match persons.len() {
+            0 if are_faces => "no face".to_owned(),
             0 => "nobody".to_owned(),
+            1 if are_faces => "1 face".to_owned(),
             1 => "1 person".to_owned(),
+            n if are_faces => format!("{n} faces"),
             n => format!("{n} people"),
         },
         Output::Classes(classes) => {

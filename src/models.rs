@@ -168,13 +168,13 @@ fn pair([detector, pose]: [&ModelId; 2], name: Option<&ModelId>, folder: &Path) 
             let again = crowd.map(|CrowdEntry { persons, longer_side }| {
                 format!(", and again of {longer_side} where there are {persons} or more")
             });
-            format!(" in pictures of {longer_side} pixels{}", again.unwrap_or_default())
+            format!(", {longer_side} pixels of it{}", again.unwrap_or_default())
         }
         StageEntry::Model(_) => String::new(),
     };
     folder_of_both.add(&Import { files: Vec::new(), pipelines: vec![pipeline] })?;
     println!("added {name} to {}", folder.display());
-    println!("  {detector} finds persons{how}; {pose} looks at each of them");
+    println!("  {detector} looks at the picture{how}; {pose} looks at each of whom it finds");
     println!("next: cloudpose detect photo.jpg --model {name} --model-dir {}", folder.display());
     Ok(())
 }

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from efficientnet import REPOSITORY
 from networks import NETWORKS
+from real import REAL
 
 GRAPH = os.environ.get("CLOUDPOSE_GRAPH", REPOSITORY / "target/debug/examples/graph")
 TOLERANCE = 1e-4
@@ -62,9 +63,9 @@ def hold_near_in_any_order(ours, theirs):
     assert apart.min(axis=1).max() <= TOLERANCE * np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS | REAL)
 def test_outputs_are_onnx_runtimes(tmp_path, name):
-    model = NETWORKS[name]()
+    model = (NETWORKS | REAL)[name]()
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     *_, height, width = (size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim)

@@ -24,6 +24,7 @@ pub(super) fn kind(input: [usize; 2], outputs: &[Output]) -> Option<Kind> {
         }
         [&[1, first, second]] => rows_or_columns(input, first, second),
         [&[1, classes]] | [&[1, classes, 1, 1]] if classes > 1 => Some(Kind::Classes),
+        _ if nanodet::is_nanodet(input, &shapes) => Some(Kind::Nanodet),
         _ => None,
     }
 }
@@ -38,7 +39,7 @@ fn rows_or_columns(input: [usize; 2], first: usize, second: usize) -> Option<Kin
     if first == cells && second > 5 {
         return Some(Kind::Yolox);
     }
-    if first == nanodet::cells(input) && second > nanodet::SIDES {
+    if first == nanodet::cells_of_plus(input) && second > nanodet::SIDES_OF_PLUS {
         return Some(Kind::Nanodet);
     }
     match second {
@@ -70,6 +71,18 @@ mod tests {
             ([416, 416], &[&[1, 3549, 85]], Some(Kind::Yolox)),
             ([416, 416], &[&[1, 3598, 112]], Some(Kind::Nanodet)),
             ([320, 320], &[&[1, 2125, 112]], Some(Kind::Nanodet)),
+            (
+                [320, 320],
+                &[
+                    &[1, 1600, 80],
+                    &[1, 400, 80],
+                    &[1, 100, 80],
+                    &[1, 1600, 32],
+                    &[1, 400, 32],
+                    &[1, 100, 32],
+                ],
+                Some(Kind::Nanodet),
+            ),
             ([640, 640], &[&[1, 7, 5], &[1, 7, 17, 3]], Some(Kind::Rtmo)),
             ([320, 320], &[&[1, 0, 5], &[1, 0]], Some(Kind::Rtmdet)),
             (
