@@ -222,7 +222,8 @@ impl Detector<'_> {
 
 /// How many people or faces there are, or what a picture shows.
 fn in_words(output: &Output, skeleton: Option<&Skeleton>) -> String {
-    let are_faces = skeleton.is_some_and(|skeleton| skeleton.keypoints().iter().all(|kind| kind.part == Part::Head));
+    let are_faces =
+        skeleton.is_some_and(|skeleton| skeleton.keypoints().iter().all(|kind| kind.part == Part::Head));
     match output {
         Output::Poses { persons, .. } => match persons.len() {
             0 if are_faces => "no face".to_owned(),

@@ -20,6 +20,7 @@ mod config;
 pub mod contract;
 pub mod cpu;
 pub mod gpu;
+mod job;
 pub mod metrics;
 pub mod models;
 pub mod persons;
@@ -27,6 +28,7 @@ mod pipeline;
 pub mod preprocess;
 mod reader;
 mod regions;
+mod runner;
 pub mod scores;
 mod stages;
 pub mod task;
@@ -35,8 +37,9 @@ mod worker;
 use std::sync::Arc;
 
 pub use config::{Config, GpuConfig, StoreConfig};
+pub use job::{Detail, Detection, Image, Job, Past};
 pub use models::Models;
-pub use pipeline::{Detail, Detection, Image, Job, Past, Pipeline};
+pub use pipeline::Pipeline;
 pub use worker::Worker;
 
 /// Why a frame has no output, or the role cannot start.

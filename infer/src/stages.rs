@@ -7,16 +7,19 @@ use cloudpose_pixels::PlanarImage;
 use cloudpose_wire::{ModelId, event::TimingsMs};
 
 use crate::{
+    job::{Job, Past},
     models::{Model, Served, catalogue::Catalogue},
-    pipeline::{Clock, Halt, Job, Past, Pipeline},
     preprocess::{ModelInput, Source, Square},
     regions::{self, Region},
+    runner::{Clock, Halt, Runner},
     task::{self, Seen},
 };
 
 /// What the stages look at, and with what.
 pub(crate) struct Stages<'a> {
-    pub(crate) pipeline: &'a mut Pipeline,
+    pub(crate) runner: &'a mut Runner,
+    /// Persons of a stream's frame at whom the last one looks closer.
+    pub(crate) most_refined: usize,
     pub(crate) job: &'a Job<'a>,
     pub(crate) catalogue: &'a Arc<Catalogue>,
     pub(crate) served: &'a Served,
@@ -57,7 +60,7 @@ impl Stages<'_> {
         };
         let reach = self.models[self.models.len() - 1].fit().reach();
         let tracked = regions::around_tracks(skeleton, prior, at, self.source, reach);
-        let must_look = regions::must_look(prior, at, &tracked, self.pipeline.most_refined);
+        let must_look = regions::must_look(prior, at, &tracked, self.most_refined);
         (tracked, !must_look)
     }
 
@@ -84,7 +87,7 @@ impl Stages<'_> {
         let mut look = |name: &ModelId, model: &dyn Model| {
             let inputs = self.inputs(model, squares);
             timings_ms.preprocess += clock.lap_ms();
-            views.append(&mut self.pipeline.run(catalogue, name, self.job.stream, inputs)?);
+            views.append(&mut self.runner.run(catalogue, name, self.job.stream, inputs)?);
             timings_ms.inference += clock.lap_ms();
             Ok::<_, Halt>(task::detected(stage.keypoints(), &views, least))
         };
@@ -93,7 +96,7 @@ impl Stages<'_> {
             let model = catalogue.get(&crowd.model)?;
             persons = look(&crowd.model, &*model)?;
         }
-        let most = self.job.past.map_or(usize::MAX, |_| self.pipeline.most_refined);
+        let most = self.job.past.map_or(usize::MAX, |_| self.most_refined);
         let is_same = self.served.finds_the_same(stage);
         let tracked = if is_same { tracked } else { &[] };
         let mut closer =
@@ -111,15 +114,15 @@ impl Stages<'_> {
         let inputs = self.inputs(&*self.models[last].clone(), &squares);
         timings_ms.preprocess += clock.lap_ms();
         let model = &self.served.stages[last].model;
-        let views = self.pipeline.run(self.catalogue, model, self.job.stream, inputs)?;
+        let views = self.runner.run(self.catalogue, model, self.job.stream, inputs)?;
         *timings_ms.refine.get_or_insert_default() += clock.lap_ms();
         Ok(Seen { views, ..seen })
     }
 
     fn inputs(&mut self, model: &dyn Model, squares: &[Option<Square>]) -> Vec<ModelInput> {
-        let mut reader = self.pipeline.readers.take();
+        let mut reader = self.runner.readers.take();
         let mut input = |square: &Option<Square>| {
-            self.pipeline.input(&mut reader, Some(self.planes), model, self.source, *square)
+            self.runner.input(&mut reader, Some(self.planes), model, self.source, *square)
         };
         squares.iter().map(&mut input).collect()
     }

@@ -7,9 +7,9 @@ use cloudpose_wire::{Class, Output, Person, Prior, Skeleton, SkeletonName, Task,
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    job::{Job, Past},
     models::{ModelPose, Served},
     persons::{self, Thresholds},
-    pipeline::{Job, Past},
     preprocess::{Source, Transform},
     regions::{self, Origin, Region},
     scores::{Calibration, Scores},

@@ -118,6 +118,30 @@ impl Placement {
     }
 }
 
+/// The parts of the arena that a step uses for one picture; unused ones are empty.
+#[derive(Clone, Debug)]
+pub(super) struct Regions {
+    /// `[height, width, channels]`, read.
+    pub(super) input: Range<usize>,
+    /// `[height / 2, width / 2, channels]`, read.
+    pub(super) coarse: Range<usize>,
+    /// `[height / stride, width / stride, channels]`, written.
+    pub(super) output: Range<usize>,
+    /// Scratch, the same for all pictures, as large as the step says.
+    pub(super) ring: Range<usize>,
+    pub(super) middle: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+impl Regions {
+    /// Those of another picture than the first.
+    pub(super) fn of(&self, picture: usize) -> Self {
+        let [input, coarse, output] =
+            [&self.input, &self.coarse, &self.output].map(|first| of_picture(first, picture));
+        Self { input, coarse, output, ..self.clone() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

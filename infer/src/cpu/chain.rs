@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudpose_kernels::Kernels;
 use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
 
-use super::program::Regions;
+use super::arena::Regions;
 
 /// Channels of the map in the middle that exist at once: with its share of the weights it should fit in
 /// the second cache.

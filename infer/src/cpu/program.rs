@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloudpose_kernels::{AlignedVec, Kernels};
 
-use super::arena::{Buffer, Layout, Placement, of_picture};
+use super::arena::{Buffer, Layout, Placement, Regions};
 use super::chain::Chain;
 use super::stage::Stage;
 
@@ -16,30 +16,6 @@ struct Step {
     work: Work,
     /// Of the first picture.
     regions: Regions,
-}
-
-/// The parts of the arena that a step uses for one picture; unused ones are empty.
-#[derive(Clone, Debug)]
-pub(super) struct Regions {
-    /// `[height, width, channels]`, read.
-    pub(super) input: Range<usize>,
-    /// `[height / 2, width / 2, channels]`, read.
-    pub(super) coarse: Range<usize>,
-    /// `[height / stride, width / stride, channels]`, written.
-    pub(super) output: Range<usize>,
-    /// Scratch, the same for all pictures. Sizes as [`Stage::scratch`] and [`Chain::middle_len`] say.
-    pub(super) ring: Range<usize>,
-    pub(super) middle: Range<usize>,
-    pub(super) rows: Range<usize>,
-}
-
-impl Regions {
-    /// Those of another picture than the first.
-    fn of(&self, picture: usize) -> Self {
-        let [input, coarse, output] =
-            [&self.input, &self.coarse, &self.output].map(|first| of_picture(first, picture));
-        Self { input, coarse, output, ..self.clone() }
-    }
 }
 
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use cloudpose_kernels::normalise::Pattern;
 use cloudpose_kernels::pointwise::{Left, Output, Panel, Segment, Weights as Pointwise};
 use cloudpose_kernels::upsample::{self, source_rows};
 
-use super::program::Regions;
+use super::arena::Regions;
 use super::separable::Separable;
 
 /// Output pixels that a band should have: enough rows for the register tiles, few enough that a panel of

@@ -1,6 +1,7 @@
 //! The memory of a running engine: one buffer for each part that a map can play, used again by every batch.
 
-use super::memory::{Device, Number, Result, Slot};
+use super::memory::{Number, Result, Slot};
+use super::program::Device;
 
 /// What a buffer is for, by a name and a number. Two that are alive at the same time are different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,8 +22,9 @@ use cudarc::{
     nvrtc::Ptx,
 };
 
-use super::memory::{Device, Number, Problem, Program, Result, Slot, Spent, Step, Values};
+use super::memory::{Number, Problem, Result, Slot, Values};
 use super::ops::{Arg, Launch};
+use super::program::{Captured, Device, Program, Spent, Step};
 
 /// The kernels in NVIDIA's intermediate code, of which the driver makes code for the GPU that is there; for the oldest
 /// compute capability that they run on. `make cuda-kernels` writes them.
@@ -46,7 +47,7 @@ pub(super) struct Gpu {
 }
 
 /// A program's launches as the GPU keeps them.
-pub struct Graph(CudaGraph);
+struct Graph(CudaGraph);
 
 // SAFETY: a graph belongs to one engine, which one thread at a time uses; nothing in it belongs to a thread.
 unsafe impl Send for Graph {}
@@ -54,6 +55,12 @@ unsafe impl Send for Graph {}
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Graph")
+    }
+}
+
+impl Captured for Graph {
+    fn launch(&self) -> Result<()> {
+        Ok(self.0.launch()?)
     }
 }
 
@@ -215,9 +222,9 @@ impl Device for Gpu {
     fn run(&mut self, program: &mut Program) -> Result<()> {
         let graph = match &mut program.graph {
             Some(graph) => graph,
-            none => none.insert(self.capture(&program.steps)?),
+            none => none.insert(Box::new(self.capture(&program.steps)?)),
         };
-        graph.0.launch()?;
+        graph.launch()?;
         Ok(self.marks[2].record(&self.stream)?)
     }
 

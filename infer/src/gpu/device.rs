@@ -4,7 +4,8 @@ use std::{fmt, str::FromStr};
 
 use super::cuda::Gpu;
 use super::host::Host;
-use super::memory::{Device, Problem, Result};
+use super::memory::{Problem, Result};
+use super::program::Device;
 
 /// Which device somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

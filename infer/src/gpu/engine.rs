@@ -7,8 +7,10 @@ use cloudpose_wire::ModelId;
 
 use super::buffers::Buffers;
 use super::device::Place;
-use super::memory::{Device, Loaded, Number, Program, Spent};
+use super::memory::Number;
+use super::model::Loaded;
 use super::ops::Maps;
+use super::program::{Device, Program, Spent};
 use super::{DeviceError, Precision};
 use crate::GpuConfig;
 use crate::contract::{Engine, Fault, Found};

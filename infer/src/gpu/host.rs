@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::memory::{Device, Number, Problem, Program, Result, Slot, Spent, Values};
+use super::memory::{Number, Problem, Result, Slot, Values};
+use super::program::{Device, Program, Spent};
 
 /// Memory of the host.
 #[derive(Debug)]

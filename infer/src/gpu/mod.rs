@@ -22,7 +22,9 @@ mod device;
 mod engine;
 mod host;
 mod memory;
+mod model;
 mod ops;
+mod program;
 #[cfg(test)]
 mod tests;
 
@@ -32,11 +34,14 @@ pub use device::{DeviceChoice, Place};
 pub(crate) use engine::open;
 pub use engine::{Done, GpuEngine};
 use memory::Problem;
-pub(crate) use memory::{Device, Loaded, Number, Program, Result, Slot, Step, Values};
-pub use memory::{OnGpu, Spent};
+pub(crate) use memory::{Number, Result, Slot, Values};
+pub(crate) use model::Loaded;
+pub use model::OnGpu;
 pub(crate) use ops::layers::{Depthwise, Merge, Stem, Widen};
 pub(crate) use ops::pointwise::{Pointwise, Then};
 pub(crate) use ops::{Arg, Clamp, Launch, Maps, Op, each, floats, narrow, says};
+pub use program::Spent;
+pub(crate) use program::{Device, Program, Step};
 
 /// What numbers the network is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

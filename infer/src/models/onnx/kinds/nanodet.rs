@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn sides_of_the_older_heads_lie_around_the_middles_of_cells() {
         // 32×32 pixels: 16 cells of 8 pixels, 4 of 16, one of 32. Two classes; 0, 1 or 2 cells away.
-        let level = |cells: usize, numbers: usize| output("", &[1, cells, numbers], vec![0.0; cells * numbers]);
+        let level =
+            |cells: usize, numbers: usize| output("", &[1, cells, numbers], vec![0.0; cells * numbers]);
         let mut outputs =
             vec![level(16, 2), level(4, 2), level(1, 2), level(16, 12), level(4, 12), level(1, 12)];
         // Of stride 16 the last cell, whose middle is (24, 24).

@@ -1,18 +1,17 @@
 //! From nodes to steps. A node that no step can stand for, or that needs one that none can, stays the library's.
 
-use std::collections::{HashMap, HashSet};
-
 use cloudpose_kernels::depthwise::{Layer as Stored, Taps};
 use cloudpose_kernels::elementwise::{Activation, Pairing};
 use cloudpose_kernels::pointwise::{Activations, Weights};
-use cloudpose_kernels::{Clamp, Kernels, Slab};
+use cloudpose_kernels::{Kernels, Slab};
 use rten_onnx::onnx::{GraphProto, NodeProto};
 
 use super::convolution::{Convolution, Depthwise, Enlarging};
+use super::known::{Known, only_output};
 use super::layer::Layer;
 use super::map::{Shape, Window};
 use super::tail::Tail;
-use crate::models::onnx::nodes::{Attributes, Constants};
+use crate::models::onnx::nodes::Attributes;
 use crate::models::onnx::sizes::{MOST_NUMBERS, MOST_PIXELS};
 
 /// A step between maps that have no place yet; those are numbers in [`Lowered::shapes`], the input's is 0.
@@ -35,31 +34,19 @@ pub(super) struct Lowered {
 
 /// Lowers what can be of `graph`, whose nodes are in order; none if there is no convolution in it.
 pub(super) fn lower(graph: &GraphProto, input: &str, shape: Shape, kernels: Kernels) -> Option<Lowered> {
-    let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, node) in graph.node.iter().enumerate() {
-        for name in &node.input {
-            users.entry(name).or_default().push(index);
-        }
-    }
     let mut lowering = Lowering {
-        nodes: &graph.node,
-        constants: Constants::of(graph),
-        users,
-        wanted: graph.output.iter().filter_map(|output| output.name.as_deref()).collect(),
+        known: Known::of(graph, input, shape),
         kernels,
         slab: Slab::default(),
-        maps: HashMap::from([(input, 0)]),
-        shapes: vec![shape],
         are_rectified: vec![false],
         steps: Vec::new(),
-        taken: vec![false; graph.node.len()],
     };
     for index in 0..graph.node.len() {
-        if !lowering.taken[index] && lowering.node(index).is_some() {
-            lowering.taken[index] = true;
+        if !lowering.known.taken[index] && lowering.node(index).is_some() {
+            lowering.known.taken[index] = true;
         }
     }
-    let Lowering { maps, shapes, steps, taken, .. } = lowering;
+    let Lowering { known: Known { maps, shapes, taken, .. }, steps, .. } = lowering;
     let is_convolution =
         |step: &Step| matches!(step.layer, Layer::Convolution(_) | Layer::Depthwise(_) | Layer::Enlarging(_));
     let made = maps.into_iter().filter(|&(_, map)| map > 0);
@@ -67,50 +54,41 @@ pub(super) fn lower(graph: &GraphProto, input: &str, shape: Shape, kernels: Kern
     steps.iter().any(is_convolution).then_some(Lowered { steps, shapes, names, taken })
 }
 
-pub(super) struct Lowering<'a> {
-    pub(super) nodes: &'a [NodeProto],
-    pub(super) constants: Constants<'a>,
-    /// The nodes that use a tensor.
-    pub(super) users: HashMap<&'a str, Vec<usize>>,
-    /// The graph's outputs.
-    pub(super) wanted: HashSet<&'a str>,
+struct Lowering<'a> {
+    known: Known<'a>,
     kernels: Kernels,
     slab: Slab,
-    /// By the name that the graph has for them.
-    pub(super) maps: HashMap<&'a str, usize>,
-    pub(super) shapes: Vec<Shape>,
     /// Of each map, whether nothing in it is negative and much is likely 0.
     are_rectified: Vec<bool>,
     steps: Vec<Step>,
-    pub(super) taken: Vec<bool>,
 }
 
 impl<'a> Lowering<'a> {
     /// Lowers a node, with what follows it if that fits; none if it stays the library's.
     fn node(&mut self, index: usize) -> Option<()> {
-        let node = &self.nodes[index];
+        let node = &self.known.nodes[index];
         let attributes = Attributes(node);
         match node.op_type.as_deref()? {
             "Conv" => self.convolution(node),
             "ConvTranspose" => self.enlarging(node),
             "Identity" => {
-                let map = self.map(node, 0)?;
-                self.maps.insert(only_output(node)?, map);
+                let map = self.known.map(node, 0)?;
+                self.known.maps.insert(only_output(node)?, map);
                 Some(())
             }
             "Relu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" => {
-                let activation = self.activation(node)?;
-                let shape = self.shapes[self.map(node, 0)?];
+                let activation = self.known.activation(node)?;
+                let shape = self.known.shapes[self.known.map(node, 0)?];
                 self.push(node, Layer::Activation(activation), 1, shape)
             }
             "Add" => self.pair(node, Pairing::Sum),
             "Mul" => self.pair(node, Pairing::Product),
             "GlobalAveragePool" => {
-                let shape = self.shapes[self.map(node, 0)?];
+                let shape = self.known.shapes[self.known.map(node, 0)?];
                 self.push(node, Layer::Mean, 1, Shape { height: 1, width: 1, ..shape })
             }
             "MaxPool" => {
-                let shape = self.shapes[self.map(node, 0)?];
+                let shape = self.known.shapes[self.known.map(node, 0)?];
                 let window = window(attributes, attributes.sizes("kernel_shape", 0)?)?;
                 let is_plain = attributes.integer("ceil_mode").unwrap_or(0) == 0 && node.output.len() == 1;
                 // Each window has something of the map in it.
@@ -125,10 +103,11 @@ impl<'a> Lowering<'a> {
                     return None;
                 }
                 let maps: Vec<usize> =
-                    (0..node.input.len()).map(|at| self.map(node, at)).collect::<Option<_>>()?;
-                let first = self.shapes[*maps.first()?];
-                let is_same = |&map: &usize| Shape { channels: first.channels, ..self.shapes[map] } == first;
-                let channels = maps.iter().map(|&map| self.shapes[map].channels).sum();
+                    (0..node.input.len()).map(|at| self.known.map(node, at)).collect::<Option<_>>()?;
+                let first = self.known.shapes[*maps.first()?];
+                let is_same =
+                    |&map: &usize| Shape { channels: first.channels, ..self.known.shapes[map] } == first;
+                let channels = maps.iter().map(|&map| self.known.shapes[map].channels).sum();
                 maps.iter().all(is_same).then_some(())?;
                 self.push(node, Layer::Concat, maps.len(), Shape { channels, ..first })
             }
@@ -139,31 +118,26 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The map that an input names.
-    fn map(&self, node: &NodeProto, at: usize) -> Option<usize> {
-        self.maps.get(node.input.get(at)?.as_str()).copied()
-    }
-
     /// Appends a step on the first inputs of `node`, for its only output.
     fn push(&mut self, node: &'a NodeProto, layer: Layer, inputs: usize, shape: Shape) -> Option<()> {
-        let inputs = (0..inputs).map(|at| self.map(node, at)).collect::<Option<_>>()?;
+        let inputs = (0..inputs).map(|at| self.known.map(node, at)).collect::<Option<_>>()?;
         self.append(only_output(node)?, layer, inputs, shape)
     }
 
     fn append(&mut self, name: &'a str, layer: Layer, inputs: Vec<usize>, shape: Shape) -> Option<()> {
         let floats = shape.height.checked_mul(shape.width)?.checked_mul(shape.channels)?;
         let is_bounded = (1..=MOST_NUMBERS).contains(&floats)
-            && layer.scratch(self.shapes[inputs[0]], shape) <= MOST_NUMBERS;
+            && layer.scratch(self.known.shapes[inputs[0]], shape) <= MOST_NUMBERS;
         is_bounded.then_some(())?;
         self.are_rectified.push(match &layer {
             Layer::Activation(Activation::Clamp(clamp)) => clamp.low == 0.0,
             Layer::Part { .. } | Layer::Nearest { .. } | Layer::Maximum(_) => self.are_rectified[inputs[0]],
             _ => false,
         });
-        self.shapes.push(shape);
-        let output = self.shapes.len() - 1;
+        self.known.shapes.push(shape);
+        let output = self.known.shapes.len() - 1;
         self.steps.push(Step { layer, inputs, output });
-        self.maps.insert(name, output);
+        self.known.maps.insert(name, output);
         Some(())
     }
 
@@ -172,36 +146,14 @@ impl<'a> Lowering<'a> {
         let inputs = [input].into_iter().chain(tail.residual).chain(tail.added).collect();
         self.append(tail.name, layer, inputs, shape)?;
         let is_rectified = tail.clamp.low == 0.0 && tail.activation.is_none() && tail.added.is_none();
-        self.are_rectified[self.shapes.len() - 1] = is_rectified;
-        tail.nodes.iter().for_each(|&node| self.taken[node] = true);
+        self.are_rectified[self.known.shapes.len() - 1] = is_rectified;
+        tail.nodes.iter().for_each(|&node| self.known.taken[node] = true);
         Some(())
     }
 
-    pub(super) fn activation(&self, node: &NodeProto) -> Option<Activation> {
-        let attributes = Attributes(node);
-        Some(match node.op_type.as_deref()? {
-            "Relu" => Activation::Clamp(Clamp::RELU),
-            "Clip" => {
-                let bound = |at: usize, name: &str, otherwise: f32| match node.input.get(at) {
-                    Some(input) if !input.is_empty() => self.constants.number(Some(input)),
-                    _ => Some(attributes.float(name).unwrap_or(otherwise)),
-                };
-                let low = bound(1, "min", f32::NEG_INFINITY)?;
-                Activation::Clamp(Clamp { low, high: bound(2, "max", f32::INFINITY)? })
-            }
-            "Sigmoid" => Activation::Sigmoid,
-            "HardSigmoid" => Activation::HardSigmoid {
-                slope: attributes.float("alpha").unwrap_or(0.2),
-                offset: attributes.float("beta").unwrap_or(0.5),
-            },
-            "HardSwish" => Activation::HardSwish { slope: 1.0 / 6.0, offset: 0.5 },
-            _ => return None,
-        })
-    }
-
     fn pair(&mut self, node: &'a NodeProto, pairing: Pairing) -> Option<()> {
-        let [a, b] = [self.map(node, 0)?, self.map(node, 1)?];
-        let [shape, other] = [self.shapes[a], self.shapes[b]];
+        let [a, b] = [self.known.map(node, 0)?, self.known.map(node, 1)?];
+        let [shape, other] = [self.known.shapes[a], self.known.shapes[b]];
         let of_channels = |map: Shape, of: Shape| {
             pairing == Pairing::Product && map == Shape { height: 1, width: 1, channels: of.channels }
         };
@@ -219,9 +171,9 @@ impl<'a> Lowering<'a> {
 
     fn convolution(&mut self, node: &'a NodeProto) -> Option<()> {
         let attributes = Attributes(node);
-        let input = self.map(node, 0)?;
-        let shape = self.shapes[input];
-        let (sizes, weights) = self.constants.floats(node.input.get(1))?;
+        let input = self.known.map(node, 0)?;
+        let shape = self.known.shapes[input];
+        let (sizes, weights) = self.known.constants.floats(node.input.get(1))?;
         let &[channels, depth, rows, columns] = &sizes[..] else { return None };
         let window = window(attributes, [rows, columns])?;
         let groups = usize::try_from(attributes.integer("group").unwrap_or(1)).ok()?;
@@ -230,7 +182,7 @@ impl<'a> Lowering<'a> {
         let bias = self.bias(node, channels)?;
         let is_depthwise = groups == shape.channels && groups == channels && depth == 1 && groups > 1;
         if is_depthwise {
-            let tail = self.tail(node, output, false)?;
+            let tail = self.known.tail(node, output, false)?;
             let (weights, bias) = normed(weights, bias, &tail.norm);
             let taps = transposed(&weights, channels, rows * columns);
             let stride = Depthwise::stride(window)?;
@@ -243,7 +195,7 @@ impl<'a> Lowering<'a> {
         if groups != 1 || depth != shape.channels {
             return None;
         }
-        let tail = self.tail(node, output, true)?;
+        let tail = self.known.tail(node, output, true)?;
         let (weights, bias) = normed(weights, bias, &tail.norm);
         // [channels, depth, rows · columns] → [rows · columns, depth, channels].
         let taps = rows * columns;
@@ -269,9 +221,9 @@ impl<'a> Lowering<'a> {
     /// A transposed convolution whose windows do not overlap.
     fn enlarging(&mut self, node: &'a NodeProto) -> Option<()> {
         let attributes = Attributes(node);
-        let input = self.map(node, 0)?;
-        let shape = self.shapes[input];
-        let (sizes, weights) = self.constants.floats(node.input.get(1))?;
+        let input = self.known.map(node, 0)?;
+        let shape = self.known.shapes[input];
+        let (sizes, weights) = self.known.constants.floats(node.input.get(1))?;
         let &[depth, channels, times, columns] = &sizes[..] else { return None };
         let window = window(attributes, [times, columns])?;
         let is_plain = window
@@ -283,7 +235,7 @@ impl<'a> Lowering<'a> {
         is_plain.then_some(())?;
         let bias = self.bias(node, channels)?;
         let output = Shape { height: times * shape.height, width: times * shape.width, channels };
-        let tail = self.tail(node, output, false)?;
+        let tail = self.known.tail(node, output, false)?;
         let taps = times * times;
         let [factor, offset] =
             tail.norm.clone().unwrap_or_else(|| [vec![1.0; channels], vec![0.0; channels]]);
@@ -303,7 +255,7 @@ impl<'a> Lowering<'a> {
 
     fn bias(&self, node: &NodeProto, channels: usize) -> Option<Vec<f32>> {
         match node.input.get(2).filter(|name| !name.is_empty()) {
-            Some(name) => self.constants.floats(Some(name)).map(|(_, bias)| bias),
+            Some(name) => self.known.constants.floats(Some(name)).map(|(_, bias)| bias),
             None => Some(vec![0.0; channels]),
         }
         .filter(|bias| bias.len() == channels)
@@ -311,10 +263,10 @@ impl<'a> Lowering<'a> {
 
     fn nearest(&mut self, node: &'a NodeProto) -> Option<()> {
         let attributes = Attributes(node);
-        let shape = self.shapes[self.map(node, 0)?];
+        let shape = self.known.shapes[self.known.map(node, 0)?];
         let is_old = node.op_type.as_deref() == Some("Upsample");
-        let scales = self.constants.floats(node.input.get(if is_old { 1 } else { 2 }));
-        let sizes = self.constants.integers(node.input.get(3));
+        let scales = self.known.constants.floats(node.input.get(if is_old { 1 } else { 2 }));
+        let sizes = self.known.constants.integers(node.input.get(3));
         let target = match (scales, sizes) {
             (Some((_, scales)), _) if scales.len() == 4 => {
                 (scales[0] == 1.0 && scales[1] == 1.0).then_some(())?;
@@ -357,8 +309,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn slice(&mut self, node: &'a NodeProto) -> Option<()> {
-        let shape = self.shapes[self.map(node, 0)?];
-        let given = |at: usize| self.constants.integers(node.input.get(at));
+        let shape = self.known.shapes[self.known.map(node, 0)?];
+        let given = |at: usize| self.known.constants.integers(node.input.get(at));
         let (starts, ends) = (given(1)?, given(2)?);
         let axes = given(3).unwrap_or_else(|| (0..starts.len() as i64).collect());
         let steps = match node.input.get(4).filter(|name| !name.is_empty()) {
@@ -389,12 +341,12 @@ impl<'a> Lowering<'a> {
     /// Into parts of the channels.
     fn split(&mut self, node: &'a NodeProto) -> Option<()> {
         let attributes = Attributes(node);
-        let input = self.map(node, 0)?;
-        let shape = self.shapes[input];
+        let input = self.known.map(node, 0)?;
+        let shape = self.known.shapes[input];
         let count = node.output.len();
         [1, -3].contains(&attributes.integer("axis").unwrap_or(0)).then_some(())?;
         let sizes = match (node.input.get(1).filter(|name| !name.is_empty()), attributes.integers("split")) {
-            (Some(name), _) => self.constants.integers(Some(name))?,
+            (Some(name), _) => self.known.constants.integers(Some(name))?,
             (None, Some(sizes)) => sizes.to_vec(),
             (None, None) if shape.channels.is_multiple_of(count) => {
                 vec![(shape.channels / count) as i64; count]
@@ -412,14 +364,6 @@ impl<'a> Lowering<'a> {
             first += channels;
         }
         Some(())
-    }
-}
-
-/// The only output of a node.
-pub(super) fn only_output(node: &NodeProto) -> Option<&str> {
-    match &node.output[..] {
-        [only] => Some(only),
-        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@
 //! memory.
 
 mod convolution;
+mod known;
 mod layer;
 mod lower;
 mod map;

@@ -5,7 +5,7 @@ use cloudpose_kernels::elementwise::Activation;
 use rten_onnx::onnx::NodeProto;
 
 use super::convolution::After;
-use super::lower::{Lowering, only_output};
+use super::known::{Known, only_output};
 use super::map::Shape;
 use crate::models::onnx::nodes::Attributes;
 
@@ -28,7 +28,7 @@ impl Tail<'_> {
     }
 }
 
-impl<'a> Lowering<'a> {
+impl<'a> Known<'a> {
     /// What of the nodes behind a convolution becomes part of its step. Sums can go on from a map that is there, where
     /// `sums` says so.
     pub(super) fn tail(&self, node: &'a NodeProto, shape: Shape, sums: bool) -> Option<Tail<'a>> {
