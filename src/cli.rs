@@ -68,11 +68,14 @@ impl Command {
 #[command(after_help = "Examples:
   cloudpose detect photo.jpg                    says how many people there are
   cloudpose detect photo.jpg -o out             writes out/photo.jpg, annotated
-  cloudpose detect album/ clip.mjpeg --json     prints one line of JSON per image or frame
-  cloudpose detect clip.mjpeg -o out            writes out/clip.mjpeg, annotated, and out/clip.jsonl,
-                                                the persons of each frame with their track ids")]
+  cloudpose detect album/ clip.mp4 --json       prints one line of JSON per image or frame
+  cloudpose detect clip.mp4 -o out              writes out/clip.mp4, annotated, and out/clip.jsonl, the
+                                                persons of each frame with their track ids
+
+Videos are H.264 in MP4 or MOV, which needs nothing else, Motion JPEG, and whatever the program ffmpeg decodes if it is
+installed. Annotated ones are H.264 in MP4 (of Motion JPEG: Motion JPEG), without sound.")]
 pub(crate) struct Detect {
-    /// Images (JPEG, PNG, WebP), folders of images, Motion JPEG files
+    /// Images (JPEG, PNG, WebP), videos (MP4, MOV, MKV, WebM, AVI, Motion JPEG), folders of them
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// Write annotated pictures into this folder

@@ -1,5 +1,7 @@
-//! `cloudpose detect`: what models find in images, folders and Motion JPEG files.
+//! `cloudpose detect`: what models find in images, folders, and videos.
 #![expect(clippy::print_stdout, reason = "the answer of a command")]
+
+mod clip;
 
 use std::{
     fs,
@@ -23,13 +25,14 @@ const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Motion JPEG does not say how fast it goes.
 const ASSUMED_FPS: u64 = 30;
 pub(crate) const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
+const VIDEO_SUFFIXES: [&str; 6] = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
 
 /// Runs the command. Files that cannot be read are named on standard error, and the others done.
 ///
 /// # Errors
 /// If nothing is there to do, the output cannot be written, or any file could not be read.
 pub(crate) fn run(command: &Detect) -> Result<()> {
-    let files = find(&command.paths)?;
+    let files = find(&command.paths, &VIDEO_SUFFIXES)?;
     if let Some(folder) = &command.output {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
@@ -69,14 +72,15 @@ pub(crate) fn progress(files: usize) -> ProgressBar {
     ProgressBar::new(files as u64).with_style(style.expect("the template is a constant"))
 }
 
-/// The files named, and those in the folders named, by name.
-pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// The files named, and those in the folders named, by name; of videos those with the suffixes in `videos`.
+pub(crate) fn find(paths: &[PathBuf], videos: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
             let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
             let mut inside = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>()?;
-            inside.retain(|p| has_suffix(p, &IMAGE_SUFFIXES) || has_suffix(p, &MJPEG_SUFFIXES));
+            let suffixes = [&IMAGE_SUFFIXES[..], &MJPEG_SUFFIXES, videos].concat();
+            inside.retain(|p| has_suffix(p, &suffixes));
             inside.sort();
             files.extend(inside);
         } else {
@@ -84,7 +88,8 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     if files.is_empty() {
-        bail!("no images there: looked for .{}, .{}", IMAGE_SUFFIXES.join(", ."), MJPEG_SUFFIXES.join(", ."));
+        let suffixes = [&IMAGE_SUFFIXES[..], &MJPEG_SUFFIXES, videos].concat();
+        bail!("nothing to look at there: looked for .{}", suffixes.join(", ."));
     }
     Ok(files)
 }
@@ -106,6 +111,9 @@ struct Detector<'a> {
 
 impl Detector<'_> {
     fn file(&mut self, path: &Path) -> Result<()> {
+        if has_suffix(path, &VIDEO_SUFFIXES) {
+            return self.clip(path);
+        }
         let bytes = fs::read(path).context("cannot read it")?;
         if has_suffix(path, &MJPEG_SUFFIXES) {
             self.video(path, &bytes)

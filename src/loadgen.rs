@@ -27,7 +27,7 @@ fn pictures(command: &Command) -> Result<Vec<Bytes>> {
         return Ok(vec![Bytes::from_static(SAMPLE)]);
     }
     let mut pictures = Vec::new();
-    for path in detect::find(paths)? {
+    for path in detect::find(paths, &[])? {
         let bytes = Bytes::from(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
         if detect::has_suffix(&path, &detect::MJPEG_SUFFIXES) {
             pictures.extend(mjpeg::frames(&bytes).map(|frame| bytes.slice_ref(frame)));

@@ -251,7 +251,7 @@ impl PlanarImage {
 
     /// Copies the last luma column and row into the padding, so that the encoder, which compresses
     /// the padding too, sees no edge there.
-    pub(crate) fn extend_edges(&mut self) {
+    pub fn extend_edges(&mut self) {
         let (stride, width, height) = self.geometry(Component::Y);
         let (y_len, _) = self.plane_lens();
         if width == 0 || height == 0 {

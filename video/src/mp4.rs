@@ -1,0 +1,266 @@
+//! H.264 in MP4 and MOV (ISO/IEC 14496-12 and -15), decoded in this process.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read as _, Seek as _, SeekFrom},
+    path::Path,
+    time::Duration,
+};
+
+use cloudpose_pixels::PlanarImage;
+use re_mp4::{Sample, StsdBoxContent, TrackKind};
+use rusty_h264_common::YuvFrame;
+use rusty_h264_decoder::Decoder;
+
+use crate::{Error, Info, check_size, range, while_doing};
+
+/// Pictures that wait for one that is shown before them, at most: as many as H.264 lets a decoder keep (clause A.3.1).
+const MOST_WAITING: usize = 16;
+/// Bytes of an access unit, at most; an uncompressed picture of 4096×4096 pixels has 24 MiB.
+const MOST_BYTES: u64 = 32 << 20;
+
+/// A file whose pictures are decoded one after the other.
+pub(crate) struct Mp4 {
+    info: Info,
+    file: File,
+    samples: Vec<Sample>,
+    /// When each is shown among the others: 0 for the first.
+    places: Vec<usize>,
+    decoder: Decoder,
+    /// Bytes of the number before each unit that says how long it is.
+    length_bytes: usize,
+    /// Parameter sets, as a stream has them.
+    sets: Vec<u8>,
+    /// The next sample to decode, and the next place to show.
+    next: usize,
+    shown: usize,
+    /// By their places.
+    waiting: BTreeMap<usize, YuvFrame>,
+    unit: Vec<u8>,
+}
+
+impl std::fmt::Debug for Mp4 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mp4").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl Mp4 {
+    /// Opens a file and decodes its first picture.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read, [`Error::Video`] if it is another container or codec, or damaged.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(while_doing("cannot read it"))?;
+        let bytes = file.metadata().map_err(while_doing("cannot read it"))?.len();
+        let mp4 = re_mp4::Mp4::read(BufReader::new(&file), bytes)
+            .map_err(|error| Error::Video(format!("it is no MP4 that can be read ({error})")))?;
+        let tracks = mp4.tracks();
+        let track = tracks.values().find(|track| track.kind == Some(TrackKind::Video));
+        let track = track.ok_or_else(|| Error::Video("there is no video in it".into()))?;
+        let trak = track.trak(&mp4);
+        let StsdBoxContent::Avc1(config) = &trak.mdia.minf.stbl.stsd.contents else {
+            let codec = track.codec_string(&mp4).unwrap_or_else(|| "of an unknown codec".into());
+            return Err(Error::Video(format!("its video is {codec}, not H.264")));
+        };
+        let (length_bytes, sets) = parameter_sets(&config.avcc.raw)
+            .ok_or_else(|| Error::Video("its H.264 configuration is damaged".into()))?;
+        let matrix = &trak.tkhd.matrix;
+        if (matrix.a, matrix.b, matrix.c, matrix.d) != (1 << 16, 0, 0, 1 << 16) {
+            return Err(Error::Video("its pictures are turned".into()));
+        }
+        let samples = track.samples.clone();
+        let mut order: Vec<usize> = (0..samples.len()).collect();
+        order.sort_by_key(|&sample| samples[sample].composition_timestamp);
+        let mut places = vec![0; samples.len()];
+        for (place, &sample) in order.iter().enumerate() {
+            places[sample] = place;
+        }
+        let seconds = track.duration as f64 / track.timescale.max(1) as f64;
+        let info = Info {
+            width: 0,
+            height: 0,
+            rate: if seconds > 0.0 { samples.len() as f64 / seconds } else { 0.0 },
+            frames: Some(samples.len() as u64),
+            has_sound: tracks.values().any(|track| track.kind == Some(TrackKind::Audio)),
+        };
+        let mut mp4 = Self {
+            info,
+            file,
+            samples,
+            places,
+            decoder: Decoder::new(),
+            length_bytes,
+            sets,
+            next: 0,
+            shown: 0,
+            waiting: BTreeMap::new(),
+            unit: Vec::new(),
+        };
+        // What the decoder cannot do shows in the first picture.
+        while mp4.waiting.is_empty() {
+            if !mp4.decode_next()? {
+                return Err(Error::Video("there is no picture in it".into()));
+            }
+        }
+        let first = mp4.waiting.values().next().map(|frame| (frame.width, frame.height));
+        (mp4.info.width, mp4.info.height) = first.unwrap_or_default();
+        Ok(mp4)
+    }
+
+    pub(crate) fn info(&self) -> &Info {
+        &self.info
+    }
+
+    pub(crate) fn next_into(&mut self, picture: &mut PlanarImage) -> Result<Option<Duration>, Error> {
+        let Some((place, frame)) = self.next_frame()? else { return Ok(None) };
+        check_size(frame.width, frame.height)?;
+        let planes = range::Planes {
+            width: frame.width,
+            height: frame.height,
+            luma: &frame.y,
+            chroma: [&frame.u, &frame.v],
+        };
+        range::read(&planes, picture);
+        Ok(Some(self.time(place)))
+    }
+
+    /// The next picture in the order in which they are shown, and its place there.
+    fn next_frame(&mut self) -> Result<Option<(usize, YuvFrame)>, Error> {
+        loop {
+            // A sample without a picture leaves its place empty.
+            let is_all = self.next == self.samples.len();
+            let next = self.waiting.first_entry().filter(|entry| {
+                *entry.key() == self.shown || is_all || self.next - self.shown > MOST_WAITING
+            });
+            if let Some(entry) = next {
+                let (place, frame) = entry.remove_entry();
+                self.shown = place + 1;
+                return Ok(Some((place, frame)));
+            }
+            if !self.decode_next()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// When the picture at that place is shown.
+    fn time(&self, place: usize) -> Duration {
+        let sample = self.places.iter().position(|&at| at == place).map(|sample| &self.samples[sample]);
+        let ticks = sample.map_or(0, |sample| sample.composition_timestamp.max(0));
+        let scale = sample.map_or(1, |sample| sample.timescale.max(1));
+        Duration::from_secs_f64(ticks as f64 / scale as f64)
+    }
+
+    /// Decodes the next sample; false if there is none.
+    fn decode_next(&mut self) -> Result<bool, Error> {
+        let Some(sample) = self.samples.get(self.next) else { return Ok(false) };
+        let place = self.places[self.next];
+        self.next += 1;
+        if sample.size > MOST_BYTES {
+            return Err(Error::Video(format!("one of its pictures has {} bytes", sample.size)));
+        }
+        let mut bytes = vec![0; sample.size as usize];
+        self.file.seek(SeekFrom::Start(sample.offset)).map_err(while_doing("cannot read it"))?;
+        self.file.read_exact(&mut bytes).map_err(|_| Error::Video("the file ends too early".into()))?;
+        self.unit.clear();
+        // Whoever begins here needs them, and they change nothing for others.
+        if sample.is_sync || self.next == 1 {
+            self.unit.extend_from_slice(&self.sets);
+        }
+        to_stream(&bytes, self.length_bytes, &mut self.unit)
+            .ok_or_else(|| Error::Video("one of its pictures is cut off".into()))?;
+        let decoded = self.decoder.decode(&self.unit);
+        let frame = decoded
+            .map_err(|error| Error::Video(format!("picture {} is not decoded: {error}", self.next)))?;
+        if let Some(frame) = frame {
+            self.waiting.insert(place, frame);
+        }
+        Ok(true)
+    }
+}
+
+const START: [u8; 4] = [0, 0, 0, 1];
+
+/// The parameter sets of a configuration (ISO/IEC 14496-15, 5.3.3.1) as a stream has them, and the bytes of a length.
+fn parameter_sets(config: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let length_bytes = usize::from(config.get(4)? & 3) + 1;
+    let (mut at, mut sets) = (5, Vec::new());
+    for mask in [31, 255] {
+        let count = config.get(at)? & mask;
+        at += 1;
+        for _ in 0..count {
+            let length = usize::from(u16::from_be_bytes([*config.get(at)?, *config.get(at + 1)?]));
+            sets.extend_from_slice(&START);
+            sets.extend_from_slice(config.get(at + 2..at + 2 + length)?);
+            at += 2 + length;
+        }
+    }
+    Some((length_bytes, sets))
+}
+
+/// Units with their lengths before them, as a stream has them.
+fn to_stream(mut units: &[u8], length_bytes: usize, stream: &mut Vec<u8>) -> Option<()> {
+    while !units.is_empty() {
+        let (length, rest) = units.split_at_checked(length_bytes)?;
+        let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let (unit, rest) = rest.split_at_checked(length)?;
+        stream.extend_from_slice(&START);
+        stream.extend_from_slice(unit);
+        units = rest;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_get_start_codes_and_what_is_cut_off_is_refused() {
+        let mut stream = Vec::new();
+        assert_eq!(to_stream(&[0, 2, 7, 8, 0, 1, 9], 2, &mut stream), Some(()));
+        assert_eq!(stream, [0, 0, 0, 1, 7, 8, 0, 0, 0, 1, 9]);
+        for cut in [&[0][..], &[0, 2, 7], &[0, 1, 7, 0]] {
+            assert_eq!(to_stream(cut, 2, &mut Vec::new()), None, "{cut:?}");
+        }
+    }
+
+    /// Adler-32 (RFC 1950, section 8.2).
+    fn adler(planes: [&[u8]; 3]) -> u32 {
+        let (mut a, mut b) = (0u32, 0u32);
+        for byte in planes.concat() {
+            a = (a + u32::from(byte)) % 65521;
+            b = (b + a) % 65521;
+        }
+        b << 16 | a
+    }
+
+    /// The clip has three B-frames in a row, CABAC and the transform of 8×8. `ffmpeg -i high_b_frames.mp4 -f framecrc -` wrote
+    /// what its pictures are; it begins its sums with 0.
+    #[test]
+    fn pictures_are_ffmpegs_bit_for_bit_and_in_its_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clips");
+        let listed = std::fs::read_to_string(folder.join("high_b_frames.framecrc")).unwrap();
+        let lines = listed.lines().filter(|line| !line.starts_with('#'));
+        let expected: Vec<&str> = lines.map(|line| line.rsplit(", ").next().unwrap()).collect();
+        let mut mp4 = Mp4::open(&folder.join("high_b_frames.mp4")).unwrap();
+        let mut got = Vec::new();
+        while let Some((place, frame)) = mp4.next_frame().unwrap() {
+            assert_eq!(place, got.len());
+            got.push(format!("{:#010x}", adler([&frame.y, &frame.u, &frame.v])));
+        }
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn parameter_sets_are_read_as_far_as_they_are_there() {
+        let config = [1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 1, 1, 0, 1, 0x68];
+        let (length_bytes, sets) = parameter_sets(&config).unwrap();
+        assert_eq!((length_bytes, &sets[..]), (4, &[0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68][..]));
+        for end in 0..config.len() {
+            assert!(parameter_sets(&config[..end]).is_none(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Between what videos and what JPEGs mean by the same numbers.
+//!
+//! Videos keep luma in 16 to 235 and chroma in 16 to 240 (ITU-R BT.601 and BT.709, "limited range"), and from 720 rows on
+//! BT.709's weights of the colours; JPEGs use all of 0 to 255 and BT.601's (JFIF 1.02). What an H.264 stream says of its own
+//! colours (Annex E of ITU-T H.264) is not read: those of its size are taken, as players do when it says nothing.
+
+use cloudpose_pixels::{PlanarImage, Subsampling};
+
+/// Red's and blue's share of luma.
+const BT_601: [f32; 2] = [0.299, 0.114];
+const BT_709: [f32; 2] = [0.2126, 0.0722];
+/// From so many rows on a video has the colours of BT.709.
+const HD_ROWS: usize = 720;
+
+/// The planes of a 4:2:0 picture of a video, each row right behind the one before it.
+pub(crate) struct Planes<'a> {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) luma: &'a [u8],
+    pub(crate) chroma: [&'a [u8]; 2],
+}
+
+/// From Y, U and V to others that mean the same colours: `y' = scale * y + from_u * u + from_v * v + offset` and so on, chroma
+/// counted from 128.
+#[derive(Clone, Copy, Debug)]
+struct Map {
+    luma: [f32; 4],
+    chroma: [[f32; 2]; 2],
+}
+
+impl Map {
+    /// From one matrix to another at full range.
+    fn between([red_a, blue_a]: [f32; 2], [red_b, blue_b]: [f32; 2]) -> Self {
+        // Of U = (B - Y) / (2 - 2 blue) and V = (R - Y) / (2 - 2 red).
+        let green_a = 1.0 - red_a - blue_a;
+        let red = [0.0, 2.0 - 2.0 * red_a];
+        let blue = [2.0 - 2.0 * blue_a, 0.0];
+        let green = [-blue_a * blue[0] / green_a, -red_a * red[1] / green_a];
+        let green_b = 1.0 - red_b - blue_b;
+        // How far from luma of `a` that of `b` is, and colours from the latter.
+        let luma = [0, 1].map(|c| red_b * red[c] + green_b * green[c] + blue_b * blue[c]);
+        let u = [0, 1].map(|c| (blue[c] - luma[c]) / (2.0 - 2.0 * blue_b));
+        let v = [0, 1].map(|c| (red[c] - luma[c]) / (2.0 - 2.0 * red_b));
+        Self { luma: [1.0, luma[0], luma[1], 0.0], chroma: [u, v] }
+    }
+
+    fn of_video(rows: usize) -> Self {
+        let video = if rows >= HD_ROWS { BT_709 } else { BT_601 };
+        let Self { luma, chroma } = Self::between(video, BT_601);
+        let (y, c) = (255.0 / 219.0, 255.0 / 224.0);
+        Self {
+            luma: [y, c * luma[1], c * luma[2], -16.0 * y],
+            chroma: chroma.map(|row| row.map(|factor| c * factor)),
+        }
+    }
+
+    fn to_video(rows: usize) -> Self {
+        let video = if rows >= HD_ROWS { BT_709 } else { BT_601 };
+        let Self { luma, chroma } = Self::between(BT_601, video);
+        let (y, c) = (219.0 / 255.0, 224.0 / 255.0);
+        Self {
+            luma: [y, y * luma[1], y * luma[2], 16.0],
+            chroma: chroma.map(|row| row.map(|factor| c * factor)),
+        }
+    }
+
+    fn chroma(&self, u: u8, v: u8) -> [u8; 2] {
+        let [u, v] = [u, v].map(|c| f32::from(c) - 128.0);
+        self.chroma.map(|[of_u, of_v]| rounded(of_u * u + of_v * v + 128.0))
+    }
+
+    /// What a row of luma gets from the chroma beside it.
+    fn added(&self, u: u8, v: u8) -> f32 {
+        let [_, of_u, of_v, offset] = self.luma;
+        of_u * (f32::from(u) - 128.0) + of_v * (f32::from(v) - 128.0) + offset
+    }
+}
+
+fn rounded(value: f32) -> u8 {
+    (value + 0.5) as u8
+}
+
+/// Makes `picture` the picture of a video that says `planes`.
+pub(crate) fn read(planes: &Planes<'_>, picture: &mut PlanarImage) {
+    let Planes { width, height, luma, chroma: [u, v] } = *planes;
+    let map = Map::of_video(height);
+    let across = width.div_ceil(2);
+    picture.resize(width, height, Subsampling::S420);
+    let (mut to, chroma) = picture.planes_mut();
+    let [mut to_u, mut to_v] = chroma.expect("4:2:0 has chroma");
+    let mut added = vec![0.0; across];
+    for row in 0..height.div_ceil(2) {
+        let (us, vs) = (&u[row * across..][..across], &v[row * across..][..across]);
+        let both = us.iter().zip(vs).zip(&mut added);
+        let written = to_u.row_mut(row).iter_mut().zip(to_v.row_mut(row).iter_mut());
+        for (((u, v), added), (to_u, to_v)) in both.zip(written) {
+            [*to_u, *to_v] = map.chroma(*u, *v);
+            *added = map.added(*u, *v);
+        }
+        for y in 2 * row..(2 * row + 2).min(height) {
+            shift(&luma[y * width..][..width], map.luma[0], &added, to.row_mut(y));
+        }
+    }
+    picture.extend_edges();
+}
+
+/// What a video says of `picture`, which is 4:2:0: its planes, one behind the other, rows without gaps.
+pub(crate) fn write(picture: &PlanarImage, luma: &mut Vec<u8>, chroma: &mut [Vec<u8>; 2]) {
+    use cloudpose_pixels::Component::{U, V};
+    let (width, height) = (picture.width(), picture.height());
+    let map = Map::to_video(height);
+    let across = width.div_ceil(2);
+    let (Some(us), Some(vs)) = (picture.plane(U), picture.plane(V)) else { return };
+    luma.resize(width * height, 0);
+    let [to_u, to_v] = chroma;
+    for plane in [&mut *to_u, &mut *to_v] {
+        plane.resize(across * height.div_ceil(2), 0);
+    }
+    let mut added = vec![0.0; across];
+    for row in 0..height.div_ceil(2) {
+        let both = us.row(row).iter().zip(vs.row(row)).zip(&mut added);
+        let written = to_u[row * across..].iter_mut().zip(&mut to_v[row * across..]);
+        for (((u, v), added), (to_u, to_v)) in both.zip(written).take(across) {
+            [*to_u, *to_v] = map.chroma(*u, *v);
+            *added = map.added(*u, *v);
+        }
+        for y in 2 * row..(2 * row + 2).min(height) {
+            let from = &picture.luma().row(y)[..width];
+            shift(from, map.luma[0], &added, &mut luma[y * width..][..width]);
+        }
+    }
+}
+
+/// Scales a row of luma, and adds what belongs to each two of it.
+fn shift(from: &[u8], scale: f32, added: &[f32], to: &mut [u8]) {
+    for ((from, to), added) in from.chunks(2).zip(to.chunks_mut(2)).zip(added) {
+        for (from, to) in from.iter().zip(to) {
+            *to = rounded(scale * f32::from(*from) + added);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn near(a: f32, b: f32) -> bool {
+        (a - b).abs() < 0.6
+    }
+
+    /// By the definitions in ITU-R BT.709 and BT.601: pure red at half its strength.
+    #[test]
+    fn colours_stay_what_they_are() {
+        let (red, green, blue) = (128.0, 0.0, 0.0);
+        let says = |[of_red, of_blue]: [f32; 2]| {
+            let y = of_red * red + (1.0 - of_red - of_blue) * green + of_blue * blue;
+            [y, (blue - y) / (2.0 - 2.0 * of_blue), (red - y) / (2.0 - 2.0 * of_red)]
+        };
+        let [y, u, v] = says(BT_709);
+        let video = [16.0 + 219.0 / 255.0 * y, 128.0 + 224.0 / 255.0 * u, 128.0 + 224.0 / 255.0 * v];
+        let [y, u, v] = video.map(rounded);
+        let map = Map::of_video(720);
+        let [to_u, to_v] = map.chroma(u, v);
+        let to_y = map.luma[0] * f32::from(y) + map.added(u, v);
+        let [y, u, v] = says(BT_601);
+        assert!(near(to_y, y) && near(f32::from(to_u), 128.0 + u) && near(f32::from(to_v), 128.0 + v));
+    }
+
+    #[test]
+    fn white_and_black_fill_the_range_and_come_back() {
+        for (rows, video) in [(480, [16, 235]), (1080, [16, 235])] {
+            for (level, expected) in video.into_iter().zip([0, 255]) {
+                let [to, from] = [Map::of_video(rows), Map::to_video(rows)];
+                let seen = rounded(to.luma[0] * f32::from(level as u8) + to.added(128, 128));
+                assert_eq!((seen, to.chroma(128, 128)), (expected, [128, 128]));
+                let back = rounded(from.luma[0] * f32::from(seen) + from.added(128, 128));
+                assert_eq!(back, level as u8);
+            }
+        }
+    }
+
+    /// An odd size: the last column and row have chroma of their own.
+    #[test]
+    fn pictures_come_back_within_a_step() {
+        let (width, height) = (5, 3);
+        let luma: Vec<u8> = (0..15).map(|i| 40 + 10 * i).collect();
+        let chroma = [[100, 110, 120, 130, 140, 150], [150, 140, 130, 120, 110, 100]].map(Vec::from);
+        let mut picture = PlanarImage::default();
+        let planes = Planes { width, height, luma: &luma, chroma: [&chroma[0], &chroma[1]] };
+        read(&planes, &mut picture);
+        let (mut luma_now, mut chroma_now) = (Vec::new(), [Vec::new(), Vec::new()]);
+        write(&picture, &mut luma_now, &mut chroma_now);
+        let off = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max();
+        assert_eq!(luma_now.len(), luma.len());
+        assert!(off(&luma_now, &luma) <= Some(1), "{luma_now:?}");
+        for (now, then) in chroma_now.iter().zip(&chroma) {
+            assert!(now.len() == then.len() && off(now, then) <= Some(1), "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A build that writes no videos.
+
+use std::{convert::Infallible, path::Path, time::Duration};
+
+use cloudpose_pixels::PlanarImage;
+
+use crate::Error;
+
+/// Of which there is none.
+#[derive(Debug)]
+pub struct Writer(Infallible);
+
+impl Writer {
+    /// Begins no file.
+    ///
+    /// # Errors
+    /// Always: says what to do.
+    pub fn create(_: &Path, _: [usize; 2], _: f64) -> Result<Self, Error> {
+        Err(Error::Video("this build writes no videos: build it with the feature h264".into()))
+    }
+
+    /// Appends a picture.
+    ///
+    /// # Errors
+    /// None.
+    pub fn push(&mut self, _: &PlanarImage, _: Duration) -> Result<(), Error> {
+        match self.0 {}
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// None.
+    pub fn finish(self) -> Result<(), Error> {
+        match self.0 {}
+    }
+}

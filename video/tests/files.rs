@@ -1,0 +1,103 @@
+//! Files there and back.
+#![cfg(feature = "h264")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cloudpose_pixels::{PlanarImage, Subsampling};
+use cloudpose_video::{Error, Video, Writer};
+
+/// A bright square that moves over a darker ground, coloured by the frame.
+fn picture(frame: usize, [width, height]: [usize; 2]) -> PlanarImage {
+    let mut picture = PlanarImage::new(width, height, Subsampling::S420);
+    let (mut luma, chroma) = picture.planes_mut();
+    let [mut u, mut v] = chroma.unwrap();
+    for y in 0..height {
+        for (x, level) in luma.row_mut(y).iter_mut().enumerate() {
+            let is_square = (8 * frame..8 * frame + 32).contains(&x) && (16..48).contains(&y);
+            *level = if is_square { 220 } else { 60 + (x / 4) as u8 };
+        }
+    }
+    for y in 0..u.height {
+        u.row_mut(y).fill(100 + 2 * frame as u8);
+        v.row_mut(y).fill(150 - 2 * frame as u8);
+    }
+    picture
+}
+
+fn mean_off(a: &PlanarImage, b: &PlanarImage) -> f64 {
+    let (a, b) = (a.luma(), b.luma());
+    let rows = (0..a.height.min(b.height)).map(|y| a.row(y).iter().zip(b.row(y)));
+    let sum: u64 = rows.flatten().map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    sum as f64 / (a.width * a.height) as f64
+}
+
+#[test]
+fn what_is_written_is_read_again_frame_by_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let size = [160, 96];
+    let mut writer = Writer::create(&path, size, 25.0).unwrap();
+    for frame in 0..12 {
+        writer.push(&picture(frame, size), Duration::from_millis(40 * frame as u64)).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let mut video = Video::open(&path).unwrap();
+    let info = video.info().clone();
+    assert_eq!(([info.width, info.height], info.frames, info.has_sound), (size, Some(12), false));
+    assert!((info.rate - 25.0).abs() < 1.0, "{info:?}");
+    assert!(!video.is_by_ffmpeg());
+    let mut seen = PlanarImage::default();
+    for frame in 0..12 {
+        let at = video.next_into(&mut seen).unwrap().unwrap();
+        assert!(at.abs_diff(Duration::from_millis(40 * frame as u64)) < Duration::from_millis(1), "{at:?}");
+        let off = mean_off(&seen, &picture(frame, size));
+        let of_others = mean_off(&seen, &picture(frame + 1, size));
+        assert!(off < 2.0 && off < of_others, "frame {frame}: {off}, the next one {of_others}");
+    }
+    assert_eq!(video.next_into(&mut seen).unwrap(), None);
+}
+
+#[test]
+fn a_file_that_is_cut_off_tells_what_came_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let size = [160, 96];
+    let mut writer = Writer::create(&path, size, 25.0).unwrap();
+    for frame in 0..12 {
+        writer.push(&picture(frame, size), Duration::from_millis(40 * frame as u64)).unwrap();
+    }
+    writer.finish().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    // Damage anywhere is an error, or another picture; it never ends the process.
+    for end in (0..whole.len()).step_by(97) {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        read(&path);
+        let mut damaged = whole.clone();
+        damaged[end] ^= 0x55;
+        std::fs::write(&path, &damaged).unwrap();
+        read(&path);
+    }
+}
+
+fn read(path: &std::path::Path) {
+    let mut seen = PlanarImage::default();
+    let Ok(mut video) = Video::open(path) else { return };
+    for _ in 0..20 {
+        match video.next_into(&mut seen) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+#[test]
+fn what_is_no_video_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    assert!(matches!(Video::open(&path), Err(Error::File { .. })));
+    std::fs::write(&path, "no video").unwrap();
+    let error = Video::open(&path).unwrap_err().to_string();
+    assert!(error.contains("ffmpeg"), "{error}");
+}
