@@ -25,7 +25,8 @@ pub(crate) struct Mp4 {
     info: Info,
     file: File,
     samples: Vec<Sample>,
-    /// When each is shown among the others: 0 for the first.
+    /// The samples in the order in which they are shown, and the place of each there.
+    order: Vec<usize>,
     places: Vec<usize>,
     decoder: Decoder,
     /// Bytes of the number before each unit that says how long it is.
@@ -89,6 +90,7 @@ impl Mp4 {
             info,
             file,
             samples,
+            order,
             places,
             decoder: Decoder::new(),
             length_bytes,
@@ -130,10 +132,8 @@ impl Mp4 {
     fn next_frame(&mut self) -> Result<Option<(usize, YuvFrame)>, Error> {
         loop {
             // A sample without a picture leaves its place empty.
-            let is_all = self.next == self.samples.len();
-            let next = self.waiting.first_entry().filter(|entry| {
-                *entry.key() == self.shown || is_all || self.next - self.shown > MOST_WAITING
-            });
+            let goes_on = self.next == self.samples.len() || self.waiting.len() > MOST_WAITING;
+            let next = self.waiting.first_entry().filter(|entry| *entry.key() == self.shown || goes_on);
             if let Some(entry) = next {
                 let (place, frame) = entry.remove_entry();
                 self.shown = place + 1;
@@ -147,10 +147,9 @@ impl Mp4 {
 
     /// When the picture at that place is shown.
     fn time(&self, place: usize) -> Duration {
-        let sample = self.places.iter().position(|&at| at == place).map(|sample| &self.samples[sample]);
-        let ticks = sample.map_or(0, |sample| sample.composition_timestamp.max(0));
-        let scale = sample.map_or(1, |sample| sample.timescale.max(1));
-        Duration::from_secs_f64(ticks as f64 / scale as f64)
+        let sample = &self.samples[self.order[place]];
+        let ticks = sample.composition_timestamp.max(0) as f64;
+        Duration::from_secs_f64(ticks / sample.timescale.max(1) as f64)
     }
 
     /// Decodes the next sample; false if there is none.
@@ -252,6 +251,30 @@ mod tests {
             got.push(format!("{:#010x}", adler([&frame.y, &frame.u, &frame.v])));
         }
         assert_eq!(got, expected);
+    }
+
+    /// Whatever a file says of the times of its samples, each picture comes once.
+    #[test]
+    fn times_that_make_no_sense_lose_no_picture() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clips/high_b_frames.mp4");
+        for seed in 0..4 {
+            let mut mp4 = Mp4::open(&path).unwrap();
+            let count = mp4.samples.len();
+            // The first of them last, or in an order of its own.
+            mp4.order = (0..count).map(|place| (place * [1, 5, 7, 11][seed] + seed) % count).collect();
+            for (place, &sample) in mp4.order.iter().enumerate() {
+                mp4.places[sample] = place;
+            }
+            let waiting = std::mem::take(&mut mp4.waiting);
+            mp4.waiting = waiting.into_values().map(|frame| (mp4.places[0], frame)).collect();
+            let mut seen = Vec::new();
+            while let Some((place, _)) = mp4.next_frame().unwrap() {
+                assert!(mp4.waiting.len() <= MOST_WAITING);
+                seen.push(place);
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, (0..count).collect::<Vec<_>>(), "{seed}");
+        }
     }
 
     #[test]
