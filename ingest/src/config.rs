@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_wire::{ModelId, event::parse_score};
 
+use crate::auth;
+
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
 pub const STREAM_MODEL: &str = "fast";
@@ -62,6 +64,10 @@ pub struct Config {
     #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
         value_parser = parse_score)]
     pub min_score: f32,
+
+    /// How clients say who they are.
+    #[command(flatten)]
+    pub auth: auth::Config,
 }
 
 impl Default for Config {
@@ -77,6 +83,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             model: None,
             min_score: 0.2,
+            auth: auth::Config::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::{io, net::SocketAddr};
 
+use crate::auth::keys;
+
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The keys that clients should show cannot be used.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]
     Socket(#[source] io::Error),

@@ -57,12 +57,13 @@ impl Gateway {
     /// Opens `config.listen`. The gateway books its frames in `books`.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the address is taken or not ours.
+    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] if the keys cannot be used.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
+        let auth = Auth::open(&config.auth)?;
         let address = config.listen;
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth: Auth::None, bus, books, ops })
+        Ok(Self { listener, config, auth, bus, books, ops })
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -83,11 +84,11 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             config: self.config,
+            api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
-            api: openapi::json(self.ops.api).into(),
             id: token_of("gw"),
             dispatch: dispatch.clone(),
             sessions: TaskTracker::new(),
@@ -120,6 +121,7 @@ impl Gateway {
         tokio::select! {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
+            never = shared.auth.follow() => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

@@ -5,6 +5,7 @@ mod bad_streams;
 mod broker;
 mod homeward;
 mod http;
+mod keys;
 mod legacy;
 mod pages;
 mod stage;
