@@ -18,7 +18,8 @@ pub(crate) const LEGACY_MODEL: &str = "multipose";
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct Config {
-    /// Address and port to serve on. 0.0.0.0 lets other machines in, port 0 picks a free port.
+    /// Address and port to serve on. 0.0.0.0 lets other machines in, which needs --keys or --auth none; port 0 picks a
+    /// free port.
     #[arg(long, env = "CLOUDPOSE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:60000")]
     pub listen: SocketAddr,
 

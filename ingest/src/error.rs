@@ -17,6 +17,15 @@ pub enum Error {
     /// The keys that clients should show cannot be used.
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    /// Other machines would be let in, and nobody has said that they may.
+    #[error(
+        "whoever reaches {address} could use this server: make a key with `cloudpose keys new NAME --keys keys.json` \
+         and start with --keys keys.json, or with --auth none if all who reach it may use it"
+    )]
+    Unguarded {
+        /// The address asked for.
+        address: SocketAddr,
+    },
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]
     Socket(#[source] io::Error),

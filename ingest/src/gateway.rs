@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
-    auth::Auth,
+    auth::{Auth, Way},
     dispatch::Dispatch,
     ledger::Books,
     openapi, router,
@@ -57,10 +57,19 @@ impl Gateway {
     /// Opens `config.listen`. The gateway books its frames in `books`.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] if the keys cannot be used.
+    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] if the keys cannot be used,
+    /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
         let address = config.listen;
+        let is_here = address.ip().to_canonical().is_loopback();
+        match config.auth.way {
+            _ if is_here || auth.asks() => {}
+            None => return Err(Error::Unguarded { address }),
+            Some(Way::None) => {
+                tracing::info!("whoever reaches {address} may use this server: no key is asked for")
+            }
+        }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         Ok(Self { listener, config, auth, bus, books, ops })

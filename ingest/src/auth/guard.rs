@@ -14,34 +14,57 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 
-use super::Need;
+use super::{Need, Pass, origin::Sender};
 use crate::{doors::http::body::json_limit, shared::Shared};
 
 /// How long who is not let in may go on sending.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Answers who is not let in, and leaves a [`Pass`](super::Pass) in the request of who is.
+/// Answers who is not let in, and leaves a [`Pass`] in the request of who is.
 pub(crate) async fn guard(
     State(shared): State<Arc<Shared>>,
     path: MatchedPath,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let need = Need::of(path.as_str());
-    match shared.auth.admit(request.headers(), need, SystemTime::now()) {
+    let sender = Sender::of(&request, &shared.config.auth.allow_origin);
+    if let Some(mut answer) = sender.preflight(&request) {
+        sender.reveal(&mut answer);
+        return answer;
+    }
+    let mut response = match admit(&shared, &sender, &path, &request) {
         Ok(pass) => {
             request.extensions_mut().insert(pass);
             next.run(request).await
         }
-        Err(denied) => {
-            tracing::debug!(path = path.as_str(), "refused: {denied}");
+        Err(refusal) => {
             let waits = request.headers().contains_key(header::EXPECT);
             if !waits {
                 discard(request.into_body(), json_limit(shared.config.max_image_bytes)).await;
             }
-            denied.into_response()
+            *refusal
         }
+    };
+    sender.reveal(&mut response);
+    response
+}
+
+/// Lets a request in, or has the answer to it.
+fn admit(
+    shared: &Shared,
+    sender: &Sender,
+    path: &MatchedPath,
+    request: &Request,
+) -> Result<Pass, Box<Response>> {
+    let path = path.as_str();
+    if let Some(problem) = sender.refusal(request) {
+        tracing::debug!(path, "refused: {}", problem.detail);
+        return Err(Box::new(problem.into_response()));
     }
+    shared.auth.admit(request.headers(), Need::of(path), SystemTime::now()).map_err(|denied| {
+        tracing::debug!(path, "refused: {denied}");
+        Box::new(denied.into_response())
+    })
 }
 
 /// Reads what is still being sent, and keeps none of it: who is cut off while he sends does not see the answer.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `scope` | what a key may be for, and what each address asks for |
 //! | `guard` | asks at every address |
+//! | `origin` | which sites' pages may use the gateway |
 //! | `shown` | where a request shows its key |
 //! | `denied` | why somebody is not let in, and how he is told |
 //! | `keys` | API keys: their file, and the ones in force |
@@ -13,6 +14,7 @@ mod config;
 mod denied;
 mod guard;
 pub mod keys;
+mod origin;
 mod scope;
 mod shown;
 
@@ -21,7 +23,10 @@ use std::{convert::Infallible, time::SystemTime};
 use axum::http::{Extensions, HeaderMap};
 use cloudpose_wire::Caller;
 
-pub use self::config::Config;
+pub use self::{
+    config::{Config, Way},
+    origin::Origin,
+};
 pub(crate) use self::{
     denied::Denied,
     guard::guard,

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cloudpose_ingest::{
-    AuthConfig, Config,
+    AuthConfig, AuthWay, Config,
     keys::{Digest, Key, KeyFile, Scope},
 };
 use cloudpose_wire::ws::ErrorCode;
@@ -284,18 +284,37 @@ async fn a_session_ends_when_its_key_is_revoked_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn other_machines_are_let_in_only_if_somebody_has_said_how() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    KeyFile::new(&path).add(key("door", &[Scope::Stream], None)).unwrap();
+    let keys = AuthConfig { keys: Some(path), ..AuthConfig::default() };
+    let none = AuthConfig { way: Some(AuthWay::None), ..AuthConfig::default() };
+    for listen in ["127.0.0.1:0", "127.9.9.9:0", "[::ffff:127.0.0.1]:0"] {
+        assert_eq!(bound(listen, AuthConfig::default()).await, Ok(()), "{listen}");
+    }
+    for listen in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
+        let refused = bound(listen, AuthConfig::default()).await.unwrap_err();
+        assert!(refused.contains("--keys") && refused.contains("--auth none"), "{refused}");
+        assert_eq!(bound(listen, keys.clone()).await, Ok(()), "{listen}");
+        assert_eq!(bound(listen, none.clone()).await, Ok(()), "{listen}");
+    }
+}
+
+/// Whether a gateway starts on `listen`, or why not.
+async fn bound(listen: &str, auth: AuthConfig) -> Result<(), String> {
+    let bus = cloudpose_bus::Bus::local(cloudpose_bus::Capacity::default());
+    let config = Config { listen: listen.parse().unwrap(), auth, ..Config::default() };
+    let bound = cloudpose_ingest::Gateway::bind(config, bus, Default::default(), crate::stage::ops()).await;
+    bound.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_used_is_said_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
-    let bind = async || {
-        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let auth = AuthConfig { keys: Some(path.clone()), ..AuthConfig::default() };
-        let bus = cloudpose_bus::Bus::local(cloudpose_bus::Capacity::default());
-        let config = Config { listen, auth, ..Config::default() };
-        let bound =
-            cloudpose_ingest::Gateway::bind(config, bus, Default::default(), crate::stage::ops()).await;
-        bound.unwrap_err().to_string()
-    };
+    let auth = AuthConfig { keys: Some(path.clone()), ..AuthConfig::default() };
+    let bind = async || bound("127.0.0.1:0", auth.clone()).await.unwrap_err();
     assert!(bind().await.contains("cloudpose keys new"));
     std::fs::write(&path, r#"{"keys":[{"name":"a"}]}"#).unwrap();
     assert!(bind().await.contains("scopes"));

@@ -7,6 +7,7 @@ mod homeward;
 mod http;
 mod keys;
 mod legacy;
+mod origins;
 mod pages;
 mod stage;
 mod streams;
