@@ -16,7 +16,7 @@ pub struct Config {
     #[arg(long = "auth", env = "CLOUDPOSE_AUTH", value_name = "none")]
     pub way: Option<Way>,
 
-    /// Another site whose pages may use this server from a browser, like https://app.example.com; may be given several
+    /// Another site whose pages may use this server from a browser, like `https://app.example.com`; may be given several
     /// times, or with commas. This server's own pages may, and programs.
     #[arg(long, env = "CLOUDPOSE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<Origin>,
