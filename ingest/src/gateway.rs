@@ -57,7 +57,7 @@ impl Gateway {
     /// Opens `config.listen`. The gateway books its frames in `books`.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] if the keys cannot be used,
+    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
     /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;

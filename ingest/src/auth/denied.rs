@@ -19,9 +19,11 @@ pub(crate) enum Denied {
     NotAKey,
     #[error("no such key is known here, or no more; ask whoever runs this server for another")]
     UnknownKey,
-    #[error("the key has expired; ask whoever runs this server for another")]
+    #[error("the key or token has expired; ask whoever runs this server for another")]
     Expired,
-    #[error("the key is not for this: it lacks the scope `{0}`")]
+    #[error("the token is not good: {0}")]
+    Token(&'static str),
+    #[error("the key or token is not for this: it lacks the scope `{0}`")]
     Scope(Scope),
 }
 
@@ -30,7 +32,7 @@ impl Denied {
     fn challenge(self) -> HeaderValue {
         match self {
             Self::NoKey => HeaderValue::from_static("Bearer realm=\"cloudpose\""),
-            Self::NotAKey | Self::UnknownKey | Self::Expired => {
+            Self::NotAKey | Self::UnknownKey | Self::Expired | Self::Token(_) => {
                 HeaderValue::from_static("Bearer realm=\"cloudpose\", error=\"invalid_token\"")
             }
             Self::Scope(scope) => {

@@ -318,4 +318,55 @@ async fn a_file_that_cannot_be_used_is_said_at_the_start() {
     assert!(bind().await.contains("cloudpose keys new"));
     std::fs::write(&path, r#"{"keys":[{"name":"a"}]}"#).unwrap();
     assert!(bind().await.contains("scopes"));
+    std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
+    let jwks = AuthConfig { jwks: Some(path.clone()), ..AuthConfig::default() };
+    assert!(bound("127.0.0.1:0", jwks.clone()).await.unwrap_err().contains("--jwt-audience"));
+    let jwks = AuthConfig { jwt_audience: Some("cloudpose".into()), ..jwks };
+    assert!(bound("127.0.0.1:0", jwks).await.unwrap_err().contains("no public key"));
+}
+
+#[tokio::test]
+async fn a_token_does_as_well_as_a_key_and_beside_it() {
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
+
+    let folder = tempfile::tempdir().unwrap();
+    let (keys, jwks) = (folder.path().join("keys.json"), folder.path().join("jwks.json"));
+    KeyFile::new(&keys).add(key("door", &[Scope::Stream], None)).unwrap();
+    let made = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+    let signer = Ed25519KeyPair::from_pkcs8(made.as_ref()).unwrap();
+    let public = URL_SAFE_NO_PAD.encode(signer.public_key());
+    let set = serde_json::json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": public}]});
+    std::fs::write(&jwks, set.to_string()).unwrap();
+    let auth = AuthConfig {
+        keys: Some(keys),
+        jwks: Some(jwks),
+        jwt_audience: Some("cloudpose".into()),
+        ..AuthConfig::default()
+    };
+    let server = Server::with_worker(Config { auth, ..Config::default() }).await;
+    let keyed = Keyed { folder, server };
+
+    let exp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 3600;
+    let token = |scope: &str, audience: &str| {
+        let claims = serde_json::json!({"aud": audience, "exp": exp, "scope": scope, "tenant": "acme"});
+        let parts =
+            [r#"{"alg":"EdDSA"}"#.to_owned(), claims.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = parts.join(".");
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signer.sign(message.as_bytes())))
+    };
+    for (secret, status) in [
+        ("door".to_owned(), 426),
+        (token("stream", "cloudpose"), 426),
+        (token("photo", "cloudpose"), 403),
+        (token("stream", "another"), 401),
+        ("a.b.c".to_owned(), 401),
+    ] {
+        let answer = keyed.ask("GET", "/v1/stream", Some(&secret)).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+    }
+    let (mut client, chosen) = keyed.socket(&offered(&token("stream", "cloudpose"))).await.unwrap();
+    assert_eq!(chosen.as_deref(), Some("cloudpose.v1"));
+    assert!(matches!(client.next().await, Heard::Message(_)));
+    client.image(JPEG).await;
+    assert_eq!(client.result(false).await, 1);
 }

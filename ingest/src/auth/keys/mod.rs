@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::file::KeyFile;
-pub(crate) use self::ring::Keyring;
+pub(crate) use self::ring::{ASK_AGAIN, Keyring};
 pub use super::scope::Scope;
 
 /// What every key of ours begins with: people and scanners of secrets know it by that.

@@ -1,29 +1,21 @@
-//! The keys of a file that may change while they are in use.
+//! The keys that are in force.
 
 use std::{
     convert::Infallible,
-    fs, io,
+    fs,
     path::PathBuf,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::watch;
+use super::{Digest, Error, Key, Keys};
+use crate::auth::{Denied, Need, Pass, Proof, followed::Followed, need_met};
 
-use super::{Digest, Error, Key, KeyFile, Keys};
-use crate::auth::{Denied, Need, Pass};
+/// Longest wait for an end before the clock is asked again: somebody may have set it.
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait for a key's end before the clock is asked again: somebody may have set it.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
-
-/// The keys that are in force.
+/// The keys of a file that may change while they are in use.
 #[derive(Debug)]
-pub(crate) struct Keyring {
-    path: PathBuf,
-    keys: watch::Sender<Arc<Keys>>,
-}
+pub(crate) struct Keyring(Followed<Keys>);
 
 impl Keyring {
     /// Reads the file.
@@ -31,26 +23,27 @@ impl Keyring {
     /// # Errors
     /// If it is not there, or says nothing that can be used.
     pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
-        let keys = KeyFile::new(&path).read()?;
+        let json = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let keys = Keys::parse(&json).map_err(|flaw| Error::Flawed { path: path.clone(), flaw })?;
         tracing::info!(keys = keys.list().len(), "clients show a key of {}", path.display());
-        Ok(Self { path, keys: watch::Sender::new(Arc::new(keys)) })
+        let parse = |json: &[u8]| Keys::parse(json).map_err(|flaw| flaw.to_string());
+        Ok(Self(Followed::new(path, (json, keys), parse)))
     }
 
     /// Lets in who shows a key for `need`.
     pub(crate) fn admit(&self, presented: &str, need: Need, now: SystemTime) -> Result<Pass, Denied> {
         let sha256 = Digest::of(presented);
-        let keys = self.keys.borrow();
+        let keys = self.0.current();
         let key = valid(&keys, &sha256, need, now)?;
-        Ok(Pass { caller: key.caller(), key: Some(sha256) })
+        Ok(Pass { caller: key.caller(), proof: Proof::Key(sha256) })
     }
 
     /// Waits until the key that let `pass` in would let it in no more, and says why.
-    pub(crate) async fn ended(&self, pass: &Pass, need: Need) -> Denied {
-        let Some(sha256) = pass.key else { return std::future::pending().await };
-        let mut keys = self.keys.subscribe();
+    pub(crate) async fn ended(&self, pass: &Pass, sha256: &Digest, need: Need) -> Denied {
+        let mut keys = self.0.subscribe();
         loop {
             let now = SystemTime::now();
-            let left = match valid(&keys.borrow_and_update(), &sha256, need, now) {
+            let left = match valid(&keys.borrow_and_update(), sha256, need, now) {
                 Err(denied) => return denied,
                 // It works on somebody else's account now.
                 Ok(key) if key.tenant != pass.caller.tenant => return Denied::UnknownKey,
@@ -64,43 +57,14 @@ impl Keyring {
         }
     }
 
-    /// Takes the file in anew whenever it changes. One that cannot be used changes nothing, and is told once.
+    /// Keeps up with the file.
     pub(crate) async fn follow(&self) -> Infallible {
-        let mut seen = None;
-        loop {
-            let path = self.path.clone();
-            let read = tokio::task::spawn_blocking(move || fs::read(path)).await;
-            let read = read.map_err(io::Error::from).and_then(|read| read).map_err(|error| error.to_string());
-            if seen.as_ref() != Some(&read) {
-                self.take_in(&read);
-                seen = Some(read);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.0.follow().await
     }
 
-    pub(super) fn take_in(&self, read: &Result<Vec<u8>, String>) {
-        let keys = match read {
-            Ok(json) => Keys::parse(json).map_err(|flaw| flaw.to_string()),
-            Err(error) => Err(error.clone()),
-        };
-        match keys {
-            Ok(keys) => {
-                let keys = Arc::new(keys);
-                let changed = self.keys.send_if_modified(|current| {
-                    let differ = *current != keys;
-                    *current = Arc::clone(&keys);
-                    differ
-                });
-                if changed {
-                    tracing::info!(keys = keys.list().len(), "took in the keys of {}", self.path.display());
-                }
-            }
-            Err(error) => tracing::error!(
-                "the keys of {} cannot be used, the earlier ones stay in force: {error}",
-                self.path.display()
-            ),
-        }
+    #[cfg(test)]
+    pub(super) fn take_in(&self, read: Result<Vec<u8>, String>) {
+        self.0.take_in(read);
     }
 }
 
@@ -110,8 +74,5 @@ fn valid<'a>(keys: &'a Keys, sha256: &Digest, need: Need, now: SystemTime) -> Re
     if key.expired(now) {
         return Err(Denied::Expired);
     }
-    match need {
-        Need::Scope(scope) if !key.scopes.contains(&scope) => Err(Denied::Scope(scope)),
-        Need::Nothing | Need::Key | Need::Scope(_) => Ok(key),
-    }
+    need_met(&key.scopes, need).map(|()| key)
 }
