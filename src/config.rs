@@ -112,7 +112,8 @@ fn all() -> Command {
         .after_help(
             "Examples:
   cloudpose serve
-  cloudpose serve --listen 0.0.0.0:60000 --infer-threads 4
+  cloudpose serve --listen 0.0.0.0:60000 --keys keys.json    lets other machines in, with keys
+  cloudpose serve --infer-threads 4
   CLOUDPOSE_MODEL=lightning cloudpose serve
   cloudpose serve --nats nats://127.0.0.1:4222    shares its work with other processes
 

@@ -16,7 +16,7 @@ pub(crate) static ROLES: [Role; 3] = [
     Role {
         name: "ingest",
         about: "Serve clients, with the workers elsewhere on NATS",
-        example: "cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000",
+        example: "cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000 --keys keys.json",
         has_clients: true,
         takes_frames: false,
         options: cloudpose_ingest::Config::augment_args,

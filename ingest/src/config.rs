@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_wire::{ModelId, event::parse_score};
 
+use crate::auth;
+
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
 pub const STREAM_MODEL: &str = "fast";
@@ -16,7 +18,8 @@ pub(crate) const LEGACY_MODEL: &str = "multipose";
 #[derive(Debug, Clone, PartialEq, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct Config {
-    /// Address and port to serve on. 0.0.0.0 lets other machines in, port 0 picks a free port.
+    /// Address and port to serve on. 0.0.0.0 lets other machines in, which needs --keys or --auth none; port 0 picks a
+    /// free port.
     #[arg(long, env = "CLOUDPOSE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:60000")]
     pub listen: SocketAddr,
 
@@ -62,6 +65,10 @@ pub struct Config {
     #[arg(long, env = "CLOUDPOSE_MIN_SCORE", value_name = "SCORE", default_value = "0.2",
         value_parser = parse_score)]
     pub min_score: f32,
+
+    /// How clients say who they are.
+    #[command(flatten)]
+    pub auth: auth::Config,
 }
 
 impl Default for Config {
@@ -77,6 +84,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             model: None,
             min_score: 0.2,
+            auth: auth::Config::default(),
         }
     }
 }

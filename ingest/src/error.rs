@@ -1,4 +1,6 @@
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use crate::auth::keys;
 
 /// Why the gateway cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +13,26 @@ pub enum Error {
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
+    },
+    /// The keys that clients should show cannot be used.
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    /// Other machines would be let in, and nobody has said that they may.
+    #[error(
+        "whoever reaches {address} could use this server: make a key with `cloudpose keys new NAME --keys keys.json` \
+         and start with --keys keys.json (or --jwks), or with --auth none if all who reach it may use it"
+    )]
+    Unguarded {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The keys of those who sign tokens cannot be used.
+    #[error("the key set {} cannot be used: {why}", .path.display())]
+    Signers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]

@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
-    auth::Auth,
+    auth::{Auth, Way},
     dispatch::Dispatch,
     ledger::Books,
     openapi, router,
@@ -57,12 +57,22 @@ impl Gateway {
     /// Opens `config.listen`. The gateway books its frames in `books`.
     ///
     /// # Errors
-    /// [`Error::Listen`] if the address is taken or not ours.
+    /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
+    /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
+        let auth = Auth::open(&config.auth)?;
         let address = config.listen;
+        let is_here = address.ip().to_canonical().is_loopback();
+        match config.auth.way {
+            _ if is_here || auth.asks() => {}
+            None => return Err(Error::Unguarded { address }),
+            Some(Way::None) => {
+                tracing::info!("whoever reaches {address} may use this server: no key is asked for")
+            }
+        }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth: Auth::None, bus, books, ops })
+        Ok(Self { listener, config, auth, bus, books, ops })
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -83,11 +93,11 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             config: self.config,
+            api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
-            api: openapi::json(self.ops.api).into(),
             id: token_of("gw"),
             dispatch: dispatch.clone(),
             sessions: TaskTracker::new(),
@@ -120,6 +130,7 @@ impl Gateway {
         tokio::select! {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
+            never = shared.auth.follow() => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

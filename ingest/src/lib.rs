@@ -39,6 +39,7 @@ mod settings;
 mod shared;
 mod still;
 
+pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};

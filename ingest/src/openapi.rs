@@ -1,6 +1,14 @@
 //! The description of the HTTP calls, made from the handlers and the types of the contract.
 
-use utoipa::OpenApi;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        self, Content, Ref, Response,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+    },
+};
+
+use crate::auth::Need;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,9 +32,39 @@ use utoipa::OpenApi;
 )]
 struct Api;
 
-/// OpenAPI 3.1, as JSON, with what else is answered on the same port.
-pub(crate) fn json(ops: utoipa::openapi::OpenApi) -> String {
-    Api::openapi().merge_from(ops).to_json().expect("a description made of strings is JSON")
+/// OpenAPI 3.1, as JSON, with what else is answered on the same port, and with the keys that each call asks for if
+/// anybody asks.
+pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
+    let mut api = Api::openapi().merge_from(ops);
+    if keys {
+        ask_for_keys(&mut api);
+    }
+    api.to_json().expect("a description made of strings is JSON")
+}
+
+fn ask_for_keys(api: &mut openapi::OpenApi) {
+    const KEY: &str = "key";
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key."));
+    let components = api.components.get_or_insert_default();
+    components.add_security_scheme(KEY, SecurityScheme::Http(bearer.build()));
+    for (path, item) in &mut api.paths.paths {
+        let scopes = match Need::of(path) {
+            Need::Nothing => continue,
+            Need::Key => Vec::new(),
+            Need::Scope(scope) => vec![scope.as_str()],
+        };
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            operation.security = Some(vec![SecurityRequirement::new(KEY, scopes.clone())]);
+            for (status, description) in
+                [("401", "No key, or one that is not good."), ("403", "The key lacks the scope.")]
+            {
+                let content = Content::new(Some(Ref::from_schema_name("Problem")));
+                let answer = Response::builder().description(description);
+                let answer = answer.content("application/problem+json", content).build();
+                operation.responses.responses.insert(status.to_owned(), answer.into());
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +88,7 @@ mod tests {
 
     #[test]
     fn description_is_whole_and_says_what_the_types_say() {
-        let api: Value = serde_json::from_str(&json(Default::default())).unwrap();
+        let api: Value = serde_json::from_str(&json(Default::default(), false)).unwrap();
         assert!(api["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
         let mut found = BTreeSet::new();
         references(&api, &mut found);

@@ -6,11 +6,13 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, header},
+    middleware,
     routing::{get, post},
 };
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
+    auth,
     doors::{classify, http, legacy, ws},
     pages,
     shared::Shared,
@@ -45,6 +47,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .merge(ops.with_state(()))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::guard))
         // `body` has its own limits, which answer with a problem.
         .layer(DefaultBodyLimit::disable())
         .with_state(shared);

@@ -1,5 +1,6 @@
 // The page: one source at a time → a session → the picture.
 
+import { fetchWithKey, isKeyWanted } from "./key.js";
 import { Session, streamUrl } from "./session.js";
 import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
 import { Recent } from "./stats.js";
@@ -54,12 +55,18 @@ let isModelChosen = false;
 
 /** Asks for the models until there are some: workers may start after the gateway. */
 async function loadModels() {
-  const response = await fetch("/v1/models").catch(() => null);
+  const response = await fetchWithKey("/v1/models").catch(() => null);
+  // Asked again when a session has a key.
+  if (response?.status === 401) return;
   const list = response?.ok ? await response.json() : { models: [] };
   view.showModels(list);
   usual = { stream: list.default, still: list.default_photo };
   if (list.models.length === 0) setTimeout(loadModels, MODELS_AGAIN_MS);
-  else view.showExamples(location.origin, streamUrl({ want: "both", model: list.default, mode: "live" }));
+  else showExamples({ model: list.default });
+}
+
+function showExamples(parameters) {
+  view.showExamples(location.origin, streamUrl({ want: "both", ...parameters, mode: "live" }), isKeyWanted());
 }
 
 // Beginning and ending.
@@ -188,6 +195,7 @@ function openStream(mine) {
     ...connectionHandlers(mine),
     connected() {
       mine.connection = "open";
+      if (usual.stream === undefined) loadModels();
       showPaused(mine);
     },
     async result(result) {
@@ -248,6 +256,7 @@ function openStill(mine) {
     ...connectionHandlers(mine),
     async connected(limits) {
       mine.connection = "open";
+      if (usual.stream === undefined) loadModels();
       view.showStatus("connecting", "Looking for people");
       const { session } = mine;
       session.send(await encodeStill(mine.file, mine.bitmap, limits, quality));
@@ -376,6 +385,6 @@ function refresh() {
   }
 }
 
-view.showExamples(location.origin, streamUrl({ want: "both", mode: "live" }));
+showExamples({});
 loadModels();
 setInterval(refresh, REFRESH_MS);

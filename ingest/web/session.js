@@ -1,5 +1,6 @@
 // A session of the WebSocket `/v1/stream`, which comes back by itself when the connection is lost.
 
+import { fetchWithKey, isKeyWanted, protocols } from "./key.js";
 import { addCounts } from "./stats.js";
 
 /** Frames on their way at once. The server's own window is as wide: more would only wait there. */
@@ -68,6 +69,7 @@ export class Session {
   #retryTimer = null;
   #silenceTimer = null;
   #asleep = false;
+  #closed = false;
 
   /** `settings`: `{model, mode, quality}`. Connects at once. */
   constructor(settings, handlers) {
@@ -121,6 +123,7 @@ export class Session {
 
   /** Ends the session. No handler is called afterwards. */
   close() {
+    this.#closed = true;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = null;
     this.#asleep = false;
@@ -140,7 +143,7 @@ export class Session {
     this.#seq = 0;
     const { model, mode, quality } = this.#settings;
     const parameters = { stream: this.#stream, want: "both", model, mode, quality };
-    this.#socket = new WebSocket(streamUrl(parameters));
+    this.#socket = new WebSocket(streamUrl(parameters), protocols());
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = () => this.#lose();
     this.#expectWord();
@@ -216,6 +219,7 @@ export class Session {
   #lose() {
     const error = this.#error;
     const unanswered = this.#sentAt.size;
+    const wasGreeted = this.#connected;
     this.#forgetSocket();
     this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
     this.#setDrops(unanswered > 0 ? { connection_lost: unanswered } : {});
@@ -225,12 +229,29 @@ export class Session {
       this.#handlers.failed(error);
     } else if (error?.code === "idle_timeout") {
       this.#asleep = true;
+    } else if (isKeyWanted() && (!wasGreeted || error?.code === "unauthorized")) {
+      this.#askWhy(error);
     } else {
-      const wait = backoff(this.#attempt, Math.random());
-      this.#attempt += 1;
-      this.#retryTimer = setTimeout(() => this.#connect(), wait);
-      this.#handlers.lost(performance.now() + wait, error);
+      this.#retry(error);
     }
+  }
+
+  /** A browser does not say why no WebSocket was opened. A plain request is told, and asks for a key if one is missing. */
+  async #askWhy(error) {
+    const response = await fetchWithKey("/v1/stream").catch(() => null);
+    const isRefused = response?.status === 401 || response?.status === 403;
+    const message = isRefused ? (await response.json()).detail : "";
+    if (this.#closed) return;
+    if (isRefused) this.#handlers.failed({ code: "unauthorized", message });
+    else if (error?.code === "unauthorized") this.#connect();
+    else this.#retry(error);
+  }
+
+  #retry(error) {
+    const wait = backoff(this.#attempt, Math.random());
+    this.#attempt += 1;
+    this.#retryTimer = setTimeout(() => this.#connect(), wait);
+    this.#handlers.lost(performance.now() + wait, error);
   }
 
   #forgetSocket() {

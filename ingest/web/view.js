@@ -133,8 +133,9 @@ export function showFound(event) {
 }
 
 /** The examples for this host. */
-export function showExamples(origin, streamUrl) {
-  const post = `curl ${origin}/v1/pose -H 'Content-Type: image/jpeg' --data-binary @photo.jpg`;
+export function showExamples(origin, streamUrl, withKey) {
+  const key = withKey ? ' -H "Authorization: Bearer $KEY"' : "";
+  const post = `curl ${origin}/v1/pose${key} -H 'Content-Type: image/jpeg' --data-binary @photo.jpg`;
   element("curl-pose").textContent = post;
   element("curl-overlay").textContent = `${post} \\\n  -H 'Accept: image/jpeg' -o annotated.jpg`;
   element("stream-url").textContent = streamUrl;

@@ -1,12 +1,14 @@
 // The web page in Chromium, against a real server. See server.mjs for the environment it needs.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, before, test } from "node:test";
 
 import { launchRefusing, launchWithCamera } from "./chromium.mjs";
 import { compareWithSource, differencesAt } from "./pixels.mjs";
-import { startProxy, startServer } from "./server.mjs";
+import { keys, startProxy, startServer } from "./server.mjs";
 
 /** Two persons, both in full. */
 const SAMPLE = new URL("../../ingest/web/sample.jpg", import.meta.url);
@@ -320,4 +322,62 @@ test("waits between attempts grow, and rates are those of the window", TEST_MS, 
   assert.equal(median, 1500);
   assert.deepEqual(gone, [null, null]);
   await check();
+});
+
+test("a server that asks for keys gets one, for this tab", TEST_MS, async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "cloudpose-keys-"));
+  const file = path.join(folder, "keys.json");
+  const key = await keys("new", "page", "--keys", file);
+  const photosOnly = await keys("new", "photos", "--scopes", "photo", "--keys", file);
+  const guarded = await startServer("--keys", file);
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP_MS);
+  const give = async (text) => {
+    await page.waitForSelector("#key-dialog[open]");
+    await page.fill("#key", text);
+    await page.press("#key", "Enter");
+  };
+  try {
+    await page.goto(guarded.url.href);
+    await give("cpk_wrong");
+    await page.waitForSelector("#key-refused:not([hidden])");
+    await page.click("text=Not now");
+
+    // Who goes on without one is asked again, and told what a key is not for.
+    await page.click("#start-camera");
+    await give(photosOnly);
+    await waitForState(page, "failed");
+    assert.match(await page.textContent("#panel-text"), /scope `stream`/);
+
+    await page.evaluate(() => sessionStorage.clear());
+    await page.reload();
+    await give(key);
+    await page.waitForSelector("#models:not([hidden])");
+    assert.match(await page.textContent("#curl-pose"), /Authorization: Bearer/);
+    await page.click("#start-camera");
+    await waitForFrames(page, 3);
+    await page.click("#stop");
+
+    // Kept over a reload, unknown to another tab.
+    await page.reload();
+    await page.waitForSelector("#models:not([hidden])");
+    const other = await context.newPage();
+    await other.goto(guarded.url.href);
+    await other.waitForSelector("#key-dialog[open]");
+    await other.close();
+
+    await page.click("#start-camera");
+    await waitForFrames(page, 3);
+    await keys("revoke", "page", "--keys", file);
+    const next = await keys("new", "next", "--keys", file);
+    await give(next);
+    const shown = Number(await page.getAttribute("#picture", "data-shown"));
+    await waitForFrames(page, shown + 3);
+    await waitForState(page, "live");
+  } finally {
+    await context.close();
+    await guarded.stop();
+    await rm(folder, { recursive: true });
+  }
 });

@@ -1,21 +1,23 @@
 // The server under test, and a proxy before it whose connections can be cut.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
+import { promisify } from "node:util";
 
 const START_MS = 60_000;
 
 /**
  * The server at CLOUDPOSE_URL, or else one started from CLOUDPOSE_BIN on a free port. Resolves to
- * `{url, stop}`; `stop()` resolves to the exit code, or to null if the server is not ours.
+ * `{url, stop}`; `stop()` resolves to the exit code, or to null if the server is not ours. One with `options` of its
+ * own is always started.
  */
-export async function startServer() {
+export async function startServer(...options) {
   const { CLOUDPOSE_URL, CLOUDPOSE_BIN } = process.env;
-  if (CLOUDPOSE_URL) return { url: new URL(CLOUDPOSE_URL), stop: async () => null };
+  if (CLOUDPOSE_URL && options.length === 0) return { url: new URL(CLOUDPOSE_URL), stop: async () => null };
   if (!CLOUDPOSE_BIN) throw new Error("set CLOUDPOSE_BIN to the cloudpose binary, or CLOUDPOSE_URL to a running server");
 
-  const child = spawn(CLOUDPOSE_BIN, ["serve", "--listen", "127.0.0.1:0"], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(CLOUDPOSE_BIN, ["serve", "--listen", "127.0.0.1:0", ...options], { stdio: ["ignore", "pipe", "pipe"] });
   const exited = once(child, "exit");
   let output = "";
   const url = await new Promise((resolve, reject) => {
@@ -44,6 +46,12 @@ export async function startServer() {
       return code;
     },
   };
+}
+
+/** What `cloudpose keys` prints. */
+export async function keys(...args) {
+  const { stdout } = await promisify(execFile)(process.env.CLOUDPOSE_BIN, ["keys", ...args]);
+  return stdout.trim();
 }
 
 /** Passes bytes on to `target` until `cut()`, and again after `restore()`. */

@@ -29,6 +29,7 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("infer.pools.cpu.model=yolo", "model"),
     ("nats.url=nats://user:secret@host:4222", "nats/url"),
     ("nats.prefix=studio", "nats.prefix"),
+    ("auth.allowOrigins={https://a.example.com/}", "auth/allowOrigins"),
     ("autoscaling.mode=hpa,infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
@@ -185,6 +186,23 @@ def test_a_nats_of_ones_own_replaces_the_bundled_one():
     assert env["CLOUDPOSE_NATS_CA"] == mounts["nats-ca"] + "/ca.crt"
     volumes = {volume["name"] for volume in gateway["spec"]["template"]["spec"]["volumes"]}
     assert set(mounts) == volumes
+
+
+def test_gateways_ask_for_keys_or_say_that_they_do_not():
+    for value_set in VALUE_SETS:
+        documents = rendered(value_set)
+        for document in of_kind(documents, "Deployment"):
+            is_gateway = container(document)["args"][0] == "ingest"
+            env = environment(document)
+            assert ("CLOUDPOSE_KEYS" in env) + (env.get("CLOUDPOSE_AUTH") == "none") == is_gateway, value_set
+            mounts = {mount["name"] for mount in container(document).get("volumeMounts", [])}
+            assert ("keys" in mounts) == ("CLOUDPOSE_KEYS" in env), "workers see no keys"
+    gateway = named(rendered("external-nats"), "Deployment", f"{NAME}-gateway")
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(gateway)["volumeMounts"]}
+    assert environment(gateway)["CLOUDPOSE_KEYS"] == mounts["keys"] + "/keys.json"
+    assert environment(gateway)["CLOUDPOSE_ALLOW_ORIGIN"] == "https://app.example.com,https://studio.example.com"
+    (volume,) = [v for v in gateway["spec"]["template"]["spec"]["volumes"] if v["name"] == "keys"]
+    assert volume["secret"]["secretName"] == "cloudpose-keys"
 
 
 def test_long_websockets_pass_the_ingress():

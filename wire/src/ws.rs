@@ -141,6 +141,8 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The server has not reached its workers for as long as it waits for an idle client: connect again later.
     Unavailable,
+    /// The key that opened the session has been revoked, or has expired.
+    Unauthorized,
 }
 
 #[cfg(test)]

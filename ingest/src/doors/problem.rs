@@ -51,6 +51,9 @@ problems! {
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
     unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
+    unauthorized: UNAUTHORIZED, "unauthorized", "Say who you are";
+    forbidden: FORBIDDEN, "forbidden", "The key is not for this";
+    foreign_origin: FORBIDDEN, "foreign-origin", "Pages of this site may not do this";
     not_found: NOT_FOUND, "not-found", "There is nothing here";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";

@@ -30,7 +30,9 @@ const PATIENT: Patience = Patience { frames: PATIENCE, farewells: PATIENCE };
 
 /// What stands for the answers to monitors.
 pub(crate) fn ops() -> Ops {
-    Ops { routes: Router::new().route("/health", get(async || "alive")), api: Default::default() }
+    let routes =
+        Router::new().route("/health", get(async || "alive")).route("/metrics", get(async || "counts"));
+    Ops { routes, api: Default::default() }
 }
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {

@@ -134,7 +134,7 @@ env:
 
 {{- define "cloudpose.volumeMounts" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
 volumeMounts:
 {{- if $nats.credentials.secret }}
   - { name: nats-credentials, mountPath: /etc/cloudpose/nats, readOnly: true }
@@ -145,12 +145,15 @@ volumeMounts:
 {{- if $nats.ca.secret }}
   - { name: nats-ca, mountPath: /etc/cloudpose/nats-ca, readOnly: true }
 {{- end }}
+{{- if .keysSecret }}
+  - { name: keys, mountPath: /etc/cloudpose/keys, readOnly: true }
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "cloudpose.volumes" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
 volumes:
 {{- with $nats.credentials.secret }}
   - name: nats-credentials
@@ -162,6 +165,10 @@ volumes:
 {{- end }}
 {{- with $nats.ca.secret }}
   - name: nats-ca
+    secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with .keysSecret }}
+  - name: keys
     secret: { secretName: {{ . }}, defaultMode: 0440 }
 {{- end }}
 {{- end }}

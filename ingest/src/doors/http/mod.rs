@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
 use crate::{
+    auth::Pass,
     config::PHOTO_MODEL,
     doors::{Problem, trace_of},
     seats::Seat,
@@ -78,7 +79,7 @@ pub(crate) struct Received {
 
 /// Takes the image of a request, if there is room for it.
 pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Received, Problem> {
-    let caller = shared.auth.caller(request.headers());
+    let Pass { caller, .. } = Pass::of(request.extensions());
     let trace = trace_of(request.headers());
     let seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let body::Upload { id, image } = body::upload(request, shared.config.max_image_bytes).await?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    auth::Pass,
     config::LEGACY_MODEL,
     doors::{Problem, http::body, trace_of},
     shared::{Shared, token_of},
@@ -184,7 +185,7 @@ fn annotation(id: &str, jpeg: &[u8]) -> String {
 
 async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String, Finished), Rejection> {
     let (parts, body) = request.into_parts();
-    let caller = shared.auth.caller(&parts.headers);
+    let Pass { caller, .. } = Pass::of(&parts.extensions);
     let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let limit = body::json_limit(shared.config.max_image_bytes);
     let body = body::read(&parts.headers, body, limit).await?;

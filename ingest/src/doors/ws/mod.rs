@@ -11,6 +11,7 @@ mod socket;
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::{
         State, WebSocketUpgrade,
         ws::{WebSocket, rejection::WebSocketUpgradeRejection},
@@ -19,7 +20,7 @@ use axum::{
     response::Response,
 };
 use cloudpose_wire::{
-    Caller, TraceParent,
+    TraceParent,
     ws::{ErrorCode, ServerMessage},
 };
 
@@ -29,6 +30,7 @@ use self::{
     socket::Socket,
 };
 use crate::{
+    auth::{Need, PROTOCOL, Pass, Scope},
     doors::{Problem, trace_of},
     shared::Shared,
 };
@@ -42,6 +44,8 @@ mod code {
     pub(super) const TOO_BIG: u16 = 1009;
     /// In IANA's registry of close codes.
     pub(super) const TRY_AGAIN_LATER: u16 = 1013;
+    /// Ours, after HTTP's 401.
+    pub(super) const UNAUTHORIZED: u16 = 4401;
 }
 
 /// Opens a WebSocket on which images go in and results come out.
@@ -55,6 +59,7 @@ mod code {
 )]
 pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
+    Extension(pass): Extension<Pass>,
     uri: Uri,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -63,12 +68,13 @@ pub(crate) async fn stream(
     if shared.stopping.is_cancelled() {
         return Err(Problem::shutting_down());
     }
-    let caller = shared.auth.caller(&headers);
-    let seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
+    let seat = shared.seats.take(&pass.caller).ok_or_else(Problem::no_room)?;
     let query = StreamQuery::parse(&uri);
-    let asker = (caller, trace_of(&headers));
+    let asker = (pass, trace_of(&headers));
     let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
+    // The key that a browser offers beside it is never said back.
+    let upgrade = upgrade.protocols([PROTOCOL]);
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
         serve(shared, socket, query, asker).await;
         drop((seat, tracked));
@@ -79,12 +85,21 @@ async fn serve(
     shared: Arc<Shared>,
     inner: WebSocket,
     query: Result<StreamQuery, String>,
-    asker: (Caller, Option<TraceParent>),
+    (pass, trace): (Pass, Option<TraceParent>),
 ) {
     let mut socket = Socket::new(inner, shared.config.max_image_bytes);
     let end = match query.and_then(|query| query.served(&shared)) {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
-        Ok(query) => Connection::open(shared, &mut socket, query, asker).run().await,
+        Ok(query) => {
+            let asker = (pass.caller.clone(), trace);
+            let connection = Connection::open(Arc::clone(&shared), &mut socket, query, asker);
+            tokio::select! {
+                end = connection.run() => end,
+                denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {
+                    End::Refused(ErrorCode::Unauthorized, denied.to_string())
+                }
+            }
+        }
     };
     tracing::debug!(?end, "session ends");
     let close_code = match end {
@@ -96,6 +111,7 @@ async fn serve(
                 ErrorCode::ShuttingDown => code::GOING_AWAY,
                 ErrorCode::BadMessage => code::PROTOCOL_ERROR,
                 ErrorCode::Unavailable => code::TRY_AGAIN_LATER,
+                ErrorCode::Unauthorized => code::UNAUTHORIZED,
                 _ => code::POLICY,
             }
         }

@@ -1,0 +1,84 @@
+//! The guard before every address: it lets in who may, and says who he is.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::header,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt as _;
+
+use super::{Need, Pass, origin::Sender};
+use crate::{doors::http::body::json_limit, shared::Shared};
+
+/// How long who is not let in may go on sending.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers who is not let in, and leaves a [`Pass`] in the request of who is.
+pub(crate) async fn guard(
+    State(shared): State<Arc<Shared>>,
+    path: MatchedPath,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let sender = Sender::of(&request, &shared.config.auth.allow_origin);
+    if let Some(mut answer) = sender.preflight(&request) {
+        sender.reveal(&mut answer);
+        return answer;
+    }
+    let mut response = match admit(&shared, &sender, &path, &request) {
+        Ok(pass) => {
+            request.extensions_mut().insert(pass);
+            next.run(request).await
+        }
+        Err(refusal) => {
+            let waits = request.headers().contains_key(header::EXPECT);
+            if !waits {
+                discard(request.into_body(), json_limit(shared.config.max_image_bytes)).await;
+            }
+            *refusal
+        }
+    };
+    sender.reveal(&mut response);
+    response
+}
+
+/// Lets a request in, or has the answer to it.
+fn admit(
+    shared: &Shared,
+    sender: &Sender,
+    path: &MatchedPath,
+    request: &Request,
+) -> Result<Pass, Box<Response>> {
+    let path = path.as_str();
+    if let Some(problem) = sender.refusal(request) {
+        tracing::debug!(path, "refused: {}", problem.detail);
+        return Err(Box::new(problem.into_response()));
+    }
+    shared.auth.admit(request.headers(), Need::of(path), SystemTime::now()).map_err(|denied| {
+        tracing::debug!(path, "refused: {denied}");
+        Box::new(denied.into_response())
+    })
+}
+
+/// Reads what is still being sent, and keeps none of it: who is cut off while he sends does not see the answer.
+async fn discard(body: Body, limit: usize) {
+    let mut chunks = body.into_data_stream();
+    let all = async {
+        let mut received = 0usize;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            received = received.saturating_add(chunk.len());
+            if received > limit {
+                break;
+            }
+        }
+    };
+    // Whether it ends or not, it is answered.
+    tokio::time::timeout(PATIENCE, all).await.ok();
+}

@@ -1,0 +1,82 @@
+//! What a key may be for, and what each address asks for.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that a key allows. None includes another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Single images, also by the existing API.
+    Photo,
+    /// Streaming sessions.
+    Stream,
+    /// To watch what others stream.
+    Watch,
+    /// To say which cameras are read.
+    Cameras,
+    /// Work whose results are fetched later.
+    Jobs,
+    /// What monitors read, where it has no port of its own.
+    Admin,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Photo, Self::Stream, Self::Watch, Self::Cameras, Self::Jobs, Self::Admin];
+
+    /// As it stands in the file of keys.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Photo => "photo",
+            Self::Stream => "stream",
+            Self::Watch => "watch",
+            Self::Cameras => "cameras",
+            Self::Jobs => "jobs",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<Scope> for cloudpose_wire::Scope {
+    fn from(scope: Scope) -> Self {
+        Self::from_str(scope.as_str()).expect("small letters make a token")
+    }
+}
+
+/// What an address asks of who comes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// Any key.
+    Key,
+    /// A key for this.
+    Scope(Scope),
+}
+
+impl Need {
+    /// What the address with this template asks for. One that is not listed is for administrators: a new address is
+    /// closed until somebody has said here whom it is for.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
+            "/v1/models" => Self::Key,
+            "/v1/pose"
+            | "/v1/classify"
+            | "/predict"
+            | "/api/pose_detection"
+            | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
+            "/v1/stream" => Self::Scope(Scope::Stream),
+            _ => Self::Scope(Scope::Admin),
+        }
+    }
+}

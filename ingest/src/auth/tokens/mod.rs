@@ -1,0 +1,207 @@
+//! Tokens that somebody else signs: JSON Web Tokens (RFC 7519) by RS256, ES256 or EdDSA.
+//!
+//! | claim | what it says |
+//! |---|---|
+//! | `exp` | when it ends; must be there |
+//! | `nbf` | when it begins |
+//! | `aud` | whom it is for: must name us |
+//! | `iss` | who made it: must be whom we believe, if one is set |
+//! | `scope` | what it allows: a text with blanks between, or a list; what we do not know is left out |
+//! | `tenant` | on whose account; the default one if absent |
+//! | `sub` | whose it is: takes the place of a key's name |
+
+mod jwks;
+mod signatures;
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use cloudpose_wire::{Caller, KeyName, Tenant};
+use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
+use serde::Deserialize;
+
+use self::jwks::Signers;
+use super::{
+    Denied, Need, Pass, Proof, Scope,
+    followed::Followed,
+    keys::{ASK_AGAIN, Digest},
+    need_met,
+};
+
+/// How much an issuer's clock may be ahead of ours.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// Whose tokens are believed.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    signers: Followed<Signers>,
+    audience: String,
+    issuer: Option<String>,
+}
+
+/// What a token says that is good.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    caller: Caller,
+    scopes: BTreeSet<Scope>,
+    expires: SystemTime,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    exp: f64,
+    nbf: Option<f64>,
+    sub: Option<String>,
+    #[serde(default)]
+    tenant: Tenant,
+    #[serde(default)]
+    scope: Scopes,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scopes {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Scopes {
+    /// Those that we know.
+    fn known(&self) -> BTreeSet<Scope> {
+        let named = |name: &str| Scope::ALL.into_iter().find(|scope| scope.as_str() == name);
+        match self {
+            Self::Text(text) => text.split_ascii_whitespace().filter_map(named).collect(),
+            Self::List(list) => list.iter().filter_map(|name| named(name)).collect(),
+        }
+    }
+}
+
+impl Tokens {
+    /// Reads the keys of those who sign.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub(crate) fn open(path: PathBuf, audience: String, issuer: Option<String>) -> Result<Self, String> {
+        signatures::install();
+        let json = fs::read(&path).map_err(|error| error.to_string())?;
+        let signers = Signers::parse(&json)?;
+        tracing::info!(audience, "clients show a token that a key of {} has signed", path.display());
+        Ok(Self { signers: Followed::new(path, (json, signers), Signers::parse), audience, issuer })
+    }
+
+    /// Whether this looks like a token at all.
+    pub(crate) fn is_one(text: &str) -> bool {
+        text.bytes().filter(|&byte| byte == b'.').count() == 2
+    }
+
+    /// Lets in who shows a token for `need`.
+    pub(crate) fn admit(&self, token: &str, need: Need, now: SystemTime) -> Result<Pass, Denied> {
+        let Said { caller, scopes, .. } = self.check(&self.signers.current(), token, now)?;
+        need_met(&scopes, need)?;
+        Ok(Pass { caller, proof: Proof::Token(token.into()) })
+    }
+
+    /// Waits until a token that let somebody in would let him in no more, and says why.
+    pub(crate) async fn ended(&self, token: &str) -> Denied {
+        let mut signers = self.signers.subscribe();
+        loop {
+            let now = SystemTime::now();
+            let current = Arc::clone(&signers.borrow_and_update());
+            let left = match self.check(&current, token, now) {
+                Err(denied) => return denied,
+                Ok(said) => said.expires.duration_since(now).unwrap_or_default(),
+            };
+            tokio::select! {
+                // We hold the sender, so it cannot fail.
+                _ = signers.changed() => {}
+                () = tokio::time::sleep(left.min(ASK_AGAIN)) => {}
+            }
+        }
+    }
+
+    /// Keeps up with the file.
+    pub(crate) async fn follow(&self) -> Infallible {
+        self.signers.follow().await
+    }
+
+    fn check(&self, signers: &Signers, token: &str, now: SystemTime) -> Result<Said, Denied> {
+        let header = decode_header(token).map_err(|_| Denied::Token("it is none that can be read"))?;
+        if header.crit.is_some() {
+            return Err(Denied::Token("it demands what this server does not know (`crit`)"));
+        }
+        let mut denied = Denied::Token("no key that this server believes has signed it");
+        for signer in signers.of(header.kid.as_deref(), header.alg) {
+            let mut wanted = Validation::new(signer.algorithm);
+            wanted.set_required_spec_claims(&["exp", "aud"]);
+            wanted.set_audience(&[&self.audience]);
+            if let Some(issuer) = &self.issuer {
+                wanted.required_spec_claims.insert("iss".to_owned());
+                wanted.set_issuer(&[issuer]);
+            }
+            // By our own `now`.
+            (wanted.validate_exp, wanted.validate_nbf) = (false, false);
+            match decode::<Claims>(token, &signer.key, &wanted) {
+                Ok(token) => return said(token.claims, now),
+                // Another key may have the same name, or none.
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
+                Err(error) => denied = Denied::Token(flaw(error.kind())),
+            }
+        }
+        Err(denied)
+    }
+}
+
+fn flaw(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidAudience => "it is for another audience (`aud`)",
+        ErrorKind::InvalidIssuer => "another issuer has made it (`iss`)",
+        ErrorKind::MissingRequiredClaim(_) => "it lacks `exp`, `aud` or `iss`",
+        _ => "its claims cannot be understood",
+    }
+}
+
+fn said(claims: Claims, now: SystemTime) -> Result<Said, Denied> {
+    let time = |seconds: f64| {
+        let since = Duration::try_from_secs_f64(seconds).ok();
+        since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since))
+    };
+    let expires = time(claims.exp).ok_or(Denied::Token("its end (`exp`) is no time"))?;
+    if expires <= now {
+        return Err(Denied::Expired);
+    }
+    if let Some(begin) = claims.nbf
+        && time(begin).is_none_or(|begin| begin > now + AHEAD)
+    {
+        return Err(Denied::Token("it is not good yet (`nbf`)"));
+    }
+    let scopes = claims.scope.known();
+    let caller = Caller {
+        tenant: claims.tenant,
+        key: claims.sub.map_or_else(KeyName::default, |sub| name_of(&sub)),
+        scopes: scopes.iter().map(|&scope| scope.into()).collect(),
+    };
+    Ok(Said { caller, scopes, expires })
+}
+
+/// The subject as a name, or what stands for it where it holds what a name may not.
+fn name_of(subject: &str) -> KeyName {
+    KeyName::new(subject).unwrap_or_else(|_| {
+        let digest = Digest::of(subject).to_string();
+        format!("sub-{}", &digest[..16]).parse().expect("letters, digits and '-' make a name")
+    })
+}
+
+#[cfg(test)]
+mod tests;
