@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
 use cloudpose_bus::Bus;
+use cloudpose_wire::GatewayId;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
@@ -16,6 +17,7 @@ use crate::{
     openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
+    watch::{Bounds, Hub},
 };
 
 /// What monitors ask of the whole process. The gateway answers it where clients come, and does not know it.
@@ -80,6 +82,13 @@ impl Gateway {
     /// [`Error::Socket`] if the listening socket fails, [`Error::ResultsLost`] if the bus does.
     pub async fn run(self, token: CancellationToken, patience: Patience) -> Result<(), Error> {
         let dispatch = Dispatch::default();
+        let id: GatewayId = token_of("gw");
+        let bounds = Bounds {
+            watchers: self.config.max_watchers,
+            patience: self.config.write_timeout,
+            draw_only: self.config.draw_only,
+        };
+        let (watch, exchange) = Hub::new(id.clone(), bounds);
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             config: self.config,
@@ -88,8 +97,9 @@ impl Gateway {
             bus: self.bus,
             books: self.books,
             api: openapi::json(self.ops.api).into(),
-            id: token_of("gw"),
+            id,
             dispatch: dispatch.clone(),
+            watch,
             sessions: TaskTracker::new(),
             stopping: token.clone(),
             drain: patience.frames,
@@ -111,7 +121,7 @@ impl Gateway {
         // Beside serving: a broker that does not answer now keeps nobody from being told so.
         let hand_out = async {
             let results = shared.bus.results(&shared.id).await;
-            dispatch.run(results).await;
+            dispatch.run(results, &shared.watch).await;
         };
         let out_of_time = async {
             token.cancelled().await;
@@ -120,6 +130,7 @@ impl Gateway {
         tokio::select! {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
+            never = exchange.run(&shared.bus) => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

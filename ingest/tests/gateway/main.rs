@@ -10,3 +10,4 @@ mod pages;
 mod stage;
 mod streams;
 mod trace;
+mod watch;
