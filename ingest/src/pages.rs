@@ -37,13 +37,14 @@ const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 9] = assets! {
+const PAGE: [Asset; 10] = assets! {
     "app.js": JS;
     "session.js": JS;
     "source.js": JS;
     "stats.js": JS;
     "style.css": CSS;
     "view.js": JS;
+    "wall.js": JS;
     "words.js": JS;
     "favicon.svg": SVG;
     "sample.jpg": JPEG;

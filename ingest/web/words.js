@@ -27,6 +27,7 @@ const SERVER_ERRORS = {
   idle_timeout: "The server closed the connection because nothing was sent.",
   shutting_down: "The server is restarting.",
   unavailable: "The server cannot work right now.",
+  no_stream: "Nobody sends this stream now.",
 };
 
 /** The error in plain words, with what the server says about it. */
