@@ -107,6 +107,9 @@ pub(crate) async fn frames(command: &BenchFrames) -> Result<()> {
             prior: None,
             retries: 0,
             caller: Default::default(),
+            draw: Default::default(),
+            watched: Vec::new(),
+            aside: false,
             trace: None,
         };
         bus.publish(Stage::Infer, Frame { header, event: None, image: image.clone().into() }).await?;

@@ -3,12 +3,14 @@
 //! | module | what |
 //! |---|---|
 //! | [`overlay`] | draws skeletons on the planes of an image, pure |
+//! | [`privacy`] | pictures on which nobody can be recognised, pure |
 //! | `worker` | [`run`], the loop; [`Annotator`], one frame decoded, drawn and encoded |
 //!
 //! It knows no sessions, and of models only their skeletons.
 
 pub mod metrics;
 pub mod overlay;
+pub mod privacy;
 mod worker;
 
 pub use overlay::Style;

@@ -5,12 +5,13 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery, Models};
 use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
-use cloudpose_wire::{DropReason, Frame, FrameResult, Payload, Person, Skeleton, Stage};
+use cloudpose_wire::{Draw, DropReason, Frame, FrameResult, Payload, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, metrics,
     overlay::{self, Style},
+    privacy,
 };
 
 /// Settings of the annotate role.
@@ -109,16 +110,17 @@ impl Annotator {
     /// # Errors
     /// [`Error::Pixels`] if the image cannot be decoded or encoded.
     pub fn annotate(&mut self, image: &[u8], figures: Figures<'_>, quality: u8) -> Result<Bytes, Error> {
-        let begun = Instant::now();
-        let mut picture = std::mem::take(&mut self.image);
-        let decoded = self.decoder.decode(image, &mut picture);
-        metrics::step("decode", begun.elapsed());
-        let jpeg = match decoded {
-            Ok(_) => self.annotate_decoded(&mut picture, figures, quality),
-            Err(error) => Err(error.into()),
-        };
-        self.image = picture;
-        jpeg
+        self.draw_encoded(image, figures, (Draw::Overlay, quality))
+    }
+
+    fn draw_encoded(&mut self, image: &[u8], figures: Figures<'_>, how: (Draw, u8)) -> Result<Bytes, Error> {
+        self.draw_made(figures, how, |decoder, picture| {
+            let begun = Instant::now();
+            let decoded = decoder.decode(image, picture);
+            metrics::step("decode", begun.elapsed());
+            decoded?;
+            Ok(())
+        })
     }
 
     /// Draws `figures` on a picture that is decoded already and encodes it as [`annotate`](Self::annotate) does.
@@ -131,7 +133,24 @@ impl Annotator {
         figures: Figures<'_>,
         quality: u8,
     ) -> Result<Bytes, Error> {
+        self.draw_decoded(picture, figures, (Draw::Overlay, quality))
+    }
+
+    /// Draws, and takes away what must not be seen, as [`Draw`] says.
+    fn draw_decoded(
+        &mut self,
+        picture: &mut PlanarImage,
+        figures: Figures<'_>,
+        (draw, quality): (Draw, u8),
+    ) -> Result<Bytes, Error> {
         let begun = Instant::now();
+        if draw == Draw::Redacted {
+            let covered = figures.map(|(skeleton, persons)| privacy::cover_heads(picture, skeleton, persons));
+            // Where it is not certain that nobody is recognised, nothing is shown.
+            if covered != Some(Ok(())) {
+                privacy::plain(picture, picture.width(), picture.height());
+            }
+        }
         if let Some((skeleton, persons)) = figures {
             overlay::draw(picture, skeleton, persons, &self.style);
         }
@@ -142,18 +161,18 @@ impl Annotator {
         Ok(jpeg)
     }
 
-    /// Draws on a copy of `planes`, which others may look at.
-    fn annotate_copy(
+    /// Draws on a picture that is made in this annotator's own buffer.
+    fn draw_made(
         &mut self,
-        planes: &PlanarImage,
         figures: Figures<'_>,
-        quality: u8,
+        how: (Draw, u8),
+        make: impl FnOnce(&mut Decoder, &mut PlanarImage) -> Result<(), Error>,
     ) -> Result<Bytes, Error> {
         let mut picture = std::mem::take(&mut self.image);
-        picture.clone_from(planes);
-        let drawn = self.annotate_decoded(&mut picture, figures, quality);
+        let made = make(&mut self.decoder, &mut picture);
+        let jpeg = made.and_then(|()| self.draw_decoded(&mut picture, figures, how));
         self.image = picture;
-        drawn
+        jpeg
     }
 
     /// `picture`: the frame's image, if this process has decoded it already. `skeleton`: of its persons.
@@ -180,17 +199,33 @@ impl Annotator {
             }
             (None, _) => None,
         };
+        let how = (header.draw, header.quality);
+        let [width, height] = [event.width as usize, event.height as usize];
         let jpeg = match picture {
+            // Nothing of the picture is needed: it is not even decoded.
+            _ if header.draw == Draw::Skeleton => {
+                if !(1..=Limits::default().max_pixels).contains(&(width as u64 * height as u64)) {
+                    return failed("the frame came with poses of no size that pictures have");
+                }
+                self.draw_made(figures, how, |_, picture| {
+                    privacy::plain(picture, width, height);
+                    Ok(())
+                })
+            }
             Some(mut picture) => {
                 // Of what decoding needs it takes nothing: in time that is given back.
                 self.image.resize(0, 0, Subsampling::Grey);
                 self.decoder.pass();
-                self.annotate_decoded(&mut picture, figures, header.quality)
+                self.draw_decoded(&mut picture, figures, how)
             }
             None => match &image {
-                Payload::Encoded(image) => self.annotate(image, figures, header.quality),
+                Payload::Encoded(image) => self.draw_encoded(image, figures, how),
                 Payload::Decoded(decoded) => match decoded.get::<PlanarImage>() {
-                    Some(planes) => self.annotate_copy(planes, figures, header.quality),
+                    // Others may look at them.
+                    Some(planes) => self.draw_made(figures, how, |_, picture| {
+                        picture.clone_from(planes);
+                        Ok(())
+                    }),
                     None => return failed("the frame came with pixels of an unknown kind"),
                 },
             },

@@ -21,6 +21,8 @@
 //!   full, `reply` refuses, and the frame stays with its worker ([`Delivery::finish`]).
 //! - **Models**: what workers [announce](Bus::announce) is known to everyone who [looks](Bus::models), soon, and
 //!   forgotten some time after they are gone.
+//! - **News** of gateways and **views** of streams reach every gateway that listens at that moment, or are lost: like
+//!   events. Views travel only to who listens to their stream.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
@@ -39,8 +41,8 @@ mod work;
 use std::{convert::Infallible, time::Duration};
 
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, SharedEvent, Stage, Tenant,
-    TraceParent,
+    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage,
+    StreamName, Tenant, TraceParent, View,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -197,6 +199,46 @@ impl Bus {
         match self {
             Self::Local(bus) => Events(Source::Local(bus.events())),
             Self::Nats(bus) => Events(Source::Nats(bus.events().await)),
+        }
+    }
+
+    /// Tells all gateways what one of them holds and watches.
+    ///
+    /// # Errors
+    /// On NATS [`PublishError::TooLarge`] and [`PublishError::Unreachable`]: nobody was told.
+    pub async fn tell(&self, news: News) -> Result<(), PublishError> {
+        match self {
+            Self::Local(bus) => bus.tell(news),
+            Self::Nats(bus) => return bus.tell(&news).await,
+        }
+        Ok(())
+    }
+
+    /// What gateways tell from now on, this one too.
+    pub async fn news(&self) -> Heard<News> {
+        match self {
+            Self::Local(bus) => Heard(Source::Local(bus.news())),
+            Self::Nats(bus) => Heard(Source::Nats(bus.news().await)),
+        }
+    }
+
+    /// Shows a frame of a tenant's stream to the gateways whose clients watch it.
+    ///
+    /// # Errors
+    /// On NATS [`PublishError::TooLarge`] and [`PublishError::Unreachable`]: nobody sees it.
+    pub async fn show(&self, tenant: &Tenant, stream: &StreamName, view: View) -> Result<(), PublishError> {
+        match self {
+            Self::Local(bus) => bus.show(tenant, stream, view),
+            Self::Nats(bus) => return bus.show(tenant, stream, &view).await,
+        }
+        Ok(())
+    }
+
+    /// What is shown of a tenant's stream from now on, also by this gateway.
+    pub async fn views(&self, tenant: &Tenant, stream: &StreamName) -> Heard<View> {
+        match self {
+            Self::Local(bus) => Heard(Source::Local(bus.views(tenant, stream))),
+            Self::Nats(bus) => Heard(Source::Nats(bus.views(tenant, stream).await)),
         }
     }
 
@@ -400,16 +442,23 @@ impl Events {
     /// Waits for the next event. Events that came faster than they were read are skipped.
     /// `None`: the bus is gone.
     pub async fn next(&mut self) -> Option<SharedEvent> {
-        use broadcast::error::RecvError;
         match &mut self.0 {
-            Source::Local(events) => loop {
-                match events.recv().await {
-                    Ok(event) => return Some(event),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            },
+            Source::Local(events) => local::next(events).await,
             Source::Nats(events) => events.next().await,
+        }
+    }
+}
+
+/// What gateways tell or show each other.
+#[derive(Debug)]
+pub struct Heard<T>(Source<broadcast::Receiver<T>, T>);
+
+impl<T: Clone> Heard<T> {
+    /// Waits for the next one. What came faster than it was read is skipped. `None`: the bus is gone.
+    pub async fn next(&mut self) -> Option<T> {
+        match &mut self.0 {
+            Source::Local(heard) => local::next(heard).await,
+            Source::Nats(heard) => heard.next().await,
         }
     }
 }

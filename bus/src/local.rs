@@ -8,10 +8,15 @@ use std::{
 
 use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Queued};
 use cloudpose_wire::{
-    Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, Reply, SharedEvent, Stage, model::Announcement,
+    Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, News, Reply, SharedEvent, Stage, StreamName,
+    Tenant, View, model::Announcement,
 };
 use tokio::{
-    sync::{Notify, broadcast, mpsc},
+    sync::{
+        Notify,
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     time::Instant,
 };
 
@@ -23,6 +28,9 @@ use crate::{
 /// Results that may wait for one gateway, and events for one listener.
 const RESULT_QUEUE: usize = 1024;
 const EVENT_QUEUE: usize = 256;
+/// News, and views of a stream, that may wait for one gateway. Views hold pictures.
+const NEWS_QUEUE: usize = 64;
+const VIEW_QUEUE: usize = 8;
 
 /// Bounds of the lanes.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +63,7 @@ struct Shared {
     state: Mutex<State>,
     arrived: HashMap<Stage, Notify>,
     events: broadcast::Sender<SharedEvent>,
+    news: broadcast::Sender<News>,
     models: Models,
     jobs: LocalResults,
 }
@@ -65,6 +74,8 @@ struct State {
     /// Frames handed out and not settled.
     in_hand: HashMap<Lane, usize>,
     gateways: HashMap<GatewayId, mpsc::Sender<FrameResult>>,
+    /// The streams that somebody listens to, or did.
+    views: HashMap<(Tenant, StreamName), broadcast::Sender<View>>,
 }
 
 #[derive(Debug)]
@@ -109,12 +120,14 @@ impl Local {
             stages: stages.map(|stage| (stage, Lanes::new(bounds))).into(),
             in_hand: HashMap::new(),
             gateways: HashMap::new(),
+            views: HashMap::new(),
         };
         Self(Arc::new(Shared {
             capacity,
             state: Mutex::new(state),
             arrived: stages.map(|stage| (stage, Notify::new())).into(),
             events: broadcast::channel(EVENT_QUEUE).0,
+            news: broadcast::channel(NEWS_QUEUE).0,
             models: Models::new(false),
             jobs: LocalResults::new(capacity.job_results),
         }))
@@ -215,6 +228,28 @@ impl Local {
         self.0.events.subscribe()
     }
 
+    pub(crate) fn tell(&self, news: News) {
+        // An error means that nobody listens.
+        self.0.news.send(news).ok();
+    }
+
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.news.subscribe()
+    }
+
+    pub(crate) fn show(&self, tenant: &Tenant, stream: &StreamName, view: View) {
+        if let Some(views) = self.0.state().views.get(&(tenant.clone(), stream.clone())) {
+            views.send(view).ok();
+        }
+    }
+
+    pub(crate) fn views(&self, tenant: &Tenant, stream: &StreamName) -> broadcast::Receiver<View> {
+        let mut state = self.0.state();
+        state.views.retain(|_, views| views.receiver_count() > 0);
+        let views = state.views.entry((tenant.clone(), stream.clone()));
+        views.or_insert_with(|| broadcast::channel(VIEW_QUEUE).0).subscribe()
+    }
+
     pub(crate) fn announce(&self, models: Vec<ModelInfo>) {
         self.0.models.heard(Announcement { worker: String::new(), models });
     }
@@ -230,6 +265,17 @@ impl Local {
         let oldest =
             lanes.oldest(lane.kind).map_or(Duration::ZERO, |since| Instant::from_std(since).elapsed());
         Depth { frames: lanes.depth(lane.kind), in_hand, oldest }
+    }
+}
+
+/// Waits for the next of what is told to all. What came faster than it was read is skipped.
+pub(crate) async fn next<T: Clone>(told: &mut broadcast::Receiver<T>) -> Option<T> {
+    loop {
+        match told.recv().await {
+            Ok(next) => return Some(next),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use cloudpose_bus::{
 };
 use cloudpose_testing::{
     NatsServer,
-    sample::{frame, frame_of_job, pose},
+    sample::{frame, frame_of_job, news, pose, view},
     soon,
 };
-use cloudpose_wire::{GatewayId, Kind, Lane, Stage};
+use cloudpose_wire::{GatewayId, Kind, Lane, Stage, StreamName, Tenant};
 use futures_util::StreamExt as _;
 
 const PASSWORD: &str = "secret";
@@ -95,6 +95,7 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
 async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: async_nats::Client) {
     let mut heard = listener.subscribe("cloudpose.poses.>").await.unwrap();
     let mut overheard = listener.subscribe("cloudpose.results.>").await.unwrap();
+    let mut overseen = listener.subscribe("cloudpose.watch.>").await.unwrap();
     listener.flush().await.unwrap();
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
 
@@ -118,6 +119,16 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert_eq!(kept.result.seq, 1);
     kept.ack().await;
 
+    let watched = StreamName::new("cam").unwrap();
+    for tenant in [Tenant::default(), Tenant::new("acme").unwrap()] {
+        let mut views = gateway.views(&tenant, &watched).await;
+        gateway.show(&tenant, &watched, view(4)).await.unwrap();
+        assert_eq!(soon(views.next()).await.unwrap(), view(4));
+    }
+    let mut told = gateway.news().await;
+    gateway.tell(news("g")).await.unwrap();
+    assert_eq!(soon(told.next()).await.unwrap(), news("g"));
+
     let mut forged = async_nats::HeaderMap::new();
     let result = frame_of_job("a", 2).header.done(pose(2), None);
     forged.insert("Cloudpose-Result", serde_json::to_string(&result).unwrap());
@@ -132,6 +143,10 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert!(
         tokio::time::timeout(Duration::from_millis(200), overheard.next()).await.is_err(),
         "results are for gateways"
+    );
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), overseen.next()).await.is_err(),
+        "pictures are for gateways"
     );
     // A worker takes no results of jobs, and nobody else puts some there.
     worker.reply(frame_of_job("a", 3).header.done(pose(3), None)).await.unwrap();

@@ -30,6 +30,9 @@ use crate::{
 /// being drawn on, one waiting. Further ones travel encoded only.
 const PICTURES_PER_SLOT: usize = 2;
 
+/// How long a picture for those who watch is worth drawing.
+const WATCHED_FOR: Duration = Duration::from_secs(1);
+
 /// How often the folder of models is looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 
@@ -317,6 +320,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
     let begun = Instant::now();
     let (mut header, image) = (header.clone(), image.clone());
     let task = Task::new(&mut header, image, bus.carries_attachments());
+    let mut asides = Vec::new();
     let result = match shared.detect(task).await {
         Ok(mut found) => {
             header.prior = found.tracks.take().map(Arc::new);
@@ -325,6 +329,10 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             let queue = delivery.waited.as_secs_f32() * 1000.0;
             let event = SharedEvent::from(found.into_event(&header, &shared.device, queue));
             bus.publish_event(&event, &header.caller.tenant, header.trace).await;
+            if !header.watched.is_empty() {
+                let left = header.budget().saturating_sub(delivery.waited + begun.elapsed());
+                asides = copies(&header, left.min(WATCHED_FOR), &event, &delivery.frame.image);
+            }
             pass_on(&bus, &delivery, header, (event, picture), begun.elapsed()).await
         }
         Err(Failed::Error(Error::Fault(fault))) if matches!(*fault, Fault::Device(_) | Fault::Lost) => {
@@ -345,6 +353,20 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
         Some(result) => delivery.finish(&bus, result).await,
         None => delivery.ack().await,
     }
+    // The session has its result, or will: it waits for nobody who watches.
+    for aside in asides {
+        let lost = aside.header.clone();
+        if let Err(error) = bus.publish(Stage::Annotate, aside).await {
+            tracing::debug!(%error, "a picture for those who watch cannot be drawn");
+            bus.reply(lost.dropped(error.reason(), error.to_string())).await.ok();
+        }
+    }
+}
+
+/// The frame once more for each way in which those who watch want it drawn.
+fn copies(header: &FrameHeader, within: Duration, event: &SharedEvent, image: &Payload) -> Vec<Frame> {
+    let copy = |header| Frame { header, event: Some(event.clone()), image: image.clone() };
+    header.asides(within).into_iter().map(copy).collect()
 }
 
 /// Leaves the frame to another worker. A still that a device failed on counts an attempt, for it might be why; a

@@ -7,7 +7,8 @@ use cloudpose_bus::{Bus, Capacity};
 use cloudpose_infer::{Models, Pipeline, StoreConfig, Worker};
 use cloudpose_testing::{golden::photo, sample, soon};
 use cloudpose_wire::{
-    Frame, FrameHeader, GatewayId, Kind, ModelId, Payload, Prior, SharedEvent, Stage, Want, frame::ResultBody,
+    Draw, Frame, FrameHeader, GatewayId, Kind, ModelId, Payload, Prior, SharedEvent, Stage, Want,
+    frame::ResultBody,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,25 @@ async fn listener_client_and_annotator_get_one_event_and_the_image_as_it_came() 
         let Payload::Encoded(handed_on) = &next.frame.image else { panic!("it came encoded") };
         assert!(ptr::eq(&raw const handed_on[..], &raw const image[..]), "the image is not copied");
         next.ack().await;
+
+        // Watched: the session gets its result as ever, and one copy for each way of drawing goes on beside it.
+        let mut watched = frame(3, Want::Pose);
+        watched.header.watched = vec![Draw::Overlay, Draw::Redacted];
+        bus.publish(Stage::Infer, watched).await.unwrap();
+        let result = soon(results.next()).await.unwrap();
+        assert!(!result.aside);
+        let ResultBody::Done { event, overlay: None, tracks: Some(_) } = result.body else {
+            panic!("no poses")
+        };
+        let listened = events.next().await.unwrap();
+        same(&event, &listened, 3);
+        for draw in [Draw::Overlay, Draw::Redacted] {
+            let copy = soon(bus.pull(Stage::Annotate, 1)).await.remove(0);
+            assert_eq!((copy.frame.header.draw, copy.frame.header.aside), (draw, true));
+            assert_eq!(copy.frame.header.route.kind(), Kind::Live, "it may be lost");
+            same(copy.frame.event.as_ref().unwrap(), &listened, 3);
+            copy.ack().await;
+        }
         stop.cancel();
     };
     let ((), worked) = tokio::join!(listen, worker.run(bus.clone(), stop.clone()));

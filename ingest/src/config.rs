@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cloudpose_wire::{ModelId, event::parse_score};
+use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
 use crate::auth;
 
@@ -32,6 +32,16 @@ pub struct Config {
     #[arg(long, env = "CLOUDPOSE_MAX_SESSIONS", value_name = "N", default_value = "1000",
         value_parser = at_least_1)]
     pub max_sessions: usize,
+
+    /// Clients that watch streams at once; beyond it 503.
+    #[arg(long, env = "CLOUDPOSE_MAX_WATCHERS", value_name = "N", default_value = "1000",
+        value_parser = at_least_1)]
+    pub max_watchers: usize,
+
+    /// No picture leaves this gateway that is not drawn so: overlay, skeleton (no pixel of the scene) or
+    /// redacted (heads are covered) [default: as clients ask]
+    #[arg(long, env = "CLOUDPOSE_DRAW_ONLY", value_name = "HOW")]
+    pub draw_only: Option<Draw>,
 
     /// Frames of a stream in flight at once. More uses more workers for one stream, at more latency.
     #[arg(long, env = "CLOUDPOSE_WINDOW", value_name = "N", default_value = "2", value_parser = at_least_1)]
@@ -77,6 +87,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 60000)),
             max_image_bytes: 8 << 20,
             max_sessions: 1000,
+            max_watchers: 1000,
+            draw_only: None,
             window: 2,
             max_age: Duration::from_secs(1),
             still_deadline: Duration::from_secs(5),
@@ -159,6 +171,7 @@ mod tests {
             ["--min-score", "1.5"],
             ["--min-score", "NaN"],
             ["--model", "no.name"],
+            ["--draw-only", "blurred"],
             ["--listen", "localhost"],
         ] {
             assert!(Cli::try_parse_from(["x", bad[0], bad[1]]).is_err(), "{bad:?}");

@@ -7,9 +7,12 @@ use std::{
 
 use cloudpose_bus::Results;
 use cloudpose_wire::{FrameResult, Reply, SessionId};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
-use crate::metrics;
+use crate::{metrics, watch::Hub};
 
 /// Which session gets which result. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +35,14 @@ impl Dispatch {
         self.listens.subscribe().wait_for(|listens| *listens).await.ok();
     }
 
-    /// Hands out results until the bus sends no more.
-    pub(crate) async fn run(self, mut results: Results) {
+    /// Hands out results until the bus sends no more: to their sessions, and to `watch` what is for those who watch.
+    pub(crate) async fn run(self, mut results: Results, watch: &Hub) {
         self.listens.send_replace(true);
         while let Some(result) = results.next().await {
+            if result.aside {
+                watch.drawn(Instant::now().into_std(), result);
+                continue;
+            }
             let sender = match &result.reply {
                 Reply::Session(address) => self.sessions().get(&address.session).cloned(),
                 Reply::Job { .. } => None,

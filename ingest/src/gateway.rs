@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, serve::ListenerExt};
 use cloudpose_bus::Bus;
+use cloudpose_wire::GatewayId;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
@@ -16,6 +17,7 @@ use crate::{
     openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
+    watch::{Bounds, Hub},
 };
 
 /// What monitors ask of the whole process. The gateway answers it where clients come, and does not know it.
@@ -90,6 +92,13 @@ impl Gateway {
     /// [`Error::Socket`] if the listening socket fails, [`Error::ResultsLost`] if the bus does.
     pub async fn run(self, token: CancellationToken, patience: Patience) -> Result<(), Error> {
         let dispatch = Dispatch::default();
+        let id: GatewayId = token_of("gw");
+        let bounds = Bounds {
+            watchers: self.config.max_watchers,
+            patience: self.config.write_timeout,
+            draw_only: self.config.draw_only,
+        };
+        let (watch, exchange) = Hub::new(id.clone(), bounds);
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             config: self.config,
@@ -98,8 +107,9 @@ impl Gateway {
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
-            id: token_of("gw"),
+            id,
             dispatch: dispatch.clone(),
+            watch,
             sessions: TaskTracker::new(),
             stopping: token.clone(),
             drain: patience.frames,
@@ -121,7 +131,7 @@ impl Gateway {
         // Beside serving: a broker that does not answer now keeps nobody from being told so.
         let hand_out = async {
             let results = shared.bus.results(&shared.id).await;
-            dispatch.run(results).await;
+            dispatch.run(results, &shared.watch).await;
         };
         let out_of_time = async {
             token.cancelled().await;
@@ -131,6 +141,7 @@ impl Gateway {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
+            never = exchange.run(&shared.bus) => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

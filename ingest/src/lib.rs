@@ -11,6 +11,7 @@
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
+//! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `settings`: what can be asked for |
@@ -38,6 +39,7 @@ mod session;
 mod settings;
 mod shared;
 mod still;
+mod watch;
 
 pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};

@@ -13,6 +13,11 @@ const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
+const WATCHERS: &str = "cloudpose_watchers";
+const WATCHERS_REFUSED: &str = "cloudpose_watchers_refused_total";
+const WATCHED_FRAMES: &str = "cloudpose_watched_frames_total";
+const WATCHED_PICTURES: &str = "cloudpose_watched_pictures_total";
+const SHOWN_ELSEWHERE: &str = "cloudpose_watched_elsewhere_total";
 
 /// Tells the installed recorder what each metric of the gateway means, and starts the counts that nothing has
 /// happened to: a counter that is not there until it is 1 never rises.
@@ -36,6 +41,22 @@ pub fn describe() {
         {
             counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
         }
+    }
+    describe_gauge!(WATCHERS, "Clients that watch a stream.");
+    describe_counter!(WATCHERS_REFUSED, "Clients that could not watch because there was no room.");
+    describe_counter!(WATCHED_FRAMES, "Frames for those who watch, by outcome: shown, or slow.");
+    describe_counter!(WATCHED_PICTURES, "Pictures that were to be drawn for those who watch, by outcome.");
+    describe_counter!(SHOWN_ELSEWHERE, "Frames for those who watch at other gateways, by outcome.");
+    gauge!(WATCHERS).increment(0.0);
+    counter!(WATCHERS_REFUSED).increment(0);
+    for outcome in ["shown", "slow"] {
+        counter!(WATCHED_FRAMES, "outcome" => outcome).increment(0);
+    }
+    for outcome in ["drawn", "late", "expired", "annotate_failed"] {
+        counter!(WATCHED_PICTURES, "outcome" => outcome).increment(0);
+    }
+    for outcome in ["sent", "queue_full", "too_large", "bus_down"] {
+        counter!(SHOWN_ELSEWHERE, "outcome" => outcome).increment(0);
     }
     gauge!(SESSIONS).increment(0.0);
     counter!(REFUSED).increment(0);
@@ -81,4 +102,32 @@ pub(crate) fn session_refused(tenant: &Tenant) {
 
 pub(crate) fn result_unclaimed() {
     counter!(UNCLAIMED).increment(1);
+}
+
+/// Somebody has begun to watch a stream.
+pub(crate) fn watcher_came() {
+    gauge!(WATCHERS).increment(1);
+}
+
+pub(crate) fn watcher_left() {
+    gauge!(WATCHERS).decrement(1);
+}
+
+pub(crate) fn watcher_refused() {
+    counter!(WATCHERS_REFUSED).increment(1);
+}
+
+/// A frame was taken by one who watches (`shown`), or was not in time (`slow`).
+pub(crate) fn watched_frame(outcome: &'static str) {
+    counter!(WATCHED_FRAMES, "outcome" => outcome).increment(1);
+}
+
+/// A picture that was to be drawn for those who watch was `drawn`, or what became of it.
+pub(crate) fn watched_picture(outcome: &'static str) {
+    counter!(WATCHED_PICTURES, "outcome" => outcome).increment(1);
+}
+
+/// A frame was `sent` to other gateways where it is watched, or why it was not.
+pub(crate) fn shown_elsewhere(outcome: &'static str) {
+    counter!(SHOWN_ELSEWHERE, "outcome" => outcome).increment(1);
 }

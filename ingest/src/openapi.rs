@@ -18,6 +18,9 @@ use crate::auth::Need;
         crate::doors::classify::classify,
         crate::pages::models,
         crate::doors::ws::stream,
+        crate::doors::watch::streams,
+        crate::doors::watch::watch,
+        crate::doors::watch::pictures,
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
         crate::doors::classify::predict,
@@ -26,6 +29,7 @@ use crate::auth::Need;
         (name = "pose", description = "One image"),
         (name = "classify", description = "What one image shows"),
         (name = "stream", description = "Live video"),
+        (name = "watch", description = "Watching live video"),
         (name = "existing API", description = "For clients of the earlier service"),
         (name = "operation", description = "For monitors"),
     )

@@ -37,7 +37,7 @@ const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 10] = assets! {
+const PAGE: [Asset; 11] = assets! {
     "app.js": JS;
     "key.js": JS;
     "session.js": JS;
@@ -45,6 +45,7 @@ const PAGE: [Asset; 10] = assets! {
     "stats.js": JS;
     "style.css": CSS;
     "view.js": JS;
+    "wall.js": JS;
     "words.js": JS;
     "favicon.svg": SVG;
     "sample.jpg": JPEG;

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{classify, http, legacy, ws},
+    doors::{classify, http, legacy, watch, ws},
     pages,
     shared::Shared,
 };
@@ -35,6 +35,9 @@ const SECURITY: [(HeaderName, &str); 5] = [
 pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
     let router = Router::new()
         .route("/v1/stream", get(ws::stream))
+        .route("/v1/streams", get(watch::streams))
+        .route("/v1/streams/{stream}", get(watch::pictures))
+        .route("/v1/streams/{stream}/watch", get(watch::watch))
         .route("/v1/pose", post(http::pose))
         .route("/v1/classify", post(classify::classify))
         .route("/v1/models", get(pages::models))

@@ -1,7 +1,7 @@
 //! What can be asked of the work on a frame, and what cannot.
 
 use cloudpose_bus::Models;
-use cloudpose_wire::ModelId;
+use cloudpose_wire::{Draw, ModelId};
 
 /// JPEG quality of the overlay unless the client asks otherwise.
 pub(crate) const DEFAULT_QUALITY: u8 = 85;
@@ -11,6 +11,8 @@ pub(crate) const DEFAULT_QUALITY: u8 = 85;
 pub(crate) enum BadSetting {
     #[error("quality is {0}; use 1 to 100")]
     Quality(u8),
+    #[error("this gateway shows no picture but with draw={only}; {draw} is not to be had")]
+    Draw { draw: Draw, only: Draw },
     #[error("unknown model {model}; use one of {served}")]
     UnknownModel { model: ModelId, served: String },
 }
@@ -18,6 +20,14 @@ pub(crate) enum BadSetting {
 /// Checks a JPEG quality.
 pub(crate) fn check_quality(quality: u8) -> Result<(), BadSetting> {
     if (1..=100).contains(&quality) { Ok(()) } else { Err(BadSetting::Quality(quality)) }
+}
+
+/// How pictures are drawn for who asks for `draw`, or for nothing, where perhaps `only` one way is allowed.
+pub(crate) fn check_draw(draw: Option<Draw>, only: Option<Draw>) -> Result<Draw, BadSetting> {
+    match (draw, only) {
+        (Some(draw), Some(only)) if draw != only => Err(BadSetting::Draw { draw, only }),
+        (draw, only) => Ok(draw.or(only).unwrap_or_default()),
+    }
 }
 
 /// The model for a client that names none: the one that was configured; otherwise `usual`, or the first one that workers

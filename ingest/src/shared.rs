@@ -14,6 +14,7 @@ use crate::{
     ledger::Books,
     seats::Seats,
     settings::default_model,
+    watch::Hub,
 };
 
 /// What the doors share.
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Duration,
     pub(crate) id: GatewayId,
     pub(crate) dispatch: Dispatch,
+    /// The live streams, and who watches them.
+    pub(crate) watch: Hub,
 }
 
 impl Shared {

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use cloudpose_bus::PublishError;
 use cloudpose_policy::deadline::GRACE;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, Kind, ModelId, Outcome, Reply, Route, SharedEvent, StreamName,
-    TraceParent, Want, frame::ResultBody,
+    Caller, Draw, DropReason, Frame, FrameHeader, FrameResult, Kind, ModelId, Outcome, Reply, Route,
+    SharedEvent, StreamName, TraceParent, Want, frame::ResultBody,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument as _;
 
 use crate::{
     metrics,
-    session::{Stamps, frame_span},
+    session::{DRAWN_OTHERWISE, Stamps, frame_span},
     shared::Shared,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Still {
     pub(crate) id: StreamName,
     pub(crate) image: Bytes,
     pub(crate) want: Want,
+    /// How the picture is drawn.
+    pub(crate) draw: Draw,
     pub(crate) model: ModelId,
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
@@ -101,6 +103,9 @@ impl Still {
             prior: None,
             retries: 0,
             caller: self.caller,
+            draw: self.draw,
+            watched: Vec::new(),
+            aside: false,
             trace: self.trace,
         };
         let mut frame = Frame { header, event: None, image: self.image.into() };
@@ -134,9 +139,16 @@ impl Still {
             () = shared.drained() => return Err(Refusal::new(DropReason::ShuttingDown, "")),
         };
         match result {
-            Ok(result) => match result?.body {
-                ResultBody::Done { event, overlay, .. } => Ok(Finished { event, overlay }),
-                ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
+            Ok(result) => match result? {
+                FrameResult { body: ResultBody::Done { overlay: Some(_), .. }, draw, .. }
+                    if draw != self.draw =>
+                {
+                    Err(Refusal::new(DropReason::AnnotateFailed, DRAWN_OTHERWISE))
+                }
+                FrameResult { body, .. } => match body {
+                    ResultBody::Done { event, overlay, .. } => Ok(Finished { event, overlay }),
+                    ResultBody::Dropped { reason, detail } => Err(Refusal { reason, detail }),
+                },
             },
             Err(_) if shared.bus.is_there() && shared.bus.connection() == first => {
                 Err(Refusal::new(DropReason::BusLost, ""))

@@ -28,6 +28,7 @@ const SERVER_ERRORS = {
   shutting_down: "The server is restarting.",
   unavailable: "The server cannot work right now.",
   unauthorized: "The server does not let this page in.",
+  no_stream: "Nobody sends this stream now.",
 };
 
 /** The error in plain words, with what the server says about it. */

@@ -12,6 +12,7 @@
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
+//! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
 //!
 //! No runtime, no sockets, no clock: `now` is an argument, and nothing here logs, counts or waits. A type that has
@@ -25,3 +26,4 @@ pub mod order;
 pub mod pace;
 pub mod retry;
 pub mod turns;
+pub mod watch;

@@ -6,8 +6,10 @@ use cloudpose_bus::{
     nats::{self, Turn},
 };
 use cloudpose_wire::{
-    Address, Event, Frame, FrameHeader, GatewayId, JobId, Kind, ModelId, Output, Prefix, Reply, Route,
-    SessionId, SharedEvent, SkeletonName, StreamName, Want, event::TimingsMs,
+    Address, Draw, Event, Frame, FrameHeader, GatewayId, JobId, Kind, ModelId, News, Output, Prefix, Reply,
+    Route, SessionId, SharedEvent, SkeletonName, StreamName, Tenant, View, Want,
+    event::TimingsMs,
+    watch::{Hosted, LiveStream, StreamState, WantedPicture, Watched},
 };
 
 use crate::NatsServer;
@@ -29,6 +31,9 @@ pub fn header(kind: Kind, seq: u64) -> FrameHeader {
         prior: None,
         retries: 0,
         caller: Default::default(),
+        draw: Default::default(),
+        watched: Vec::new(),
+        aside: false,
         trace: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
     }
 }
@@ -52,6 +57,41 @@ pub fn frame_of_job(job: &str, seq: u64) -> Frame {
     let mut frame = frame(Kind::Still, seq);
     frame.header.route = Route::Still(Reply::Job { job: JobId::new(job).unwrap() });
     frame
+}
+
+/// What gateway `gateway` says of itself: it holds stream `cam`, and a client watches it.
+pub fn news(gateway: &str) -> News {
+    let stream = StreamName::new("cam").unwrap();
+    let live = LiveStream {
+        stream: stream.clone(),
+        state: StreamState::Live,
+        model: ModelId::new("thunder").unwrap(),
+        width: 4,
+        height: 3,
+        since: 1,
+        fps: 2.5,
+        sessions: 1,
+        watchers: 1,
+    };
+    let pictures = vec![WantedPicture { draw: Draw::Overlay, fps: Some(5.0) }];
+    News {
+        gateway: GatewayId::new(gateway).unwrap(),
+        asks: true,
+        streams: vec![Hosted { tenant: Tenant::default(), live }],
+        watched: vec![Watched { tenant: Tenant::default(), stream, watchers: 1, events: true, pictures }],
+    }
+}
+
+/// A frame as those who watch at other gateways see it, with a picture if `seq` is even.
+pub fn view(seq: u64) -> View {
+    View {
+        gateway: GatewayId::new("g").unwrap(),
+        seq,
+        event: pose(seq),
+        draw: Draw::Overlay,
+        again: false,
+        picture: seq.is_multiple_of(2).then(|| Bytes::from(vec![seq as u8; 3])),
+    }
 }
 
 /// Nobody on a picture of 4 × 3 pixels.

@@ -381,3 +381,50 @@ test("a server that asks for keys gets one, for this tab", TEST_MS, async () => 
     await rm(folder, { recursive: true });
   }
 });
+
+test("the wall shows who streams, large and with heads covered, on a phone too", TEST_MS, async () => {
+  const sender = await open();
+  await sender.page.click("#start-camera");
+  await waitForFrames(sender.page, 3);
+
+  const phone = { width: 390, height: 844 };
+  const { page, check } = await open(browser, { viewport: phone });
+  assert.equal(await page.locator("#tiles li").count(), 0, "nothing is asked for before it is opened");
+  await page.click("#wall summary");
+  const shown = (id, count) =>
+    page.waitForFunction(([id, count]) => Number(document.querySelector(id)?.dataset.shown) >= count, [id, count]);
+  await shown("#tiles img", 2);
+  await page.waitForSelector('#tiles li[data-state="live"]');
+  assert.match(await page.textContent("#tiles span"), /^Live, [\d.]+ \/s · \d+ × \d+ · fast · \d watching/);
+  await assertFits(page, "wall on a phone");
+
+  await page.click("#tiles button");
+  await page.waitForSelector("#large[open]");
+  await shown("#large-picture", 3);
+  assert.equal(await page.inputValue("#large-draw"), "overlay");
+  await assertFits(page, "large on a phone");
+  const look = () =>
+    page.evaluate(async () => {
+      const image = document.getElementById("large-picture");
+      while (image.naturalWidth === 0) await new Promise(requestAnimationFrame);
+      const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+      const context = canvas.getContext("2d");
+      context.drawImage(image, 0, 0);
+      const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+      let dark = 0;
+      for (let at = 0; at < data.length; at += 4) dark += data[at] < 40 && data[at + 1] < 40 && data[at + 2] < 40;
+      return dark / (data.length / 4);
+    });
+  const before = Number(await page.getAttribute("#large-picture", "data-shown"));
+  assert.ok((await look()) < 0.5, "the scene is there");
+  await page.selectOption("#large-draw", "skeleton");
+  await shown("#large-picture", before + 3);
+  assert.ok((await look()) > 0.8, "a plain ground");
+  await page.click("#large-close");
+  await page.waitForSelector("#large", { state: "hidden" });
+
+  await sender.page.click("#stop");
+  await page.waitForSelector("#wall-empty:not([hidden])");
+  await sender.check();
+  await check();
+});

@@ -141,6 +141,67 @@ def test_every_message_of_a_session_is_as_described(system):
     assert any(person["track_id"] for persons in tracks for person in persons), "someone was followed"
 
 
+async def watched(system):
+    """What one who watches a session with poses only gets: a message of each kind, and a picture."""
+    url = system.websocket.replace("/v1/stream", "/v1/streams/watched")
+    async with connect(f"{system.websocket}?stream=watched&model=lightning&max_age_ms=10000") as sender:
+        async with connect(f"{url}/watch?want=both&draw=redacted&fps=30") as spectator:
+            texts = [json.loads(await spectator.recv())]
+
+            async def send():
+                while True:
+                    await sender.send(PEOPLE)
+                    while json.loads(await sender.recv())["type"] != "result":
+                        pass
+
+            sending = asyncio.create_task(send())
+            texts.append(json.loads(await asyncio.wait_for(spectator.recv(), 60)))
+            picture = await asyncio.wait_for(spectator.recv(), 60)
+            sending.cancel()
+            await spectator.send("nonsense")
+            while texts[-1]["type"] != "error":
+                heard = await asyncio.wait_for(spectator.recv(), 60)
+                texts += [json.loads(heard)] if isinstance(heard, str) else []
+    return texts, picture
+
+
+def test_every_message_to_one_who_watches_is_as_described(system):
+    heard, (texts, picture) = asyncio.run(overhear(system, watched(system)))
+    names = {"hello": "WatchHello", "result": "WatchResult", "error": "WatchError"}
+    assert [text["type"] for text in texts[:2]] == ["hello", "result"]
+    for text in texts:
+        check(names[text["type"]], text)
+    assert texts[1]["overlay"] and texts[1]["pose"]["persons"] and picture[:2] == b"\xff\xd8"
+    news = [json.loads(payload) for subject, _, payload in heard if subject == "cloudpose.gateways"]
+    assert any(said.get("watched") for said in news)
+    for said in news:
+        check("News", said)
+    asides = [headers for _, headers, _ in heard if '"aside":true' in headers.get("Cloudpose-Frame", "")]
+    results = [headers for _, headers, _ in heard if '"aside":true' in headers.get("Cloudpose-Result", "")]
+    assert asides and results
+    for headers in asides:
+        check("FrameHeaders", headers)
+    for headers in results:
+        check("ResultHeaders", headers)
+    assert not any(subject.startswith("cloudpose.watch.") for subject, _, _ in heard), "nobody watches at another gateway"
+
+
+async def silence(system):
+    """Waits until gateways tell each other nothing: what they tell comes once a second."""
+    client = await nats.connect(system.nats)
+    told = await client.subscribe("cloudpose.gateways")
+    try:
+        while True:
+            await told.next_msg(timeout=3)
+    except nats.errors.TimeoutError:
+        await client.close()
+
+
+def test_gateways_fall_silent_when_nobody_watches(system):
+    asyncio.run(overhear(system, watched(system)))
+    asyncio.run(asyncio.wait_for(silence(system), 60))
+
+
 def post(system, image):
     return urlopen(Request(f"{system.http}/v1/pose", image, {"content-type": "image/jpeg"}), timeout=60).read()
 

@@ -30,6 +30,68 @@ impl Want {
     }
 }
 
+/// How a picture is drawn.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Draw {
+    /// The skeletons on the picture as it came.
+    #[default]
+    Overlay,
+    /// The skeletons on a plain ground: no pixel of the picture is left.
+    Skeleton,
+    /// The skeletons on the picture, with the heads covered. Where a head cannot be found, and where nobody is, as
+    /// [`Skeleton`](Self::Skeleton).
+    Redacted,
+}
+
+/// Not a way in which pictures are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("use overlay, skeleton or redacted")]
+pub struct NoDraw;
+
+impl std::str::FromStr for Draw {
+    type Err = NoDraw;
+
+    fn from_str(name: &str) -> Result<Self, NoDraw> {
+        let of = |draw: &Self| draw.as_str() == name;
+        [Self::Overlay, Self::Skeleton, Self::Redacted].into_iter().find(of).ok_or(NoDraw)
+    }
+}
+
+impl std::fmt::Display for Draw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Draw {
+    /// As it is written in queries and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Skeleton => "skeleton",
+            Self::Redacted => "redacted",
+        }
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A client that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Address {
@@ -129,6 +191,15 @@ pub struct FrameHeader {
     /// Who asks.
     #[serde(default, skip_serializing_if = "Caller::is_default")]
     pub caller: Caller,
+    /// How the picture is drawn, if one is wanted.
+    #[serde(default, skip_serializing_if = "Draw::is_default")]
+    pub draw: Draw,
+    /// The pictures that are drawn besides, for those who watch the stream. They go to the session's gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<Draw>,
+    /// The frame is a copy on its way to be drawn for those who watch: its session does not wait for it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub aside: bool,
     /// The client's trace. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,
@@ -152,6 +223,10 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
+fn is_false(is: &bool) -> bool {
+    !is
+}
+
 /// A frame on a lane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
@@ -172,6 +247,12 @@ pub struct FrameResult {
     pub seq: u64,
     /// What was found and the picture, or why there are none.
     pub body: ResultBody,
+    /// How the picture was drawn, if there is one. What draws says it, so that nothing is taken for what it is not.
+    #[serde(default, skip_serializing_if = "Draw::is_default")]
+    pub draw: Draw,
+    /// Copied from the frame.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub aside: bool,
     /// Copied from the frame. Not in JSON: travels as a header of its own.
     #[serde(skip)]
     pub trace: Option<TraceParent>,
@@ -207,12 +288,32 @@ impl FrameHeader {
         Duration::from_millis(self.deadline_ms.into())
     }
 
+    /// What is said of the copies that are drawn for those who watch, one for each way. They may be lost, and none
+    /// has longer than `within`.
+    pub fn asides(&self, within: Duration) -> Vec<Self> {
+        let Reply::Session(address) = self.route.reply() else { return Vec::new() };
+        let deadline_ms = self.deadline_ms.min(u32::try_from(within.as_millis()).unwrap_or(u32::MAX));
+        let aside = |&draw| Self {
+            route: Route::Live(address.clone()),
+            deadline_ms,
+            want: Want::Overlay,
+            prior: None,
+            draw,
+            watched: Vec::new(),
+            aside: true,
+            ..self.clone()
+        };
+        self.watched.iter().map(aside).collect()
+    }
+
     /// The result that says that this frame was not done.
     pub fn dropped(&self, reason: DropReason, detail: impl Into<String>) -> FrameResult {
         FrameResult {
             reply: self.route.reply(),
             seq: self.seq,
             body: ResultBody::Dropped { reason, detail: detail.into() },
+            draw: self.draw,
+            aside: self.aside,
             trace: self.trace,
         }
     }
@@ -223,6 +324,8 @@ impl FrameHeader {
             reply: self.route.reply(),
             seq: self.seq,
             body: ResultBody::Done { event, overlay, tracks: self.prior.clone() },
+            draw: self.draw,
+            aside: self.aside,
             trace: self.trace,
         }
     }
@@ -231,6 +334,15 @@ impl FrameHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ways_to_draw_are_written_alike_everywhere() {
+        for draw in [Draw::Overlay, Draw::Skeleton, Draw::Redacted] {
+            assert_eq!(serde_json::to_string(&draw).unwrap(), format!("\"{draw}\""));
+            assert_eq!(draw.to_string().parse(), Ok(draw));
+        }
+        assert_eq!("blurred".parse::<Draw>(), Err(NoDraw));
+    }
 
     #[test]
     fn somebody_draws_where_a_picture_is_wanted() {
@@ -257,12 +369,11 @@ mod tests {
         assert!(job("live").is_err());
     }
 
-    #[test]
-    fn a_header_says_nothing_of_what_is_as_always() {
-        let header = FrameHeader {
+    fn usual_header() -> FrameHeader {
+        FrameHeader {
             stream: StreamName::new("cam").unwrap(),
             seq: 1,
-            route: Route::Still(Reply::Job { job: JobId::new("j").unwrap() }),
+            route: Route::Still(Reply::Session(address())),
             received_at: 2,
             deadline_ms: 3,
             want: Want::Pose,
@@ -274,14 +385,37 @@ mod tests {
             prior: None,
             retries: 0,
             caller: Caller::default(),
+            draw: Draw::default(),
+            watched: Vec::new(),
+            aside: false,
             trace: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_header_says_nothing_of_what_is_as_always() {
+        let header = usual_header();
         assert_eq!(header.budget(), Duration::from_millis(3));
         let json = serde_json::to_value(&header).unwrap();
-        let silent = ["prior", "retries", "caller", "trace"];
+        let silent = ["prior", "retries", "caller", "draw", "watched", "aside", "trace"];
         assert!(silent.iter().all(|name| json.get(name).is_none()), "{json}");
         let again = FrameHeader { retries: 2, ..header };
         assert_eq!(serde_json::to_value(&again).unwrap()["retries"], 2);
+    }
+
+    #[test]
+    fn a_copy_for_those_who_watch_is_live_and_nobody_waits_for_it() {
+        let mut header = usual_header();
+        header.watched = vec![Draw::Overlay];
+        let [aside] = <[_; 1]>::try_from(header.asides(Duration::from_millis(2))).unwrap();
+        assert_eq!(aside.route, Route::Live(address()));
+        assert_eq!((aside.deadline_ms, aside.want, aside.aside), (2, Want::Overlay, true));
+        assert!(aside.watched.is_empty(), "it is drawn once");
+        assert!(
+            aside.dropped(DropReason::Expired, "").aside && !header.dropped(DropReason::Expired, "").aside
+        );
+        header.route = Route::Still(Reply::Job { job: JobId::new("j").unwrap() });
+        assert!(header.asides(Duration::from_millis(2)).is_empty(), "nobody watches a job");
     }
 
     #[test]

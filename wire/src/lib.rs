@@ -13,6 +13,7 @@
 //! - [`outcome`]: the closed set of ends that a frame can meet
 //! - [`track`]: what a stream remembers of its persons
 //! - [`ws`]: messages of the WebSocket `/v1/stream`
+//! - [`watch`]: live streams, and what those who watch them see
 //! - [`trace`]: W3C trace context
 //! - [`subject`]: NATS subjects, built and parsed here only
 
@@ -28,11 +29,12 @@ pub mod skeleton;
 pub mod subject;
 pub mod trace;
 pub mod track;
+pub mod watch;
 pub mod ws;
 
 pub use caller::Caller;
 pub use event::{Class, Event, Keypoint, Output, Person, SharedEvent, Task};
-pub use frame::{Address, Frame, FrameHeader, FrameResult, Reply, Route, Want};
+pub use frame::{Address, Draw, Frame, FrameHeader, FrameResult, Reply, Route, Want};
 pub use id::{
     Domain, GatewayId, JobId, KeyName, KeypointName, ModelId, Prefix, Scope, SessionId, SkeletonName,
     StreamName, Tenant,
@@ -44,3 +46,4 @@ pub use payload::{Decoded, Payload};
 pub use skeleton::Skeleton;
 pub use trace::TraceParent;
 pub use track::Prior;
+pub use watch::{News, View};

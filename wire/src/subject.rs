@@ -9,8 +9,10 @@
 //! | `<prefix>.models.ask` | somebody wants to know |
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 //! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
+//! | `<prefix>.gateways` | gateways say which streams they hold, and which their clients watch |
+//! | `<prefix>.watch.<stream>` | frames of a stream that clients of other gateways watch |
 //!
-//! The events of a [`Tenant`] that is not the default one have `<prefix>.tenants.<tenant>` in the place of `<prefix>`, so
+//! The events and watched frames of a [`Tenant`] that is not the default one have `<prefix>.tenants.<tenant>` in the place of `<prefix>`, so
 //! that who may listen to one tenant hears no other. Frames and results stay where they are: lanes are the deployment's
 //! own, and results are addressed to who asked. Their headers say whose they are.
 
@@ -19,7 +21,7 @@ use crate::{GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenan
 /// First token of every subject unless configured otherwise.
 pub const DEFAULT_PREFIX: &str = "cloudpose";
 
-/// What the subjects of a tenant's events begin with.
+/// What the subjects of what is a tenant's own begin with.
 fn root(prefix: &Prefix, tenant: &Tenant) -> String {
     if tenant.is_default() { prefix.to_string() } else { format!("{prefix}.tenants.{tenant}") }
 }
@@ -53,6 +55,16 @@ pub fn models(prefix: &Prefix) -> String {
 /// Where they are asked to.
 pub fn models_ask(prefix: &Prefix) -> String {
     format!("{prefix}.models.ask")
+}
+
+/// Where gateways say which streams they hold and watch.
+pub fn gateways(prefix: &Prefix) -> String {
+    format!("{prefix}.gateways")
+}
+
+/// Where the frames of a tenant's stream go while clients of other gateways watch it.
+pub fn watch(prefix: &Prefix, tenant: &Tenant, stream: &StreamName) -> String {
+    format!("{}.watch.{stream}", root(prefix, tenant))
 }
 
 /// Where a session's results go.
@@ -97,6 +109,9 @@ mod tests {
         assert_eq!(event(&x, &nobody, &cam, &poses), "x.poses.cam");
         assert_eq!(event(&x, &acme, &cam, &poses), "x.tenants.acme.poses.cam");
         assert_eq!(event(&x, &nobody, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
+        assert_eq!(gateways(&x), "x.gateways");
+        assert_eq!(watch(&x, &nobody, &cam), "x.watch.cam");
+        assert_eq!(watch(&x, &acme, &cam), "x.tenants.acme.watch.cam");
         assert_eq!(results(&prefix, &gateway, &session), "cloudpose.results.g1.s1");
         assert_eq!(all_results(&prefix, &gateway), "cloudpose.results.g1.*");
         assert_eq!(job_result(&prefix, &JobId::new("j").unwrap(), 7), "cloudpose.jobs.j.7");

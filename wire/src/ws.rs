@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DropReason, Event, Mode, ModelId, SessionId, SharedEvent, StreamName, Want};
+use crate::{Draw, DropReason, Event, Mode, ModelId, SessionId, SharedEvent, StreamName, Want};
 
 /// Text from the client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub enum ClientMessage {
         /// What comes back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         want: Option<Want>,
+        /// How pictures are drawn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        draw: Option<Draw>,
         /// The model.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<ModelId>,
@@ -50,6 +53,9 @@ pub enum ServerMessage {
         mode: Mode,
         /// In force until changed with `configure`.
         want: Want,
+        /// In force until changed with `configure`; absent: `overlay`.
+        #[serde(default, skip_serializing_if = "Draw::is_default")]
+        draw: Draw,
         /// In force until changed with `configure`.
         model: ModelId,
         /// In force until changed with `configure`.
@@ -103,7 +109,9 @@ pub enum ServerMessage {
 }
 
 /// Reads an event at once: behind the messages' tag its JSON is not there any more.
-fn read_event<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SharedEvent>, D::Error> {
+pub(crate) fn read_event<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SharedEvent>, D::Error> {
     Ok(Option::<Event>::deserialize(deserializer)?.map(SharedEvent::from))
 }
 
@@ -143,6 +151,8 @@ pub enum ErrorCode {
     Unavailable,
     /// The key that opened the session has been revoked, or has expired.
     Unauthorized,
+    /// There is no such stream, or no more. Only on `/v1/streams/{stream}/watch`.
+    NoStream,
 }
 
 #[cfg(test)]
@@ -157,6 +167,7 @@ mod tests {
             parse(r#"{"type":"configure","drops":true,"want":"both"}"#).unwrap(),
             ClientMessage::Configure {
                 want: Some(Want::Both),
+                draw: None,
                 model: None,
                 quality: None,
                 drops: Some(true),

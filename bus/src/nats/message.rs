@@ -5,6 +5,8 @@
 //! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`SharedEvent`], on the annotate lanes |
 //! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
 //! | event | [`SharedEvent`] as JSON | |
+//! | news of a gateway | [`News`] as JSON | |
+//! | view of a watched stream | the annotated JPEG, or nothing | `Cloudpose-View`: [`View`] as JSON |
 //! | announcement of models | [`Announcement`] as JSON | |
 //! | result, also of a job | the annotated JPEG, or nothing | `Cloudpose-Result`: [`FrameResult`] as JSON |
 //!
@@ -14,14 +16,15 @@
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Address, Frame, FrameHeader, FrameResult, Kind, Reply, SharedEvent, TraceParent, frame::ResultBody,
-    model::Announcement, trace::TRACEPARENT,
+    Address, Frame, FrameHeader, FrameResult, Kind, News, Reply, SharedEvent, TraceParent, View,
+    frame::ResultBody, model::Announcement, trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 const FRAME: &str = "Cloudpose-Frame";
 const POSE: &str = "Cloudpose-Pose";
 const RESULT: &str = "Cloudpose-Result";
+const VIEW: &str = "Cloudpose-View";
 const ATTEMPT: &str = "Cloudpose-Attempt";
 const SINCE: &str = "Cloudpose-Since";
 
@@ -116,6 +119,27 @@ pub(super) fn event(message: Message) -> Result<SharedEvent, Malformed> {
     let event: SharedEvent = serde_json::from_slice(&message.payload).map_err(Malformed::Payload)?;
     event.event().map_err(Malformed::Payload)?;
     Ok(event)
+}
+
+pub(super) fn of_news(news: &News) -> Bytes {
+    json(news).into()
+}
+
+pub(super) fn news(message: Message) -> Result<News, Malformed> {
+    serde_json::from_slice(&message.payload).map_err(Malformed::Payload)
+}
+
+/// The headers of a view and its payload, which is empty if there is no picture. (A JPEG is never empty.)
+pub(super) fn of_view(view: &View) -> (HeaderMap, Bytes) {
+    let mut headers = HeaderMap::new();
+    headers.insert(VIEW, json(view));
+    (headers, view.picture.clone().unwrap_or_default())
+}
+
+pub(super) fn view(message: Message) -> Result<View, Malformed> {
+    let headers = message.headers.as_ref().ok_or(Malformed::Missing(VIEW))?;
+    let view: View = required(headers, VIEW)?;
+    Ok(View { picture: (!message.payload.is_empty()).then_some(message.payload), ..view })
 }
 
 pub(super) fn announcement(announcement: Option<&Announcement>) -> Bytes {

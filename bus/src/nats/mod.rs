@@ -7,6 +7,7 @@
 //! - `pull`: frames for the workers of this process, with `desk` and `ask`
 //! - `delivery`: acknowledging, handing back
 //! - `announce`: which models are served
+//! - `gateways`: what gateways tell and show each other
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
@@ -16,6 +17,7 @@ mod clock;
 mod connection;
 mod delivery;
 mod desk;
+mod gateways;
 mod jobs;
 mod lanes;
 mod message;

@@ -6,6 +6,7 @@
 )]
 
 mod beside;
+mod gateways;
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,6 +23,7 @@ use cloudpose_wire::{
     DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Route, Skeleton, Stage, Task,
     frame::ResultBody,
 };
+use gateways::gateways_tell_and_show_each_other;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -488,4 +490,5 @@ conformance!(
     results_of_jobs_that_nobody_takes_are_bounded_and_those_that_are_kept_stay,
     a_job_is_told_of_a_frame_that_was_given_up,
     work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
+    gateways_tell_and_show_each_other,
 );

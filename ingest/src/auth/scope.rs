@@ -76,6 +76,11 @@ impl Need {
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
             "/v1/stream" => Self::Scope(Scope::Stream),
+            // The second is the third as the documents write it.
+            "/v1/streams"
+            | "/v1/streams/{stream}.mjpeg"
+            | "/v1/streams/{stream}"
+            | "/v1/streams/{stream}/watch" => Self::Scope(Scope::Watch),
             _ => Self::Scope(Scope::Admin),
         }
     }

@@ -5,6 +5,7 @@
 //! | `ws` | `GET /v1/stream`: images and messages on a WebSocket |
 //! | `http` | `POST /v1/pose`: one image, its poses or the annotated picture |
 //! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
+//! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
@@ -13,6 +14,7 @@ pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;
 mod problem;
+pub(crate) mod watch;
 pub(crate) mod ws;
 
 use axum::http::HeaderMap;

@@ -54,6 +54,7 @@ problems! {
     unauthorized: UNAUTHORIZED, "unauthorized", "Say who you are";
     forbidden: FORBIDDEN, "forbidden", "The key is not for this";
     foreign_origin: FORBIDDEN, "foreign-origin", "Pages of this site may not do this";
+    no_stream: NOT_FOUND, "no-stream", "No stream of this name is live";
     not_found: NOT_FOUND, "not-found", "There is nothing here";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
@@ -76,6 +77,10 @@ problems! {
 impl Problem {
     pub(crate) fn no_room() -> Self {
         Self::unavailable("all sessions are taken; try again in a moment")
+    }
+
+    pub(crate) fn no_room_to_watch() -> Self {
+        Self::unavailable("as many clients watch as may; try again in a moment")
     }
 
     pub(crate) fn shutting_down() -> Self {
@@ -118,7 +123,7 @@ impl From<QueryRejection> for Problem {
 impl From<BadSetting> for Problem {
     fn from(bad: BadSetting) -> Self {
         match bad {
-            BadSetting::Quality(_) => Self::bad_query(bad.to_string()),
+            BadSetting::Quality(_) | BadSetting::Draw { .. } => Self::bad_query(bad.to_string()),
             BadSetting::UnknownModel { .. } => Self::unknown_model(bad.to_string()),
         }
     }

@@ -28,12 +28,17 @@ use cloudpose_policy::{
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
-    Caller, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, Route, SharedEvent,
-    StreamName, TraceParent, Want, frame::ResultBody,
+    Caller, Draw, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, Route,
+    SharedEvent, StreamName, TraceParent, Want, frame::ResultBody,
 };
 use tracing::{Span, field::Empty};
 
-use crate::{ledger::Account, metrics, settings::BadSetting};
+use crate::{
+    ledger::Account,
+    metrics,
+    settings::BadSetting,
+    watch::{Going, Source},
+};
 
 pub(crate) use effect::{Delivered, Effect};
 pub(crate) use stamps::Stamps;
@@ -49,6 +54,9 @@ pub(crate) fn frame_span(caller: &Caller, stream: &StreamName, seq: u64) -> Span
     span
 }
 
+/// Why a picture is not shown that is not drawn as it was asked for: whoever drew it does not know how.
+pub(crate) const DRAWN_OTHERWISE: &str = "the worker cannot draw it so; it may be of an earlier version";
+
 /// A frame came after the client had said that no more would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this frame came after `end` and was not taken")]
@@ -59,6 +67,8 @@ pub(crate) struct AfterEnd;
 struct Arrived {
     settings: Settings,
     received_at: u64,
+    /// Width and height in pixels; zeros if they are not known.
+    size: [u32; 2],
     image: Payload,
 }
 
@@ -67,6 +77,7 @@ struct Arrived {
 struct Flight {
     received: Instant,
     want: Want,
+    draw: Draw,
     /// How long it has, from when the bus takes it.
     budget: Duration,
     place: Place,
@@ -111,6 +122,8 @@ pub(crate) struct Session {
     settings: Settings,
     stamps: Stamps,
     account: Account,
+    /// Shows those who watch the stream what is found.
+    source: Source,
     admit: Admit<Arrived>,
     order: Order<Done>,
     flights: BTreeMap<u64, Flight>,
@@ -124,7 +137,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(terms: Terms, settings: Settings, stamps: Stamps, account: Account) -> Self {
+    pub(crate) fn new(
+        terms: Terms,
+        settings: Settings,
+        stamps: Stamps,
+        account: Account,
+        source: Source,
+    ) -> Self {
         let rules = Rules { mode: terms.mode, window: terms.window, max_age: terms.max_age };
         Self {
             admit: Admit::new(rules),
@@ -134,6 +153,7 @@ impl Session {
             settings,
             stamps,
             account,
+            source,
             flights: BTreeMap::new(),
             tracks: Registry::default(),
             pace: Pace::default(),
@@ -161,13 +181,18 @@ impl Session {
         }
         let image = image.into();
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
-        if let Payload::Encoded(image) = &image
-            && let Err(error) = cloudpose_pixels::probe(image, limits)
-        {
-            self.dropped(seq, DropReason::Undecodable, error.to_string());
-            return Ok(());
-        }
-        let arrived = Arrived { settings: self.settings.clone(), received_at: self.stamps.at(now), image };
+        let size = match &image {
+            Payload::Encoded(image) => match cloudpose_pixels::probe(image, limits) {
+                Ok(header) => [header.width, header.height],
+                Err(error) => {
+                    self.dropped(seq, DropReason::Undecodable, error.to_string());
+                    return Ok(());
+                }
+            },
+            Payload::Decoded(_) => [0, 0],
+        };
+        let (settings, received_at) = (self.settings.clone(), self.stamps.at(now));
+        let arrived = Arrived { settings, received_at, size, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
@@ -177,13 +202,18 @@ impl Session {
 
     /// The client wants other settings, from the next frame on.
     pub(crate) fn configure(&mut self, change: Change) -> Result<(), BadSetting> {
-        change.apply(&mut self.settings, &self.terms.models)
+        change.apply(&mut self.settings, &self.terms)
     }
 
     /// A worker's word on a frame came.
     pub(crate) fn result(&mut self, result: FrameResult) {
         let seq = result.seq;
         match result.body {
+            ResultBody::Done { overlay: Some(_), .. } if self.is_drawn_otherwise(seq, result.draw) => {
+                if self.order.forget(seq) {
+                    self.lost(seq, DropReason::AnnotateFailed, DRAWN_OTHERWISE.into());
+                }
+            }
             ResultBody::Done { event, overlay, tracks } => {
                 let arrival = self.order.arrive(seq, Done { event, overlay });
                 // A frame that comes too late to be shown still says who was there.
@@ -315,16 +345,19 @@ impl Session {
         while let Some(next) = self.admit.poll(now) {
             match next {
                 Next::Publish(waiting) => {
-                    let Arrived { settings, received_at, image } = waiting.frame;
+                    let Arrived { settings, received_at, size, image } = waiting.frame;
                     let seq = waiting.seq;
                     let span = frame_span(&self.terms.caller, &self.terms.stream, seq);
                     let trace = cloudpose_bus::trace::join(&span, self.terms.trace);
                     let waited = now - waiting.received;
-                    let want = settings.want;
-                    let header = self.header(seq, settings, received_at, waited, trace);
+                    let (want, draw) = (settings.want, settings.draw);
+                    let own = want.overlay().then_some(settings.draw);
+                    let watched = self.source.goes(now, Going { model: &settings.model, size, own });
+                    let header = self.header(seq, settings, (received_at, waited), trace, watched);
                     let flight = Flight {
                         received: waiting.received,
                         want,
+                        draw,
                         budget: header.budget(),
                         place: Place::Gateway,
                         again: None,
@@ -357,9 +390,9 @@ impl Session {
         &self,
         seq: u64,
         settings: Settings,
-        received_at: u64,
-        waited: Duration,
+        (received_at, waited): (u64, Duration),
         trace: Option<TraceParent>,
+        watched: Vec<Draw>,
     ) -> FrameHeader {
         let budget = deadline::budget(self.terms.mode, self.terms.max_age, waited);
         FrameHeader {
@@ -377,6 +410,9 @@ impl Session {
             prior: Some(self.tracks.prior()),
             retries: 0,
             caller: self.terms.caller.clone(),
+            draw: settings.draw,
+            watched,
+            aside: false,
             trace,
         }
     }
@@ -407,6 +443,7 @@ impl Session {
             debug_assert!(false, "frame {seq} has a result but no flight");
             return;
         };
+        self.source.found(now, seq, &done.event, (flight.draw, done.overlay.as_ref()));
         let delivered = Delivered {
             seq,
             event: (flight.want != Want::Overlay).then_some(done.event),
@@ -415,6 +452,11 @@ impl Session {
             dropped: self.account.own().dropped.clone(),
         };
         self.effects.push_back(Effect::Deliver(delivered));
+    }
+
+    /// Whether the picture of frame `seq` is not what was asked for: nobody gets to see it then.
+    fn is_drawn_otherwise(&self, seq: u64, draw: Draw) -> bool {
+        self.flights.get(&seq).is_some_and(|flight| flight.draw != draw)
     }
 
     /// Takes in who was there. Tracks of a skeleton that nobody has told of mean nothing.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cloudpose_bus::Models;
-use cloudpose_wire::{Address, Caller, Kind, Mode, ModelId, StreamName, TraceParent, Want};
+use cloudpose_wire::{Address, Caller, Draw, Kind, Mode, ModelId, StreamName, TraceParent, Want};
 
-use crate::settings::{BadSetting, check_model, check_quality};
+use crate::settings::{BadSetting, check_draw, check_model, check_quality};
 
 /// What holds for the whole session.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(crate) struct Terms {
     /// Largest decoded image, in pixels.
     pub(crate) max_image_pixels: u64,
     pub(crate) min_score: f32,
+    /// The only way in which pictures may be drawn, if there is one.
+    pub(crate) draw_only: Option<Draw>,
     /// What the workers serve.
     pub(crate) models: Models,
     /// The trace that the client opened the session in.
@@ -41,6 +43,8 @@ impl Terms {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) want: Want,
+    /// How pictures are drawn.
+    pub(crate) draw: Draw,
     pub(crate) model: ModelId,
     pub(crate) quality: u8,
     /// Smooth keypoints over time.
@@ -51,6 +55,7 @@ pub(crate) struct Settings {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Change {
     pub(crate) want: Option<Want>,
+    pub(crate) draw: Option<Draw>,
     pub(crate) model: Option<ModelId>,
     pub(crate) quality: Option<u8>,
     pub(crate) smooth: Option<bool>,
@@ -58,11 +63,13 @@ pub(crate) struct Change {
 
 impl Change {
     /// Changes `settings`, or nothing.
-    pub(super) fn apply(self, settings: &mut Settings, models: &Models) -> Result<(), BadSetting> {
-        let Self { want, model, quality, smooth } = self;
+    pub(super) fn apply(self, settings: &mut Settings, terms: &Terms) -> Result<(), BadSetting> {
+        let Self { want, draw, model, quality, smooth } = self;
+        let draw = draw.map(|draw| check_draw(Some(draw), terms.draw_only)).transpose()?;
         quality.map_or(Ok(()), check_quality)?;
-        model.as_ref().map_or(Ok(()), |model| check_model(model, models))?;
+        model.as_ref().map_or(Ok(()), |model| check_model(model, &terms.models))?;
         settings.want = want.unwrap_or(settings.want);
+        settings.draw = draw.unwrap_or(settings.draw);
         settings.quality = quality.unwrap_or(settings.quality);
         settings.smooth = smooth.unwrap_or(settings.smooth);
         if let Some(model) = model {

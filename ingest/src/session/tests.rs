@@ -1,6 +1,7 @@
 mod complete;
 mod promises;
 mod spans;
+mod watched;
 
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
 use cloudpose_testing::sample::address;
@@ -8,7 +9,10 @@ use cloudpose_wire::track::{Joint, Track};
 use cloudpose_wire::{Decoded, Event, Kind, ModelId, SkeletonName, Tenant, event::TimingsMs};
 
 use super::*;
-use crate::ledger::Books;
+use crate::{
+    ledger::Books,
+    watch::{Bounds, Hub},
+};
 
 /// A JPEG of 16×12 pixels.
 const IMAGE: &[u8] = include_bytes!("../../tests/images/small.jpg");
@@ -19,6 +23,7 @@ fn model(name: &str) -> ModelId {
 }
 
 struct Bench {
+    hub: Hub,
     books: Books,
     session: Session,
     now: Instant,
@@ -47,16 +52,34 @@ impl Bench {
             max_age: MAX_AGE,
             max_image_pixels: 1 << 20,
             min_score: 0.2,
+            draw_only: None,
             models: cloudpose_bus::Bus::local(Default::default()).models(),
             trace: None,
         };
-        let settings = Settings { want: Want::Both, model: model("lightning"), quality: 80, smooth: true };
+        let settings = Settings {
+            want: Want::Both,
+            draw: Draw::Overlay,
+            model: model("lightning"),
+            quality: 80,
+            smooth: true,
+        };
         let books = Books::default();
         let account = books.open(terms.kind(), Tenant::default());
         let now = Instant::now();
+        let stream = (Tenant::default(), terms.stream.clone());
+        let bounds = Bounds { watchers: 9, patience: MAX_AGE, draw_only: None };
+        let (hub, _) = Hub::new(terms.address.gateway.clone(), bounds);
+        let source = hub.open(stream, terms.address.session.clone(), settings.model.clone(), 1);
         Self {
+            hub,
             books,
-            session: Session::new(terms, settings, Stamps::new(Duration::from_millis(1), now), account),
+            session: Session::new(
+                terms,
+                settings,
+                Stamps::new(Duration::from_millis(1), now),
+                account,
+                source,
+            ),
             now,
             bus: vec![],
             sending: vec![],

@@ -31,7 +31,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 16] = [
+const ROUTES: [(&str, &str, Asks); 19] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -46,6 +46,9 @@ const ROUTES: [(&str, &str, Asks); 16] = [
     ("POST", "/api/pose_detection_annotation", Asks::For(Scope::Photo)),
     ("GET", "/v1/stream", Asks::For(Scope::Stream)),
     ("HEAD", "/v1/stream", Asks::For(Scope::Stream)),
+    ("GET", "/v1/streams", Asks::For(Scope::Watch)),
+    ("GET", "/v1/streams/{stream}.mjpeg", Asks::For(Scope::Watch)),
+    ("GET", "/v1/streams/{stream}/watch", Asks::For(Scope::Watch)),
     ("HEAD", "/v1/models", Asks::AnyKey),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];

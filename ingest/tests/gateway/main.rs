@@ -12,3 +12,4 @@ mod pages;
 mod stage;
 mod streams;
 mod trace;
+mod watch;

@@ -18,8 +18,17 @@ const TELL_DROPS: &str = r#"{"type":"configure","drops":true}"#;
 async fn hello_tells_what_is_in_force() {
     let server = Server::with_worker(Config::default()).await;
     let query = "?stream=cam-1&want=both&model=thunder&mode=complete&max_age_ms=400&quality=60";
-    let Heard::Message(ServerMessage::Hello { session, stream, mode, want, model, quality, smooth, limits }) =
-        Client::connect(&server, query).await.next().await
+    let Heard::Message(ServerMessage::Hello {
+        session,
+        stream,
+        mode,
+        want,
+        draw: _,
+        model,
+        quality,
+        smooth,
+        limits,
+    }) = Client::connect(&server, query).await.next().await
     else {
         panic!("no hello");
     };

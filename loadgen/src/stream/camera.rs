@@ -94,6 +94,7 @@ impl Camera<'_> {
     async fn film(&self, mut sink: SplitSink<Socket, Message>) {
         let (stage, until) = (self.stage, self.stage.recorder.window().until);
         let configure = ClientMessage::Configure {
+            draw: None,
             want: None,
             model: None,
             quality: None,

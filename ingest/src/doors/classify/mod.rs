@@ -148,6 +148,7 @@ async fn run(
         id,
         image,
         want: Want::Pose,
+        draw: shared.config.draw_only.unwrap_or_default(),
         model,
         quality: DEFAULT_QUALITY,
         min_score: shared.config.min_score,

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use cloudpose_wire::{Caller, Event, ModelId, StreamName, TraceParent, Want, frame::USUAL_TOP};
+use cloudpose_wire::{Caller, Draw, Event, ModelId, StreamName, TraceParent, Want, frame::USUAL_TOP};
 use serde::Deserialize;
 
 use self::negotiation::{Media, negotiate};
@@ -21,7 +21,7 @@ use crate::{
     config::PHOTO_MODEL,
     doors::{Problem, trace_of},
     seats::Seat,
-    settings::{DEFAULT_QUALITY, check_model, check_quality},
+    settings::{DEFAULT_QUALITY, check_draw, check_model, check_quality},
     shared::{Shared, token_of},
     still::Still,
 };
@@ -34,6 +34,9 @@ pub(crate) struct PoseQuery {
     /// The model to run, one of `GET /v1/models`.
     #[param(value_type = Option<String>)]
     model: Option<ModelId>,
+    /// How the picture is drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    #[param(inline)]
+    draw: Option<Draw>,
     /// JPEG quality of the annotated picture, 1 to 100.
     #[param(minimum = 1, maximum = 100)]
     quality: Option<u8>,
@@ -128,7 +131,8 @@ pub(crate) async fn pose(
     query: Result<Query<PoseQuery>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Query(PoseQuery { model, quality, min_score }) = query?;
+    let Query(PoseQuery { model, draw, quality, min_score }) = query?;
+    let draw = check_draw(draw, shared.config.draw_only)?;
     let quality = quality.unwrap_or(DEFAULT_QUALITY);
     check_quality(quality)?;
     let min_score = min_score.unwrap_or(shared.config.min_score);
@@ -148,7 +152,7 @@ pub(crate) async fn pose(
     };
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
     let top = USUAL_TOP;
-    let still = Still { id, image, want, model, quality, min_score, top, caller, trace };
+    let still = Still { id, image, want, draw, model, quality, min_score, top, caller, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),

@@ -199,6 +199,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         id: token_of("still"),
         image: body::decode_base64(&image).map_err(|_| invalid_image())?,
         want,
+        draw: shared.config.draw_only.unwrap_or_default(),
         model: shared.default_model(LEGACY_MODEL),
         quality: QUALITY,
         min_score: shared.config.min_score,

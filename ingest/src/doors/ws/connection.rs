@@ -59,8 +59,12 @@ impl<'a> Connection<'a> {
         let (terms, settings) = query.into_terms(&shared, address, asker);
         queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
+        let (stamps, model) = (Stamps::from_now(), settings.model.clone());
+        let stream = (terms.caller.tenant.clone(), terms.stream.clone());
+        let since = stamps.at(Instant::now().into_std());
+        let source = shared.watch.open(stream, terms.address.session.clone(), model, since);
         Self {
-            session: Session::new(terms, settings, Stamps::from_now(), account),
+            session: Session::new(terms, settings, stamps, account, source),
             inbox,
             publisher: Publisher::new(Arc::clone(&shared)),
             socket,

@@ -23,8 +23,8 @@ pub(super) enum Asked {
 pub(super) fn asked(text: &str) -> Result<Asked, String> {
     match serde_json::from_str(text) {
         Ok(ClientMessage::End) => Ok(Asked::End),
-        Ok(ClientMessage::Configure { want, model, quality, drops, smooth }) => {
-            Ok(Asked::Configure { change: Change { want, model, quality, smooth }, drops })
+        Ok(ClientMessage::Configure { want, draw, model, quality, drops, smooth }) => {
+            Ok(Asked::Configure { change: Change { want, draw, model, quality, smooth }, drops })
         }
         Err(error) => Err(format!("not a message that we know: {error}; send images as binary messages")),
     }
@@ -37,6 +37,7 @@ pub(super) fn hello(terms: &Terms, settings: &Settings, max_image_bytes: usize) 
         stream: terms.stream.clone(),
         mode: terms.mode,
         want: settings.want,
+        draw: settings.draw,
         model: settings.model.clone(),
         quality: settings.quality,
         smooth: settings.smooth,

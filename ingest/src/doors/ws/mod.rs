@@ -6,7 +6,7 @@
 mod connection;
 mod messages;
 mod query;
-mod socket;
+pub(super) mod socket;
 
 use std::sync::Arc;
 
@@ -36,16 +36,28 @@ use crate::{
 };
 
 /// Close codes of RFC 6455, section 7.4.1.
-mod code {
-    pub(super) const NORMAL: u16 = 1000;
-    pub(super) const GOING_AWAY: u16 = 1001;
-    pub(super) const PROTOCOL_ERROR: u16 = 1002;
-    pub(super) const POLICY: u16 = 1008;
-    pub(super) const TOO_BIG: u16 = 1009;
+pub(super) mod code {
+    pub(in crate::doors) const NORMAL: u16 = 1000;
+    pub(in crate::doors) const GOING_AWAY: u16 = 1001;
+    pub(in crate::doors) const PROTOCOL_ERROR: u16 = 1002;
+    pub(in crate::doors) const POLICY: u16 = 1008;
+    pub(in crate::doors) const TOO_BIG: u16 = 1009;
     /// In IANA's registry of close codes.
-    pub(super) const TRY_AGAIN_LATER: u16 = 1013;
+    pub(in crate::doors) const TRY_AGAIN_LATER: u16 = 1013;
     /// Ours, after HTTP's 401.
-    pub(super) const UNAUTHORIZED: u16 = 4401;
+    pub(in crate::doors) const UNAUTHORIZED: u16 = 4401;
+}
+
+/// The code of the close that follows an error.
+pub(super) fn close_code(error: ErrorCode) -> u16 {
+    match error {
+        ErrorCode::TooLarge => code::TOO_BIG,
+        ErrorCode::ShuttingDown => code::GOING_AWAY,
+        ErrorCode::BadMessage => code::PROTOCOL_ERROR,
+        ErrorCode::Unavailable => code::TRY_AGAIN_LATER,
+        ErrorCode::Unauthorized => code::UNAUTHORIZED,
+        _ => code::POLICY,
+    }
 }
 
 /// Opens a WebSocket on which images go in and results come out.
@@ -106,14 +118,7 @@ async fn serve(
         End::Left | End::Finished => code::NORMAL,
         End::Refused(error, message) => {
             queue(&mut socket, &ServerMessage::Error { code: error, message });
-            match error {
-                ErrorCode::TooLarge => code::TOO_BIG,
-                ErrorCode::ShuttingDown => code::GOING_AWAY,
-                ErrorCode::BadMessage => code::PROTOCOL_ERROR,
-                ErrorCode::Unavailable => code::TRY_AGAIN_LATER,
-                ErrorCode::Unauthorized => code::UNAUTHORIZED,
-                _ => code::POLICY,
-            }
+            close_code(error)
         }
     };
     socket.close(close_code).await;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{Address, Caller, Mode, ModelId, StreamName, TraceParent, Want};
+use cloudpose_wire::{Address, Caller, Draw, Mode, ModelId, StreamName, TraceParent, Want};
 use serde::Deserialize;
 
 use crate::{
     config::{LONGEST_AGE, STREAM_MODEL},
     session::{Settings, Terms},
-    settings::{DEFAULT_QUALITY, check_model, check_quality},
+    settings::{DEFAULT_QUALITY, check_draw, check_model, check_quality},
     shared::{Shared, token_of},
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct StreamQuery {
     /// What comes back: `pose` (default), `overlay` or `both`.
     #[param(inline)]
     want: Want,
+    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    #[param(inline)]
+    draw: Option<Draw>,
     /// The model to run, one of `GET /v1/models`.
     #[param(value_type = Option<String>)]
     model: Option<ModelId>,
@@ -54,10 +57,11 @@ impl StreamQuery {
         }
     }
 
-    /// Checks that a worker may serve the model.
+    /// Checks that a worker may serve the model, and that pictures may be drawn so.
     pub(super) fn served(self, shared: &Shared) -> Result<Self, String> {
         let checked = self.model.as_ref().map_or(Ok(()), |model| check_model(model, &shared.models));
-        checked.map(|()| self).map_err(|bad| bad.to_string())
+        let checked = checked.and_then(|()| check_draw(self.draw, shared.config.draw_only));
+        checked.map(|draw| Self { draw: Some(draw), ..self }).map_err(|bad| bad.to_string())
     }
 
     pub(super) fn into_terms(
@@ -76,11 +80,13 @@ impl StreamQuery {
             max_age: self.max_age_ms.map_or(config.max_age, |ms| Duration::from_millis(ms.into())),
             max_image_pixels: cloudpose_pixels::Limits::default().max_pixels,
             min_score: config.min_score,
+            draw_only: config.draw_only,
             models: shared.models.clone(),
             trace,
         };
         let settings = Settings {
             want: self.want,
+            draw: self.draw.unwrap_or_default(),
             model: self.model.unwrap_or_else(|| shared.default_model(STREAM_MODEL)),
             quality: self.quality.unwrap_or(DEFAULT_QUALITY),
             smooth: self.smooth.unwrap_or(true),
