@@ -24,6 +24,8 @@ mod loadgen;
 mod mjpeg;
 mod models;
 mod ops;
+mod outputs;
+mod plain;
 mod roles;
 mod shutdown;
 mod telemetry;

@@ -8,7 +8,7 @@ use axum::{
 use cloudpose_wire::DropReason;
 use serde::Serialize;
 
-use crate::{settings::BadSetting, still::Refusal};
+use crate::{doors::brief, settings::BadSetting, still::Refusal};
 
 /// When to come again after a 503, in seconds: a full queue is worked off in about that time.
 const RETRY_AFTER_S: &str = "1";
@@ -38,7 +38,7 @@ macro_rules! problems {
                         kind: concat!("urn:cloudpose:problem:", $kind),
                         title: $title,
                         status: StatusCode::$status.as_u16(),
-                        detail: detail.into(),
+                        detail: brief(detail.into()),
                     }
                 }
             )*

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     dispatch::Inbox,
+    doors::brief,
     publisher::{Answered, Publisher},
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
@@ -213,7 +214,7 @@ impl<'a> Connection<'a> {
     }
 
     fn bad_message(&mut self, message: String) {
-        queue(self.socket, &ServerMessage::Error { code: ErrorCode::BadMessage, message });
+        queue(self.socket, &ServerMessage::Error { code: ErrorCode::BadMessage, message: brief(message) });
     }
 
     fn bus_is_gone(&mut self) -> End {

@@ -29,7 +29,7 @@ use self::{
     socket::Socket,
 };
 use crate::{
-    doors::{Problem, trace_of},
+    doors::{Problem, brief, trace_of},
     shared::Shared,
 };
 
@@ -90,7 +90,7 @@ async fn serve(
     let close_code = match end {
         End::Left | End::Finished => code::NORMAL,
         End::Refused(error, message) => {
-            queue(&mut socket, &ServerMessage::Error { code: error, message });
+            queue(&mut socket, &ServerMessage::Error { code: error, message: brief(message) });
             match error {
                 ErrorCode::TooLarge => code::TOO_BIG,
                 ErrorCode::ShuttingDown => code::GOING_AWAY,
