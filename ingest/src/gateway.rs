@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use cloudpose_bus::Bus;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,9 +13,10 @@ use crate::{
     auth::Auth,
     dispatch::Dispatch,
     ledger::Books,
-    openapi, router,
+    listener, openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
+    unfinished::Budget,
 };
 
 /// What monitors ask of the whole process. The gateway answers it where clients come, and does not know it.
@@ -77,11 +78,12 @@ impl Gateway {
     /// flight, says goodbye to its clients and returns, all as long as `patience` lasts. Workers must go on until then.
     ///
     /// # Errors
-    /// [`Error::Socket`] if the listening socket fails, [`Error::ResultsLost`] if the bus does.
+    /// [`Error::ResultsLost`] if the bus fails.
     pub async fn run(self, token: CancellationToken, patience: Patience) -> Result<(), Error> {
         let dispatch = Dispatch::default();
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
+            unfinished: Budget::new(self.config.max_unfinished_bytes),
             config: self.config,
             auth: self.auth,
             models: self.bus.models(),
@@ -94,16 +96,9 @@ impl Gateway {
             stopping: token.clone(),
             drain: patience.frames,
         });
-        let listener = self.listener.tap_io(|io| {
-            // Results are small and wait for nothing.
-            if let Err(error) = io.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-        });
-        let serve = axum::serve(listener, router::new(Arc::clone(&shared), self.ops.routes))
-            .with_graceful_shutdown(token.clone().cancelled_owned());
+        let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
-            serve.await.map_err(Error::Socket)?;
+            listener::serve(self.listener, router, &shared.config, token.clone()).await;
             shared.sessions.close();
             shared.sessions.wait().await;
             Ok(())

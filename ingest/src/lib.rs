@@ -7,13 +7,14 @@
 //! | module | what |
 //! |---|---|
 //! | `gateway` | [`Gateway`]: the socket, how it serves, and how it stops |
+//! | `listener` | connections: how many, how long they may take |
 //! | `router` | which address leads where |
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
-//! | `shared` | what doors share; `seats`: how many sessions there may be; `settings`: what can be asked for |
+//! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
 //! | `pages`, `openapi` | the web page, API description |
@@ -28,6 +29,7 @@ mod doors;
 mod error;
 mod gateway;
 mod ledger;
+mod listener;
 pub mod metrics;
 mod openapi;
 mod pages;
@@ -38,6 +40,7 @@ mod session;
 mod settings;
 mod shared;
 mod still;
+mod unfinished;
 
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;

@@ -20,7 +20,11 @@ use serde_json::Value;
 
 use crate::{
     config::LEGACY_MODEL,
-    doors::{Problem, http::body, trace_of},
+    doors::{
+        Problem,
+        http::{body, seated},
+        trace_of,
+    },
     shared::{Shared, token_of},
     still::{Finished, Still},
 };
@@ -185,9 +189,11 @@ fn annotation(id: &str, jpeg: &[u8]) -> String {
 async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String, Finished), Rejection> {
     let (parts, body) = request.into_parts();
     let caller = shared.auth.caller(&parts.headers);
-    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let limit = body::json_limit(shared.config.max_image_bytes);
-    let body = body::read(&parts.headers, body, limit).await?;
+    let bounds = body::Bounds::of(shared);
+    let line = parts.extensions.get().cloned();
+    let (_seat, body) =
+        seated(shared, &caller, line, body::read(&parts.headers, body, limit, &bounds)).await?;
     let json = body::content_type(&parts.headers)
         .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
     let Fields { id, image } = match serde_json::from_slice(&body) {

@@ -95,7 +95,8 @@ impl<'a> Connection<'a> {
             let stalled = self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout);
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
-            let wake = [stalled, policy, drain_ends, bus_gives_up]
+            let late = self.socket.unfinished_until().filter(|_| reading);
+            let wake = [stalled, policy, drain_ends, bus_gives_up, late]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -132,6 +133,12 @@ impl<'a> Connection<'a> {
                             "no message was taken for {}", humantime::format_duration(self.shared.config.write_timeout)
                         ));
                     }
+                    if late.is_some_and(|at| now >= at) {
+                        return End::Refused(ErrorCode::BadMessage, format!(
+                            "a message was not complete after {}",
+                            humantime::format_duration(self.shared.config.receive_timeout)
+                        ));
+                    }
                     if bus_gives_up.is_some_and(|at| now >= at) {
                         return self.bus_is_gone();
                     }
@@ -163,6 +170,10 @@ impl<'a> Connection<'a> {
                 let limit = self.shared.config.max_image_bytes;
                 let message = format!("a message of {size} bytes; the limit is {limit}");
                 return Some(End::Refused(ErrorCode::TooLarge, message));
+            }
+            Event::NoRoom => {
+                let message = "too much is being sent at once; connect again later";
+                return Some(End::Refused(ErrorCode::Unavailable, message.into()));
             }
             Event::Broken(why) => return Some(End::Refused(ErrorCode::BadMessage, why)),
             Event::Closed => return Some(End::Left),

@@ -11,10 +11,7 @@ mod socket;
 use std::sync::Arc;
 
 use axum::{
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{WebSocket, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, Uri},
     response::Response,
 };
@@ -30,6 +27,7 @@ use self::{
 };
 use crate::{
     doors::{Problem, brief, trace_of},
+    listener::Line,
     shared::Shared,
 };
 
@@ -57,6 +55,7 @@ pub(crate) async fn stream(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
     headers: HeaderMap,
+    line: Option<Extension<Line>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::not_a_websocket(&rejection.body_text()))?;
@@ -69,7 +68,12 @@ pub(crate) async fn stream(
     let asker = (caller, trace_of(&headers));
     let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
+    let line = line.map(|Extension(line)| line);
+    if let Some(line) = &line {
+        line.upgrade();
+    }
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+        let socket = Socket::new(socket, &shared, line);
         serve(shared, socket, query, asker).await;
         drop((seat, tracked));
     }))
@@ -77,11 +81,10 @@ pub(crate) async fn stream(
 
 async fn serve(
     shared: Arc<Shared>,
-    inner: WebSocket,
+    mut socket: Socket,
     query: Result<StreamQuery, String>,
     asker: (Caller, Option<TraceParent>),
 ) {
-    let mut socket = Socket::new(inner, shared.config.max_image_bytes);
     let end = match query.and_then(|query| query.served(&shared)) {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => Connection::open(shared, &mut socket, query, asker).run().await,
