@@ -197,7 +197,7 @@ fn a_webp_is_as_large_as_its_bit_stream_says() {
     let huge = lossy(16383, 16383);
     let small = lossy(64, 64);
     let lossless = [&[0x2F][..], &0x0FFF_FFFF_u32.to_le_bytes()].concat();
-    let mut frame = vec![0; 16];
+    let mut frame = [0; 16];
     (frame[6], frame[9]) = (63, 63);
     for (name, stream) in [(b"VP8 ", &huge), (b"VP8L", &lossless)] {
         let inside = [&frame[..], name, &(stream.len() as u32).to_le_bytes(), stream].concat();

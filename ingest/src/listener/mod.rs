@@ -54,7 +54,7 @@ const WARNINGS: Duration = Duration::from_secs(10);
 pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
     let guests = Guests::new(config.max_connections, config.max_connections_per_address);
     let guests = Arc::new(Mutex::new(guests));
-    let mut door = Doorkeeper::default();
+    let mut door = Doorkeeper::new();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -177,14 +177,18 @@ fn connection(
 }
 
 /// Turns away those for whom there is no room.
-#[derive(Default)]
 struct Doorkeeper {
     farewells: Arc<()>,
     warned: Option<Instant>,
+    /// Kept open to be closed when the process may open no more files.
     spare: Option<File>,
 }
 
 impl Doorkeeper {
+    fn new() -> Self {
+        Self { farewells: Arc::default(), warned: None, spare: spare() }
+    }
+
     fn warn(&mut self, what: &str) {
         let now = Instant::now();
         if self.warned.is_none_or(|at| now >= at + WARNINGS) {
@@ -238,11 +242,15 @@ impl Doorkeeper {
         if had && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await {
             tell(&stream, &Problem::no_connections().raw());
         }
-        self.spare = File::open("/dev/null").ok();
+        self.spare = spare();
         if !had || self.spare.is_none() {
             sleep(PAUSE).await;
         }
     }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 /// Writes what the kernel takes at once.

@@ -15,19 +15,24 @@ use tokio::{
 
 use super::Line;
 
+/// A WebSocket reads no more than this without a pause.
+const BREATH: usize = 256 << 10;
+
 /// A socket whose writes fail when its client takes nothing for too long.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,
     line: Line,
     write_timeout: Duration,
+    /// What a WebSocket has read since it was last made to pause.
+    unseen: usize,
     /// While something waits to be written.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, line: Line, write_timeout: Duration) -> Self {
-        Self { stream, line, write_timeout, stalled: None }
+        Self { stream, line, write_timeout, unseen: 0, stalled: None }
     }
 
     /// The outcome of a write.
@@ -63,9 +68,19 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.unseen >= BREATH {
+            // A message is read in one go, as large as it may be. Who counts what is unfinished must see it grow.
+            self.unseen = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.line.came(into.filled().len() - before);
+        let came = into.filled().len() - before;
+        self.line.came(came);
+        if self.line.is_upgraded() {
+            self.unseen += came;
+        }
         read
     }
 }

@@ -143,7 +143,7 @@ async fn seat_is_kept_until_the_answer_is_out_and_no_longer_than_it_is_read() {
 
 /// Reads `len` bytes steadily, for longer than a client may take nothing.
 async fn read_slowly(stream: &mut TcpStream, len: usize) {
-    let (mut got, mut buffer) = (0, vec![0; 512 << 10]);
+    let (mut got, mut buffer) = (0, vec![0; 256 << 10]);
     while got < len {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let most = buffer.len().min(len - got);

@@ -138,9 +138,13 @@ pub(crate) enum Rejection {
         (status = 200, body = Detection, description = "The poses."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
     ),
 )]
 pub(crate) async fn pose_detection(
@@ -158,9 +162,13 @@ pub(crate) async fn pose_detection(
         (status = 200, body = Annotation, description = "The annotated picture."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
     ),
 )]
 pub(crate) async fn pose_detection_annotation(

@@ -92,7 +92,7 @@ impl<'a> Connection<'a> {
             }
             let idle = self.shared.config.idle_timeout;
             let attention = heard + if pinged { idle } else { idle / 2 };
-            let stalled = self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout);
+            let stalled = self.stalled();
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
@@ -128,12 +128,13 @@ impl<'a> Connection<'a> {
                     if drain_ends.is_some_and(|at| now >= at) {
                         return self.shut_down();
                     }
-                    if stalled.is_some_and(|at| now >= at) {
+                    // Asked anew: bytes come and go without being events.
+                    if self.stalled().is_some_and(|at| now >= at) {
                         return End::Refused(ErrorCode::SlowReader, format!(
                             "no message was taken for {}", humantime::format_duration(self.shared.config.write_timeout)
                         ));
                     }
-                    if late.is_some_and(|at| now >= at) {
+                    if late.is_some() && self.socket.unfinished_until().is_some_and(|at| now >= at) {
                         return End::Refused(ErrorCode::BadMessage, format!(
                             "a message was not complete after {}",
                             humantime::format_duration(self.shared.config.receive_timeout)
@@ -154,6 +155,11 @@ impl<'a> Connection<'a> {
                 }
             }
         }
+    }
+
+    /// When the client must have taken something of what waits for it, if anything does.
+    fn stalled(&self) -> Option<Instant> {
+        self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout)
     }
 
     fn on_event(&mut self, event: Event) -> Option<End> {

@@ -47,6 +47,10 @@ mod code {
     get, path = "/v1/stream", tag = "stream", params(StreamQuery),
     responses(
         (status = 101, description = "A WebSocket. Binary messages are images, text messages are JSON."),
+        (status = 426, body = Problem, content_type = "application/problem+json",
+            description = "The request does not ask for a WebSocket."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "No room for another session, or shutting down: come again later."),
     ),

@@ -167,8 +167,8 @@ impl Socket {
         match &event {
             Poll::Ready(Event::Image(_) | Event::Text(_) | Event::TooLarge(_)) => self.unfinished.complete(),
             Poll::Pending if !self.overfull && !self.share.hold(self.unfinished.bytes()) => {
-                // Said once: what follows is the farewell.
-                self.overfull = true;
+                // Said once. For the farewell nothing more is read.
+                (self.overfull, self.unreadable) = (true, true);
                 return Poll::Ready(Event::NoRoom);
             }
             _ => {}
