@@ -7,6 +7,7 @@ use std::{
 
 use cloudpose_policy::progress::Progress;
 
+use super::Place;
 use crate::seats::Seat;
 
 /// A connection. Its requests find it among their extensions; clones are the same one.
@@ -15,6 +16,8 @@ pub(crate) struct Line(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// A WebSocket has it for as long as it knows its line.
+    _place: Place,
     read: u64,
     progress: Progress,
     /// A request came, ever.
@@ -30,8 +33,9 @@ struct State {
 }
 
 impl Line {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, place: Place) -> Self {
         Self(Arc::new(Mutex::new(State {
+            _place: place,
             read: 0,
             progress: Progress::new(now),
             has_asked: false,

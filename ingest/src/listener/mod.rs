@@ -71,12 +71,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config
         };
         match Place::take(&guests, peer.ip()) {
             Ok(place) => {
-                let line = Line::new(Instant::now().into_std());
-                let served = connection(stream, line, router.clone(), config, stop.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
+                let line = Line::new(Instant::now().into_std(), place);
+                connections.spawn(connection(stream, line, router.clone(), config, stop.clone()));
             }
             Err(full) => {
                 metrics::connection_refused();
@@ -97,6 +93,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config
 }
 
 /// One of the connections that there may be, until it is dropped.
+#[derive(Debug)]
 struct Place {
     guests: Arc<Mutex<Guests>>,
     address: IpAddr,

@@ -78,7 +78,8 @@ async fn connections_are_bounded_in_all_and_by_address() {
         ),
     ] {
         let server = Server::with_worker(config).await;
-        let kept = [connect(&server).await, connect(&server).await];
+        // One of them a WebSocket.
+        let kept = (connect(&server).await, Client::greeted(&server, "").await);
         let mut third = connect(&server).await;
         write(&mut third, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
         let told = rest(&mut third).await;
