@@ -386,7 +386,7 @@ def detect(binary):
 
 
 ATTACKS = [
-    ("WebP of 124 bytes, metadata claim 4 GiB, memory limited", webp_metadata),
+    ("WebP of 88 bytes, metadata claim 4 GiB, memory limited", webp_metadata),
     ("WebP of 4.5 MB, canvas 64×64, picture 16383×16383", webp_canvas),
     ("WebP of 3.8 MB, 65,536 Huffman groups", webp_groups),
     ("progressive JPEGs of 2 kB, 64 scans over 4096×4096", jpeg_scans),
