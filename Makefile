@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract model-test deploy-test manifests bench-peers bench-http bench-overload deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract model-test deploy-test manifests bench-peers bench-http bench-overload attack deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -74,6 +74,9 @@ bench-http: build ## `cloudpose serve` beside the service that users of the exis
 
 bench-overload: build setup-test ## Memory of each role under three times the load it can work on.
 	tests/.venv/bin/python benches/roles/overload.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
+attack: build ## What hostile clients can do to `cloudpose serve`, on loopback, as a table (ARGS="--short").
+	python3 benches/attack/attack.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources

@@ -19,7 +19,12 @@ use cloudpose_tracks::Registry;
 use cloudpose_wire::{Class, Output, Skeleton, skeleton::Part};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{cli::Detect, mjpeg};
+use crate::{
+    cli::Detect,
+    mjpeg,
+    outputs::{self, create},
+    plain::{plain, shown},
+};
 
 const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Motion JPEG does not say how fast it goes.
@@ -34,6 +39,7 @@ const VIDEO_SUFFIXES: [&str; 6] = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
 pub(crate) fn run(command: &Detect) -> Result<()> {
     let files = find(&command.paths, &VIDEO_SUFFIXES)?;
     if let Some(folder) = &command.output {
+        outputs::check(folder, &files)?;
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     // One image at a time, so it gets all cores.
@@ -50,10 +56,11 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     };
     let mut failed = 0;
     for file in &files {
-        detector.progress.set_message(file.display().to_string());
+        detector.progress.set_message(shown(file));
         if let Err(error) = detector.file(file) {
             failed += 1;
-            detector.progress.suspend(|| eprintln!("{}: {error:#}", file.display()));
+            let error = plain(&format!("{error:#}"));
+            detector.progress.suspend(|| eprintln!("{}: {error}", shown(file)));
         }
         detector.progress.inc(1);
     }
@@ -121,7 +128,9 @@ impl Detector<'_> {
             let (poses, jpeg) = self.image(&bytes, None)?;
             self.report(&Self::line(path, None, &poses)?, path, None, &poses);
             if let (Some(target), Some(jpeg)) = (self.target(path, Some("jpg"))?, jpeg) {
-                fs::write(&target, jpeg).with_context(|| format!("cannot write {}", target.display()))?;
+                create(&target)?
+                    .write_all(&jpeg)
+                    .with_context(|| format!("cannot write {}", target.display()))?;
             }
             Ok(())
         }
@@ -129,13 +138,11 @@ impl Detector<'_> {
 
     /// Frames in order, with tracks. Writes the annotated frames, and beside them a line of JSON for each.
     fn video(&mut self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let create = |target: Option<PathBuf>| -> Result<_> {
-            let Some(target) = target else { return Ok(None) };
-            let file = fs::File::create(&target);
-            Ok(Some(BufWriter::new(file.with_context(|| format!("cannot write {}", target.display()))?)))
+        let open = |target: Option<PathBuf>| -> Result<_> {
+            target.map(|target| create(&target).map(BufWriter::new)).transpose()
         };
-        let mut pictures = create(self.target(path, None)?)?;
-        let mut lines = create(self.target(path, Some("jsonl"))?)?;
+        let mut pictures = open(self.target(path, None)?)?;
+        let mut lines = open(self.target(path, Some("jsonl"))?)?;
         let mut tracks = Registry::default();
         let mut frames = 0;
         for (frame, seq) in mjpeg::frames(bytes).zip(1..) {
@@ -185,10 +192,7 @@ impl Detector<'_> {
 
     fn target(&self, path: &Path, suffix: Option<&str>) -> Result<Option<PathBuf>> {
         let Some(folder) = &self.command.output else { return Ok(None) };
-        let mut target = folder.join(path.file_name().context("it has no file name")?);
-        if let Some(suffix) = suffix {
-            target.set_extension(suffix);
-        }
+        let target = outputs::target(folder, path, suffix).context("it has no file name")?;
         if target.canonicalize().is_ok_and(|t| path.canonicalize().is_ok_and(|p| p == t)) {
             bail!("the annotated picture would overwrite it: choose another folder with -o");
         }
@@ -222,7 +226,7 @@ impl Detector<'_> {
         } else {
             let frame = frame.map_or(String::new(), |seq| format!(" frame {seq}"));
             let found = in_words(&poses.output, self.skeleton.as_deref());
-            format!("{}{frame}: {found} in {}×{}", path.display(), poses.width, poses.height)
+            plain(&format!("{}{frame}: {found} in {}×{}", path.display(), poses.width, poses.height))
         };
         self.progress.suspend(|| println!("{line}"));
     }

@@ -25,6 +25,8 @@ mod loadgen;
 mod mjpeg;
 mod models;
 mod ops;
+mod outputs;
+mod plain;
 mod roles;
 mod shutdown;
 mod telemetry;

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::traces::{self, Exporter};
+use crate::{
+    plain::OneLine,
+    traces::{self, Exporter},
+};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,9 +46,10 @@ pub(crate) fn start(config: &Config, traces: Option<(&str, &traces::Config)>) ->
     // The NATS client tells at `info` what the bus tells as well.
     let filter = EnvFilter::try_new(format!("async_nats=warn,{}", config.log))
         .with_context(|| format!("--log {:?} is not a filter; try info or debug", config.log))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let coloured = config.log_format == LogFormat::Text && std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(OneLine { coloured });
     let lines = match config.log_format {
-        LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => lines.with_target(false).with_ansi(coloured).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
     let exported = traces.map(|(name, config)| traces::start(name, config)).transpose()?.flatten();

@@ -50,32 +50,19 @@ async fn collector() -> (String, mpsc::UnboundedReceiver<(String, Span)>) {
 async fn a_frames_spans_belong_to_its_clients_trace_in_every_process() {
     let nats = NatsServer::start();
     let (address, mut spans) = collector().await;
-    // Only what a client asks for is traced here.
+    // The gateway decides, and the others go by it.
     let traced = ["--otlp-endpoint", &address, "--trace-share", "0"];
-    let mut gateway = Server::ingest(&nats.url(), &[&traced[..], &["--still-deadline", "1m"]].concat());
+    let decides = ["--otlp-endpoint", &address, "--trace-share", "1", "--still-deadline", "1m"];
+    let mut gateway = Server::ingest(&nats.url(), &decides);
     let mut infer = Server::worker_with("infer", &nats.url(), &traced);
     let mut annotate = Server::worker_with("annotate", &nats.url(), &traced);
-    let client = reqwest::Client::new();
-    let send = async |trace: Option<String>| {
-        let request = client.post(gateway.url("/v1/pose")).header("content-type", "image/jpeg");
-        let request = request.header("accept", "image/jpeg").body(photo());
-        let request = match trace {
-            Some(trace) => request.header("traceparent", trace),
-            None => request,
-        };
-        assert_eq!(soon(request.send()).await.unwrap().status(), StatusCode::OK);
-    };
-    send(None).await;
-    send(Some(format!("00-{TRACE_ID}-{CALLER}-01"))).await;
-    let (mut socket, _) = soon(connect_async(gateway.websocket("/v1/stream?stream=cam"))).await.unwrap();
-    socket.send(Message::binary(photo())).await.unwrap();
-    socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
-    while let Some(Ok(_)) = soon(socket.next()).await {}
+    // That the client does not want to be traced says nothing either.
+    ask(&gateway, &format!("00-{TRACE_ID}-{CALLER}-00")).await;
 
     let mut by_service = BTreeMap::new();
     while by_service.len() < 3 {
         let (service, span) = soon(spans.recv()).await.unwrap();
-        assert_eq!(hex(&span.trace_id), TRACE_ID, "what nobody asked for is not traced: {span:?}");
+        assert_eq!(hex(&span.trace_id), TRACE_ID, "{span:?}");
         assert!(by_service.insert(service, span).is_none(), "one span for each stage");
     }
     // What is left is sent at the end.
@@ -100,6 +87,29 @@ async fn a_frames_spans_belong_to_its_clients_trace_in_every_process() {
         assert_eq!(stage.parent_span_id, frame.span_id, "{service}");
         assert!(frame.start_time_unix_nano <= stage.start_time_unix_nano, "{service}");
     }
+}
+
+/// Has a photo drawn on, within a trace.
+async fn ask(server: &Server, trace: &str) {
+    let request = reqwest::Client::new().post(server.url("/v1/pose")).header("content-type", "image/jpeg");
+    let request = request.header("accept", "image/jpeg").header("traceparent", trace).body(photo());
+    assert_eq!(soon(request.send()).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_traced_is_not_for_clients_to_say() {
+    let (address, mut spans) = collector().await;
+    let mut server = Server::start(&["--otlp-endpoint", &address, "--trace-share", "0"]);
+    // Sampled, and with the id that any share above nothing would take.
+    ask(&server, &format!("00-{TRACE_ID}-{CALLER}-01")).await;
+    ask(&server, &format!("00-00000000000000000000000000000001-{CALLER}-01")).await;
+    let (mut socket, _) = soon(connect_async(server.websocket("/v1/stream?stream=cam"))).await.unwrap();
+    socket.send(Message::binary(photo())).await.unwrap();
+    socket.send(Message::text(r#"{"type":"end"}"#)).await.unwrap();
+    while let Some(Ok(_)) = soon(socket.next()).await {}
+    server.terminate();
+    assert_eq!(server.exit_code(), Some(0));
+    assert!(spans.try_recv().is_err(), "nothing is traced");
 }
 
 #[tokio::test]

@@ -42,6 +42,21 @@ pub struct Config {
     /// redacted (heads are covered) [default: as clients ask]
     #[arg(long, env = "CLOUDPOSE_DRAW_ONLY", value_name = "HOW")]
     pub draw_only: Option<Draw>,
+    /// Connections at once; beyond it 503.
+    #[arg(long, env = "CLOUDPOSE_MAX_CONNECTIONS", value_name = "N", default_value = "4096",
+        value_parser = at_least_1)]
+    pub max_connections: usize,
+
+    /// Connections at once of one address (of IPv6, of one /64); beyond it 429. A proxy is one address.
+    #[arg(long, env = "CLOUDPOSE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value = "1024",
+        value_parser = at_least_1)]
+    pub max_connections_per_address: usize,
+
+    /// Bytes that all clients together have sent of bodies and messages that are not complete. When it is full, those
+    /// that have sent more than an equal share are refused.
+    #[arg(long, env = "CLOUDPOSE_MAX_UNFINISHED_BYTES", value_name = "BYTES", default_value = "134217728",
+        value_parser = at_least_1)]
+    pub max_unfinished_bytes: usize,
 
     /// Frames of a stream in flight at once. More uses more workers for one stream, at more latency.
     #[arg(long, env = "CLOUDPOSE_WINDOW", value_name = "N", default_value = "2", value_parser = at_least_1)]
@@ -56,7 +71,17 @@ pub struct Config {
         value_parser = some_time)]
     pub still_deadline: Duration,
 
-    /// A client that takes no message for this long is cut off.
+    /// A client that connects must have asked for something after this long.
+    #[arg(long, env = "CLOUDPOSE_HEAD_TIMEOUT", value_name = "TIME", default_value = "10s",
+        value_parser = some_time)]
+    pub head_timeout: Duration,
+
+    /// A body or message must be complete after this long.
+    #[arg(long, env = "CLOUDPOSE_RECEIVE_TIMEOUT", value_name = "TIME", default_value = "1m",
+        value_parser = some_time)]
+    pub receive_timeout: Duration,
+
+    /// A client that takes nothing for this long of what is sent to it is cut off.
     #[arg(long, env = "CLOUDPOSE_WRITE_TIMEOUT", value_name = "TIME", default_value = "5s",
         value_parser = some_time)]
     pub write_timeout: Duration,
@@ -89,9 +114,14 @@ impl Default for Config {
             max_sessions: 1000,
             max_watchers: 1000,
             draw_only: None,
+            max_connections: 4096,
+            max_connections_per_address: 1024,
+            max_unfinished_bytes: 128 << 20,
             window: 2,
             max_age: Duration::from_secs(1),
             still_deadline: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(10),
+            receive_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
             model: None,

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
 use tokio::net::TcpListener;
@@ -14,9 +14,10 @@ use crate::{
     auth::{Auth, Way},
     dispatch::Dispatch,
     ledger::Books,
-    openapi, router,
+    listener, openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
+    unfinished::Budget,
     watch::{Bounds, Hub},
 };
 
@@ -89,7 +90,7 @@ impl Gateway {
     /// flight, says goodbye to its clients and returns, all as long as `patience` lasts. Workers must go on until then.
     ///
     /// # Errors
-    /// [`Error::Socket`] if the listening socket fails, [`Error::ResultsLost`] if the bus does.
+    /// [`Error::ResultsLost`] if the bus fails.
     pub async fn run(self, token: CancellationToken, patience: Patience) -> Result<(), Error> {
         let dispatch = Dispatch::default();
         let id: GatewayId = token_of("gw");
@@ -101,6 +102,7 @@ impl Gateway {
         let (watch, exchange) = Hub::new(id.clone(), bounds);
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
+            unfinished: Budget::new(self.config.max_unfinished_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
@@ -114,16 +116,9 @@ impl Gateway {
             stopping: token.clone(),
             drain: patience.frames,
         });
-        let listener = self.listener.tap_io(|io| {
-            // Results are small and wait for nothing.
-            if let Err(error) = io.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-        });
-        let serve = axum::serve(listener, router::new(Arc::clone(&shared), self.ops.routes))
-            .with_graceful_shutdown(token.clone().cancelled_owned());
+        let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
-            serve.await.map_err(Error::Socket)?;
+            listener::serve(self.listener, router, &shared.config, token.clone()).await;
             shared.sessions.close();
             shared.sessions.wait().await;
             Ok(())

@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | `gateway` | [`Gateway`]: the socket, how it serves, and how it stops |
+//! | `listener` | connections: how many, how long they may take |
 //! | `router` | which address leads where |
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
@@ -14,7 +15,7 @@
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
-//! | `shared` | what doors share; `seats`: how many sessions there may be; `settings`: what can be asked for |
+//! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
 //! | `pages`, `openapi` | the web page, API description |
@@ -29,6 +30,7 @@ mod doors;
 mod error;
 mod gateway;
 mod ledger;
+mod listener;
 pub mod metrics;
 mod openapi;
 mod pages;
@@ -39,6 +41,7 @@ mod session;
 mod settings;
 mod shared;
 mod still;
+mod unfinished;
 mod watch;
 
 pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};

@@ -12,6 +12,7 @@ const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
 const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
+const TURNED_AWAY: &str = "cloudpose_connections_refused_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
 const WATCHERS: &str = "cloudpose_watchers";
 const WATCHERS_REFUSED: &str = "cloudpose_watchers_refused_total";
@@ -32,6 +33,7 @@ pub fn describe() {
     );
     describe_gauge!(SESSIONS, "Open sessions: WebSockets, and stills being worked on.");
     describe_counter!(REFUSED, "Sessions refused because the gateway had no room.");
+    describe_counter!(TURNED_AWAY, "Connections refused because there were too many, or no files left.");
     describe_counter!(UNCLAIMED, "Results that came after their frame or session had ended.");
     for kind in [Kind::Live, Kind::Still] {
         counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
@@ -60,6 +62,7 @@ pub fn describe() {
     }
     gauge!(SESSIONS).increment(0.0);
     counter!(REFUSED).increment(0);
+    counter!(TURNED_AWAY).increment(0);
     counter!(UNCLAIMED).increment(0);
 }
 
@@ -98,6 +101,10 @@ pub(crate) fn session_closed(tenant: &Tenant) {
 
 pub(crate) fn session_refused(tenant: &Tenant) {
     counter!(REFUSED, of_tenant(tenant)).increment(1);
+}
+
+pub(crate) fn connection_refused() {
+    counter!(TURNED_AWAY).increment(1);
 }
 
 pub(crate) fn result_unclaimed() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudpose_wire::{Caller, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::metrics;
+use crate::{listener::Line, metrics};
 
 /// The places for sessions.
 #[derive(Debug)]
@@ -14,6 +14,11 @@ pub(crate) struct Seats(Arc<Semaphore>);
 impl Seats {
     pub(crate) fn new(places: usize) -> Self {
         Self(Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Whether there is a place now.
+    pub(crate) fn any(&self) -> bool {
+        self.0.available_permits() > 0
     }
 
     /// A place for one more session of `caller`, or `None` if all are taken.
@@ -28,6 +33,27 @@ impl Seats {
                 metrics::session_refused(&tenant);
                 None
             }
+        }
+    }
+}
+
+/// A seat that is kept until the answer is out, or its connection is gone.
+#[derive(Debug)]
+pub(crate) struct Occupied {
+    seat: Option<Seat>,
+    line: Option<Line>,
+}
+
+impl Occupied {
+    pub(crate) fn new(seat: Seat, line: Option<Line>) -> Self {
+        Self { seat: Some(seat), line }
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        if let (Some(line), Some(seat)) = (&self.line, self.seat.take()) {
+            line.keep(seat);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     ledger::Books,
     seats::Seats,
     settings::default_model,
+    unfinished::Budget,
     watch::Hub,
 };
 
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) models: Models,
     pub(crate) books: Books,
     pub(crate) seats: Seats,
+    pub(crate) unfinished: Budget,
     /// The description of the API.
     pub(crate) api: Bytes,
     /// Open streaming sessions.

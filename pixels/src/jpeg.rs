@@ -4,10 +4,17 @@ use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, Subsamp, YuvImage}
 
 use crate::{Error, Format, Header, Limits, Orientation, PlanarImage, Subsampling, packed};
 
-/// Most scans of a progressive file. Encoders write about ten; a hostile file can make each scan
-/// cost a pass over the whole picture with a few bytes ("Two Issues with the JPEG Standard",
-/// libjpeg-turbo project, 2013, issue 1), and libjpeg-turbo sets no limit by itself.
+/// Most scans of a file, of however small a picture. libjpeg-turbo sets no limit by itself.
 const MAX_SCANS: u32 = 64;
+/// Most scans of a file with as many pixels as there may be; of a smaller picture as many more as it is smaller.
+///
+/// A hostile file can make each scan cost a pass over the whole picture with a few bytes ("Two Issues with the JPEG
+/// Standard", libjpeg-turbo project, 2013, issue 1): about 10 ms at 4096×4096. Encoders write ten for a
+/// colour picture (`jpeg_simple_progression`), a few more when they optimise. So what scans cost stays about what
+/// the picture costs without them.
+const FULL_SIZE_SCANS: u64 = 16;
+
+const TOO_MANY_SCANS: &str = "JPEG that goes over a picture of its size in so many scans";
 
 /// Marker codes, the byte after 0xFF (ITU-T T.81 table B.1).
 mod marker {
@@ -52,12 +59,19 @@ fn from_turbo(subsamp: Subsamp) -> Option<Subsampling> {
 pub(crate) fn read_header(bytes: &[u8], limits: Limits) -> Result<Header, Error> {
     let mut orientation = None;
     let mut size = None;
+    let mut passes = Passes::One;
     let mut segments = Segments { rest: bytes };
     while let Some((code, body)) = segments.next()? {
         match code {
-            marker::SOS => break,
+            marker::SOS => {
+                passes = passes.of_first_scan(body);
+                break;
+            }
             marker::DHT | marker::JPG | marker::DAC => {}
-            marker::SOF0..=marker::SOF15 => size = Some(read_frame_header(code, body)?),
+            marker::SOF0..=marker::SOF15 => {
+                size = Some(read_frame_header(code, body)?);
+                passes = Passes::of_frame(code, body);
+            }
             marker::APP1 => {
                 if let Some(exif) = body.strip_prefix(b"Exif\0\0") {
                     orientation = orientation.or(Orientation::from_exif_chunk(exif));
@@ -69,6 +83,13 @@ pub(crate) fn read_header(bytes: &[u8], limits: Limits) -> Result<Header, Error>
     let (width, height) =
         size.ok_or_else(|| Error::corrupt(Format::Jpeg, "a scan comes before the frame header"))?;
     limits.check(width.into(), height.into())?;
+    if passes == Passes::Many {
+        let scans = 1 + count_scans(segments.rest);
+        let budget = FULL_SIZE_SCANS * limits.max_pixels;
+        if scans > u64::from(MAX_SCANS) || scans * u64::from(width) * u64::from(height) > budget {
+            return Err(Error::Unsupported(TOO_MANY_SCANS));
+        }
+    }
     Ok(Header::new(Format::Jpeg, (width, height), orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
@@ -93,6 +114,53 @@ fn read_frame_header(code: u8, body: &[u8]) -> Result<(u32, u32), Error> {
         (0, _) => Err(Error::corrupt(Format::Jpeg, "the width is 0")),
         (width, height) => Ok((width.into(), height.into())),
     }
+}
+
+/// How often the decoder goes over the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    /// It reads one scan and is done, whatever follows.
+    One,
+    /// One for each scan.
+    Many,
+    /// It depends on whether the first scan has so many components.
+    Components(u8),
+}
+
+impl Passes {
+    fn of_frame(code: u8, body: &[u8]) -> Self {
+        match code - marker::SOF0 {
+            2 | 10 => Self::Many,
+            _ => body.get(5).map_or(Self::One, |count| Self::Components(*count)),
+        }
+    }
+
+    fn of_first_scan(self, body: &[u8]) -> Self {
+        match self {
+            Self::Components(count) if body.first().is_some_and(|scanned| *scanned < count) => Self::Many,
+            Self::Components(_) => Self::One,
+            known => known,
+        }
+    }
+}
+
+/// Scans that begin in what follows the header of a scan, up to the end of the file.
+fn count_scans(mut rest: &[u8]) -> u64 {
+    let mut scans = 0;
+    while let Some(at) = rest.iter().position(|byte| *byte == 0xFF) {
+        rest = &rest[at + 1..];
+        match rest {
+            [marker::EOI, ..] => break,
+            // Part of the picture's data, restarts, fill bytes, and what the decoder may pass over by itself.
+            [] | [0..marker::SOF0 | marker::RST0..=marker::SOI | 0xFF, ..] => {}
+            [code, l1, l0, ..] => {
+                scans += u64::from(*code == marker::SOS);
+                rest = rest.get(1 + usize::from(u16::from_be_bytes([*l1, *l0]))..).unwrap_or_default();
+            }
+            _ => break,
+        }
+    }
+    scans
 }
 
 /// Marker segments in order. Ends at EOI; entropy-coded data are not skipped.
@@ -204,7 +272,7 @@ fn describe(error: turbojpeg::Error) -> Error {
             Error::Truncated(Format::Jpeg)
         }
         turbojpeg::Error::TurboJpegError(text) if text.contains("scans") => {
-            Error::Unsupported("JPEG with more than 64 scans")
+            Error::Unsupported(TOO_MANY_SCANS)
         }
         _ => Error::corrupt(Format::Jpeg, error),
     }

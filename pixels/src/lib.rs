@@ -11,6 +11,7 @@
 //! | `decode` | [`Decoder`], [`probe`]: which format, how large, which way up; limits first |
 //! | `jpeg` | JPEG through libjpeg-turbo |
 //! | `packed` | PNG, WebP and odd JPEG by way of RGB |
+//! | `webp`, `vp8l` | what a WebP claims, checked before its decoder allocates by it |
 //! | `orient` | planes turned upright as EXIF says |
 //! | `pool` | [`Pool`]: a bounded number of images lent from stage to stage |
 //! | `recent` | [`Recent`]: when memory that is used again is given back |
@@ -44,6 +45,8 @@ mod packed;
 mod planar;
 mod pool;
 mod recent;
+mod vp8l;
+mod webp;
 
 pub use decode::{Decoder, Format, Header, Limits, Scale, probe};
 pub use encode::Encoder;

@@ -5,7 +5,7 @@ use std::io::{self, Cursor};
 use image::codecs::{png::PngDecoder, webp::WebPDecoder};
 use image::{ColorType, ImageDecoder, ImageError};
 
-use crate::{Error, Format, Header, Limits, PlanarImage, Subsampling, bt601};
+use crate::{Error, Format, Header, Limits, PlanarImage, Subsampling, bt601, webp};
 
 /// Most memory a PNG may take besides our own pixel buffer: rows under way and inflated metadata.
 const PNG_WORKING_BYTES: u64 = 64 << 20;
@@ -20,7 +20,13 @@ pub(crate) fn read_header(format: Format, bytes: &[u8], limits: Limits) -> Resul
     let mut decoder = open(format, bytes)?;
     let (width, height) = decoder.dimensions();
     limits.check(width.into(), height.into())?;
-    let orientation = decoder.orientation().map_err(|e| describe(format, e))?;
+    let orientation = if format == Format::WebP {
+        let parts = webp::Parts::read(bytes)?;
+        parts.check_size(limits)?;
+        parts.orientation()
+    } else {
+        decoder.orientation().map_err(|e| describe(format, e))?
+    };
     Ok(Header::new(format, (width, height), orientation))
 }
 
@@ -31,6 +37,9 @@ pub(crate) fn decode(
     packed: &mut Vec<u8>,
     into: &mut PlanarImage,
 ) -> Result<(), Error> {
+    if format == Format::WebP {
+        webp::Parts::read(bytes)?.check_codes()?;
+    }
     let decoder = open(format, bytes)?;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();

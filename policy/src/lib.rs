@@ -10,6 +10,9 @@
 //! | [`order`] | which result is delivered next | a session |
 //! | [`pace`] | whether a client sends too fast | a session |
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
+//! | [`guests`] | whether there is room for another connection | the gateway's listener |
+//! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
+//! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
@@ -21,9 +24,12 @@
 pub mod admit;
 pub mod batch;
 pub mod deadline;
+pub mod guests;
 pub mod lanes;
 pub mod order;
 pub mod pace;
+pub mod progress;
 pub mod retry;
+pub mod room;
 pub mod turns;
 pub mod watch;

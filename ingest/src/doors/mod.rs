@@ -10,6 +10,7 @@
 //!
 //! A new one is a folder here and its addresses in `router`.
 
+mod brief;
 pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;
@@ -20,6 +21,7 @@ pub(crate) mod ws;
 use axum::http::HeaderMap;
 use cloudpose_wire::{TraceParent, trace::TRACEPARENT};
 
+pub(crate) use brief::brief;
 pub(crate) use problem::Problem;
 
 /// The trace that a request belongs to, if it says so, and says it once.

@@ -8,10 +8,12 @@ use axum::{
 use cloudpose_wire::DropReason;
 use serde::Serialize;
 
-use crate::{settings::BadSetting, still::Refusal};
+use crate::{doors::brief, settings::BadSetting, still::Refusal};
 
 /// When to come again after a 503, in seconds: a full queue is worked off in about that time.
 const RETRY_AFTER_S: &str = "1";
+
+const TYPE: &str = "application/problem+json";
 
 /// What went wrong: `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -38,7 +40,7 @@ macro_rules! problems {
                         kind: concat!("urn:cloudpose:problem:", $kind),
                         title: $title,
                         status: StatusCode::$status.as_u16(),
-                        detail: detail.into(),
+                        detail: brief(detail.into()),
                     }
                 }
             )*
@@ -67,6 +69,7 @@ problems! {
     bad_id: UNPROCESSABLE_ENTITY, "bad-id", "The id is not valid";
     undecodable: UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be read";
     upgrade_required: UPGRADE_REQUIRED, "not-a-websocket", "This address speaks WebSocket";
+    crowded: TOO_MANY_REQUESTS, "too-many-connections", "One address has too many connections";
     failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";
     unavailable: SERVICE_UNAVAILABLE, "no-room", "The server has no room now";
     queue_full: SERVICE_UNAVAILABLE, "queue-full", "Too many images are waiting";
@@ -81,6 +84,29 @@ impl Problem {
 
     pub(crate) fn no_room_to_watch() -> Self {
         Self::unavailable("as many clients watch as may; try again in a moment")
+    }
+
+    pub(crate) fn no_connections() -> Self {
+        Self::unavailable("all connections are taken; try again in a moment")
+    }
+
+    pub(crate) fn too_many_connections() -> Self {
+        Self::crowded("your address has as many connections as one may have; use those, or close some")
+    }
+
+    /// The whole response, for a connection that serves no request.
+    pub(crate) fn raw(&self) -> String {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = self.json();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {TYPE}\r\nretry-after: {RETRY_AFTER_S}\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("strings and a number are JSON")
     }
 
     pub(crate) fn shutting_down() -> Self {
@@ -109,8 +135,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_string(&self).expect("strings and a number are JSON");
-        self.respond("application/problem+json", body)
+        self.respond(TYPE, self.json())
     }
 }
 

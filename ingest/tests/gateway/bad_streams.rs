@@ -61,6 +61,18 @@ async fn text_where_binary_is_due_is_told_and_the_session_goes_on() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_megabytes_is_short() {
+    let server = Server::with_worker(Config::default()).await;
+    let mut client = Client::greeted(&server, "").await;
+    client.text(&format!(r#"{{"type":"{}"}}"#, "x".repeat(8_000_000))).await;
+    let message = client.error(ErrorCode::BadMessage).await;
+    assert!(message.len() < 2000 && message.contains("`configure`"), "{}", message.len());
+    let mut client = Client::connect(&server, &format!("?mode={}", "x".repeat(50_000))).await;
+    let message = client.error(ErrorCode::BadQuery).await;
+    assert!(message.len() < 2000 && message.contains("`complete`"), "{}", message.len());
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_image_are_told_and_counted() {
     let server = Server::with_worker(Config::default()).await;
     let mut client = Client::greeted(&server, "").await;

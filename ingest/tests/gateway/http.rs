@@ -131,6 +131,18 @@ async fn bad_queries_are_refused() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_megabytes_is_short() {
+    let server = Server::with_worker(Config::default()).await;
+    let text = json!("x".repeat(8_000_000)).to_string();
+    let request = post(&server, "").header("content-type", "application/json").body(text);
+    let detail = problem(send(request).await, 400, "bad-body").await;
+    assert!(detail.len() < 2000 && detail.contains("line 1"), "{}", detail.len());
+    let detail =
+        problem(send(raw(&server, &"x".repeat(50_000), JPEG)).await, 415, "unsupported-content-type").await;
+    assert!(detail.len() < 2000 && detail.contains("image/webp"), "{}", detail.len());
+}
+
+#[tokio::test]
 async fn bad_bodies_are_refused() {
     let server = Server::with_worker(Config::default()).await;
     let claims = claiming_png(60_000, 60_000);

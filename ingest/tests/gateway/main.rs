@@ -4,6 +4,7 @@
 mod bad_streams;
 mod broker;
 mod homeward;
+mod hostile;
 mod http;
 mod keys;
 mod legacy;

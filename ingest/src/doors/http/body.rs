@@ -14,16 +14,20 @@ use base64::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Deserialize;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
-use crate::doors::Problem;
+use crate::{doors::Problem, shared::Shared, unfinished::Budget};
 
 /// For what stands around the image: field names, boundaries, an id.
 const SLACK: usize = 64 << 10;
 /// How much of a body that is too large is read and thrown away. The answer to a client that is still
 /// sending is easily lost, because the connection is reset.
 const DISCARD: usize = 64 << 20;
-/// How long a body may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long nothing may come of a body.
+const PAUSE: Duration = Duration::from_secs(15);
+/// When stopping, how long a body may still take.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Standard base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -58,19 +62,41 @@ pub(crate) const fn json_limit(max_image_bytes: usize) -> usize {
     max_image_bytes.div_ceil(3).saturating_mul(4).saturating_add(SLACK)
 }
 
+/// Within what bodies are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Bounds {
+    pub(crate) max_image_bytes: usize,
+    /// For a whole body.
+    pub(crate) patience: Duration,
+    pub(crate) unfinished: Budget,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Bounds {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        Self {
+            max_image_bytes: shared.config.max_image_bytes,
+            patience: shared.config.receive_timeout,
+            unfinished: shared.unfinished.clone(),
+            stopping: shared.stopping.clone(),
+        }
+    }
+}
+
 /// Takes the image out of a request of any of the three forms: raw, multipart field `file`, JSON.
-pub(crate) async fn upload(request: Request, max_image_bytes: usize) -> Result<Upload, Problem> {
+pub(crate) async fn upload(request: Request, bounds: &Bounds) -> Result<Upload, Problem> {
+    let max_image_bytes = bounds.max_image_bytes;
     let (parts, body) = request.into_parts();
     let upload = match content_type(&parts.headers).as_deref() {
         Some("image/jpeg" | "image/jpg" | "image/png" | "image/webp") => {
-            Upload { id: None, image: read(&parts.headers, body, max_image_bytes).await? }
+            Upload { id: None, image: read(&parts.headers, body, max_image_bytes, bounds).await? }
         }
         Some("multipart/form-data") => {
-            let whole = read(&parts.headers, body, max_image_bytes.saturating_add(SLACK)).await?;
+            let whole = read(&parts.headers, body, max_image_bytes.saturating_add(SLACK), bounds).await?;
             from_multipart(Request::from_parts(parts, Body::from(whole))).await?
         }
         Some("application/json") => {
-            let whole = read(&parts.headers, body, json_limit(max_image_bytes)).await?;
+            let whole = read(&parts.headers, body, json_limit(max_image_bytes), bounds).await?;
             from_json(&whole)?
         }
         other => {
@@ -87,7 +113,12 @@ pub(crate) async fn upload(request: Request, max_image_bytes: usize) -> Result<U
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    bounds: &Bounds,
+) -> Result<Bytes, Problem> {
     let announced: Option<usize> =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     // A client that waits for our go-ahead has sent nothing yet: it need not.
@@ -98,14 +129,23 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     let collect = async {
         let mut chunks = body.into_data_stream();
         let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
+        let mut share = bounds.unfinished.share();
         let mut received = 0usize;
-        while let Some(chunk) = chunks.next().await {
+        while let Some(chunk) =
+            timeout(PAUSE, chunks.next()).await.map_err(|_| slow("nothing came", PAUSE))?
+        {
             let chunk = chunk.map_err(|error| Problem::bad_body(format!("the body broke off: {error}")))?;
             received = received.saturating_add(chunk.len());
             if received <= limit {
+                if !share.hold(received as u64) {
+                    return Err(Problem::unavailable(
+                        "too much is being sent at once; try again in a moment",
+                    ));
+                }
                 whole.extend_from_slice(&chunk);
             } else {
                 whole = BytesMut::new();
+                share.hold(0);
                 if received > DISCARD {
                     break;
                 }
@@ -113,10 +153,20 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
         }
         if received > limit { Err(too_large(limit)) } else { Ok(whole.freeze()) }
     };
-    match tokio::time::timeout(PATIENCE, collect).await {
-        Ok(read) => read,
-        Err(_) => Err(Problem::slow_body(format!("not complete after {} s", PATIENCE.as_secs()))),
+    let stopping = async {
+        bounds.stopping.cancelled().await;
+        sleep(LAST_CALL).await;
+    };
+    tokio::select! {
+        read = timeout(bounds.patience, collect) => {
+            read.unwrap_or_else(|_| Err(slow("not complete", bounds.patience)))
+        }
+        () = stopping => Err(Problem::shutting_down()),
     }
+}
+
+fn slow(what: &str, after: Duration) -> Problem {
+    Problem::slow_body(format!("{what} after {} s", after.as_secs()))
 }
 
 /// Decodes base64: line breaks and a `data:` URL's head are allowed, padding need not be there.
@@ -175,9 +225,18 @@ mod tests {
     use axum::http::HeaderName;
     use futures_util::stream;
     use proptest::prelude::*;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::Instant;
 
     use super::*;
+
+    fn bounds(max_image_bytes: usize) -> Bounds {
+        Bounds {
+            max_image_bytes,
+            patience: Duration::from_secs(60),
+            unfinished: Budget::new(100 << 20),
+            stopping: CancellationToken::new(),
+        }
+    }
 
     /// A body of `count` chunks of one byte, each after a pause of `pause`.
     fn trickle(count: usize, pause: Duration) -> Body {
@@ -222,7 +281,7 @@ mod tests {
             (headers([expect]), 2, 200, 2),
         ] {
             let (body, counted) = large(sent);
-            let read = read(&headers, body, 2 << 20).await;
+            let read = read(&headers, body, 2 << 20, &bounds(0)).await;
             assert_eq!(read.map_or_else(|problem| problem.status, |_| 200), status, "{headers:?}, {sent}");
             assert_eq!(counted.load(Ordering::Relaxed), taken, "{headers:?}, {sent}");
         }
@@ -250,7 +309,7 @@ mod tests {
         {
             let upload = async |image: &[u8]| {
                 let request = Request::builder().header(header::CONTENT_TYPE, kind);
-                upload(request.body(Body::from(written(image))).unwrap(), MOST).await
+                upload(request.body(Body::from(written(image))).unwrap(), &bounds(MOST)).await
             };
             assert_eq!(upload(&[7; MOST]).await.unwrap().image, vec![7; MOST], "{kind}");
             assert_eq!(upload(&[7; MOST + 1]).await.unwrap_err().status, 413, "{kind}");
@@ -260,12 +319,45 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slow_body_is_given_up_after_its_time_though_it_goes_on() {
         let begun = Instant::now();
-        let refused = read(&HeaderMap::new(), trickle(1000, Duration::from_secs(1)), 1000).await;
+        let refused = read(&HeaderMap::new(), trickle(1000, Duration::from_secs(1)), 1000, &bounds(0)).await;
         let told = r#"{"type":"urn:cloudpose:problem:slow-body","title":"The body took too long to arrive","status":408,"detail":"not complete after 60 s"}"#;
         assert_eq!(serde_json::to_string(&refused.unwrap_err()).unwrap(), told);
         assert_eq!(begun.elapsed().as_secs(), 60);
-        let taken = read(&HeaderMap::new(), trickle(58, Duration::from_secs(1)), 1000).await;
+        let taken = read(&HeaderMap::new(), trickle(58, Duration::from_secs(1)), 1000, &bounds(0)).await;
         assert_eq!(taken.unwrap().len(), 58);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn body_of_which_nothing_comes_is_given_up() {
+        let begun = Instant::now();
+        let refused = read(&HeaderMap::new(), trickle(2, Duration::from_secs(16)), 1000, &bounds(0)).await;
+        assert_eq!(refused.unwrap_err().detail, "nothing came after 15 s");
+        assert_eq!(begun.elapsed().as_secs(), 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_share_the_room_there_is() {
+        let mut bounds = bounds(0);
+        bounds.unfinished = Budget::new(3 << 20);
+        let mebibytes = async |count| read(&HeaderMap::new(), large(count).0, 10 << 20, &bounds).await;
+        let waiting = stream::once(async { Ok::<_, Infallible>(Bytes::from(vec![0; 2 << 20])) }).chain(
+            stream::once(async {
+                sleep(Duration::from_secs(10)).await;
+                Ok(Bytes::new())
+            }),
+        );
+        let waiting = async { read(&HeaderMap::new(), Body::from_stream(waiting), 10 << 20, &bounds).await };
+        let beside = async {
+            sleep(Duration::from_secs(1)).await;
+            [mebibytes(1).await.is_ok(), mebibytes(2).await.is_ok()]
+        };
+        let (waiting, beside) = tokio::join!(waiting, beside);
+        assert_eq!((waiting.unwrap().len(), beside), (2 << 20, [true, false]));
+        assert!(mebibytes(3).await.is_ok(), "it is given back");
+        // Who stops tells those who are still sending.
+        bounds.stopping.cancel();
+        let refused = read(&HeaderMap::new(), trickle(9, Duration::from_secs(1)), 10, &bounds).await;
+        assert_eq!(refused.unwrap_err().status, 503);
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::{
     auth::Pass,
     config::PHOTO_MODEL,
     doors::{Problem, trace_of},
-    seats::Seat,
+    listener::Line,
+    seats::Occupied,
     settings::{DEFAULT_QUALITY, check_draw, check_model, check_quality},
     shared::{Shared, token_of},
     still::Still,
@@ -76,16 +77,31 @@ pub(crate) struct Received {
     pub(crate) image: Bytes,
     pub(crate) caller: Caller,
     pub(crate) trace: Option<TraceParent>,
-    /// Held until the answer is there.
-    pub(crate) seat: Seat,
+    /// Held until the answer is with the client.
+    pub(crate) seat: Occupied,
+}
+
+/// Takes a seat once the body is there: who only begins to send keeps nobody from theirs. If there is none to be had, a
+/// body need not be sent.
+pub(crate) async fn seated<T>(
+    shared: &Shared,
+    caller: &Caller,
+    line: Option<Line>,
+    body: impl Future<Output = Result<T, Problem>>,
+) -> Result<(Occupied, T), Problem> {
+    let body = if shared.seats.any() { Some(body.await?) } else { None };
+    let seat = shared.seats.take(caller).ok_or_else(Problem::no_room)?;
+    body.map(|body| (Occupied::new(seat, line), body)).ok_or_else(Problem::no_room)
 }
 
 /// Takes the image of a request, if there is room for it.
 pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Received, Problem> {
     let Pass { caller, .. } = Pass::of(request.extensions());
     let trace = trace_of(request.headers());
-    let seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
-    let body::Upload { id, image } = body::upload(request, shared.config.max_image_bytes).await?;
+    let line = request.extensions().get().cloned();
+    let (seat, upload) =
+        seated(shared, &caller, line, body::upload(request, &body::Bounds::of(shared))).await?;
+    let body::Upload { id, image } = upload;
     let id = match id {
         Some(id) => StreamName::new(&id).map_err(|error| Problem::bad_id(error.to_string()))?,
         None => token_of("still"),
@@ -114,12 +130,16 @@ pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Receive
             description = "No worker serves the model; the problem lists those that are served."),
         (status = 406, body = Problem, content_type = "application/problem+json",
             description = "Neither JSON nor JPEG is accepted."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 413, body = Problem, content_type = "application/problem+json",
             description = "The image is larger than the server takes."),
         (status = 415, body = Problem, content_type = "application/problem+json",
             description = "Not a content type for images."),
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "The image cannot be read, or is missing."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "Too much work is waiting: come again after `Retry-After` seconds."),
         (status = 504, body = Problem, content_type = "application/problem+json",

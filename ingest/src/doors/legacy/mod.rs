@@ -21,7 +21,11 @@ use serde_json::Value;
 use crate::{
     auth::Pass,
     config::LEGACY_MODEL,
-    doors::{Problem, http::body, trace_of},
+    doors::{
+        Problem,
+        http::{body, seated},
+        trace_of,
+    },
     shared::{Shared, token_of},
     still::{Finished, Still},
 };
@@ -135,9 +139,13 @@ pub(crate) enum Rejection {
         (status = 200, body = Detection, description = "The poses."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
     ),
 )]
 pub(crate) async fn pose_detection(
@@ -155,9 +163,13 @@ pub(crate) async fn pose_detection(
         (status = 200, body = Annotation, description = "The annotated picture."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "Not an image in base64."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
     ),
 )]
 pub(crate) async fn pose_detection_annotation(
@@ -186,9 +198,11 @@ fn annotation(id: &str, jpeg: &[u8]) -> String {
 async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String, Finished), Rejection> {
     let (parts, body) = request.into_parts();
     let Pass { caller, .. } = Pass::of(&parts.extensions);
-    let _seat = shared.seats.take(&caller).ok_or_else(Problem::no_room)?;
     let limit = body::json_limit(shared.config.max_image_bytes);
-    let body = body::read(&parts.headers, body, limit).await?;
+    let bounds = body::Bounds::of(shared);
+    let line = parts.extensions.get().cloned();
+    let (_seat, body) =
+        seated(shared, &caller, line, body::read(&parts.headers, body, limit, &bounds)).await?;
     let json = body::content_type(&parts.headers)
         .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
     let Fields { id, image } = match serde_json::from_slice(&body) {

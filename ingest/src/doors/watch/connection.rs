@@ -57,6 +57,10 @@ impl<'a> Connection<'a> {
                     match event {
                         Event::Sent(_) | Event::Alive => {}
                         Event::Closed => return None,
+                        Event::NoRoom => {
+                            let message = "too much is being sent at once; connect again later";
+                            return Some((ErrorCode::Unavailable, message.into()));
+                        }
                         Event::Broken(why) => return Some((ErrorCode::BadMessage, why)),
                         Event::TooLarge(size) => {
                             let message = format!("a message of {size} bytes; nothing is to be sent here");

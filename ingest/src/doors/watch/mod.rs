@@ -11,9 +11,8 @@ use axum::{
     Json,
     body::Body,
     extract::{
-        Extension, Path, Query, State, WebSocketUpgrade,
-        rejection::QueryRejection,
-        ws::{WebSocket, rejection::WebSocketUpgradeRejection},
+        Extension, Path, Query, State, WebSocketUpgrade, rejection::QueryRejection,
+        ws::rejection::WebSocketUpgradeRejection,
     },
     http::{Uri, header},
     response::{IntoResponse, Response},
@@ -35,6 +34,7 @@ use super::ws::{self, socket::Socket};
 use crate::{
     auth::{Need, PROTOCOL, Pass, Scope},
     doors::Problem,
+    listener::Line,
     shared::Shared,
     watch::{Refused, Watcher, Wish},
 };
@@ -79,6 +79,7 @@ pub(crate) async fn watch(
     Extension(pass): Extension<Pass>,
     Path(stream): Path<String>,
     uri: Uri,
+    line: Option<Extension<Line>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::not_a_websocket(&rejection.body_text()))?;
@@ -94,7 +95,12 @@ pub(crate) async fn watch(
     let tracked = shared.sessions.token();
     let limit = Socket::read_limit(MOST_BYTES);
     let upgrade = upgrade.protocols([PROTOCOL]);
+    let line = line.map(|Extension(line)| line);
+    if let Some(line) = &line {
+        line.upgrade();
+    }
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+        let socket = Socket::new(socket, MOST_BYTES, &shared, line);
         serve(shared, socket, watching, pass).await;
         drop(tracked);
     }))
@@ -102,11 +108,10 @@ pub(crate) async fn watch(
 
 async fn serve(
     shared: Arc<Shared>,
-    inner: WebSocket,
+    mut socket: Socket,
     watching: Result<(StreamName, Wish, Watcher), (ErrorCode, String)>,
     pass: Pass,
 ) {
-    let mut socket = Socket::new(inner, MOST_BYTES);
     let refused = match watching {
         Ok((stream, wish, watcher)) => {
             let connection = Connection::open(&shared, &mut socket, watcher, stream, wish);

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     dispatch::Inbox,
+    doors::brief,
     publisher::{Answered, Publisher},
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
@@ -95,10 +96,11 @@ impl<'a> Connection<'a> {
             }
             let idle = self.shared.config.idle_timeout;
             let attention = heard + if pinged { idle } else { idle / 2 };
-            let stalled = self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout);
+            let stalled = self.stalled();
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
-            let wake = [stalled, policy, drain_ends, bus_gives_up]
+            let late = self.socket.unfinished_until().filter(|_| reading);
+            let wake = [stalled, policy, drain_ends, bus_gives_up, late]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -130,9 +132,16 @@ impl<'a> Connection<'a> {
                     if drain_ends.is_some_and(|at| now >= at) {
                         return self.shut_down();
                     }
-                    if stalled.is_some_and(|at| now >= at) {
+                    // Asked anew: bytes come and go without being events.
+                    if self.stalled().is_some_and(|at| now >= at) {
                         return End::Refused(ErrorCode::SlowReader, format!(
                             "no message was taken for {}", humantime::format_duration(self.shared.config.write_timeout)
+                        ));
+                    }
+                    if late.is_some() && self.socket.unfinished_until().is_some_and(|at| now >= at) {
+                        return End::Refused(ErrorCode::BadMessage, format!(
+                            "a message was not complete after {}",
+                            humantime::format_duration(self.shared.config.receive_timeout)
                         ));
                     }
                     if bus_gives_up.is_some_and(|at| now >= at) {
@@ -152,6 +161,11 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// When the client must have taken something of what waits for it, if anything does.
+    fn stalled(&self) -> Option<Instant> {
+        self.socket.stalled_since().map(|since| since + self.shared.config.write_timeout)
+    }
+
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Image(image) => {
@@ -166,6 +180,10 @@ impl<'a> Connection<'a> {
                 let limit = self.shared.config.max_image_bytes;
                 let message = format!("a message of {size} bytes; the limit is {limit}");
                 return Some(End::Refused(ErrorCode::TooLarge, message));
+            }
+            Event::NoRoom => {
+                let message = "too much is being sent at once; connect again later";
+                return Some(End::Refused(ErrorCode::Unavailable, message.into()));
             }
             Event::Broken(why) => return Some(End::Refused(ErrorCode::BadMessage, why)),
             Event::Closed => return Some(End::Left),
@@ -217,7 +235,7 @@ impl<'a> Connection<'a> {
     }
 
     fn bad_message(&mut self, message: String) {
-        queue(self.socket, &ServerMessage::Error { code: ErrorCode::BadMessage, message });
+        queue(self.socket, &ServerMessage::Error { code: ErrorCode::BadMessage, message: brief(message) });
     }
 
     fn bus_is_gone(&mut self) -> End {

@@ -11,11 +11,7 @@ pub(super) mod socket;
 use std::sync::Arc;
 
 use axum::{
-    Extension,
-    extract::{
-        State, WebSocketUpgrade,
-        ws::{WebSocket, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Extension, State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, Uri},
     response::Response,
 };
@@ -31,7 +27,8 @@ use self::{
 };
 use crate::{
     auth::{Need, PROTOCOL, Pass, Scope},
-    doors::{Problem, trace_of},
+    doors::{Problem, brief, trace_of},
+    listener::Line,
     shared::Shared,
 };
 
@@ -65,6 +62,10 @@ pub(super) fn close_code(error: ErrorCode) -> u16 {
     get, path = "/v1/stream", tag = "stream", params(StreamQuery),
     responses(
         (status = 101, description = "A WebSocket. Binary messages are images, text messages are JSON."),
+        (status = 426, body = Problem, content_type = "application/problem+json",
+            description = "The request does not ask for a WebSocket."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "The client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "No room for another session, or shutting down: come again later."),
     ),
@@ -74,6 +75,7 @@ pub(crate) async fn stream(
     Extension(pass): Extension<Pass>,
     uri: Uri,
     headers: HeaderMap,
+    line: Option<Extension<Line>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| Problem::not_a_websocket(&rejection.body_text()))?;
@@ -87,7 +89,12 @@ pub(crate) async fn stream(
     let tracked = shared.sessions.token();
     // The key that a browser offers beside it is never said back.
     let upgrade = upgrade.protocols([PROTOCOL]);
+    let line = line.map(|Extension(line)| line);
+    if let Some(line) = &line {
+        line.upgrade();
+    }
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+        let socket = Socket::new(socket, shared.config.max_image_bytes, &shared, line);
         serve(shared, socket, query, asker).await;
         drop((seat, tracked));
     }))
@@ -95,11 +102,10 @@ pub(crate) async fn stream(
 
 async fn serve(
     shared: Arc<Shared>,
-    inner: WebSocket,
+    mut socket: Socket,
     query: Result<StreamQuery, String>,
     (pass, trace): (Pass, Option<TraceParent>),
 ) {
-    let mut socket = Socket::new(inner, shared.config.max_image_bytes);
     let end = match query.and_then(|query| query.served(&shared)) {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
@@ -117,7 +123,7 @@ async fn serve(
     let close_code = match end {
         End::Left | End::Finished => code::NORMAL,
         End::Refused(error, message) => {
-            queue(&mut socket, &ServerMessage::Error { code: error, message });
+            queue(&mut socket, &ServerMessage::Error { code: error, message: brief(message) });
             close_code(error)
         }
     };

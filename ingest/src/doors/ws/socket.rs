@@ -14,9 +14,12 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
+use cloudpose_policy::progress::Unfinished;
 use futures_util::{Sink, Stream};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{self, error::CapacityError};
+
+use crate::{listener::Line, shared::Shared, unfinished::Share};
 
 /// Waiting messages beyond which nothing more is read.
 const OUTBOX: usize = 64;
@@ -36,6 +39,8 @@ pub(crate) enum Event {
     Sent(Option<u64>),
     /// A message was larger than the limit: how large, if it was so large that it was not even read.
     TooLarge(usize),
+    /// All clients together have sent too much of messages that are not complete.
+    NoRoom,
     /// The client broke the protocol. Nothing more can be read.
     Broken(String),
     /// The client closed, or is gone.
@@ -57,6 +62,15 @@ pub(crate) struct Socket {
     /// The first one is being written.
     outbox: VecDeque<Letter>,
     max_message_bytes: usize,
+    line: Option<Line>,
+    unfinished: Unfinished,
+    share: Share,
+    /// There was no room for what is unfinished.
+    overfull: bool,
+    /// How long a message may take.
+    patience: Duration,
+    /// Since when an answer to a ping is to be written, if one is. Nothing is read before it is: they would pile up.
+    pong: Option<Instant>,
     /// Reading failed: what the client still sends stays unread.
     unreadable: bool,
 }
@@ -68,8 +82,30 @@ impl Socket {
         max_message_bytes.saturating_mul(2)
     }
 
-    pub(crate) fn new(inner: WebSocket, max_message_bytes: usize) -> Self {
-        Self { inner, outbox: VecDeque::new(), max_message_bytes, unreadable: false }
+    pub(crate) fn new(
+        inner: WebSocket,
+        max_message_bytes: usize,
+        shared: &Shared,
+        line: Option<Line>,
+    ) -> Self {
+        let mut unfinished = Unfinished::default();
+        if let Some(line) = &line {
+            // The request that led here.
+            unfinished.read(Instant::now().into_std(), line.read());
+            unfinished.complete();
+        }
+        Self {
+            inner,
+            outbox: VecDeque::new(),
+            max_message_bytes,
+            line,
+            unfinished,
+            share: shared.unfinished.share(),
+            overfull: false,
+            patience: shared.config.receive_timeout,
+            pong: None,
+            unreadable: false,
+        }
     }
 
     /// Queues `messages`; when the client has taken all of them, [`Event::Sent`] says so.
@@ -78,9 +114,17 @@ impl Socket {
         self.outbox.push_back(Letter { messages, seq, begun: Instant::now() });
     }
 
-    /// Since when the client has taken nothing, if something waits for it.
+    /// Since when the client has taken nothing worth mentioning, if something waits for it.
     pub(crate) fn stalled_since(&self) -> Option<Instant> {
-        self.outbox.front().map(|letter| letter.begun)
+        let begun =
+            [self.outbox.front().map(|letter| letter.begun), self.pong].into_iter().flatten().min()?;
+        let progress = self.line.as_ref().map(|line| Instant::from_std(line.progress()));
+        Some(progress.map_or(begun, |progress| begun.max(progress)))
+    }
+
+    /// When the rest of the message must be there of which the client has sent a part.
+    pub(crate) fn unfinished_until(&self) -> Option<Instant> {
+        self.unfinished.deadline(self.patience).map(Instant::from_std)
     }
 
     /// Waits for the next event. With `read` false only writes. Dropping the future loses nothing.
@@ -113,7 +157,40 @@ impl Socket {
         if let Poll::Ready(event) = self.poll_write(cx) {
             return Poll::Ready(event);
         }
-        if read && self.outbox.len() < OUTBOX { self.poll_read(cx) } else { Poll::Pending }
+        if self.pong.is_some() {
+            match ready!(Pin::new(&mut self.inner).poll_flush(cx)) {
+                Ok(()) => self.pong = None,
+                Err(error) => return Poll::Ready(self.unwritable(&error)),
+            }
+        }
+        if !read || self.outbox.len() >= OUTBOX {
+            self.unfinished.pause();
+            return Poll::Pending;
+        }
+        let event = self.poll_read(cx);
+        self.count_read();
+        match &event {
+            Poll::Ready(Event::Image(_) | Event::Text(_) | Event::TooLarge(_)) => self.unfinished.complete(),
+            Poll::Pending if !self.overfull && !self.share.hold(self.unfinished.bytes()) => {
+                // Said once. For the farewell nothing more is read.
+                (self.overfull, self.unreadable) = (true, true);
+                return Poll::Ready(Event::NoRoom);
+            }
+            _ => {}
+        }
+        event
+    }
+
+    fn count_read(&mut self) {
+        if let Some(line) = &self.line {
+            self.unfinished.read(Instant::now().into_std(), line.read());
+        }
+    }
+
+    fn unwritable(&mut self, error: &axum::Error) -> Event {
+        tracing::debug!(%error, "cannot write to the client");
+        self.outbox.clear();
+        Event::Closed
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
@@ -139,11 +216,7 @@ impl Socket {
         }
         Poll::Ready(match written {
             Ok(()) => Event::Sent(seq),
-            Err(error) => {
-                tracing::debug!(%error, "cannot write to the client");
-                self.outbox.clear();
-                Event::Closed
-            }
+            Err(error) => self.unwritable(&error),
         })
     }
 
@@ -157,7 +230,17 @@ impl Socket {
             }
             Some(Ok(Message::Binary(image))) => Event::Image(image),
             Some(Ok(Message::Text(text))) => Event::Text(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Event::Alive,
+            Some(Ok(Message::Ping(payload))) => {
+                self.pong = Some(Instant::now());
+                self.count_read();
+                self.unfinished.control(payload.len());
+                Event::Alive
+            }
+            Some(Ok(Message::Pong(payload))) => {
+                self.count_read();
+                self.unfinished.control(payload.len());
+                Event::Alive
+            }
             Some(Ok(Message::Close(_))) | None => Event::Closed,
             Some(Err(error)) => {
                 self.unreadable = true;

@@ -1,0 +1,121 @@
+//! A connection as its requests see it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use cloudpose_policy::progress::Progress;
+
+use super::Place;
+use crate::seats::Seat;
+
+/// A connection. Its requests find it among their extensions; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// A WebSocket has it for as long as it knows its line.
+    _place: Place,
+    read: u64,
+    progress: Progress,
+    /// A request came, ever.
+    has_asked: bool,
+    /// A request has come whose answer is not made.
+    asks: bool,
+    /// An answer is made and not written.
+    answers: bool,
+    /// It has become a WebSocket.
+    upgraded: bool,
+    /// Of the answers that are not written.
+    seats: Vec<Seat>,
+}
+
+impl Line {
+    pub(super) fn new(now: Instant, place: Place) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            _place: place,
+            read: 0,
+            progress: Progress::new(now),
+            has_asked: false,
+            asks: false,
+            answers: false,
+            upgraded: false,
+            seats: Vec::new(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in it is left half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that came from the client, in all.
+    pub(crate) fn read(&self) -> u64 {
+        self.state().read
+    }
+
+    /// Since when the client has taken too little of what is written to it.
+    pub(crate) fn progress(&self) -> Instant {
+        self.state().progress.since()
+    }
+
+    /// Keeps a request's seat until its answer is with the client's kernel.
+    pub(crate) fn keep(&self, seat: Seat) {
+        self.state().seats.push(seat);
+    }
+
+    /// It becomes a WebSocket, which sees for itself whether its client reads.
+    pub(crate) fn upgrade(&self) {
+        self.state().upgraded = true;
+    }
+
+    pub(super) fn has_asked(&self) -> bool {
+        self.state().has_asked
+    }
+
+    /// Whether nobody waits for anything here.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        !state.asks && !state.answers
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.state().upgraded
+    }
+
+    pub(super) fn asked(&self) {
+        let mut state = self.state();
+        (state.has_asked, state.asks) = (true, true);
+    }
+
+    pub(super) fn answered(&self) {
+        let mut state = self.state();
+        (state.asks, state.answers) = (false, true);
+    }
+
+    pub(super) fn came(&self, bytes: usize) {
+        self.state().read += bytes as u64;
+    }
+
+    pub(super) fn took(&self, now: Instant, bytes: usize) {
+        self.state().progress.took(now, bytes);
+    }
+
+    /// Something waits to be written, from now on.
+    pub(super) fn waits(&self, now: Instant) {
+        self.state().progress.done(now);
+    }
+
+    /// Everything is written.
+    pub(super) fn flushed(&self) {
+        let mut state = self.state();
+        if state.answers && !state.asks {
+            state.answers = false;
+            let seats = std::mem::take(&mut state.seats);
+            drop(state);
+            drop(seats);
+        }
+    }
+}

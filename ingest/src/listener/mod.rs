@@ -1,0 +1,258 @@
+//! The socket that clients connect to: how many may, how long they may take to ask, and how they are served.
+//!
+//! `line` is a connection as its requests see it, `watched` its bytes. What is decided is in `cloudpose-policy`.
+
+mod line;
+mod watched;
+
+use std::{
+    fs::File,
+    io::{self, ErrorKind},
+    net::IpAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use cloudpose_policy::guests::{Full, Guests};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use line::Line;
+use watched::Watched;
+
+use crate::{Config, doors::Problem, metrics};
+
+/// How long a connection stays whose client has been answered and asks for nothing else. Load balancers keep theirs for
+/// a minute, and must be the first to close them: a request that crosses a close is lost.
+const KEPT: Duration = Duration::from_secs(75);
+/// Of what is being written, the kernel takes no more than this beyond what is on its way: so we see a slow client
+/// read, and no answer waits in the kernel's memory.
+const UNSENT: u32 = 128 << 10;
+/// When stopping, those who have asked for nothing may finish a request for this long.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// Those who are turned away may be read and told for this long, so many at once.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELLS: usize = 64;
+/// Pause after an accept that failed, if nothing better can be done.
+const PAUSE: Duration = Duration::from_millis(100);
+/// At most one warning in this time says that there is no room.
+const WARNINGS: Duration = Duration::from_secs(10);
+
+/// Serves until `stop`, then lets those who have asked be answered.
+pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
+    let guests = Guests::new(config.max_connections, config.max_connections_per_address);
+    let guests = Arc::new(Mutex::new(guests));
+    let mut door = Doorkeeper::new();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                door.failed(&listener, error).await;
+                continue;
+            }
+        };
+        match Place::take(&guests, peer.ip()) {
+            Ok(place) => {
+                let line = Line::new(Instant::now().into_std(), place);
+                connections.spawn(connection(stream, line, router.clone(), config, stop.clone()));
+            }
+            Err(full) => {
+                metrics::connection_refused();
+                door.warn(match full {
+                    Full::All => "all connections are taken: see --max-connections",
+                    Full::Address => {
+                        "an address has all connections that one may have: see --max-connections-per-address"
+                    }
+                });
+                if let Some(farewell) = door.farewell(stream, full) {
+                    connections.spawn(farewell);
+                }
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// One of the connections that there may be, until it is dropped.
+#[derive(Debug)]
+struct Place {
+    guests: Arc<Mutex<Guests>>,
+    address: IpAddr,
+}
+
+impl Place {
+    fn take(guests: &Arc<Mutex<Guests>>, address: IpAddr) -> Result<Self, Full> {
+        guests.lock().unwrap_or_else(PoisonError::into_inner).admit(address)?;
+        Ok(Self { guests: Arc::clone(guests), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).leave(self.address);
+    }
+}
+
+/// Serves one connection to its end.
+fn connection(
+    stream: TcpStream,
+    line: Line,
+    router: Router,
+    config: &Config,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Results are small and wait for nothing.
+    let set = stream.set_nodelay(true);
+    if let Err(error) = set.and_then(|()| socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)) {
+        tracing::debug!(%error, "cannot set an option of a socket");
+    }
+    // WebSockets look after themselves, and say why they end.
+    let io = TokioIo::new(Watched::new(stream, line.clone(), config.write_timeout));
+    let head_timeout = config.head_timeout;
+    async move {
+        let of_requests = line.clone();
+        let router = TowerToHyperService::new(router);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            of_requests.asked();
+            request.extensions_mut().insert(of_requests.clone());
+            let answer = hyper::service::Service::call(&router, request);
+            let line = of_requests.clone();
+            async move {
+                let answer = answer.await;
+                line.answered();
+                answer
+            }
+        });
+        let mut serving = http1::Builder::new();
+        serving.timer(TokioTimer::new()).header_read_timeout(KEPT.max(head_timeout));
+        let mut served = pin!(serving.serve_connection(io, service).with_upgrades());
+        // The first head must come sooner than those that follow on a connection that is known.
+        let first = Instant::now() + head_timeout;
+        let mut last_call = None;
+        loop {
+            let wake = last_call.unwrap_or(first);
+            tokio::select! {
+                ended = served.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::trace!(%error, "a connection ends");
+                    }
+                    return;
+                }
+                () = stop.cancelled(), if last_call.is_none() => {
+                    served.as_mut().graceful_shutdown();
+                    last_call = Some(Instant::now() + LAST_CALL);
+                }
+                () = sleep_until(wake), if last_call.is_some() || !line.has_asked() => {
+                    if last_call.is_none() || line.is_idle() {
+                        tracing::debug!("a client that asks for nothing is cut off");
+                        return;
+                    }
+                    last_call = Some(Instant::now() + LAST_CALL);
+                }
+            }
+        }
+    }
+}
+
+/// Turns away those for whom there is no room.
+struct Doorkeeper {
+    farewells: Arc<()>,
+    warned: Option<Instant>,
+    /// Kept open to be closed when the process may open no more files.
+    spare: Option<File>,
+}
+
+impl Doorkeeper {
+    fn new() -> Self {
+        Self { farewells: Arc::default(), warned: None, spare: spare() }
+    }
+
+    fn warn(&mut self, what: &str) {
+        let now = Instant::now();
+        if self.warned.is_none_or(|at| now >= at + WARNINGS) {
+            self.warned = Some(now);
+            tracing::warn!("{what}");
+        }
+    }
+
+    /// Tells a client why it is turned away. What it has sent meanwhile is read, since a connection that is closed
+    /// with bytes unread is reset, and a reset can overtake what was said; unless there are too many of them.
+    fn farewell(&self, mut stream: TcpStream, full: Full) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let answer = match full {
+            Full::All => Problem::no_connections(),
+            Full::Address => Problem::too_many_connections(),
+        };
+        let answer = answer.raw();
+        if Arc::strong_count(&self.farewells) > FAREWELLS {
+            tell(&stream, &answer);
+            return None;
+        }
+        let one_of_them = Arc::clone(&self.farewells);
+        Some(async move {
+            let told = timeout(FAREWELL, async {
+                stream.write_all(answer.as_bytes()).await?;
+                stream.shutdown().await?;
+                let mut ignored = [0; 1024];
+                while stream.read(&mut ignored).await? > 0 {}
+                io::Result::Ok(())
+            });
+            drop(told.await);
+            drop(one_of_them);
+        })
+    }
+
+    /// No connection could be accepted. If that is because the process may open no more files, one that is kept for
+    /// this makes room to tell a client so.
+    async fn failed(&mut self, listener: &TcpListener, error: io::Error) {
+        // EMFILE and ENFILE: std has no kind for them.
+        if !matches!(error.raw_os_error(), Some(23 | 24)) {
+            if !matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) {
+                self.warn(&format!("cannot accept a connection: {error}"));
+                sleep(PAUSE).await;
+            }
+            return;
+        }
+        metrics::connection_refused();
+        self.warn(
+            "cannot accept a connection: the process may open no more files; raise its limit (ulimit -n)",
+        );
+        let had = self.spare.take().is_some();
+        if had && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await {
+            tell(&stream, &Problem::no_connections().raw());
+        }
+        self.spare = spare();
+        if !had || self.spare.is_none() {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Writes what the kernel takes at once.
+fn tell(stream: &TcpStream, answer: &str) {
+    if let Err(error) = stream.try_write(answer.as_bytes()) {
+        tracing::trace!(%error, "a client was not told that there is no room");
+    }
+}
