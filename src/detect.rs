@@ -30,7 +30,7 @@ const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Motion JPEG does not say how fast it goes.
 const ASSUMED_FPS: u64 = 30;
 pub(crate) const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
-const VIDEO_SUFFIXES: [&str; 6] = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
+pub(crate) const VIDEO_SUFFIXES: [&str; 6] = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
 
 /// Runs the command. Files that cannot be read are named on standard error, and the others done.
 ///

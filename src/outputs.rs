@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::{fs::OFlags, io::Errno};
 
-use crate::detect::{MJPEG_SUFFIXES, has_suffix};
+use crate::detect::{MJPEG_SUFFIXES, VIDEO_SUFFIXES, has_suffix};
 
 /// The file in `folder` that is written for `input`, with another suffix if one is given.
 pub(crate) fn target(folder: &Path, input: &Path, suffix: Option<&str>) -> Option<PathBuf> {
@@ -30,8 +30,13 @@ pub(crate) fn target(folder: &Path, input: &Path, suffix: Option<&str>) -> Optio
 pub(crate) fn check(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
     let mut taken: HashMap<PathBuf, &Path> = HashMap::new();
     for input in inputs {
-        let suffixes: &[Option<&str>] =
-            if has_suffix(input, &MJPEG_SUFFIXES) { &[None, Some("jsonl")] } else { &[Some("jpg")] };
+        let suffixes: &[Option<&str>] = if has_suffix(input, &MJPEG_SUFFIXES) {
+            &[None, Some("jsonl")]
+        } else if has_suffix(input, &VIDEO_SUFFIXES) {
+            &[Some("mp4"), Some("jsonl")]
+        } else {
+            &[Some("jpg")]
+        };
         for target in suffixes.iter().filter_map(|suffix| target(folder, input, *suffix)) {
             if let Some(other) = taken.insert(target.clone(), input) {
                 bail!(
@@ -73,10 +78,15 @@ mod tests {
     fn inputs_that_would_be_written_to_one_file_are_refused() {
         let check =
             |inputs: &[&str]| check(Path::new("out"), &inputs.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert!(check(&["a/x.jpg", "a/y.jpg", "a/z.mjpeg"]).is_ok());
-        for inputs in
-            [["a/x.jpg", "b/x.jpg"], ["x.png", "x.jpg"], ["a/x.mjpeg", "b/x.mjpg"], ["x.jpg", "x.jpg"]]
-        {
+        assert!(check(&["a/x.jpg", "a/y.jpg", "a/z.mjpeg", "a/x.mov"]).is_ok());
+        for inputs in [
+            ["a/x.jpg", "b/x.jpg"],
+            ["x.png", "x.jpg"],
+            ["a/x.mjpeg", "b/x.mjpg"],
+            ["x.jpg", "x.jpg"],
+            ["a/x.mp4", "a/x.mov"],
+            ["x.mp4", "x.mjpeg"],
+        ] {
             let refused = check(&inputs).unwrap_err().to_string();
             assert!(refused.contains(inputs[0]) && refused.contains("would both"), "{refused}");
         }

@@ -1,7 +1,7 @@
 //! Video files: every frame looked at, with tracks.
 
 use std::{
-    fs,
+    fs::File,
     io::{BufWriter, IsTerminal as _, Write as _},
     path::Path,
 };
@@ -15,6 +15,7 @@ use cloudpose_video::{Info, Video, Writer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Detector;
+use crate::{outputs::create, plain::shown};
 
 impl Detector<'_> {
     /// Frames in order, with tracks. Writes an annotated MP4, and beside it a line of JSON for each frame.
@@ -22,7 +23,7 @@ impl Detector<'_> {
         let mut video = Video::open(path)?;
         let info = video.info().clone();
         if info.has_sound && self.command.output.is_some() {
-            self.progress.suspend(|| eprintln!("{}: its sound is left out", path.display()));
+            self.progress.suspend(|| eprintln!("{}: its sound is left out", shown(path)));
         }
         let mut written = self.written(path, &info)?;
         let bar = bar(&info);
@@ -74,17 +75,14 @@ impl Detector<'_> {
     }
 
     /// Where the annotated video goes and the lines beside it, if they are wanted.
-    fn written(&self, path: &Path, info: &Info) -> Result<Option<(Writer, BufWriter<fs::File>)>> {
+    fn written(&self, path: &Path, info: &Info) -> Result<Option<(Writer, BufWriter<File>)>> {
         let (Some(target), Some(lines)) =
             (self.target(path, Some("mp4"))?, self.target(path, Some("jsonl"))?)
         else {
             return Ok(None);
         };
-        let writer = Writer::create(&target, [info.width, info.height], info.rate)
-            .with_context(|| target.display().to_string())?;
-        let file = fs::File::create(&lines);
-        let file = file.with_context(|| format!("cannot write {}", lines.display()))?;
-        Ok(Some((writer, BufWriter::new(file))))
+        let writer = Writer::new(create(&target)?, [info.width, info.height], info.rate)?;
+        Ok(Some((writer, BufWriter::new(create(&lines)?))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A build that writes no videos.
 
-use std::{convert::Infallible, path::Path, time::Duration};
+use std::{convert::Infallible, fs::File, time::Duration};
 
 use cloudpose_pixels::PlanarImage;
 
@@ -15,7 +15,7 @@ impl Writer {
     ///
     /// # Errors
     /// Always: says what to do.
-    pub fn create(_: &Path, _: [usize; 2], _: f64) -> Result<Self, Error> {
+    pub fn new(_: File, _: [usize; 2], _: f64) -> Result<Self, Error> {
         Err(Error::Video("this build writes no videos: build it with the feature h264".into()))
     }
 

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{BufWriter, Write as _},
-    path::Path,
     time::Duration,
 };
 
@@ -37,12 +36,11 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Begins a file for pictures of that size, about `rate` a second.
+    /// Begins a file, which is empty, for pictures of that size, about `rate` a second.
     ///
     /// # Errors
-    /// [`Error::File`] if it cannot be written, [`Error::Video`] if no such video can be made.
-    pub fn create(path: &Path, [width, height]: [usize; 2], rate: f64) -> Result<Self, Error> {
-        let file = File::create(path).map_err(while_doing("cannot write it"))?;
+    /// [`Error::Video`] if no such video can be made.
+    pub fn new(file: File, [width, height]: [usize; 2], rate: f64) -> Result<Self, Error> {
         let (width, height) = (width & !1, height & !1);
         let mut config = EncoderConfig::new(width, height);
         config.preset = Preset::Fast;

@@ -37,7 +37,7 @@ fn what_is_written_is_read_again_frame_by_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let size = [160, 96];
-    let mut writer = Writer::create(&path, size, 25.0).unwrap();
+    let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), size, 25.0).unwrap();
     for frame in 0..12 {
         writer.push(&picture(frame, size), Duration::from_millis(40 * frame as u64)).unwrap();
     }
@@ -64,7 +64,7 @@ fn a_file_that_is_cut_off_tells_what_came_before() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let size = [160, 96];
-    let mut writer = Writer::create(&path, size, 25.0).unwrap();
+    let mut writer = Writer::new(std::fs::File::create(&path).unwrap(), size, 25.0).unwrap();
     for frame in 0..12 {
         writer.push(&picture(frame, size), Duration::from_millis(40 * frame as u64)).unwrap();
     }
