@@ -17,6 +17,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Detector;
 use crate::{outputs::create, plain::shown};
 
+/// The annotated video, and the lines beside it.
+type Written = (Writer, BufWriter<File>);
+
 impl Detector<'_> {
     /// Frames in order, with tracks. Writes an annotated MP4, and beside it a line of JSON for each frame.
     pub(super) fn clip(&mut self, path: &Path) -> Result<()> {
@@ -27,35 +30,50 @@ impl Detector<'_> {
         }
         let mut written = self.written(path, &info)?;
         let bar = bar(&info);
-        let (mut picture, mut tracks, mut frames) = (PlanarImage::default(), Registry::default(), 0);
-        while let Some(at) = video.next_into(&mut picture).with_context(|| format!("frame {}", frames + 1))? {
-            frames += 1;
+        let ended = self.frames(path, &mut video, &mut written, &bar);
+        bar.finish_and_clear();
+        // Also where the file is damaged: what came before is whole.
+        if let Some((writer, mut lines)) = written.filter(|_| bar.position() > 0) {
+            writer.finish()?;
+            lines.flush().context("cannot write the tracks")?;
+        }
+        ended?;
+        if bar.position() == 0 {
+            bail!("there is no picture in it");
+        }
+        Ok(())
+    }
+
+    /// Looks at one frame after the other; `bar` counts those that are done.
+    fn frames(
+        &mut self,
+        path: &Path,
+        video: &mut Video,
+        written: &mut Option<Written>,
+        bar: &ProgressBar,
+    ) -> Result<()> {
+        let (mut picture, mut tracks) = (PlanarImage::default(), Registry::default());
+        for seq in 1.. {
+            let frame = || format!("frame {seq}");
+            let Some(at) = video.next_into(&mut picture).with_context(frame)? else { break };
             let prior = tracks.prior();
             // Tracks count from 1 on: 0 is before the first frame.
             let past = Past { prior: &prior, at: 1 + at.as_millis() as u64, smooth: true };
-            let mut found = self.look(&picture, past).with_context(|| format!("frame {frames}"))?;
+            let mut found = self.look(&picture, past).with_context(frame)?;
             if let (Some(found), Some(skeleton)) = (found.tracks.take(), &self.skeleton) {
                 tracks.absorb(skeleton, found.into());
             }
-            let line = Self::line(path, Some(frames), &found)?;
-            bar.suspend(|| self.report(&line, path, Some(frames), &found));
-            if let Some((writer, lines)) = &mut written {
+            let line = Self::line(path, Some(seq), &found)?;
+            bar.suspend(|| self.report(&line, path, Some(seq), &found));
+            if let Some((writer, lines)) = written {
                 if let Some(skeleton) = &self.skeleton {
                     let persons = found.output.persons();
                     overlay::draw(&mut picture, skeleton, persons, &self.command.style);
                 }
-                writer.push(&picture, at).with_context(|| format!("frame {frames}"))?;
+                writer.push(&picture, at).with_context(frame)?;
                 writeln!(lines, "{line}").context("cannot write the tracks")?;
             }
             bar.inc(1);
-        }
-        bar.finish_and_clear();
-        if frames == 0 {
-            bail!("there is no picture in it");
-        }
-        if let Some((writer, mut lines)) = written {
-            writer.finish()?;
-            lines.flush().context("cannot write the tracks")?;
         }
         Ok(())
     }
@@ -75,7 +93,7 @@ impl Detector<'_> {
     }
 
     /// Where the annotated video goes and the lines beside it, if they are wanted.
-    fn written(&self, path: &Path, info: &Info) -> Result<Option<(Writer, BufWriter<File>)>> {
+    fn written(&self, path: &Path, info: &Info) -> Result<Option<Written>> {
         let (Some(target), Some(lines)) =
             (self.target(path, Some("mp4"))?, self.target(path, Some("jsonl"))?)
         else {

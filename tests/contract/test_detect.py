@@ -37,6 +37,16 @@ def test_a_video_is_annotated_frame_by_frame(tmp_path):
     assert len(again[20]["persons"]) >= 1
 
 
+def test_of_a_damaged_video_what_came_before_is_written(tmp_path):
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(CLIP.read_bytes()[:-4000] + b"\xff" * 4000)
+    done = detect(damaged, "-o", tmp_path / "out", path="")
+    assert done.returncode == 1 and "one of its pictures is cut off" in done.stderr, done.stderr
+    seen = len(done.stdout.splitlines())
+    assert 0 < seen < 24
+    assert len(frames(detect(tmp_path / "out/damaged.mp4", path=""))) == seen
+
+
 def test_what_is_no_video_says_what_to_do(tmp_path):
     file = tmp_path / "clip.webm"
     file.write_bytes(b"no video at all")

@@ -1,9 +1,10 @@
 //! Videos of all kinds, by the program `ffmpeg`: its pictures come through a pipe as YUV4MPEG2, one at a time.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -21,6 +22,8 @@ const MOST_WORDS: usize = 400;
 pub(crate) struct Ffmpeg {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// Its last words, once it has ended.
+    words: Option<JoinHandle<String>>,
     info: Info,
     frames: u64,
 }
@@ -52,8 +55,10 @@ impl Ffmpeg {
                 _ => while_doing("ffmpeg does not start")(error),
             })?;
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let errors = child.stderr.take().expect("it is piped");
+        let words = Some(thread::spawn(move || last_words(errors)));
         let info = Info { width: 0, height: 0, rate: 0.0, frames: None, has_sound: false };
-        let mut ffmpeg = Self { child, output, info, frames: 0 };
+        let mut ffmpeg = Self { child, output, words, info, frames: 0 };
         let Some(header) = ffmpeg.line()? else { return Err(ffmpeg.complaint()) };
         let (width, height, rate) = parse(&header).ok_or_else(|| ffmpeg.complaint())?;
         check_size(width, height)?;
@@ -102,17 +107,25 @@ impl Ffmpeg {
 
     /// What it says on its standard error.
     fn complaint(&mut self) -> Error {
-        // The pipe is closed by its end, and without it a full one would hold it up.
+        // It may have ended by itself.
         drop(self.child.kill());
-        let mut words = Vec::new();
-        if let Some(errors) = self.child.stderr.take() {
-            drop(errors.take(MOST_WORDS as u64).read_to_end(&mut words));
-        }
-        let words = String::from_utf8_lossy(&words);
-        let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it says nothing");
-        let said: String = last.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Error::Video(format!("ffmpeg cannot decode it: {said}"))
+        let words = self.words.take().and_then(|words| words.join().ok());
+        let words = words.filter(|words| !words.is_empty()).unwrap_or_else(|| "it says nothing".into());
+        Error::Video(format!("ffmpeg cannot decode it: {words}"))
     }
+}
+
+/// The last line of what somebody says. All of it is read, however much it is: who cannot go on talking does not go on
+/// working either.
+fn last_words(mut errors: impl Read) -> String {
+    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = errors.read(&mut piece) {
+        kept.extend_from_slice(&piece[..read]);
+        kept.drain(..kept.len().saturating_sub(MOST_WORDS));
+    }
+    let words = String::from_utf8_lossy(&kept);
+    let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    last.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Width, height and frames a second of a header of YUV4MPEG2.
@@ -139,6 +152,16 @@ fn parse(header: &str) -> Option<(usize, usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_complaints_are_read_and_the_last_is_told() {
+        let mut long = "frame is damaged\n".repeat(20_000).into_bytes();
+        long.extend_from_slice(b"moov atom \x1b not found\n\n");
+        let mut rest = &long[..];
+        assert_eq!(last_words(&mut rest), "moov atom   not found");
+        assert!(rest.is_empty());
+        assert_eq!(last_words(&b""[..]), "");
+    }
 
     #[test]
     fn headers_say_size_and_rate() {

@@ -38,11 +38,11 @@ pub struct Info {
     pub width: usize,
     /// Height in pixels, upright.
     pub height: usize,
-    /// Frames a second, on average.
+    /// Frames a second, on average; more than 0.
     pub rate: f64,
     /// Frames, if the file says how many.
     pub frames: Option<u64>,
-    /// Whether there is sound, which nobody looks at.
+    /// Whether there is sound that is known of: `ffmpeg` is not asked.
     pub has_sound: bool,
 }
 
@@ -85,11 +85,6 @@ impl Video {
             Source::Mp4(mp4) => mp4.info(),
             Source::Ffmpeg(ffmpeg) => ffmpeg.info(),
         }
-    }
-
-    /// Whether `ffmpeg` decodes it.
-    pub fn is_by_ffmpeg(&self) -> bool {
-        matches!(self.0, Source::Ffmpeg(_))
     }
 
     /// Puts the next picture, in the order in which they are shown, into `picture`, and answers when it is shown,

@@ -17,6 +17,8 @@ use crate::{Error, Info, check_size, range, while_doing};
 
 /// Pictures that wait for one that is shown before them, at most: as many as H.264 lets a decoder keep (clause A.3.1).
 const MOST_WAITING: usize = 16;
+/// Frames a second where a file does not say how long it is.
+const USUAL_RATE: f64 = 30.0;
 /// Bytes of an access unit, at most; an uncompressed picture of 4096×4096 pixels has 24 MiB.
 const MOST_BYTES: u64 = 32 << 20;
 
@@ -82,7 +84,7 @@ impl Mp4 {
         let info = Info {
             width: 0,
             height: 0,
-            rate: if seconds > 0.0 { samples.len() as f64 / seconds } else { 0.0 },
+            rate: if seconds > 0.0 { samples.len() as f64 / seconds } else { USUAL_RATE },
             frames: Some(samples.len() as u64),
             has_sound: tracks.values().any(|track| track.kind == Some(TrackKind::Audio)),
         };
