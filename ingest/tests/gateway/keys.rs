@@ -287,6 +287,24 @@ async fn a_session_ends_when_its_key_is_revoked_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn watching_ends_when_its_key_is_revoked() {
+    let keyed = Keyed::start().await;
+    let (mut sender, _) = keyed.socket(&offered("stream")).await.unwrap();
+    assert!(matches!(sender.next().await, Heard::Message(_)));
+    let listed = keyed.ask("GET", "/v1/streams", Some("watch")).await.text;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let address = format!("/v1/streams/{}.mjpeg", listed["streams"][0]["stream"].as_str().unwrap());
+    let request = reqwest::Client::new().get(keyed.server.url(&address)).bearer_auth("watch");
+    let mut watched = soon(request.send()).await.unwrap();
+    assert_eq!(watched.status(), StatusCode::OK);
+    keyed.file().revoke(&"acme".parse().unwrap(), &"watch".parse().unwrap()).unwrap();
+    while soon(watched.chunk()).await.unwrap().is_some() {}
+    // The stream goes on, for those who may.
+    sender.image(JPEG).await;
+    assert_eq!(sender.result(false).await, 1);
+}
+
+#[tokio::test]
 async fn other_machines_are_let_in_only_if_somebody_has_said_how() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
