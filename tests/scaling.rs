@@ -32,7 +32,6 @@ const SYNC: Duration = Duration::from_secs(1);
 /// Samples of the queue that are averaged.
 const AVERAGED: usize = 4;
 
-/// Four minutes are no expectation: only a test that hangs gets there.
 /// What stands in for the autoscaler and the Deployment.
 struct Controller {
     nats: String,

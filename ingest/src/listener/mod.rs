@@ -146,10 +146,9 @@ fn connection(
         serving.timer(TokioTimer::new()).header_read_timeout(KEPT.max(head_timeout));
         let mut served = pin!(serving.serve_connection(io, service).with_upgrades());
         // The first head must come sooner than those that follow on a connection that is known.
-        let first = Instant::now() + head_timeout;
-        let mut last_call = None;
+        let mut wake = Some(Instant::now() + head_timeout);
+        let mut last_call = false;
         loop {
-            let wake = last_call.unwrap_or(first);
             tokio::select! {
                 ended = served.as_mut() => {
                     if let Err(error) = ended {
@@ -157,19 +156,30 @@ fn connection(
                     }
                     return;
                 }
-                () = stop.cancelled(), if last_call.is_none() => {
+                () = stop.cancelled(), if !last_call => {
                     served.as_mut().graceful_shutdown();
-                    last_call = Some(Instant::now() + LAST_CALL);
+                    last_call = true;
+                    wake = Some(Instant::now() + LAST_CALL);
                 }
-                () = sleep_until(wake), if last_call.is_some() || !line.has_asked() => {
-                    if last_call.is_none() || line.is_idle() {
+                () = until(wake) => {
+                    // What a client has asked for may have come since the wait began.
+                    let cut_off = if last_call { line.is_idle() } else { !line.has_asked() };
+                    if cut_off {
                         tracing::debug!("a client that asks for nothing is cut off");
                         return;
                     }
-                    last_call = Some(Instant::now() + LAST_CALL);
+                    wake = last_call.then(|| Instant::now() + LAST_CALL);
                 }
             }
         }
+    }
+}
+
+/// Waits for ever if there is no such time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -68,6 +68,25 @@ async fn silence_and_half_a_head_are_cut_off() {
 }
 
 #[tokio::test]
+async fn connection_that_has_asked_in_time_stays() {
+    let server = Server::start(Config { head_timeout: SHORT, ..Config::default() }).await;
+    let mut idle = connect(&server).await;
+    let health = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    write(&mut idle, health).await;
+    let mut begin = [0; 12];
+    soon(idle.read_exact(&mut begin)).await.unwrap();
+    let mut waiting = connect(&server).await;
+    write(&mut waiting, &request(JPEG)).await;
+    // When who came after them and asked for nothing is cut off, their time was over.
+    assert_eq!(rest(&mut connect(&server).await).await, "");
+    draw(&server, 10).await;
+    soon(waiting.read_exact(&mut begin)).await.unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    write(&mut idle, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(rest(&mut idle).await.contains("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
 async fn connections_are_bounded_in_all_and_by_address() {
     for (config, status, kind) in [
         (Config { max_connections: 2, ..Config::default() }, "503 ", "urn:cloudpose:problem:no-room"),
