@@ -91,8 +91,9 @@ async fn ingest(options: ArgMatches, Given { bus, books, ops }: Given) -> Result
     config.max_image_bytes = fitting(config.max_image_bytes, &bus);
     let gateway = Gateway::bind(config, bus.clone(), books, ops).await?;
     let address = gateway.local_addr()?;
+    let scheme = if gateway.speaks_tls() { "https" } else { "http" };
     let run = async move |stop, patience| {
-        tracing::info!("listening on http://{address}");
+        tracing::info!("listening on {scheme}://{address}");
         tokio::select! {
             drained = gateway.run(stop, patience) => Ok(drained?),
             never = bus.watch_lanes() => match never {},

@@ -12,6 +12,7 @@
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
+//! | [`requests`] | whether a client that asks for much at once takes it | a connection |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
@@ -29,6 +30,7 @@ pub mod lanes;
 pub mod order;
 pub mod pace;
 pub mod progress;
+pub mod requests;
 pub mod retry;
 pub mod room;
 pub mod turns;

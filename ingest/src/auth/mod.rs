@@ -9,12 +9,10 @@
 //! | `denied` | why somebody is not let in, and how he is told |
 //! | `keys` | API keys: their file, and the ones in force |
 //! | `tokens` | tokens that somebody else signs |
-//! | `followed` | what a file says, while the file may change |
 //! | `config` | what can be set |
 
 mod config;
 mod denied;
-mod followed;
 mod guard;
 pub mod keys;
 mod origin;

@@ -12,5 +12,6 @@ mod origins;
 mod pages;
 mod stage;
 mod streams;
+mod tls;
 mod trace;
 mod watch;
