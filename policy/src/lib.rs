@@ -14,6 +14,7 @@
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
 //! | [`requests`] | whether a client that asks for much at once takes it | a connection |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
+//! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
@@ -33,5 +34,6 @@ pub mod progress;
 pub mod requests;
 pub mod retry;
 pub mod room;
+pub mod tickets;
 pub mod turns;
 pub mod watch;
