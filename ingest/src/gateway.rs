@@ -12,7 +12,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
-    auth::{Auth, Way},
+    auth::{Auth, Tickets, Way},
     dispatch::Dispatch,
     ledger::Books,
     listener::{self, Tls},
@@ -116,6 +116,7 @@ impl Gateway {
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
+            tickets: Tickets::new(id.clone()),
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
@@ -147,6 +148,7 @@ impl Gateway {
             () = hand_out => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
             Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
+            never = shared.tickets.answer(&shared.bus) => match never {},
             never = exchange.run(&shared.bus) => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");

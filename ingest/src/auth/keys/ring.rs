@@ -33,9 +33,8 @@ impl Keyring {
         Ok(Self(Followed::new(vec![path], vec![json], keys, parse)))
     }
 
-    /// Lets in who shows a key for `need`.
-    pub(crate) fn admit(&self, presented: &str, need: Need, now: SystemTime) -> Result<Pass, Denied> {
-        let sha256 = Digest::of(presented);
+    /// Lets in who shows the key with this SHA-256, if it is for `need`.
+    pub(crate) fn admit(&self, sha256: Digest, need: Need, now: SystemTime) -> Result<Pass, Denied> {
         let keys = self.0.current();
         let key = valid(&keys, &sha256, need, now)?;
         Ok(Pass { caller: key.caller(), proof: Proof::Key(sha256) })
