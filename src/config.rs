@@ -79,6 +79,7 @@ impl FromArgMatches for Config {
         let alone = ROLES.iter().find(|role| role.name == named);
         let (name, roles) = alone.map_or((ALL, &ROLES[..]), |role| (role.name, slice::from_ref(role)));
         let mut process = Process::from_arg_matches(options)?;
+        process.nats.role = alone.map(|role| role.on_nats);
         if let Ok(Some(true)) = options.try_get_one("overflow") {
             process.nats.turn = Turn::Overflow;
         }

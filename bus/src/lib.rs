@@ -23,6 +23,7 @@
 //!   forgotten some time after they are gone.
 //! - **News** of gateways and **views** of streams reach every gateway that listens at that moment, or are lost: like
 //!   events. Views travel only to who listens to their stream.
+//! - **Tickets**: a gateway that is [shown](Bus::redeem) another's asks that one, and gets its answer or none.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
@@ -35,11 +36,13 @@ mod local;
 pub mod metrics;
 mod models;
 pub mod nats;
+mod tickets;
 pub mod trace;
 mod work;
 
 use std::{convert::Infallible, time::Duration};
 
+use bytes::Bytes;
 use cloudpose_wire::{
     DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage,
     StreamName, Tenant, TraceParent, View,
@@ -55,6 +58,7 @@ pub use jobs::JobResult;
 pub use local::{Capacity, Local};
 pub use models::Models;
 pub use nats::Nats;
+pub use tickets::{AllShown, Shown};
 pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
@@ -240,6 +244,22 @@ impl Bus {
             Self::Local(bus) => Heard(Source::Local(bus.views(tenant, stream))),
             Self::Nats(bus) => Heard(Source::Nats(bus.views(tenant, stream).await)),
         }
+    }
+
+    /// Asks a gateway what a ticket of its is good for. `None` if it does not answer; it may take its time.
+    pub async fn redeem(&self, gateway: &GatewayId, ticket: Bytes) -> Option<Bytes> {
+        match self {
+            Self::Local(bus) => bus.tickets().redeem(gateway, ticket).await,
+            Self::Nats(bus) => bus.redeem(gateway, ticket).await,
+        }
+    }
+
+    /// The tickets of a gateway that others are shown from now on.
+    pub async fn tickets_shown(&self, gateway: &GatewayId) -> AllShown {
+        AllShown(match self {
+            Self::Local(bus) => tickets::Source::Local(bus.tickets().of(gateway)),
+            Self::Nats(bus) => tickets::Source::Nats(bus.tickets_shown(gateway).await),
+        })
     }
 
     /// Says that this process's workers serve `models`, instead of what was said before.

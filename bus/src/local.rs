@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
-    jobs::LocalResults,
+    jobs::LocalResults, tickets::LocalTickets,
 };
 
 /// Results that may wait for one gateway, and events for one listener.
@@ -66,6 +66,7 @@ struct Shared {
     news: broadcast::Sender<News>,
     models: Models,
     jobs: LocalResults,
+    tickets: LocalTickets,
 }
 
 #[derive(Debug)]
@@ -130,6 +131,7 @@ impl Local {
             news: broadcast::channel(NEWS_QUEUE).0,
             models: Models::new(false),
             jobs: LocalResults::new(capacity.job_results),
+            tickets: LocalTickets::default(),
         }))
     }
 
@@ -226,6 +228,10 @@ impl Local {
 
     pub(crate) fn events(&self) -> broadcast::Receiver<SharedEvent> {
         self.0.events.subscribe()
+    }
+
+    pub(crate) fn tickets(&self) -> &LocalTickets {
+        &self.0.tickets
     }
 
     pub(crate) fn tell(&self, news: News) {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
-use crate::auth;
+use crate::{TlsConfig, auth};
 
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
@@ -104,6 +104,10 @@ pub struct Config {
     /// How clients say who they are.
     #[command(flatten)]
     pub auth: auth::Config,
+
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
 }
 
 impl Default for Config {
@@ -127,6 +131,7 @@ impl Default for Config {
             model: None,
             min_score: 0.2,
             auth: auth::Config::default(),
+            tls: TlsConfig::default(),
         }
     }
 }

@@ -34,6 +34,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// There is no TLS with these files.
+    #[error("TLS cannot be spoken: {why}")]
+    Tls {
+        /// What is wrong with them.
+        why: String,
+    },
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]
     Socket(#[source] io::Error),

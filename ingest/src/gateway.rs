@@ -5,16 +5,18 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
-    auth::{Auth, Way},
+    auth::{Auth, Tickets, Way},
     dispatch::Dispatch,
     ledger::Books,
-    listener, openapi, router,
+    listener::{self, Tls},
+    openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
     unfinished::Budget,
@@ -51,6 +53,7 @@ pub struct Gateway {
     listener: TcpListener,
     config: Config,
     pub(crate) auth: Auth,
+    tls: Option<Tls>,
     bus: Bus,
     books: Books,
     ops: Ops,
@@ -61,13 +64,15 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
+    /// [`Error::Tls`] if there is to be TLS and its files cannot be used,
     /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
+        let tls = Tls::open(&config.tls)?;
         let address = config.listen;
         let is_here = address.ip().to_canonical().is_loopback();
         match config.auth.way {
-            _ if is_here || auth.asks() => {}
+            _ if is_here || auth.asks() || config.tls.tls_client_ca.is_some() => {}
             None => return Err(Error::Unguarded { address }),
             Some(Way::None) => {
                 tracing::info!("whoever reaches {address} may use this server: no key is asked for")
@@ -75,7 +80,12 @@ impl Gateway {
         }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth, bus, books, ops })
+        Ok(Self { listener, config, auth, tls, bus, books, ops })
+    }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -106,6 +116,7 @@ impl Gateway {
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
+            tickets: Tickets::new(id.clone()),
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
@@ -118,7 +129,7 @@ impl Gateway {
         });
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
-            listener::serve(self.listener, router, &shared.config, token.clone()).await;
+            listener::serve(self.listener, router, &shared.config, self.tls.as_ref(), token.clone()).await;
             shared.sessions.close();
             shared.sessions.wait().await;
             Ok(())
@@ -136,6 +147,8 @@ impl Gateway {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
+            Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
+            never = shared.tickets.answer(&shared.bus) => match never {},
             never = exchange.run(&shared.bus) => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");

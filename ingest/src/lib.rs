@@ -15,6 +15,7 @@
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
+//! | `followed` | what files say, while they may change |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
@@ -28,6 +29,7 @@ mod config;
 mod dispatch;
 mod doors;
 mod error;
+mod followed;
 mod gateway;
 mod ledger;
 mod listener;
@@ -49,3 +51,4 @@ pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
 pub use ledger::{Books, Ledger};
+pub use listener::TlsConfig;

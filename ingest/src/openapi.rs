@@ -21,6 +21,7 @@ use crate::auth::Need;
         crate::doors::watch::streams,
         crate::doors::watch::watch,
         crate::doors::watch::pictures,
+        crate::doors::tickets::new,
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
         crate::doors::classify::predict,

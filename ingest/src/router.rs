@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{classify, http, legacy, watch, ws},
+    doors::{classify, http, legacy, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -40,6 +40,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/v1/streams/{stream}/watch", get(watch::watch))
         .route("/v1/pose", post(http::pose))
         .route("/v1/classify", post(classify::classify))
+        .route("/v1/tickets", post(tickets::new))
         .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))

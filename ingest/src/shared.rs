@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config,
-    auth::Auth,
+    auth::{Auth, Tickets},
     dispatch::{Dispatch, Inbox},
     ledger::Books,
     seats::Seats,
@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
+    pub(crate) tickets: Tickets,
     pub(crate) bus: Bus,
     /// What the workers serve.
     pub(crate) models: Models,

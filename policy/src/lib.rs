@@ -12,7 +12,9 @@
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
+//! | [`requests`] | whether a client that asks for much at once takes it | a connection |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
+//! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
@@ -29,7 +31,9 @@ pub mod lanes;
 pub mod order;
 pub mod pace;
 pub mod progress;
+pub mod requests;
 pub mod retry;
 pub mod room;
+pub mod tickets;
 pub mod turns;
 pub mod watch;

@@ -10,6 +10,7 @@
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 //! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
 //! | `<prefix>.gateways` | gateways say which streams they hold, and which their clients watch |
+//! | `<prefix>.tickets.<gateway>` | a gateway is asked what a ticket of its is good for |
 //! | `<prefix>.watch.<stream>` | frames of a stream that clients of other gateways watch |
 //!
 //! The events and watched frames of a [`Tenant`] that is not the default one have `<prefix>.tenants.<tenant>` in the place of `<prefix>`, so
@@ -62,6 +63,11 @@ pub fn gateways(prefix: &Prefix) -> String {
     format!("{prefix}.gateways")
 }
 
+/// Where a gateway is asked what a ticket of its is good for.
+pub fn tickets(prefix: &Prefix, gateway: &GatewayId) -> String {
+    format!("{prefix}.tickets.{gateway}")
+}
+
 /// Where the frames of a tenant's stream go while clients of other gateways watch it.
 pub fn watch(prefix: &Prefix, tenant: &Tenant, stream: &StreamName) -> String {
     format!("{}.watch.{stream}", root(prefix, tenant))
@@ -110,6 +116,7 @@ mod tests {
         assert_eq!(event(&x, &acme, &cam, &poses), "x.tenants.acme.poses.cam");
         assert_eq!(event(&x, &nobody, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
         assert_eq!(gateways(&x), "x.gateways");
+        assert_eq!(tickets(&x, &gateway), "x.tickets.g1");
         assert_eq!(watch(&x, &nobody, &cam), "x.watch.cam");
         assert_eq!(watch(&x, &acme, &cam), "x.tenants.acme.watch.cam");
         assert_eq!(results(&prefix, &gateway, &session), "cloudpose.results.g1.s1");

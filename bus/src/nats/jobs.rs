@@ -7,7 +7,7 @@
 //! | maximum age | none |
 //! | redelivery | after [`ACK_WAIT`](lanes::ACK_WAIT) without a sign of life, until it is acknowledged |
 //!
-//! It is made when a job's result first comes or is asked for: who has no jobs needs no files. A server that has
+//! It is made when a job's result first comes, or is asked for by who is more than a gateway: who has no jobs needs no files. A server that has
 //! no room for files keeps the results in memory, which the log says; then they do not survive it.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use cloudpose_wire::{Prefix, subject};
 use tokio::time::timeout;
 
 use super::{
-    Nats,
+    Nats, Role,
     ask::{Answer, Asked, How},
     lanes, message,
 };
@@ -55,6 +55,10 @@ impl Nats {
         let stream = stream(&self.0.prefix);
         // What is there stays as it is: what it is stored in cannot be changed.
         if let Err(missing) = context.get_stream(&stream).await {
+            if self.0.role == Some(Role::Gateway) {
+                // Nothing is kept yet.
+                return Err(missing.into());
+            }
             tracing::debug!(%missing, "making the queue for results of jobs");
             let in_files = context.create_stream(self.jobs_config(StorageType::File, FILE_BYTES)).await;
             match in_files {
@@ -69,6 +73,9 @@ impl Nats {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if self.0.role == Some(Role::Worker) {
+            return Ok(());
         }
         let consumer = pull::Config {
             durable_name: Some(CONSUMER.into()),

@@ -13,12 +13,14 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    Context,
+    Context, ErrorCode,
     consumer::{AckPolicy, PriorityPolicy, pull},
+    context::CreateStreamErrorKind,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
 use cloudpose_wire::{Kind, Lane, Prefix, subject};
 
+use super::Role;
 use crate::Capacity;
 
 /// A worker that gives no sign of life for this long has died: its still comes again.
@@ -38,17 +40,35 @@ pub(super) fn stream(prefix: &Prefix, lane: Lane) -> String {
     format!("{prefix}-{}-{}", lane.stage.as_str(), lane.kind.as_str())
 }
 
-/// Makes the streams and consumers of all lanes, or brings them up to date.
+/// Makes the streams and consumers of all lanes, or brings them up to date. A gateway makes the streams that are missing.
 pub(super) async fn set_up(
     jetstream: &Context,
     prefix: &Prefix,
     capacity: &Capacity,
+    role: Option<Role>,
 ) -> Result<(), async_nats::Error> {
     for lane in Lane::ALL {
+        if role == Some(Role::Gateway) {
+            make(jetstream, stream_config(prefix, capacity, lane)).await?;
+            continue;
+        }
         jetstream.create_or_update_stream(stream_config(prefix, capacity, lane)).await?;
         jetstream.create_consumer_on_stream(consumer_config(capacity, lane), stream(prefix, lane)).await?;
     }
     Ok(())
+}
+
+/// Makes a stream. One that is there may be otherwise: workers see to that.
+async fn make(jetstream: &Context, config: Config) -> Result<(), async_nats::Error> {
+    match jetstream.create_stream(config).await {
+        Ok(_) => Ok(()),
+        Err(error) => match error.kind() {
+            CreateStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+                Ok(())
+            }
+            _ => Err(error.into()),
+        },
+    }
 }
 
 fn stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {

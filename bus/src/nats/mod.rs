@@ -8,6 +8,7 @@
 //! - `delivery`: acknowledging, handing back
 //! - `announce`: which models are served
 //! - `gateways`: what gateways tell and show each other
+//! - `tickets`: what one gateway asks of another's tickets
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
@@ -23,6 +24,7 @@ mod lanes;
 mod message;
 mod pull;
 mod set_up;
+mod tickets;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -46,11 +48,15 @@ use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::{Config, ConnectError, Turn};
+pub use self::connection::{Config, ConnectError, Role, Turn};
 use self::{
     clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
 };
-pub(crate) use self::{delivery::Origin, jobs::Kept};
+pub(crate) use self::{
+    delivery::Origin,
+    jobs::Kept,
+    tickets::{AllShown, Asker},
+};
 use crate::{
     Bound, Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
     metrics, metrics::Loss,
@@ -79,6 +85,7 @@ struct Shared {
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
+    role: Option<Role>,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -121,6 +128,7 @@ impl Nats {
             prefix: config.prefix.clone(),
             api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
+            role: config.role,
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
@@ -163,7 +171,7 @@ impl Nats {
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
         let make = async {
-            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity).await?;
+            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity, self.0.role).await?;
             self.read_clock().await;
             Ok(())
         };
@@ -408,9 +416,15 @@ impl Nats {
 
     async fn ask_depth(&self, lane: Lane) -> Result<Depth, async_nats::Error> {
         let stream = self.0.jetstream.get_stream(lanes::stream(&self.0.prefix, lane)).await?;
-        let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
-        let frames = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
-        let in_hand = consumer.cached_info().num_ack_pending;
+        let count = |frames: u64| usize::try_from(frames).unwrap_or(usize::MAX);
+        let state = &stream.cached_info().state;
+        let (frames, in_hand) = if state.consumer_count == 0 {
+            // No worker has ever come.
+            (count(state.messages), 0)
+        } else {
+            let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
+            (count(consumer.cached_info().num_pending), consumer.cached_info().num_ack_pending)
+        };
         let first = stream.cached_info().state.first_timestamp.unix_timestamp_nanos();
         let oldest = if frames == 0 { Duration::ZERO } else { self.0.clock.age(first, Instant::now()) };
         Ok(Depth { frames, in_hand, oldest })

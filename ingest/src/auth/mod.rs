@@ -9,17 +9,17 @@
 //! | `denied` | why somebody is not let in, and how he is told |
 //! | `keys` | API keys: their file, and the ones in force |
 //! | `tokens` | tokens that somebody else signs |
-//! | `followed` | what a file says, while the file may change |
+//! | `tickets` | tickets, which stand for what was shown once |
 //! | `config` | what can be set |
 
 mod config;
 mod denied;
-mod followed;
 mod guard;
 pub mod keys;
 mod origin;
 mod scope;
 mod shown;
+mod tickets;
 mod tokens;
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
@@ -27,6 +27,7 @@ use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTim
 use axum::http::{Extensions, HeaderMap};
 use cloudpose_wire::Caller;
 use futures_util::future::OptionFuture;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     config::{Config, Way},
@@ -37,6 +38,7 @@ pub(crate) use self::{
     guard::guard,
     scope::{Need, Scope},
     shown::PROTOCOL,
+    tickets::{Error as TicketError, GOOD_FOR as TICKETS_ARE_GOOD_FOR, Tickets},
 };
 use self::{
     keys::{Digest, Keyring},
@@ -66,7 +68,8 @@ pub(crate) struct Pass {
 }
 
 /// What has let somebody in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Proof {
     /// Nobody has asked.
     None,
@@ -120,11 +123,20 @@ impl Auth {
             (Need::Nothing, _) => Ok(nobody()),
             (_, Shown::Key(text)) => match (keys, tokens) {
                 (_, Some(tokens)) if Tokens::is_one(&text) => tokens.admit(&text, need, now),
-                (Some(keys), _) => keys.admit(&text, need, now),
+                (Some(keys), _) => keys.admit(Digest::of(&text), need, now),
                 (None, _) => Err(Denied::UnknownKey),
             },
             (_, Shown::Nothing) => Err(Denied::NoKey),
             (_, Shown::Nonsense) => Err(Denied::NotAKey),
+        }
+    }
+
+    /// Lets in who had shown this before, if he may for `need`.
+    fn again(&self, proof: &Proof, need: Need, now: SystemTime) -> Result<Pass, Denied> {
+        match (self, proof) {
+            (Self::Asks { keys: Some(keys), .. }, Proof::Key(sha256)) => keys.admit(*sha256, need, now),
+            (Self::Asks { tokens: Some(tokens), .. }, Proof::Token(token)) => tokens.admit(token, need, now),
+            _ => Err(Denied::Ticket),
         }
     }
 

@@ -69,7 +69,7 @@ impl Need {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
-            "/v1/models" => Self::Key,
+            "/v1/models" | "/v1/tickets" => Self::Key,
             "/v1/pose"
             | "/v1/classify"
             | "/predict"

@@ -52,6 +52,7 @@ problems! {
     bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
+    https_only: BAD_REQUEST, "https-only", "This port speaks HTTPS";
     unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
     unauthorized: UNAUTHORIZED, "unauthorized", "Say who you are";
     forbidden: FORBIDDEN, "forbidden", "The key is not for this";
@@ -94,12 +95,20 @@ impl Problem {
         Self::crowded("your address has as many connections as one may have; use those, or close some")
     }
 
+    pub(crate) fn tls_wanted() -> Self {
+        Self::https_only("this port speaks TLS: use https:// or wss://")
+    }
+
     /// The whole response, for a connection that serves no request.
     pub(crate) fn raw(&self) -> String {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = self.json();
+        let again = match status {
+            StatusCode::BAD_REQUEST => String::new(),
+            _ => format!("retry-after: {RETRY_AFTER_S}\r\n"),
+        };
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: {TYPE}\r\nretry-after: {RETRY_AFTER_S}\r\nconnection: close\r\n\
+            "HTTP/1.1 {status}\r\ncontent-type: {TYPE}\r\n{again}connection: close\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )

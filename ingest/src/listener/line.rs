@@ -17,7 +17,7 @@ pub(crate) struct Line(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     /// A WebSocket has it for as long as it knows its line.
-    _place: Place,
+    _place: Option<Place>,
     read: u64,
     progress: Progress,
     /// A request came, ever.
@@ -34,6 +34,15 @@ struct State {
 
 impl Line {
     pub(super) fn new(now: Instant, place: Place) -> Self {
+        Self::with(now, Some(place))
+    }
+
+    /// What one of many requests at once sees of its connection.
+    pub(super) fn of_request(now: Instant) -> Self {
+        Self::with(now, None)
+    }
+
+    fn with(now: Instant, place: Option<Place>) -> Self {
         Self(Arc::new(Mutex::new(State {
             _place: place,
             read: 0,

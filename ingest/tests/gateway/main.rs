@@ -12,5 +12,7 @@ mod origins;
 mod pages;
 mod stage;
 mod streams;
+mod tickets;
+mod tls;
 mod trace;
 mod watch;

@@ -29,10 +29,10 @@ use serde::Deserialize;
 use self::jwks::Signers;
 use super::{
     Denied, Need, Pass, Proof, Scope,
-    followed::Followed,
     keys::{ASK_AGAIN, Digest},
     need_met,
 };
+use crate::followed::Followed;
 
 /// How much an issuer's clock may be ahead of ours.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -98,7 +98,11 @@ impl Tokens {
         let json = fs::read(&path).map_err(|error| error.to_string())?;
         let signers = Signers::parse(&json)?;
         tracing::info!(audience, "clients show a token that a key of {} has signed", path.display());
-        Ok(Self { signers: Followed::new(path, (json, signers), Signers::parse), audience, issuer })
+        Ok(Self {
+            signers: Followed::new(vec![path], vec![json], signers, |files| Signers::parse(&files[0])),
+            audience,
+            issuer,
+        })
     }
 
     /// Whether this looks like a token at all.

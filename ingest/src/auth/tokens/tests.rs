@@ -113,7 +113,8 @@ fn believing(keys: &[Value]) -> Tokens {
     signatures::install();
     let json = json!({"keys": keys}).to_string().into_bytes();
     let signers = Signers::parse(&json).unwrap();
-    let signers = Followed::new("keys.json".into(), (json, signers), Signers::parse);
+    let signers =
+        Followed::new(vec!["keys.json".into()], vec![json], signers, |files| Signers::parse(&files[0]));
     Tokens { signers, audience: "cloudpose".into(), issuer: Some("https://id.example.com".into()) }
 }
 
@@ -253,9 +254,9 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
     let token = until(Duration::from_secs(3600));
     let rotate = async {
         let next = json!({"keys": [Issuer::ec().key("b")]}).to_string();
-        tokens.signers.take_in(Ok(b"broken".to_vec()));
+        tokens.signers.take_in(Ok(vec![b"broken".to_vec()]));
         assert!(tokens.admit(&token, Need::Key, SystemTime::now()).is_ok());
-        tokens.signers.take_in(Ok(next.into_bytes()));
+        tokens.signers.take_in(Ok(vec![next.into_bytes()]));
     };
     let (ended, ()) = tokio::join!(tokens.ended(&token), rotate);
     assert!(matches!(ended, Denied::Token(_)), "{ended}");
