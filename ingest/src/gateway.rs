@@ -12,6 +12,7 @@ use utoipa::openapi::OpenApi;
 use crate::{
     Config, Error,
     auth::{Auth, Way},
+    cameras::Cameras,
     dispatch::Dispatch,
     ledger::Books,
     listener, openapi, router,
@@ -100,12 +101,14 @@ impl Gateway {
             draw_only: self.config.draw_only,
         };
         let (watch, exchange) = Hub::new(id.clone(), bounds);
+        let cameras = Cameras::new(self.config.cameras.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
+            cameras,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
@@ -116,6 +119,7 @@ impl Gateway {
             stopping: token.clone(),
             drain: patience.frames,
         });
+        shared.cameras.start(&shared);
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
             listener::serve(self.listener, router, &shared.config, token.clone()).await;

@@ -6,11 +6,13 @@
 //! | `http` | `POST /v1/pose`: one image, its poses or the annotated picture |
 //! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
 //! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
+//! | `cameras` | `/v1/cameras`: which cameras the gateway fetches |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
 mod brief;
+pub(crate) mod cameras;
 pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;
