@@ -13,6 +13,7 @@ use utoipa::openapi::OpenApi;
 use crate::{
     Config, Error,
     auth::{Auth, Tickets, Way},
+    cameras::Cameras,
     dispatch::Dispatch,
     ledger::Books,
     listener::{self, Tls},
@@ -110,6 +111,7 @@ impl Gateway {
             draw_only: self.config.draw_only,
         };
         let (watch, exchange) = Hub::new(id.clone(), bounds);
+        let cameras = Cameras::new(self.config.cameras.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
@@ -117,6 +119,7 @@ impl Gateway {
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
             tickets: Tickets::new(id.clone()),
+            cameras,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
@@ -127,6 +130,7 @@ impl Gateway {
             stopping: token.clone(),
             drain: patience.frames,
         });
+        shared.cameras.start(&shared);
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
             listener::serve(self.listener, router, &shared.config, self.tls.as_ref(), token.clone()).await;

@@ -12,6 +12,7 @@
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
+//! | `cameras` | cameras that the gateway fetches |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
@@ -25,6 +26,7 @@
 //! It installs no recorder, reads no signal and opens no global: the binary does.
 
 mod auth;
+mod cameras;
 mod config;
 mod dispatch;
 mod doors;
@@ -33,6 +35,7 @@ mod followed;
 mod gateway;
 mod ledger;
 mod listener;
+mod meter;
 pub mod metrics;
 mod openapi;
 mod pages;
@@ -47,6 +50,7 @@ mod unfinished;
 mod watch;
 
 pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
+pub use cameras::{Config as CamerasConfig, NamedCamera};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use cloudpose_wire::{DropReason, Kind, Outcome, Tenant};
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::cameras::CameraState;
+
 const ACCEPTED: &str = "cloudpose_frames_accepted_total";
 const ENDED: &str = "cloudpose_frames_total";
 const IN_FLIGHT: &str = "cloudpose_frames_in_flight";
@@ -18,6 +20,9 @@ const WATCHERS: &str = "cloudpose_watchers";
 const WATCHERS_REFUSED: &str = "cloudpose_watchers_refused_total";
 const WATCHED_FRAMES: &str = "cloudpose_watched_frames_total";
 const WATCHED_PICTURES: &str = "cloudpose_watched_pictures_total";
+const CAMERAS: &str = "cloudpose_cameras";
+const CAMERA_FRAMES: &str = "cloudpose_camera_frames_total";
+const CAMERA_FAILURES: &str = "cloudpose_camera_failures_total";
 const SHOWN_ELSEWHERE: &str = "cloudpose_watched_elsewhere_total";
 
 /// Tells the installed recorder what each metric of the gateway means, and starts the counts that nothing has
@@ -60,6 +65,16 @@ pub fn describe() {
     for outcome in ["sent", "queue_full", "too_large", "bus_down"] {
         counter!(SHOWN_ELSEWHERE, "outcome" => outcome).increment(0);
     }
+    describe_gauge!(CAMERAS, "Cameras that this gateway fetches, by state.");
+    describe_counter!(CAMERA_FRAMES, "Frames that cameras sent, by outcome: taken, or why they were not.");
+    describe_counter!(CAMERA_FAILURES, "Cameras that could not be fetched, or went: once for each attempt.");
+    for state in CameraState::ALL {
+        camera_state(state.as_str(), 0.0);
+    }
+    for outcome in ["taken", "paced", "busy", "superseded", "damaged"] {
+        counter!(CAMERA_FRAMES, "outcome" => outcome).increment(0);
+    }
+    counter!(CAMERA_FAILURES).increment(0);
     gauge!(SESSIONS).increment(0.0);
     counter!(REFUSED).increment(0);
     counter!(TURNED_AWAY).increment(0);
@@ -137,4 +152,20 @@ pub(crate) fn watched_picture(outcome: &'static str) {
 /// A frame was `sent` to other gateways where it is watched, or why it was not.
 pub(crate) fn shown_elsewhere(outcome: &'static str) {
     counter!(SHOWN_ELSEWHERE, "outcome" => outcome).increment(1);
+}
+
+/// There is one more camera in this state, or one less.
+pub(crate) fn camera_state(state: &'static str, more: f64) {
+    gauge!(CAMERAS, "state" => state).increment(more);
+}
+
+/// A camera sent a frame: it was `taken`, or comes faster than it is wanted (`paced`), or than it can be worked on
+/// (`busy`, before it was decoded; `superseded`, before its session had it), or cannot be decoded (`damaged`).
+pub(crate) fn camera_frame(outcome: &'static str) {
+    counter!(CAMERA_FRAMES, "outcome" => outcome).increment(1);
+}
+
+/// A camera could not be fetched, or went.
+pub(crate) fn camera_failed() {
+    counter!(CAMERA_FAILURES).increment(1);
 }

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{classify, http, legacy, tickets, watch, ws},
+    doors::{cameras, classify, http, legacy, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -38,6 +38,8 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/v1/streams", get(watch::streams))
         .route("/v1/streams/{stream}", get(watch::pictures))
         .route("/v1/streams/{stream}/watch", get(watch::watch))
+        .route("/v1/cameras", get(cameras::list).post(cameras::add))
+        .route("/v1/cameras/{stream}", get(cameras::get).patch(cameras::change).delete(cameras::remove))
         .route("/v1/pose", post(http::pose))
         .route("/v1/classify", post(classify::classify))
         .route("/v1/tickets", post(tickets::new))

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     auth::{Auth, Tickets},
+    cameras::Cameras,
     dispatch::{Dispatch, Inbox},
     ledger::Books,
     seats::Seats,
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     pub(crate) tickets: Tickets,
     pub(crate) bus: Bus,
+    /// Those that are fetched.
+    pub(crate) cameras: Cameras,
     /// What the workers serve.
     pub(crate) models: Models,
     pub(crate) books: Books,

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`admit`] | which frame of a session goes on the bus, and when | a session |
 //! | [`retry`] | when a frame that the bus refused is offered again | a session |
+//! | [`backoff`] | how long to wait before something that failed is tried again | retries, cameras |
 //! | [`order`] | which result is delivered next | a session |
 //! | [`pace`] | whether a client sends too fast | a session |
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
@@ -24,6 +25,7 @@
 //! something to do though nothing happens says when with `next_deadline`.
 
 pub mod admit;
+pub mod backoff;
 pub mod batch;
 pub mod deadline;
 pub mod guests;

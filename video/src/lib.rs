@@ -1,8 +1,9 @@
-//! Video files: containers and H.264 to planes and back.
+//! Video: containers and H.264 to planes and back.
 //!
 //! | module | what |
 //! |---|---|
 //! | `mp4` | H.264 in MP4 and MOV, decoded in this process |
+//! | `live` | a live stream of H.264 |
 //! | `ffmpeg` | everything else, by the program of that name if it is installed |
 //! | `writer` | planes to H.264 in MP4 |
 //! | `range` | between what videos and what JPEGs mean by the same numbers |
@@ -11,6 +12,8 @@
 //! `h264`; MP4 files then go to `ffmpeg` too, and nothing is written.
 
 mod ffmpeg;
+#[cfg(feature = "h264")]
+mod live;
 #[cfg(feature = "h264")]
 mod mp4;
 #[cfg(feature = "h264")]
@@ -23,8 +26,10 @@ mod writer;
 use std::{path::Path, time::Duration};
 
 use cloudpose_pixels::PlanarImage;
+#[cfg(feature = "h264")]
+pub use live::LiveDecoder;
 #[cfg(not(feature = "h264"))]
-pub use without::Writer;
+pub use without::{LiveDecoder, Writer};
 #[cfg(feature = "h264")]
 pub use writer::Writer;
 

@@ -1,4 +1,4 @@
-//! A build that writes no videos.
+//! A build that decodes no live streams and writes no videos.
 
 use std::{convert::Infallible, fs::File, time::Duration};
 
@@ -32,6 +32,28 @@ impl Writer {
     /// # Errors
     /// None.
     pub fn finish(self) -> Result<(), Error> {
+        match self.0 {}
+    }
+}
+
+/// Of which there is none.
+#[derive(Debug)]
+pub struct LiveDecoder(Infallible);
+
+impl LiveDecoder {
+    /// Makes no decoder.
+    ///
+    /// # Errors
+    /// Always: says what to do.
+    pub fn new(_: usize) -> Result<Self, Error> {
+        Err(Error::Video("this build decodes no H.264: build it with the feature h264".into()))
+    }
+
+    /// Decodes nothing.
+    ///
+    /// # Errors
+    /// None.
+    pub fn decode(&mut self, _: &[u8], _: bool) -> Result<Option<PlanarImage>, Error> {
         match self.0 {}
     }
 }

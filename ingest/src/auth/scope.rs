@@ -81,6 +81,7 @@ impl Need {
             | "/v1/streams/{stream}.mjpeg"
             | "/v1/streams/{stream}"
             | "/v1/streams/{stream}/watch" => Self::Scope(Scope::Watch),
+            "/v1/cameras" | "/v1/cameras/{stream}" => Self::Scope(Scope::Cameras),
             _ => Self::Scope(Scope::Admin),
         }
     }

@@ -7,11 +7,13 @@
 //! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
 //! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
 //! | `tickets` | `POST /v1/tickets`: what to show where no key can be sent |
+//! | `cameras` | `/v1/cameras`: which cameras the gateway fetches |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
 mod brief;
+pub(crate) mod cameras;
 pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;

@@ -51,6 +51,7 @@ macro_rules! problems {
 problems! {
     bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
+    bad_address: BAD_REQUEST, "bad-address", "This address is not fetched";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
     https_only: BAD_REQUEST, "https-only", "This port speaks HTTPS";
     unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
@@ -58,11 +59,15 @@ problems! {
     forbidden: FORBIDDEN, "forbidden", "The key is not for this";
     foreign_origin: FORBIDDEN, "foreign-origin", "Pages of this site may not do this";
     no_stream: NOT_FOUND, "no-stream", "No stream of this name is live";
+    no_camera: NOT_FOUND, "no-camera", "No camera is fetched for this stream";
     not_found: NOT_FOUND, "not-found", "There is nothing here";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
     other_skeleton: CONFLICT, "other-skeleton", "This call tells of COCO's 17 keypoints only";
     other_task: CONFLICT, "other-task", "The model finds something else";
+    camera_exists: CONFLICT, "camera-exists", "The stream has a camera already";
+    too_many_cameras: CONFLICT, "too-many-cameras", "There are as many cameras as there may be";
+    fixed_camera: CONFLICT, "fixed-camera", "The camera is from the command line";
     slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
     too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     unsupported_content_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "This content type is not taken";

@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cloudpose_pixels::PlanarImage;
 use cloudpose_policy::{
     admit::{Admit, Next, Rules},
     deadline::{self, GRACE},
@@ -189,7 +190,9 @@ impl Session {
                     return Ok(());
                 }
             },
-            Payload::Decoded(_) => [0, 0],
+            Payload::Decoded(decoded) => decoded
+                .get::<PlanarImage>()
+                .map_or([0, 0], |planes| [planes.width() as u32, planes.height() as u32]),
         };
         let (settings, received_at) = (self.settings.clone(), self.stamps.at(now));
         let arrived = Arrived { settings, received_at, size, image };
@@ -311,6 +314,11 @@ impl Session {
     /// True after [`end`](Self::end) when every frame has ended.
     pub(crate) fn finished(&self) -> bool {
         self.ending && self.account.own().in_flight() == 0
+    }
+
+    /// Frames that have come and have not ended.
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::try_from(self.account.own().in_flight()).unwrap_or(usize::MAX)
     }
 
     /// What is still open ends now, for `reason`.

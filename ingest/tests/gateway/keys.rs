@@ -32,7 +32,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 20] = [
+const ROUTES: [(&str, &str, Asks); 25] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -51,6 +51,11 @@ const ROUTES: [(&str, &str, Asks); 20] = [
     ("GET", "/v1/streams", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}.mjpeg", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}/watch", Asks::For(Scope::Watch)),
+    ("GET", "/v1/cameras", Asks::For(Scope::Cameras)),
+    ("POST", "/v1/cameras", Asks::For(Scope::Cameras)),
+    ("GET", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
+    ("PATCH", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
+    ("DELETE", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
     ("HEAD", "/v1/models", Asks::AnyKey),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];
