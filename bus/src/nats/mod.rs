@@ -79,6 +79,8 @@ struct Shared {
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
+    /// Copies of each queue.
+    replicas: usize,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -121,6 +123,7 @@ impl Nats {
             prefix: config.prefix.clone(),
             api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
+            replicas: config.replicas.unwrap_or(1),
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
@@ -163,7 +166,7 @@ impl Nats {
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
         let make = async {
-            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity).await?;
+            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity, self.0.replicas).await?;
             self.read_clock().await;
             Ok(())
         };
