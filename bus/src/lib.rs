@@ -270,6 +270,17 @@ impl Bus {
         }
     }
 
+    /// Says on how many frames this process's workers of `stage` work at once from now on.
+    fn at_work(&self, stage: Stage, slots: usize) {
+        metrics::slots(stage, slots);
+        if stage == Stage::Infer {
+            match self {
+                Self::Local(bus) => bus.models().at_work(slots),
+                Self::Nats(bus) => bus.announce_slots(slots),
+            }
+        }
+    }
+
     /// What all workers serve. Who wants to know it at once asks early: on NATS it is heard from the first call on.
     pub fn models(&self) -> Models {
         match self {
@@ -310,6 +321,7 @@ impl Bus {
             if let Some(kept) = kept {
                 metrics::job_results(kept);
             }
+            metrics::announced(self.models().slots());
         }
     }
 

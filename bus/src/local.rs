@@ -257,7 +257,7 @@ impl Local {
     }
 
     pub(crate) fn announce(&self, models: Vec<ModelInfo>) {
-        self.0.models.heard(Announcement { worker: String::new(), models });
+        self.0.models.heard(Announcement { worker: String::new(), models, slots: None, overflow: false });
     }
 
     pub(crate) fn models(&self) -> Models {

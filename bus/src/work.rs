@@ -20,7 +20,7 @@ where
 {
     let free = Arc::new(Semaphore::new(slots));
     let mut in_hand = JoinSet::new();
-    metrics::slots(stage, slots);
+    bus.at_work(stage, slots);
     loop {
         metrics::busy(stage, in_hand.len());
         let taken = async {
@@ -51,6 +51,8 @@ where
             });
         }
     }
+    // Nobody should reckon with it any more.
+    bus.at_work(stage, 0);
     while let Some(done) = in_hand.join_next().await {
         metrics::busy(stage, in_hand.len());
         if let Err(error) = done {

@@ -61,6 +61,14 @@ pub struct Config {
     /// an edge
     #[arg(long = "nats-domain", env = "CLOUDPOSE_NATS_DOMAIN", value_name = "NAME")]
     pub domain: Option<Domain>,
+    /// Copies of each queue, on as many servers of a cluster: 1, 3 or 5 [default: 1]
+    #[arg(
+        long = "nats-replicas",
+        env = "CLOUDPOSE_NATS_REPLICAS",
+        value_name = "N",
+        value_parser = replicas
+    )]
+    pub replicas: Option<usize>,
     /// In which turn this process's workers get frames.
     #[arg(skip)]
     pub turn: Turn,
@@ -86,6 +94,16 @@ impl Role {
             Self::Gateway => "_INBOX.gateway",
             Self::Worker => "_INBOX.worker",
         }
+    }
+}
+
+/// A cluster decides by majority: an even number would be lost as easily as one less.
+fn replicas(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("must be 1, 3 or 5: more than half of them must be there".into()),
     }
 }
 

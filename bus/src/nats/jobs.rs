@@ -53,9 +53,18 @@ impl Nats {
     async fn make_jobs(&self) -> Result<(), async_nats::Error> {
         let context = &self.0.jetstream;
         let stream = stream(&self.0.prefix);
-        // What is there stays as it is: what it is stored in cannot be changed.
-        if let Err(missing) = context.get_stream(&stream).await {
-            if self.0.role == Some(Role::Gateway) {
+        // What is there stays as it is, since what it is stored in cannot be changed; but for how many servers have it.
+        let there = context.get_stream(&stream).await;
+        let is_gateway = self.0.role == Some(Role::Gateway);
+        if let Ok(there) = &there
+            && there.cached_info().config.num_replicas != self.0.replicas
+            && !is_gateway
+        {
+            let config = Config { num_replicas: self.0.replicas, ..there.cached_info().config.clone() };
+            context.update_stream(config).await?;
+        }
+        if let Err(missing) = there {
+            if is_gateway {
                 // Nothing is kept yet.
                 return Err(missing.into());
             }
@@ -96,7 +105,7 @@ impl Nats {
             subjects: vec![subject::all_job_results(&self.0.prefix)],
             retention: RetentionPolicy::WorkQueue,
             storage,
-            num_replicas: 1,
+            num_replicas: self.0.replicas,
             max_messages: i64::try_from(self.0.capacity.job_results).unwrap_or(i64::MAX),
             max_bytes,
             discard: DiscardPolicy::New,

@@ -45,14 +45,16 @@ pub(super) async fn set_up(
     jetstream: &Context,
     prefix: &Prefix,
     capacity: &Capacity,
+    replicas: usize,
     role: Option<Role>,
 ) -> Result<(), async_nats::Error> {
     for lane in Lane::ALL {
+        let stream_config = stream_config(prefix, capacity, replicas, lane);
         if role == Some(Role::Gateway) {
-            make(jetstream, stream_config(prefix, capacity, lane)).await?;
+            make(jetstream, stream_config).await?;
             continue;
         }
-        jetstream.create_or_update_stream(stream_config(prefix, capacity, lane)).await?;
+        jetstream.create_or_update_stream(stream_config).await?;
         jetstream.create_consumer_on_stream(consumer_config(capacity, lane), stream(prefix, lane)).await?;
     }
     Ok(())
@@ -71,7 +73,7 @@ async fn make(jetstream: &Context, config: Config) -> Result<(), async_nats::Err
     }
 }
 
-fn stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {
+fn stream_config(prefix: &Prefix, capacity: &Capacity, replicas: usize, lane: Lane) -> Config {
     let count = |frames: usize| i64::try_from(frames).unwrap_or(i64::MAX);
     let (max_age, max_messages, max_bytes, discard) = match lane.kind {
         Kind::Live => (capacity.live_max_age, count(capacity.live_frames), LIVE_BYTES, DiscardPolicy::Old),
@@ -83,7 +85,7 @@ fn stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {
         subjects: vec![subject::lane(prefix, lane)],
         retention: RetentionPolicy::WorkQueue,
         storage: StorageType::Memory,
-        num_replicas: 1,
+        num_replicas: replicas,
         max_age,
         max_messages,
         max_bytes,

@@ -86,6 +86,8 @@ struct Shared {
     api: String,
     turn: Turn,
     role: Option<Role>,
+    /// Copies of each queue.
+    replicas: usize,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -129,6 +131,7 @@ impl Nats {
             api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
             role: config.role,
+            replicas: config.replicas.unwrap_or(1),
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
@@ -171,7 +174,8 @@ impl Nats {
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
         let make = async {
-            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity, self.0.role).await?;
+            let Shared { jetstream, prefix, capacity, replicas, role, .. } = &*self.0;
+            lanes::set_up(jetstream, prefix, capacity, *replicas, *role).await?;
             self.read_clock().await;
             Ok(())
         };
