@@ -7,6 +7,10 @@
 //! | maximum age | [`Capacity::live_max_age`] | [`STILL_MAX_AGE`] |
 //! | redelivery | never: the frame is past its age before `ack_wait` is over | after [`ACK_WAIT`] without a sign of life |
 //!
+//! These are the default tenant's. The others share a second stream of each lane ([`tenant_stream`]), where each has a
+//! subject of its own, bounded like a whole lane, and a consumer of its own: so workers can take from whom they like. They
+//! are made when a tenant's frame first comes, and their consumers by workers who hear of it.
+//!
 //! Streams in memory vanish with their server (nats-server issue 6207), so setting up is idempotent and is
 //! done again after every connection, and whenever a stream is missed.
 
@@ -15,10 +19,12 @@ use std::time::Duration;
 use async_nats::jetstream::{
     Context,
     consumer::{AckPolicy, PriorityPolicy, pull},
+    context::CreateStreamError,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
-use cloudpose_wire::{Kind, Lane, Prefix, subject};
+use cloudpose_wire::{Kind, Lane, Prefix, Tenant, subject};
 
+use super::jobs::has_no_room;
 use crate::Capacity;
 
 /// A worker that gives no sign of life for this long has died: its still comes again.
@@ -28,6 +34,10 @@ const STILL_MAX_AGE: Duration = Duration::from_secs(3600);
 /// Bytes of images on one lane. The sum of the four lanes must fit into the server's `max_memory_store`.
 const LIVE_BYTES: i64 = 128 << 20;
 const STILL_BYTES: i64 = 256 << 20;
+/// Of a server that has no memory for as much again, tenants' lanes take this part of it.
+const TENANTS_PART: i64 = 8;
+/// A tenant's consumer that nobody asks for so long is no more.
+const UNUSED: Duration = Duration::from_secs(3600);
 /// The durable consumer that all workers of a lane share.
 pub(super) const CONSUMER: &str = "workers";
 /// The consumer's priority group: who asks in it says in which turn ([`Turn`](super::Turn)).
@@ -36,6 +46,11 @@ pub(super) const GROUP: &str = "workers";
 /// The stream of `lane`.
 pub(super) fn stream(prefix: &Prefix, lane: Lane) -> String {
     format!("{prefix}-{}-{}", lane.stage.as_str(), lane.kind.as_str())
+}
+
+/// The stream of `lane` for tenants that are not the default one.
+pub(super) fn tenant_stream(prefix: &Prefix, lane: Lane) -> String {
+    format!("{}-tenants", stream(prefix, lane))
 }
 
 /// Makes the streams and consumers of all lanes, or brings them up to date.
@@ -49,6 +64,70 @@ pub(super) async fn set_up(
         jetstream.create_consumer_on_stream(consumer_config(capacity, lane), stream(prefix, lane)).await?;
     }
     Ok(())
+}
+
+/// Makes the streams of tenants' lanes, or brings them up to date.
+pub(super) async fn set_up_tenants(
+    jetstream: &Context,
+    prefix: &Prefix,
+    capacity: &Capacity,
+) -> Result<(), async_nats::Error> {
+    let made = make_tenant_streams(jetstream, prefix, capacity, |of_all| of_all).await;
+    let Err(error) = made else { return Ok(()) };
+    if !has_no_room(&error) {
+        return Err(error.into());
+    }
+    tracing::warn!(
+        %error,
+        "NATS has little memory for the frames of tenants: raise max_memory_store in the configuration of nats-server to \
+         1536 MB or more"
+    );
+    Ok(make_tenant_streams(jetstream, prefix, capacity, |of_all| of_all / TENANTS_PART).await?)
+}
+
+/// Makes the streams of tenants' lanes. `bytes` says how large one may be, of how large its lane may be.
+async fn make_tenant_streams(
+    jetstream: &Context,
+    prefix: &Prefix,
+    capacity: &Capacity,
+    bytes: impl Fn(i64) -> i64,
+) -> Result<(), CreateStreamError> {
+    for lane in Lane::ALL {
+        let config = tenant_stream_config(prefix, capacity, lane);
+        let max_bytes = bytes(config.max_bytes);
+        jetstream.create_or_update_stream(Config { max_bytes, ..config }).await?;
+    }
+    Ok(())
+}
+
+/// Makes the consumer of a tenant on `lane`, if it is not there. It has the tenant's name.
+pub(super) async fn set_up_tenant(
+    jetstream: &Context,
+    prefix: &Prefix,
+    capacity: &Capacity,
+    (lane, tenant): (Lane, &Tenant),
+) -> Result<(), async_nats::Error> {
+    let config = pull::Config {
+        durable_name: Some(tenant.to_string()),
+        filter_subject: subject::tenant_lane(prefix, lane, tenant),
+        inactive_threshold: UNUSED,
+        ..consumer_config(capacity, lane)
+    };
+    jetstream.create_consumer_on_stream(config, tenant_stream(prefix, lane)).await?;
+    Ok(())
+}
+
+fn tenant_stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {
+    let of_all = stream_config(prefix, capacity, lane);
+    Config {
+        name: tenant_stream(prefix, lane),
+        description: Some(format!("CloudPose: frames of tenants waiting on the {lane} lane")),
+        subjects: vec![subject::tenant_lanes(prefix, lane)],
+        max_messages_per_subject: of_all.max_messages,
+        max_messages: -1,
+        discard_new_per_subject: of_all.discard == DiscardPolicy::New,
+        ..of_all
+    }
 }
 
 fn stream_config(prefix: &Prefix, capacity: &Capacity, lane: Lane) -> Config {
