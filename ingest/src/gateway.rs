@@ -102,6 +102,7 @@ impl Gateway {
         let (watch, exchange) = Hub::new(id.clone(), bounds);
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
+            quotas: Arc::default(),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),

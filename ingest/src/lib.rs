@@ -14,6 +14,7 @@
 //! | `still` | one image on its way to the workers and back |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `quotas` | how much each tenant and each address may use |
 //! | `auth` | the ways to say who one is |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
@@ -35,6 +36,7 @@ pub mod metrics;
 mod openapi;
 mod pages;
 mod publisher;
+mod quotas;
 mod router;
 mod seats;
 mod session;

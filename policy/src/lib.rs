@@ -12,8 +12,10 @@
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
+//! | [`quota`] | how much one may use, and when there is some again | the gateway |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
+//! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
@@ -29,7 +31,9 @@ pub mod lanes;
 pub mod order;
 pub mod pace;
 pub mod progress;
+pub mod quota;
 pub mod retry;
 pub mod room;
+pub mod rota;
 pub mod turns;
 pub mod watch;

@@ -25,7 +25,8 @@ mod tokens;
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
 
 use axum::http::{Extensions, HeaderMap};
-use cloudpose_wire::Caller;
+use cloudpose_policy::quota::Limits;
+use cloudpose_wire::{Caller, Tenant};
 use futures_util::future::OptionFuture;
 
 pub use self::{
@@ -125,6 +126,14 @@ impl Auth {
             },
             (_, Shown::Nothing) => Err(Denied::NoKey),
             (_, Shown::Nonsense) => Err(Denied::NotAKey),
+        }
+    }
+
+    /// What the file of keys says that a tenant may use.
+    pub(crate) fn quota(&self, tenant: &Tenant) -> Limits {
+        match self {
+            Self::Asks { keys: Some(keys), .. } => keys.quota(tenant),
+            _ => Limits::default(),
         }
     }
 

@@ -75,7 +75,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config
                 connections.spawn(connection(stream, line, router.clone(), config, stop.clone()));
             }
             Err(full) => {
-                metrics::connection_refused();
+                metrics::connection_refused(match full {
+                    Full::All => "connections",
+                    Full::Address => "address_connections",
+                });
                 door.warn(match full {
                     Full::All => "all connections are taken: see --max-connections",
                     Full::Address => {
@@ -166,6 +169,10 @@ fn connection(
                     let cut_off = if last_call { line.is_idle() } else { !line.has_asked() };
                     if cut_off {
                         tracing::debug!("a client that asks for nothing is cut off");
+                        if !last_call {
+                            line.is_late();
+                            metrics::connection_cut(if line.is_to_be_told() { "half_head" } else { "silence" });
+                        }
                         return;
                     }
                     wake = last_call.then(|| Instant::now() + LAST_CALL);
@@ -241,7 +248,7 @@ impl Doorkeeper {
             }
             return;
         }
-        metrics::connection_refused();
+        metrics::connection_refused("files");
         self.warn(
             "cannot accept a connection: the process may open no more files; raise its limit (ulimit -n)",
         );

@@ -13,7 +13,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::Line;
+use super::{Line, tell};
+use crate::doors::Problem;
 
 /// A WebSocket reads no more than this without a pause.
 const BREATH: usize = 256 << 10;
@@ -28,6 +29,14 @@ pub(super) struct Watched {
     unseen: usize,
     /// While something waits to be written.
     stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.line.is_to_be_told() {
+            tell(&self.stream, &Problem::no_head().raw());
+        }
+    }
 }
 
 impl Watched {

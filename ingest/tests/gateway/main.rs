@@ -10,6 +10,7 @@ mod keys;
 mod legacy;
 mod origins;
 mod pages;
+mod quotas;
 mod stage;
 mod streams;
 mod trace;
