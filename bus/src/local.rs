@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Queued};
+use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Owner, Queued};
 use cloudpose_wire::{
     Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, News, Reply, SharedEvent, Stage, StreamName,
     Tenant, View, model::Announcement,
@@ -90,7 +90,8 @@ impl Waiting {
     fn queued(self, since: Instant) -> Queued<Self> {
         let header = &self.frame.header;
         let (kind, budget) = (header.route.kind(), header.budget());
-        Queued { kind, since: since.into_std(), budget, frame: self }
+        let owner = Owner { tenant: header.caller.tenant.clone(), stream: header.stream.clone() };
+        Queued { kind, owner, since: since.into_std(), budget, frame: self }
     }
 }
 

@@ -250,8 +250,13 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     listener.flush().await.unwrap();
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
 
-    for (kind, seq) in [(Kind::Live, 1), (Kind::Still, 2)] {
-        gateway.publish(Stage::Infer, frame(kind, seq)).await.unwrap();
+    let acme = Tenant::new("acme").unwrap();
+    let of = [(Tenant::default(), 1), (acme.clone(), 3)];
+    let kinds = of.into_iter().flat_map(|(t, seq)| [(t.clone(), Kind::Live, seq), (t, Kind::Still, seq + 1)]);
+    for (tenant, kind, seq) in kinds {
+        let mut sent = frame(kind, seq);
+        sent.header.caller.tenant = tenant;
+        gateway.publish(Stage::Infer, sent).await.unwrap();
         // Handed back, and passed on from stage to stage, as workers do.
         soon(worker.pull(Stage::Infer, 1)).await.remove(0).hand_back().await;
         let taken = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
@@ -271,7 +276,7 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     kept.ack().await;
 
     let watched = StreamName::new("cam").unwrap();
-    for tenant in [Tenant::default(), Tenant::new("acme").unwrap()] {
+    for tenant in [Tenant::default(), acme] {
         let mut views = gateway.views(&tenant, &watched).await;
         gateway.show(&tenant, &watched, view(4)).await.unwrap();
         assert_eq!(soon(views.next()).await.unwrap(), view(4));

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use cloudpose_policy::quota::Limits;
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
 use crate::{TlsConfig, auth, cameras};
@@ -51,6 +52,28 @@ pub struct Config {
     #[arg(long, env = "CLOUDPOSE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value = "1024",
         value_parser = at_least_1)]
     pub max_connections_per_address: usize,
+
+    /// What one tenant may use, unless the file of --keys says otherwise, like sessions=50,photos=8,frames=200,
+    /// bytes=20000000,megapixels=100,cpu=2: sessions and photos at once, the others a second. Beyond it 429, and frames of
+    /// streams are dropped. [default: no limits]
+    #[arg(
+        long,
+        env = "CLOUDPOSE_TENANT_QUOTA",
+        value_name = "LIMITS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub tenant_quota: Limits,
+
+    /// The same for one address (of IPv6, one /64). A proxy is one address. [default: no limits]
+    #[arg(
+        long,
+        env = "CLOUDPOSE_ADDRESS_QUOTA",
+        value_name = "LIMITS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub address_quota: Limits,
 
     /// Bytes that all clients together have sent of bodies and messages that are not complete. When it is full, those
     /// that have sent more than an equal share are refused.
@@ -124,6 +147,8 @@ impl Default for Config {
             draw_only: None,
             max_connections: 4096,
             max_connections_per_address: 1024,
+            tenant_quota: Limits::default(),
+            address_quota: Limits::default(),
             max_unfinished_bytes: 128 << 20,
             window: 2,
             max_age: Duration::from_secs(1),
@@ -206,6 +231,8 @@ mod tests {
             ["--window", "0"],
             ["--max-age", "0s"],
             ["--max-age", "5"],
+            ["--tenant-quota", "frames"],
+            ["--address-quota", "luck=1"],
             ["--max-age", "11s"],
             ["--idle-timeout", "2h"],
             ["--min-score", "1.5"],

@@ -114,6 +114,7 @@ impl Gateway {
         let cameras = Cameras::new(self.config.cameras.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
+            quotas: Arc::default(),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),

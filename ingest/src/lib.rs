@@ -15,6 +15,7 @@
 //! | `cameras` | cameras that the gateway fetches |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `quotas` | how much each tenant and each address may use |
 //! | `auth` | the ways to say who one is |
 //! | `followed` | what files say, while they may change |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
@@ -40,6 +41,7 @@ pub mod metrics;
 mod openapi;
 mod pages;
 mod publisher;
+mod quotas;
 mod router;
 mod seats;
 mod session;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{DropReason, Kind, Outcome, Tenant};
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
@@ -15,6 +16,7 @@ const LATENCY: &str = "cloudpose_frame_latency_seconds";
 const SESSIONS: &str = "cloudpose_sessions";
 const REFUSED: &str = "cloudpose_sessions_refused_total";
 const TURNED_AWAY: &str = "cloudpose_connections_refused_total";
+const REFUSALS: &str = "cloudpose_refusals_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
 const WATCHERS: &str = "cloudpose_watchers";
 const WATCHERS_REFUSED: &str = "cloudpose_watchers_refused_total";
@@ -39,6 +41,10 @@ pub fn describe() {
     describe_gauge!(SESSIONS, "Open sessions: WebSockets, and stills being worked on.");
     describe_counter!(REFUSED, "Sessions refused because the gateway had no room.");
     describe_counter!(TURNED_AWAY, "Connections refused because there were too many, or no files left.");
+    describe_counter!(REFUSALS, "What was refused, by reason: a quota, or a bound on connections.");
+    for reason in Resource::ALL.map(Resource::as_str).into_iter().chain(CONNECTIONS) {
+        counter!(REFUSALS, "reason" => reason).increment(0);
+    }
     describe_counter!(UNCLAIMED, "Results that came after their frame or session had ended.");
     for kind in [Kind::Live, Kind::Still] {
         counter!(ACCEPTED, "kind" => kind.as_str()).increment(0);
@@ -118,8 +124,24 @@ pub(crate) fn session_refused(tenant: &Tenant) {
     counter!(REFUSED, of_tenant(tenant)).increment(1);
 }
 
-pub(crate) fn connection_refused() {
+/// Why connections are refused: there are too many, of all or of one address; no more files; no request in time, with
+/// or without a head that had begun.
+const CONNECTIONS: [&str; 5] = ["connections", "address_connections", "files", "half_head", "silence"];
+
+pub(crate) fn connection_refused(reason: &'static str) {
     counter!(TURNED_AWAY).increment(1);
+    connection_cut(reason);
+}
+
+/// One that was taken and asked for nothing in time.
+pub(crate) fn connection_cut(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
+}
+
+/// A tenant has used up what it may of a resource, or its address has.
+pub(crate) fn refused(resource: &'static str, tenant: &Tenant) {
+    let reason = Label::new("reason", resource);
+    counter!(REFUSALS, [reason].into_iter().chain(of_tenant(tenant)).collect::<Vec<_>>()).increment(1);
 }
 
 pub(crate) fn result_unclaimed() {

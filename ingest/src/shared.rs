@@ -1,10 +1,10 @@
 //! What the doors share.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
-use cloudpose_wire::{Address, Frame, GatewayId, ModelId, SessionId, Stage};
+use cloudpose_wire::{Address, Caller, Frame, GatewayId, ModelId, SessionId, Stage};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
     cameras::Cameras,
     dispatch::{Dispatch, Inbox},
     ledger::Books,
+    listener::Line,
+    quotas::{Guest, Quotas},
     seats::Seats,
     settings::default_model,
     unfinished::Budget,
@@ -32,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) models: Models,
     pub(crate) books: Books,
     pub(crate) seats: Seats,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) unfinished: Budget,
     /// The description of the API.
     pub(crate) api: Bytes,
@@ -50,6 +53,13 @@ impl Shared {
     /// The model for a client that names none, where `usual` is usual.
     pub(crate) fn default_model(&self, usual: &str) -> ModelId {
         default_model(self.config.model.as_ref(), usual, &self.models)
+    }
+
+    /// A client, by what it may use.
+    pub(crate) fn guest(&self, caller: &Caller, line: Option<&Line>) -> Guest {
+        let of_tenant = self.auth.quota(&caller.tenant).or(self.config.tenant_quota);
+        let address = line.map(Line::address);
+        Guest::new(&self.quotas, (&caller.tenant, of_tenant), (address, self.config.address_quota))
     }
 
     /// A new session's address, and where the results sent to it arrive; `room` of them may wait.

@@ -14,9 +14,11 @@
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
 //! | [`requests`] | whether a client that asks for much at once takes it | a connection |
+//! | [`quota`] | how much one may use, and when there is some again | the gateway |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
+//! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
@@ -33,9 +35,11 @@ pub mod lanes;
 pub mod order;
 pub mod pace;
 pub mod progress;
+pub mod quota;
 pub mod requests;
 pub mod retry;
 pub mod room;
+pub mod rota;
 pub mod tickets;
 pub mod turns;
 pub mod watch;

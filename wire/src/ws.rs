@@ -98,6 +98,9 @@ pub enum ServerMessage {
     Hint {
         /// Frames a second.
         fps: f32,
+        /// What the tenant or the address has used up, if that is why: `frames`, `bytes`, `megapixels` or `cpu`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<String>,
     },
     /// Something is wrong. If the connection closes, this came before.
     Error {

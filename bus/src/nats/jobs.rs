@@ -180,12 +180,13 @@ impl Nats {
     }
 }
 
-/// Whether a stream was refused because the server, or our account on it, has too little room for files.
-fn has_no_room(error: &jetstream::context::CreateStreamError) -> bool {
+/// Whether a stream was refused because the server, or our account on it, has too little room.
+pub(super) fn has_no_room(error: &jetstream::context::CreateStreamError) -> bool {
     use jetstream::{ErrorCode, context::CreateStreamErrorKind::JetStream};
     matches!(error.kind(), JetStream(error) if [
         ErrorCode::INSUFFICIENT_RESOURCES,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::MEMORY_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ].contains(&error.error_code()))
 }

@@ -25,7 +25,8 @@ mod tokens;
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
 
 use axum::http::{Extensions, HeaderMap};
-use cloudpose_wire::Caller;
+use cloudpose_policy::quota::Limits;
+use cloudpose_wire::{Caller, Tenant};
 use futures_util::future::OptionFuture;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +138,14 @@ impl Auth {
             (Self::Asks { keys: Some(keys), .. }, Proof::Key(sha256)) => keys.admit(*sha256, need, now),
             (Self::Asks { tokens: Some(tokens), .. }, Proof::Token(token)) => tokens.admit(token, need, now),
             _ => Err(Denied::Ticket),
+        }
+    }
+
+    /// What the file of keys says that a tenant may use.
+    pub(crate) fn quota(&self, tenant: &Tenant) -> Limits {
+        match self {
+            Self::Asks { keys: Some(keys), .. } => keys.quota(tenant),
+            _ => Limits::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use axum::{
 use cloudpose_wire::DropReason;
 use serde::Serialize;
 
-use crate::{doors::brief, settings::BadSetting, still::Refusal};
+use crate::{doors::brief, quotas::Refused, settings::BadSetting, still::Refusal};
 
 /// When to come again after a 503, in seconds: a full queue is worked off in about that time.
 const RETRY_AFTER_S: &str = "1";
@@ -28,6 +28,10 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// What was wrong this time, and what to do.
     pub(crate) detail: String,
+    /// When to come again, in seconds, if that is known better than by the status.
+    #[serde(skip)]
+    #[schema(ignore)]
+    retry_after_s: Option<u64>,
 }
 
 macro_rules! problems {
@@ -41,6 +45,7 @@ macro_rules! problems {
                         title: $title,
                         status: StatusCode::$status.as_u16(),
                         detail: brief(detail.into()),
+                        retry_after_s: None,
                     }
                 }
             )*
@@ -68,6 +73,7 @@ problems! {
     camera_exists: CONFLICT, "camera-exists", "The stream has a camera already";
     too_many_cameras: CONFLICT, "too-many-cameras", "There are as many cameras as there may be";
     fixed_camera: CONFLICT, "fixed-camera", "The camera is from the command line";
+    slow_head: REQUEST_TIMEOUT, "slow-head", "The request took too long to arrive";
     slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
     too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     unsupported_content_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "This content type is not taken";
@@ -75,6 +81,7 @@ problems! {
     bad_id: UNPROCESSABLE_ENTITY, "bad-id", "The id is not valid";
     undecodable: UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be read";
     upgrade_required: UPGRADE_REQUIRED, "not-a-websocket", "This address speaks WebSocket";
+    over_quota: TOO_MANY_REQUESTS, "over-quota", "More is used than may be";
     crowded: TOO_MANY_REQUESTS, "too-many-connections", "One address has too many connections";
     failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";
     unavailable: SERVICE_UNAVAILABLE, "no-room", "The server has no room now";
@@ -102,6 +109,10 @@ impl Problem {
 
     pub(crate) fn tls_wanted() -> Self {
         Self::https_only("this port speaks TLS: use https:// or wss://")
+    }
+
+    pub(crate) fn no_head() -> Self {
+        Self::slow_head("the head of the request was not complete in time; send it at once")
     }
 
     /// The whole response, for a connection that serves no request.
@@ -134,14 +145,19 @@ impl Problem {
     /// The status and the headers that belong to the problem, around `body`.
     pub(crate) fn respond(&self, content_type: &'static str, body: String) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let extra: Option<(HeaderName, &'static str)> = match status {
-            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
-            StatusCode::UPGRADE_REQUIRED => Some((header::UPGRADE, "websocket")),
+        let extra: Option<(HeaderName, HeaderValue)> = match (status, self.retry_after_s) {
+            (_, Some(seconds)) => Some((header::RETRY_AFTER, seconds.into())),
+            (StatusCode::SERVICE_UNAVAILABLE, None) => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)))
+            }
+            (StatusCode::UPGRADE_REQUIRED, None) => {
+                Some((header::UPGRADE, HeaderValue::from_static("websocket")))
+            }
             _ => None,
         };
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         if let Some((name, value)) = extra {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -168,11 +184,22 @@ impl From<BadSetting> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        // In whole seconds, never too soon. When a session or photo ends nobody knows.
+        let again = refused.exceeded.again.map_or(1, |again| again.as_millis().div_ceil(1000).max(1));
+        let detail = format!("{refused}; come again in {again} s");
+        Self { retry_after_s: u64::try_from(again).ok(), ..Self::over_quota(detail) }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(Refusal { reason, detail }: Refusal) -> Self {
         match reason {
             DropReason::Undecodable => Self::undecodable(detail),
-            DropReason::QueueFull => Self::queue_full("the queue for single images is full; try again"),
+            DropReason::QueueFull | DropReason::OverQuota => {
+                Self::queue_full("the queue for single images is full; try again")
+            }
             DropReason::TooLarge => Self::too_large(detail),
             DropReason::BusDown => {
                 Self::unavailable("the workers cannot be reached now; try again in a moment")

@@ -1,6 +1,7 @@
 //! HTTP/2: connections that carry many requests at once.
 
 use std::{
+    net::IpAddr,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -40,8 +41,13 @@ const BROKEN: usize = 100;
 const PIECE: usize = 16 << 10;
 
 /// Serves a connection to its end.
-pub(super) async fn serve<I>(io: I, router: Router, times: Times, stop: CancellationToken)
-where
+pub(super) async fn serve<I>(
+    io: I,
+    address: IpAddr,
+    router: Router,
+    times: Times,
+    stop: CancellationToken,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let requests = Arc::new(Mutex::new(Requests::new(times.accepted.into_std())));
@@ -49,7 +55,7 @@ where
     let (of_requests, gives_up) = (Arc::clone(&requests), enough.clone());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let open = Open::new(&of_requests, &gives_up);
+        let open = Open::new(&of_requests, &gives_up, address);
         request.extensions_mut().insert(open.line.clone());
         let answer = hyper::service::Service::call(&router, request);
         async move { answer.await.map(|answer| open.answer(answer)) }
@@ -117,13 +123,13 @@ struct Open {
 }
 
 impl Open {
-    fn new(requests: &Arc<Mutex<Requests>>, enough: &CancellationToken) -> Self {
+    fn new(requests: &Arc<Mutex<Requests>>, enough: &CancellationToken, address: IpAddr) -> Self {
         Self {
             requests: Arc::clone(requests),
             enough: enough.clone(),
             number: lock(requests).begin(),
             answered: false,
-            line: Line::of_request(Instant::now().into_std()),
+            line: Line::of_request(Instant::now().into_std(), address),
         }
     }
 

@@ -89,7 +89,10 @@ pub(crate) async fn serve(
                 connections.spawn(connection(stream, line, router.clone(), times, acceptor, stop.clone()));
             }
             Err(full) => {
-                metrics::connection_refused();
+                metrics::connection_refused(match full {
+                    Full::All => "connections",
+                    Full::Address => "address_connections",
+                });
                 door.warn(match full {
                     Full::All => "all connections are taken: see --max-connections",
                     Full::Address => {
@@ -169,7 +172,7 @@ async fn connection(
             say(stream, &Problem::tls_wanted().raw()).await;
             return Ok(None);
         }
-        acceptor.accept(Watched::new(stream, line.clone(), times.write)).await.map(Some)
+        acceptor.accept(Watched::mute(stream, line.clone(), times.write)).await.map(Some)
     };
     let last_call = async {
         stop.cancelled().await;
@@ -181,7 +184,7 @@ async fn connection(
     };
     match shaken {
         Ok(Some(io)) if io.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
-            many::serve(io, router, times, stop).await;
+            many::serve(io, line.address(), router, times, stop).await;
         }
         Ok(Some(io)) => one_by_one(io, line, router, times, stop).await,
         Ok(None) => {}
@@ -231,6 +234,10 @@ where
                 let cut_off = if last_call { line.is_idle() } else { !line.has_asked() };
                 if cut_off {
                     tracing::debug!("a client that asks for nothing is cut off");
+                    if !last_call {
+                        line.is_late();
+                        metrics::connection_cut(if line.is_to_be_told() { "half_head" } else { "silence" });
+                    }
                     return;
                 }
                 wake = last_call.then(|| Instant::now() + LAST_CALL);
@@ -303,7 +310,7 @@ impl Doorkeeper {
             }
             return;
         }
-        metrics::connection_refused();
+        metrics::connection_refused("files");
         self.warn(
             "cannot accept a connection: the process may open no more files; raise its limit (ulimit -n)",
         );

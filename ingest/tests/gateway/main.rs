@@ -11,6 +11,7 @@ mod keys;
 mod legacy;
 mod origins;
 mod pages;
+mod quotas;
 mod stage;
 mod streams;
 mod tickets;

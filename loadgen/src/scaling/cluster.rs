@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_policy::lanes::{Bounds, Lanes, Next, Queued};
-use cloudpose_wire::Kind;
+use cloudpose_policy::lanes::{Bounds, Lanes, Next, Owner, Queued};
+use cloudpose_wire::{Kind, StreamName, Tenant};
 use hdrhistogram::Histogram;
 
 use super::{
@@ -313,7 +313,9 @@ impl<'a> Cluster<'a> {
             let frame = Frame { stream, seq: published.seq };
             self.after(published.due - now, Event::Overdue(frame));
             // The gateway hears nothing of a frame that gives way: it closes it when it is overdue.
-            let queued = Queued { kind: Kind::Live, since: now, budget: published.budget, frame };
+            let name = StreamName::new(&stream.to_string()).expect("a number is a name");
+            let owner = Owner { tenant: Tenant::default(), stream: name };
+            let queued = Queued { kind: Kind::Live, owner, since: now, budget: published.budget, frame };
             self.lanes.push(queued).expect("a live lane refuses nothing");
         }
     }

@@ -7,6 +7,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use cloudpose_policy::quota::Limits;
+use cloudpose_wire::Tenant;
+
 use super::{Digest, Error, Key, Keys};
 use crate::{
     auth::{Denied, Need, Pass, Proof, need_met},
@@ -57,6 +60,11 @@ impl Keyring {
                 () = tokio::time::sleep(left.min(ASK_AGAIN)) => {}
             }
         }
+    }
+
+    /// What the file says that a tenant may use.
+    pub(crate) fn quota(&self, tenant: &Tenant) -> Limits {
+        self.0.current().quotas.get(tenant).map(|quota| quota.limits).unwrap_or_default()
     }
 
     /// Keeps up with the file.

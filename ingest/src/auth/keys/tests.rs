@@ -188,7 +188,7 @@ async fn a_pass_ends_with_its_key() {
         key("other", "moved", "4", &[Scope::Stream]),
         key("acme", "kept-under-another-name", "5", &[Scope::Stream, Scope::Photo]),
     ];
-    let json = serde_json::to_vec(&Listed { keys: changed.into() }).unwrap();
+    let json = serde_json::to_vec(&Listed { keys: changed.into(), quotas: Default::default() }).unwrap();
     let waiting = async { tokio::join!(ended(&revoked), ended(&narrowed), ended(&moved)) };
     let change = async { ring.take_in(Ok(json)) };
     let (ends, ()) = tokio::join!(waiting, change);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::ws::Message;
 use cloudpose_wire::{
     Caller, DropReason, TraceParent,
+    frame::ResultBody,
     ws::{ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
@@ -21,6 +22,7 @@ use crate::{
     dispatch::Inbox,
     doors::brief,
     publisher::{Answered, Publisher},
+    quotas::Guest,
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
 };
@@ -41,6 +43,8 @@ pub(super) struct Connection<'a> {
     shared: Arc<Shared>,
     session: Session,
     inbox: Inbox,
+    /// Whose quotas it uses.
+    guest: Guest,
     publisher: Publisher,
     socket: &'a mut Socket,
     /// The client is told of each dropped frame.
@@ -53,11 +57,11 @@ impl<'a> Connection<'a> {
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
-        asker: (Caller, Option<TraceParent>),
+        (caller, guest, trace): (Caller, Guest, Option<TraceParent>),
     ) -> Self {
         let (address, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %address.session, "session begins");
-        let (terms, settings) = query.into_terms(&shared, address, asker);
+        let (terms, settings) = query.into_terms(&shared, address, (caller, trace));
         queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let (stamps, model) = (Stamps::from_now(), settings.model.clone());
@@ -67,6 +71,7 @@ impl<'a> Connection<'a> {
         Self {
             session: Session::new(terms, settings, stamps, account, source),
             inbox,
+            guest,
             publisher: Publisher::new(Arc::clone(&shared)),
             socket,
             tell_drops: false,
@@ -89,7 +94,11 @@ impl<'a> Connection<'a> {
                     None => End::Finished,
                 };
             }
-            let reading = drain_ends.is_none() && self.session.accepts();
+            // Of a session that loses no frame none is taken that may not come.
+            let quota =
+                if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
+            let quota = quota.map(Instant::from_std);
+            let reading = drain_ends.is_none() && self.session.accepts() && quota.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -100,7 +109,7 @@ impl<'a> Connection<'a> {
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
-            let wake = [stalled, policy, drain_ends, bus_gives_up, late]
+            let wake = [stalled, policy, drain_ends, bus_gives_up, late, quota]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -114,7 +123,12 @@ impl<'a> Connection<'a> {
                         return end;
                     }
                 }
-                result = self.inbox.next() => self.session.result(result),
+                result = self.inbox.next() => {
+                    if let ResultBody::Done { event, .. } = &result.body {
+                        self.guest.worked(Instant::now().into_std(), event);
+                    }
+                    self.session.result(result);
+                }
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
                     connection = later;
@@ -169,9 +183,7 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Image(image) => {
-                if let Err(AfterEnd) = self.session.image(Instant::now().into_std(), image) {
-                    self.bad_message(AfterEnd.to_string());
-                }
+                self.on_image(image);
             }
             Event::Text(text) => self.on_text(&text),
             Event::Sent(Some(seq)) => self.session.sent(Instant::now().into_std(), seq),
@@ -189,6 +201,22 @@ impl<'a> Connection<'a> {
             Event::Closed => return Some(End::Left),
         }
         None
+    }
+
+    fn on_image(&mut self, image: bytes::Bytes) {
+        let (now, bytes) = (Instant::now().into_std(), image.len() as u64);
+        let taken = match self.guest.may_come(now) {
+            Err(refused) if !self.session.is_complete() => {
+                self.session.over_quota(now, refused.exceeded.resource, refused.to_string())
+            }
+            _ => self.session.image(now, image).map(|size| {
+                self.guest.came(now, bytes);
+                self.guest.decodes(now, size);
+            }),
+        };
+        if let Err(AfterEnd) = taken {
+            self.bad_message(AfterEnd.to_string());
+        }
     }
 
     fn on_text(&mut self, text: &str) {
@@ -229,7 +257,10 @@ impl<'a> Connection<'a> {
                         queue(self.socket, &message);
                     }
                 }
-                Effect::Hint { fps } => queue(self.socket, &ServerMessage::Hint { fps }),
+                Effect::Hint { fps, quota } => {
+                    let quota = quota.map(|resource| resource.to_string());
+                    queue(self.socket, &ServerMessage::Hint { fps, quota });
+                }
             }
         }
     }
