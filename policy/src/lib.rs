@@ -15,6 +15,8 @@
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`turns`] | whether live or still is next | bus |
+//! | [`lease`] | which gateway works on a job | gateway |
+//! | [`share`] | when an item of a job goes on the lanes | gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
 //!
@@ -26,10 +28,12 @@ pub mod batch;
 pub mod deadline;
 pub mod guests;
 pub mod lanes;
+pub mod lease;
 pub mod order;
 pub mod pace;
 pub mod progress;
 pub mod retry;
 pub mod room;
+pub mod share;
 pub mod turns;
 pub mod watch;
