@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
-use crate::auth;
+use crate::{auth, jobs};
 
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
@@ -101,6 +101,10 @@ pub struct Config {
         value_parser = parse_score)]
     pub min_score: f32,
 
+    /// What is kept of jobs.
+    #[command(flatten)]
+    pub jobs: jobs::Config,
+
     /// How clients say who they are.
     #[command(flatten)]
     pub auth: auth::Config,
@@ -126,6 +130,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             model: None,
             min_score: 0.2,
+            jobs: jobs::Config::default(),
             auth: auth::Config::default(),
         }
     }

@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
@@ -13,6 +14,7 @@ use crate::{
     Config, Error,
     auth::{Auth, Way},
     dispatch::Dispatch,
+    jobs::Jobs,
     ledger::Books,
     listener, openapi, router,
     seats::Seats,
@@ -53,6 +55,7 @@ pub struct Gateway {
     pub(crate) auth: Auth,
     bus: Bus,
     books: Books,
+    jobs: Option<Jobs>,
     ops: Ops,
 }
 
@@ -61,9 +64,10 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
-    /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
+    /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant, [`Error::Store`] if jobs cannot be kept.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
+        let jobs = Jobs::open(&config.jobs)?;
         let address = config.listen;
         let is_here = address.ip().to_canonical().is_loopback();
         match config.auth.way {
@@ -75,7 +79,7 @@ impl Gateway {
         }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth, bus, books, ops })
+        Ok(Self { listener, config, auth, bus, books, jobs, ops })
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -109,6 +113,7 @@ impl Gateway {
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
+            jobs: self.jobs,
             id,
             dispatch: dispatch.clone(),
             watch,
@@ -128,6 +133,9 @@ impl Gateway {
             let results = shared.bus.results(&shared.id).await;
             dispatch.run(results, &shared.watch).await;
         };
+        let work_on_jobs = OptionFuture::from(
+            shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
+        );
         let out_of_time = async {
             token.cancelled().await;
             tokio::time::sleep(patience.frames + patience.farewells).await;
@@ -137,6 +145,7 @@ impl Gateway {
             () = hand_out => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
             never = exchange.run(&shared.bus) => match never {},
+            Some(never) = work_on_jobs => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

@@ -2,7 +2,7 @@
 //!
 //! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
 //! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
-//! drawing, and decodes no pixel: it reads an image's header only.
+//! drawing, and decodes no pixel but for thumbnails: it reads an image's header only.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
+//! | `jobs` | images that are worked on while nobody waits |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `auth` | the ways to say who one is |
@@ -29,6 +30,7 @@ mod dispatch;
 mod doors;
 mod error;
 mod gateway;
+mod jobs;
 mod ledger;
 mod listener;
 pub mod metrics;
@@ -48,4 +50,5 @@ pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
+pub use jobs::Config as JobsConfig;
 pub use ledger::{Books, Ledger};

@@ -11,6 +11,7 @@ use crate::{
     Config,
     auth::Auth,
     dispatch::{Dispatch, Inbox},
+    jobs::Jobs,
     ledger::Books,
     seats::Seats,
     settings::default_model,
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// What the workers serve.
     pub(crate) models: Models,
     pub(crate) books: Books,
+    /// Nothing without a store.
+    pub(crate) jobs: Option<Jobs>,
     pub(crate) seats: Seats,
     pub(crate) unfinished: Budget,
     /// The description of the API.

@@ -31,7 +31,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 19] = [
+const ROUTES: [(&str, &str, Asks); 27] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -50,6 +50,14 @@ const ROUTES: [(&str, &str, Asks); 19] = [
     ("GET", "/v1/streams/{stream}.mjpeg", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}/watch", Asks::For(Scope::Watch)),
     ("HEAD", "/v1/models", Asks::AnyKey),
+    ("POST", "/v1/jobs", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("DELETE", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/results", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/overlay", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/thumbnail", Asks::For(Scope::Jobs)),
+    ("POST", "/upload", Asks::For(Scope::Jobs)),
+    ("GET", "/status/{image_id}", Asks::For(Scope::Jobs)),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];
 

@@ -6,6 +6,8 @@ mod broker;
 mod homeward;
 mod hostile;
 mod http;
+mod images;
+mod jobs;
 mod keys;
 mod legacy;
 mod origins;
