@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use cloudpose_policy::quota::Limits;
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
-use crate::{TlsConfig, auth, cameras};
+use crate::{TlsConfig, auth, cameras, jobs};
 
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
@@ -127,6 +127,9 @@ pub struct Config {
     /// Cameras that it fetches.
     #[command(flatten)]
     pub cameras: cameras::Config,
+    /// What is kept of jobs.
+    #[command(flatten)]
+    pub jobs: jobs::Config,
 
     /// How clients say who they are.
     #[command(flatten)]
@@ -160,6 +163,7 @@ impl Default for Config {
             model: None,
             min_score: 0.2,
             cameras: cameras::Config::default(),
+            jobs: jobs::Config::default(),
             auth: auth::Config::default(),
             tls: TlsConfig::default(),
         }

@@ -15,6 +15,7 @@ use crate::{
     auth::{Auth, Tickets, Way},
     cameras::Cameras,
     dispatch::Dispatch,
+    jobs::Jobs,
     ledger::Books,
     listener::{self, Tls},
     openapi, router,
@@ -57,6 +58,7 @@ pub struct Gateway {
     tls: Option<Tls>,
     bus: Bus,
     books: Books,
+    jobs: Option<Jobs>,
     ops: Ops,
 }
 
@@ -65,11 +67,12 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
-    /// [`Error::Tls`] if there is to be TLS and its files cannot be used,
+    /// [`Error::Tls`] if there is to be TLS and its files cannot be used, [`Error::Store`] if jobs cannot be kept,
     /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
         let tls = Tls::open(&config.tls)?;
+        let jobs = Jobs::open(&config.jobs)?;
         let address = config.listen;
         let is_here = address.ip().to_canonical().is_loopback();
         match config.auth.way {
@@ -81,7 +84,7 @@ impl Gateway {
         }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth, tls, bus, books, ops })
+        Ok(Self { listener, config, auth, tls, bus, books, jobs, ops })
     }
 
     /// Whether it speaks TLS.
@@ -124,6 +127,7 @@ impl Gateway {
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
+            jobs: self.jobs,
             id,
             dispatch: dispatch.clone(),
             watch,
@@ -144,6 +148,9 @@ impl Gateway {
             let results = shared.bus.results(&shared.id).await;
             dispatch.run(results, &shared.watch).await;
         };
+        let work_on_jobs = OptionFuture::from(
+            shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
+        );
         let out_of_time = async {
             token.cancelled().await;
             tokio::time::sleep(patience.frames + patience.farewells).await;
@@ -155,6 +162,7 @@ impl Gateway {
             Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
             never = shared.tickets.answer(&shared.bus) => match never {},
             never = exchange.run(&shared.bus) => match never {},
+            Some(never) = work_on_jobs => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

@@ -2,7 +2,7 @@
 //!
 //! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
 //! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
-//! drawing, and decodes no pixel: it reads an image's header only.
+//! drawing, and decodes no pixel but for thumbnails: it reads an image's header only.
 //!
 //! | module | what |
 //! |---|---|
@@ -13,6 +13,7 @@
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
 //! | `cameras` | cameras that the gateway fetches |
+//! | `jobs` | images that are worked on while nobody waits |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `quotas` | how much each tenant and each address may use |
@@ -34,6 +35,7 @@ mod doors;
 mod error;
 mod followed;
 mod gateway;
+mod jobs;
 mod ledger;
 mod listener;
 mod meter;
@@ -56,5 +58,6 @@ pub use cameras::{Config as CamerasConfig, NamedCamera};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
+pub use jobs::Config as JobsConfig;
 pub use ledger::{Books, Ledger};
 pub use listener::TlsConfig;

@@ -25,6 +25,10 @@ const WATCHED_PICTURES: &str = "cloudpose_watched_pictures_total";
 const CAMERAS: &str = "cloudpose_cameras";
 const CAMERA_FRAMES: &str = "cloudpose_camera_frames_total";
 const CAMERA_FAILURES: &str = "cloudpose_camera_failures_total";
+const JOBS: &str = "cloudpose_jobs_total";
+const JOB_ITEMS: &str = "cloudpose_job_items_total";
+const JOB_ITEMS_IN_FLIGHT: &str = "cloudpose_job_items_in_flight";
+const STORE_FAILURES: &str = "cloudpose_store_failures_total";
 const SHOWN_ELSEWHERE: &str = "cloudpose_watched_elsewhere_total";
 
 /// Tells the installed recorder what each metric of the gateway means, and starts the counts that nothing has
@@ -81,6 +85,18 @@ pub fn describe() {
         counter!(CAMERA_FRAMES, "outcome" => outcome).increment(0);
     }
     counter!(CAMERA_FAILURES).increment(0);
+    describe_counter!(JOBS, "Jobs, by what became of them: accepted, finished, expired.");
+    describe_counter!(JOB_ITEMS, "Images of jobs that have a result, by outcome: done, or why not.");
+    describe_gauge!(JOB_ITEMS_IN_FLIGHT, "Images of jobs that this gateway has offered to the workers.");
+    describe_counter!(STORE_FAILURES, "Reads and writes of the store that failed.");
+    for what in ["accepted", "finished", "expired"] {
+        counter!(JOBS, "event" => what).increment(0);
+    }
+    for outcome in ["done", "undecodable", "infer_failed", "annotate_failed", "too_large"] {
+        counter!(JOB_ITEMS, "outcome" => outcome).increment(0);
+    }
+    gauge!(JOB_ITEMS_IN_FLIGHT).increment(0.0);
+    counter!(STORE_FAILURES).increment(0);
     gauge!(SESSIONS).increment(0.0);
     counter!(REFUSED).increment(0);
     counter!(TURNED_AWAY).increment(0);
@@ -190,4 +206,34 @@ pub(crate) fn camera_frame(outcome: &'static str) {
 /// A camera could not be fetched, or went.
 pub(crate) fn camera_failed() {
     counter!(CAMERA_FAILURES).increment(1);
+fn job(event: &'static str, tenant: Vec<Label>) {
+    let labels: Vec<Label> = [Label::new("event", event)].into_iter().chain(tenant).collect();
+    counter!(JOBS, labels).increment(1);
+}
+
+pub(crate) fn job_accepted(tenant: &Tenant) {
+    job("accepted", of_tenant(tenant));
+}
+
+pub(crate) fn job_finished(tenant: &Tenant) {
+    job("finished", of_tenant(tenant));
+}
+
+pub(crate) fn job_expired() {
+    job("expired", Vec::new());
+}
+
+/// An image of a job has its result: `done`, or why nothing could be made of it.
+pub(crate) fn job_item_ended(tenant: &Tenant, outcome: &'static str) {
+    let labels: Vec<Label> = [Label::new("outcome", outcome)].into_iter().chain(of_tenant(tenant)).collect();
+    counter!(JOB_ITEMS, labels).increment(1);
+}
+
+pub(crate) fn job_items_in_flight(items: usize) {
+    gauge!(JOB_ITEMS_IN_FLIGHT).set(items as f64);
+}
+
+/// The store could not be read or written.
+pub(crate) fn store_failed() {
+    counter!(STORE_FAILURES).increment(1);
 }

@@ -16,6 +16,12 @@ use crate::auth::Need;
     paths(
         crate::doors::http::pose,
         crate::doors::classify::classify,
+        crate::doors::jobs::hand_in,
+        crate::doors::jobs::status,
+        crate::doors::jobs::delete,
+        crate::doors::jobs::results,
+        crate::doors::jobs::overlay,
+        crate::doors::jobs::thumbnail,
         crate::pages::models,
         crate::doors::ws::stream,
         crate::doors::watch::streams,
@@ -30,6 +36,8 @@ use crate::auth::Need;
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
         crate::doors::classify::predict,
+        crate::doors::images::upload,
+        crate::doors::images::status,
     ),
     tags(
         (name = "pose", description = "One image"),
@@ -37,6 +45,7 @@ use crate::auth::Need;
         (name = "stream", description = "Live video"),
         (name = "watch", description = "Watching live video"),
         (name = "cameras", description = "Cameras that the server fetches"),
+        (name = "jobs", description = "Many images, whose results are fetched later"),
         (name = "existing API", description = "For clients of the earlier service"),
         (name = "operation", description = "For monitors"),
     )

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{cameras, classify, http, legacy, tickets, watch, ws},
+    doors::{cameras, classify, http, images, jobs, legacy, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -43,6 +43,13 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/v1/pose", post(http::pose))
         .route("/v1/classify", post(classify::classify))
         .route("/v1/tickets", post(tickets::new))
+        .route("/v1/jobs", post(jobs::hand_in))
+        .route("/v1/jobs/{job}", get(jobs::status).delete(jobs::delete))
+        .route("/v1/jobs/{job}/results", get(jobs::results))
+        .route("/v1/jobs/{job}/items/{item}/overlay", get(jobs::overlay))
+        .route("/v1/jobs/{job}/items/{item}/thumbnail", get(jobs::thumbnail))
+        .route("/upload", post(images::upload))
+        .route("/status/{image_id}", get(images::status))
         .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))

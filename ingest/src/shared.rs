@@ -12,6 +12,7 @@ use crate::{
     auth::{Auth, Tickets},
     cameras::Cameras,
     dispatch::{Dispatch, Inbox},
+    jobs::Jobs,
     ledger::Books,
     listener::Line,
     quotas::{Guest, Quotas},
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     /// What the workers serve.
     pub(crate) models: Models,
     pub(crate) books: Books,
+    /// Nothing without a store.
+    pub(crate) jobs: Option<Jobs>,
     pub(crate) seats: Seats,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) unfinished: Budget,

@@ -20,6 +20,8 @@
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
+//! | [`lease`] | which gateway works on a job | gateway |
+//! | [`share`] | when an item of a job goes on the lanes | gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
 //!
@@ -32,6 +34,7 @@ pub mod batch;
 pub mod deadline;
 pub mod guests;
 pub mod lanes;
+pub mod lease;
 pub mod order;
 pub mod pace;
 pub mod progress;
@@ -40,6 +43,7 @@ pub mod requests;
 pub mod retry;
 pub mod room;
 pub mod rota;
+pub mod share;
 pub mod tickets;
 pub mod turns;
 pub mod watch;

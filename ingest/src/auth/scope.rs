@@ -75,6 +75,13 @@ impl Need {
             | "/predict"
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
+            "/v1/jobs"
+            | "/v1/jobs/{job}"
+            | "/v1/jobs/{job}/results"
+            | "/v1/jobs/{job}/items/{item}/overlay"
+            | "/v1/jobs/{job}/items/{item}/thumbnail"
+            | "/upload"
+            | "/status/{image_id}" => Self::Scope(Scope::Jobs),
             "/v1/stream" => Self::Scope(Scope::Stream),
             // The second is the third as the documents write it.
             "/v1/streams"

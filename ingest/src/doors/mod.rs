@@ -8,6 +8,8 @@
 //! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
 //! | `tickets` | `POST /v1/tickets`: what to show where no key can be sent |
 //! | `cameras` | `/v1/cameras`: which cameras the gateway fetches |
+//! | `jobs` | `/v1/jobs`: many images, whose results are fetched later |
+//! | `images` | the calls of the existing image service |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
@@ -16,6 +18,8 @@ mod brief;
 pub(crate) mod cameras;
 pub(crate) mod classify;
 pub(crate) mod http;
+pub(crate) mod images;
+pub(crate) mod jobs;
 pub(crate) mod legacy;
 mod problem;
 pub(crate) mod tickets;

@@ -83,6 +83,13 @@ problems! {
     upgrade_required: UPGRADE_REQUIRED, "not-a-websocket", "This address speaks WebSocket";
     over_quota: TOO_MANY_REQUESTS, "over-quota", "More is used than may be";
     crowded: TOO_MANY_REQUESTS, "too-many-connections", "One address has too many connections";
+    no_job: NOT_FOUND, "no-job", "There is no such job";
+    no_picture: NOT_FOUND, "no-picture", "There is no such picture";
+    key_reused: UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key is taken";
+    too_many_jobs: TOO_MANY_REQUESTS, "too-many-jobs", "There are too many jobs";
+    no_store: NOT_IMPLEMENTED, "no-store", "The server keeps no jobs";
+    store_unavailable: SERVICE_UNAVAILABLE, "store-unavailable", "The store of jobs cannot be used";
+    store_full: INSUFFICIENT_STORAGE, "store-full", "The store of jobs is full";
     failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";
     unavailable: SERVICE_UNAVAILABLE, "no-room", "The server has no room now";
     queue_full: SERVICE_UNAVAILABLE, "queue-full", "Too many images are waiting";

@@ -32,7 +32,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 25] = [
+const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -57,6 +57,14 @@ const ROUTES: [(&str, &str, Asks); 25] = [
     ("PATCH", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
     ("DELETE", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
     ("HEAD", "/v1/models", Asks::AnyKey),
+    ("POST", "/v1/jobs", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("DELETE", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/results", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/overlay", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/thumbnail", Asks::For(Scope::Jobs)),
+    ("POST", "/upload", Asks::For(Scope::Jobs)),
+    ("GET", "/status/{image_id}", Asks::For(Scope::Jobs)),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];
 

@@ -7,6 +7,8 @@ mod cameras;
 mod homeward;
 mod hostile;
 mod http;
+mod images;
+mod jobs;
 mod keys;
 mod legacy;
 mod origins;

@@ -130,6 +130,11 @@ impl Server {
         .await
     }
 
+    /// Ends the gateway as it is, in the middle of what it does.
+    pub(crate) async fn kill(&mut self) {
+        self.gateway.shutdown().await;
+    }
+
     /// Stops the gateway and checks that it stopped well and that the ledger closed.
     pub(crate) async fn stop(mut self) -> Ledger {
         self.token.cancel();
