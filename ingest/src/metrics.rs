@@ -206,6 +206,8 @@ pub(crate) fn camera_frame(outcome: &'static str) {
 /// A camera could not be fetched, or went.
 pub(crate) fn camera_failed() {
     counter!(CAMERA_FAILURES).increment(1);
+}
+
 fn job(event: &'static str, tenant: Vec<Label>) {
     let labels: Vec<Label> = [Label::new("event", event)].into_iter().chain(tenant).collect();
     counter!(JOBS, labels).increment(1);

@@ -75,7 +75,7 @@ mod tests {
         for n in 0..6 {
             let luma = picture(n);
             let planes = YuvPlanes::new(width, height, &luma, &grey, &grey, width, width / 2).unwrap();
-            units.push(encoder.encode_planes(&planes));
+            units.push(encoder.encode_planes(&planes).unwrap());
         }
         units
     }

@@ -72,11 +72,7 @@ pub(super) async fn set_up(
 }
 
 /// Makes a stream, or brings it up to date. A gateway leaves one that is there as it is: workers see to that.
-async fn make(
-    jetstream: &Context,
-    config: Config,
-    role: Option<Role>,
-) -> Result<(), CreateStreamError> {
+async fn make(jetstream: &Context, config: Config, role: Option<Role>) -> Result<(), CreateStreamError> {
     if role != Some(Role::Gateway) {
         return jetstream.create_or_update_stream(config).await.map(drop);
     }

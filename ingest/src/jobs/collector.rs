@@ -119,6 +119,7 @@ fn line(about: &Arc<About>, item: u32, result: &FrameResult) -> Option<(Line, Op
             | DropReason::ClientGone
             | DropReason::BusLost
             | DropReason::QueueFull
+            | DropReason::OverQuota
             | DropReason::BusDown
             | DropReason::ShuttingDown => None,
         },

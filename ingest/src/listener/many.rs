@@ -41,13 +41,8 @@ const BROKEN: usize = 100;
 const PIECE: usize = 16 << 10;
 
 /// Serves a connection to its end.
-pub(super) async fn serve<I>(
-    io: I,
-    address: IpAddr,
-    router: Router,
-    times: Times,
-    stop: CancellationToken,
-) where
+pub(super) async fn serve<I>(io: I, address: IpAddr, router: Router, times: Times, stop: CancellationToken)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let requests = Arc::new(Mutex::new(Requests::new(times.accepted.into_std())));
