@@ -35,7 +35,7 @@ use cloudpose_store::{Error, Store};
 use cloudpose_wire::{JobId, Tenant};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::config::Config;
 use self::{
@@ -77,6 +77,8 @@ struct Shared {
     uploads: Arc<Semaphore>,
     /// Thumbnails that may be made at the same time.
     thumbnails: Semaphore,
+    /// Jobs that are being written.
+    tasks: TaskTracker,
 }
 
 /// A job that was found.
@@ -109,6 +111,7 @@ impl Jobs {
             abouts: Mutex::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             thumbnails: Semaphore::new(THUMBNAILS),
+            tasks: TaskTracker::new(),
         };
         Ok(Some(Self(Arc::new(shared))))
     }
@@ -143,7 +146,7 @@ impl Jobs {
     ) -> Result<HandedIn, Error> {
         let jobs = self.clone();
         let place = self.store().place().to_owned();
-        let handing_in = tokio::spawn(async move {
+        let handing_in = self.0.tasks.spawn(async move {
             let handed_in = jobs.write(&about, upload.name(), digest).await;
             if let Ok(HandedIn::New) = handed_in {
                 upload.is_job();

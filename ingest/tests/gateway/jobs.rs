@@ -362,7 +362,8 @@ async fn who_waits_goes_before_jobs() {
     };
     waiting(1).await;
     let url = server.url("/v1/pose");
-    let photo = tokio::spawn(async move {
+    let mut photos = JoinSet::new();
+    photos.spawn(async move {
         let photo = reqwest::Client::new().post(url).header("content-type", "image/jpeg").body(JPEG);
         photo.send().await.unwrap().status()
     });
@@ -373,7 +374,7 @@ async fn who_waits_goes_before_jobs() {
         assert!(delivery.frame.header.stream.as_str().starts_with(who), "{delivery:?}");
         finish(&server.bus, delivery).await;
     }
-    assert_eq!(soon(photo).await.unwrap(), 200);
+    assert_eq!(soon(photos.join_next()).await.unwrap().unwrap(), 200);
     for _ in 1..20 {
         server.work().await;
     }
