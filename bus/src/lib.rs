@@ -9,7 +9,7 @@
 //!   deadline closes that frame. A worker that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
-//!   [`MAX_DELIVERIES`] times in all, and [`work`] does it alone then. After that its gateway is told that it was given up.
+//!   [`MAX_DELIVERIES`] times in all, and [`work()`] does it alone then. After that its gateway is told that it was given up.
 //! - A frame that is no longer **worth beginning** is not handed out, and its gateway is told: a live one that has
 //!   used up half of its time, a still that has used up all of it. Workers need not look at the clock again.
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
