@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, task::JoinSet};
 
 use crate::stage::{JPEG, PNG, Server, finish, overlay, soon};
 
