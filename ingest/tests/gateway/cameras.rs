@@ -304,7 +304,7 @@ async fn peer(bytes: &'static [u8], endless: bool) -> (String, JoinSet<()>) {
             let (mut stream, _) = listener.accept().await.unwrap();
             connections.spawn(async move {
                 let mut request = [0; 1024];
-                stream.read(&mut request).await.unwrap();
+                assert!(stream.read(&mut request).await.unwrap() > 0);
                 while stream.write_all(bytes).await.is_ok() && endless {}
                 std::future::pending::<()>().await;
             });
