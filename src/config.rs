@@ -114,6 +114,7 @@ fn all() -> Command {
             "Examples:
   cloudpose serve
   cloudpose serve --listen 0.0.0.0:60000 --keys keys.json    lets other machines in, with keys
+  cloudpose serve --camera door=rtsp://user:password@192.168.1.20/stream1
   cloudpose serve --infer-threads 4
   CLOUDPOSE_MODEL=lightning cloudpose serve
   cloudpose serve --nats nats://127.0.0.1:4222    shares its work with other processes

@@ -6,6 +6,7 @@ use super::{address::Address, reach::Net};
 
 /// Settings of cameras that the gateway fetches.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
+#[group(id = "cameras")]
 pub struct Config {
     /// Fetch this camera: rtsp://, http(s):// (Motion JPEG or single pictures), or file: (a video or a folder of
     /// pictures, in a loop). Can be given several times; in the variable blanks separate them.

@@ -42,9 +42,10 @@ use crate::{
 /// Bytes until the first picture may come: answers and the description.
 const MOST_BEFORE: usize = 256 << 10;
 /// Bytes between one picture and the next, what is on its way included.
-const MOST_BETWEEN: usize = 32 << 20;
-/// Pictures that wait to be decoded.
+const MOST_BETWEEN: usize = 16 << 20;
+/// Pictures that wait to be decoded, and their bytes.
 const MOST_WAITING: usize = 16;
+const MOST_WAITING_BYTES: usize = 16 << 20;
 /// Pictures a second, at most: no camera sends more, and each costs us its decoding.
 const MOST_RATE: u32 = 240;
 
@@ -232,7 +233,9 @@ impl Decoding {
             self.needs_key = true;
             return metrics::camera_frame("busy");
         }
-        if is_key && !self.waiting.is_empty() || self.waiting.len() >= MOST_WAITING {
+        let bytes = self.waiting.iter().map(|unit| unit.data.len()).sum::<usize>() + frame.data().len();
+        let is_full = self.waiting.len() >= MOST_WAITING || bytes > MOST_WAITING_BYTES;
+        if is_full || is_key && !self.waiting.is_empty() {
             // A key frame needs none of those before it, and we are late.
             self.waiting.drain(..).for_each(|_| metrics::camera_frame("busy"));
             if !is_key {
