@@ -308,10 +308,11 @@ impl Doorkeeper {
             "cannot accept a connection: the process may open no more files; raise its limit (ulimit -n)",
         );
         let had = self.spare.take().is_some();
-        if had && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await {
-            if !self.mute {
-                tell(&stream, &Problem::no_connections().raw());
-            }
+        if had
+            && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await
+            && !self.mute
+        {
+            tell(&stream, &Problem::no_connections().raw());
         }
         self.spare = spare();
         if !had || self.spare.is_none() {
