@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr};
 
 use crate::auth::keys;
 
@@ -27,10 +27,10 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The keys of those who sign tokens cannot be used.
-    #[error("the key set {} cannot be used: {why}", .path.display())]
+    #[error("the key set {set} cannot be used: {why}")]
     Signers {
-        /// The file.
-        path: PathBuf,
+        /// The file or address.
+        set: String,
         /// What is wrong with it.
         why: String,
     },

@@ -53,7 +53,7 @@ mod still;
 mod unfinished;
 mod watch;
 
-pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
+pub use auth::{Config as AuthConfig, KeySet, Origin, Way as AuthWay, keys};
 pub use cameras::{Config as CamerasConfig, NamedCamera};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;

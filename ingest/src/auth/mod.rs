@@ -31,7 +31,7 @@ use futures_util::future::OptionFuture;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    config::{Config, Way},
+    config::{Config, KeySet, Way},
     origin::Origin,
 };
 pub(crate) use self::{
@@ -92,12 +92,11 @@ impl Auth {
     /// If the keys, or those of who signs tokens, cannot be read.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         let keys = config.keys.clone().map(Keyring::open).transpose()?;
-        let tokens = config.jwks.clone().map(|path| {
+        let tokens = config.jwks.as_ref().map(|set| {
             let audience =
                 config.jwt_audience.clone().ok_or("say whom tokens are for, with --jwt-audience".into());
-            let tokens =
-                audience.and_then(|audience| Tokens::open(path.clone(), audience, config.jwt_issuer.clone()));
-            tokens.map_err(|why| Error::Signers { path, why })
+            let tokens = audience.and_then(|audience| Tokens::open(set, audience, config.jwt_issuer.clone()));
+            tokens.map_err(|why| Error::Signers { set: set.to_string(), why })
         });
         Ok(match (keys, tokens.transpose()?) {
             (None, None) => Self::None,

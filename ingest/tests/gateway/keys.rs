@@ -377,7 +377,7 @@ async fn a_file_that_cannot_be_used_is_said_at_the_start() {
     std::fs::write(&path, r#"{"keys":[{"name":"a"}]}"#).unwrap();
     assert!(bind().await.contains("scopes"));
     std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
-    let jwks = AuthConfig { jwks: Some(path.clone()), ..AuthConfig::default() };
+    let jwks = AuthConfig { jwks: Some(path.clone().into()), ..AuthConfig::default() };
     assert!(bound("127.0.0.1:0", jwks.clone()).await.unwrap_err().contains("--jwt-audience"));
     let jwks = AuthConfig { jwt_audience: Some("cloudpose".into()), ..jwks };
     assert!(bound("127.0.0.1:0", jwks).await.unwrap_err().contains("no public key"));
@@ -397,7 +397,7 @@ async fn a_token_does_as_well_as_a_key_and_beside_it() {
     std::fs::write(&jwks, set.to_string()).unwrap();
     let auth = AuthConfig {
         keys: Some(keys),
-        jwks: Some(jwks),
+        jwks: Some(jwks.into()),
         jwt_audience: Some("cloudpose".into()),
         ..AuthConfig::default()
     };
