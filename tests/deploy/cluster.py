@@ -24,19 +24,18 @@ RESOURCES = {
     "scheduling.k8s.io/v1": [("priorityclasses", "PriorityClass", False, ["pc"])],
     "keda.sh/v1alpha1": [("scaledobjects", "ScaledObject", True, ["so"])],
     "monitoring.coreos.com/v1": [("podmonitors", "PodMonitor", True, []), ("prometheusrules", "PrometheusRule", True, [])],
+    "argoproj.io/v1alpha1": [("applications", "Application", True, ["app"])],
     "traefik.io/v1alpha1": [("serverstransports", "ServersTransport", True, [])],
 }
 PLURAL = {(version, kind): plural for version, of in RESOURCES.items() for plural, kind, _, _ in of}
-# Not part of Kubernetes: a cluster has them or not.
-OPERATORS = {"keda.sh/v1alpha1", "monitoring.coreos.com/v1", "traefik.io/v1alpha1"}
 
 
 class Cluster:
-    """Serves `objects` on loopback while it is entered; `url` is its address. `without` are API versions that it lacks."""
+    """Serves `objects` on loopback while it is entered; `url` is its address."""
 
-    def __init__(self, objects=(), without=()):
+    def __init__(self, objects=()):
         self.objects = {self.path_of(document): document for document in objects}
-        self.versions = {version: of for version, of in RESOURCES.items() if version not in without}
+        self.versions = RESOURCES
 
     @staticmethod
     def path_of(document):
@@ -51,6 +50,15 @@ class Cluster:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 answer(self, *cluster.get(self.path.split("?")[0]))
+
+            def do_PATCH(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                answer(self, *cluster.get(self.path.split("?")[0]))
+
+            do_PUT = do_PATCH
+
+            def do_DELETE(self):
+                answer(self, 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"})
 
             def log_message(self, *_):
                 pass
@@ -79,6 +87,10 @@ class Cluster:
             return 200, {"kind": "APIResourceList", "groupVersion": version, "resources": [
                 {"name": plural, "singularName": kind.lower(), "kind": kind, "namespaced": namespaced, "shortNames": short,
                  "verbs": verbs} for plural, kind, namespaced, short in self.versions[version]]}
+        if path.removesuffix("/scale") in self.objects and path.endswith("/scale"):
+            return 200, {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {}, "spec": {"replicas": 1}}
+        if path.endswith("/log"):
+            return 200, "a line"
         if path in self.objects:
             return 200, self.objects[path]
         for version, of in self.versions.items():
