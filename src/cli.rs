@@ -11,7 +11,7 @@ use cloudpose_infer::{
 use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
-use crate::{Config, keys, telemetry, traces};
+use crate::{Config, jobs, keys, telemetry, traces};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),
+    /// Hand in many images at a server, and fetch the results later
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Make, show and revoke the keys that clients show
     #[command(subcommand)]
     Keys(keys::Command),

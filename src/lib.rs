@@ -8,7 +8,7 @@
 //! | `ops` | health, readiness and metrics, wherever monitors ask for them |
 //! | `shutdown` | signals, and how the grace is divided |
 //! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
-//! | `detect`, `loadgen`, `models`, `keys`, `health`, `bench` and others | the other commands |
+//! | `detect`, `loadgen`, `models`, `jobs`, `keys`, `health`, `bench` and others | the other commands |
 //!
 //! It decides nothing about frames: policies are in the crates of the roles.
 
@@ -20,6 +20,7 @@ mod config;
 mod detect;
 mod eval;
 mod health;
+mod jobs;
 mod keys;
 mod loadgen;
 mod mjpeg;
@@ -63,6 +64,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Eval(command) => eval::run(&command),
         Command::Loadgen(command) => block_on(loadgen::run(&command)),
         Command::Models(command) => models::run(&command),
+        Command::Jobs(command) => block_on(jobs::run(&command)),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
         Command::Bench(Bench::Worker { store, model, threads, batch, image }) => {

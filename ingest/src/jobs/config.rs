@@ -8,6 +8,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Settings of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Jobs")]
+#[group(id = "jobs_config")]
 pub struct Config {
     /// Folder where jobs lie, with their images and results; gateways on one NATS server share it [default: no jobs are
     /// taken]
