@@ -12,6 +12,7 @@ use utoipa::openapi::OpenApi;
 use crate::{
     Config, Error,
     auth::{Auth, Way},
+    decoders::Decoders,
     dispatch::Dispatch,
     ledger::Books,
     listener, openapi, router,
@@ -103,6 +104,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
+            decoders: Decoders::new(self.config.max_decoder_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,

@@ -2,7 +2,7 @@
 //!
 //! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
 //! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
-//! drawing, and decodes no pixel: it reads an image's header only.
+//! drawing, and decodes no image: it reads its header only. Video it does decode, which no worker could begin in the middle.
 //!
 //! | module | what |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | `still` | one image on its way to the workers and back |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `decoders` | how many may decode video, and what memory they may take |
 //! | `auth` | the ways to say who one is |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
@@ -25,6 +26,7 @@
 
 mod auth;
 mod config;
+mod decoders;
 mod dispatch;
 mod doors;
 mod error;

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Config,
     auth::Auth,
+    decoders::Decoders,
     dispatch::{Dispatch, Inbox},
     ledger::Books,
     seats::Seats,
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) books: Books,
     pub(crate) seats: Seats,
     pub(crate) unfinished: Budget,
+    pub(crate) decoders: Decoders,
     /// The description of the API.
     pub(crate) api: Bytes,
     /// Open streaming sessions.

@@ -9,6 +9,7 @@
 //! | [`retry`] | when a frame that the bus refused is offered again | a session |
 //! | [`order`] | which result is delivered next | a session |
 //! | [`pace`] | whether a client sends too fast | a session |
+//! | [`uplink`] | when a sender of video is asked for a key frame, and how many bits are enough | a session's door |
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
@@ -32,4 +33,5 @@ pub mod progress;
 pub mod retry;
 pub mod room;
 pub mod turns;
+pub mod uplink;
 pub mod watch;

@@ -170,15 +170,17 @@ impl Session {
 
     /// An image came. Encoded ones are looked at first; how large decoded ones are is the door's affair.
     pub(crate) fn image(&mut self, now: Instant, image: impl Into<Payload>) -> Result<(), AfterEnd> {
-        if self.ending {
-            return Err(AfterEnd);
-        }
-        self.last_seq += 1;
-        let seq = self.last_seq;
-        self.account.accept(seq);
-        if let Some(fps) = self.pace.received(now) {
-            self.effects.push_back(Effect::Hint { fps });
-        }
+        self.captured(now, now, image)
+    }
+
+    /// An image came `now` that the client captured `at`.
+    pub(crate) fn captured(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        image: impl Into<Payload>,
+    ) -> Result<(), AfterEnd> {
+        let seq = self.accept(now)?;
         let image = image.into();
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
         let size = match &image {
@@ -191,13 +193,33 @@ impl Session {
             },
             Payload::Decoded(_) => [0, 0],
         };
-        let (settings, received_at) = (self.settings.clone(), self.stamps.at(now));
+        let (settings, received_at) = (self.settings.clone(), self.stamps.at(at));
         let arrived = Arrived { settings, received_at, size, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
         }
         Ok(())
+    }
+
+    /// What came is no image, for its door knows better than to hand it in.
+    pub(crate) fn undecodable(&mut self, now: Instant, why: String) -> Result<(), AfterEnd> {
+        let seq = self.accept(now)?;
+        self.dropped(seq, DropReason::Undecodable, why);
+        Ok(())
+    }
+
+    /// Numbers what came.
+    fn accept(&mut self, now: Instant) -> Result<u64, AfterEnd> {
+        if self.ending {
+            return Err(AfterEnd);
+        }
+        self.last_seq += 1;
+        self.account.accept(self.last_seq);
+        if let Some(fps) = self.pace.received(now) {
+            self.effects.push_back(Effect::Hint { fps });
+        }
+        Ok(self.last_seq)
     }
 
     /// The client wants other settings, from the next frame on.

@@ -3,6 +3,7 @@
 
 mod bad_streams;
 mod broker;
+mod codec;
 mod homeward;
 mod hostile;
 mod http;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::ws::Message;
 use cloudpose_wire::{
     Caller, DropReason, TraceParent,
-    ws::{ErrorCode, ServerMessage},
+    ws::{Codec, ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -16,10 +16,12 @@ use super::{
     messages::{self, Asked},
     query::StreamQuery,
     socket::{Event, Socket},
+    units::{Done, Units},
 };
 use crate::{
     dispatch::Inbox,
     doors::brief,
+    metrics,
     publisher::{Answered, Publisher},
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
@@ -45,33 +47,45 @@ pub(super) struct Connection<'a> {
     socket: &'a mut Socket,
     /// The client is told of each dropped frame.
     tell_drops: bool,
+    /// Where frames come as video.
+    units: Option<Units>,
+    /// The client has said that no more frames will come.
+    ending: bool,
 }
 
 impl<'a> Connection<'a> {
     /// Opens the session that `query` asks for, and greets its client.
+    ///
+    /// # Errors
+    /// If the codec that it asks for is not decoded here.
     pub(super) fn open(
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
         asker: (Caller, Option<TraceParent>),
-    ) -> Self {
+    ) -> Result<Self, String> {
+        let codec = query.codec();
+        let units = codec.map(|Codec::H264| Units::new(&shared)).transpose();
+        let units = units.map_err(|error| error.to_string())?;
         let (address, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %address.session, "session begins");
         let (terms, settings) = query.into_terms(&shared, address, asker);
-        queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
+        queue(socket, &messages::hello(&terms, &settings, codec, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let (stamps, model) = (Stamps::from_now(), settings.model.clone());
         let stream = (terms.caller.tenant.clone(), terms.stream.clone());
         let since = stamps.at(Instant::now().into_std());
         let source = shared.watch.open(stream, terms.address.session.clone(), model, since);
-        Self {
+        Ok(Self {
             session: Session::new(terms, settings, stamps, account, source),
             inbox,
             publisher: Publisher::new(Arc::clone(&shared)),
             socket,
             tell_drops: false,
+            units,
+            ending: false,
             shared,
-        }
+        })
     }
 
     pub(super) async fn run(mut self) -> End {
@@ -89,7 +103,7 @@ impl<'a> Connection<'a> {
                     None => End::Finished,
                 };
             }
-            let reading = drain_ends.is_none() && self.session.accepts();
+            let reading = drain_ends.is_none() && self.accepts();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -114,6 +128,7 @@ impl<'a> Connection<'a> {
                         return end;
                     }
                 }
+                done = next_done(&mut self.units, self.session.accepts()) => self.on_unit(done),
                 result = self.inbox.next() => self.session.result(result),
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
@@ -169,7 +184,16 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Image(image) => {
-                if let Err(AfterEnd) = self.session.image(Instant::now().into_std(), image) {
+                let now = Instant::now().into_std();
+                let taken = match &mut self.units {
+                    Some(_) if self.ending => Err(AfterEnd),
+                    Some(units) => {
+                        units.push(now, image);
+                        Ok(())
+                    }
+                    None => self.session.image(now, image),
+                };
+                if let Err(AfterEnd) = taken {
                     self.bad_message(AfterEnd.to_string());
                 }
             }
@@ -193,12 +217,43 @@ impl<'a> Connection<'a> {
 
     fn on_text(&mut self, text: &str) {
         match messages::asked(text) {
-            Ok(Asked::End) => self.session.end(),
+            Ok(Asked::End) => {
+                self.ending = true;
+                self.end_when_decoded();
+            }
             Ok(Asked::Configure { change, drops }) => match self.session.configure(change) {
                 Ok(()) => self.tell_drops = drops.unwrap_or(self.tell_drops),
                 Err(bad) => self.bad_message(bad.to_string()),
             },
             Err(why) => self.bad_message(why),
+        }
+    }
+
+    /// True if the client may be listened to.
+    fn accepts(&self) -> bool {
+        self.session.accepts() && self.units.as_ref().is_none_or(Units::accepts)
+    }
+
+    /// What came as video is a frame from here on, as any other, or none.
+    fn on_unit(&mut self, done: Done) {
+        let Done { received, captured, picture, asks, advice } = done;
+        let taken = match picture {
+            Ok(picture) => self.session.captured(received, captured, picture),
+            Err(why) => self.session.undecodable(received, why),
+        };
+        if taken.is_ok() && asks {
+            metrics::keyframe_asked();
+            queue(self.socket, &ServerMessage::Keyframe);
+        }
+        if let Some((fps, bitrate)) = advice {
+            queue(self.socket, &ServerMessage::Hint { fps, bitrate: Some(bitrate) });
+        }
+        self.end_when_decoded();
+    }
+
+    fn end_when_decoded(&mut self) {
+        if self.ending && self.units.as_ref().is_none_or(Units::is_idle) {
+            self.session.end();
         }
     }
 
@@ -229,7 +284,10 @@ impl<'a> Connection<'a> {
                         queue(self.socket, &message);
                     }
                 }
-                Effect::Hint { fps } => queue(self.socket, &ServerMessage::Hint { fps }),
+                Effect::Hint { fps } => {
+                    let bitrate = self.units.as_ref().map(|units| units.enough(fps));
+                    queue(self.socket, &ServerMessage::Hint { fps, bitrate });
+                }
             }
         }
     }
@@ -250,6 +308,14 @@ impl<'a> Connection<'a> {
     fn shut_down(&mut self) -> End {
         self.session.give_up(DropReason::ShuttingDown);
         End::Refused(ErrorCode::ShuttingDown, "the server is going away; connect again".into())
+    }
+}
+
+/// Waits for what becomes of the next unit, for ever where frames come as images.
+async fn next_done(units: &mut Option<Units>, begins: bool) -> Done {
+    match units {
+        Some(units) => units.next(begins).await,
+        None => std::future::pending().await,
     }
 }
 
