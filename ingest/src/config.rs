@@ -81,6 +81,12 @@ pub struct Config {
         value_parser = at_least_1)]
     pub max_unfinished_bytes: usize,
 
+    /// Bytes that pictures of all streams take which come as H.264 and are kept to decode the next ones: about 23 MiB for
+    /// one of 1920×1080, 10 MiB of 1280×720. Beyond it they are refused.
+    #[arg(long, env = "CLOUDPOSE_MAX_DECODER_BYTES", value_name = "BYTES", default_value = "1073741824",
+        value_parser = at_least_1)]
+    pub max_decoder_bytes: usize,
+
     /// Frames of a stream in flight at once. More uses more workers for one stream, at more latency.
     #[arg(long, env = "CLOUDPOSE_WINDOW", value_name = "N", default_value = "2", value_parser = at_least_1)]
     pub window: usize,
@@ -153,6 +159,7 @@ impl Default for Config {
             tenant_quota: Limits::default(),
             address_quota: Limits::default(),
             max_unfinished_bytes: 128 << 20,
+            max_decoder_bytes: 1 << 30,
             window: 2,
             max_age: Duration::from_secs(1),
             still_deadline: Duration::from_secs(5),

@@ -2,7 +2,8 @@
 //!
 //! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
 //! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
-//! drawing, and decodes no pixel but for thumbnails: it reads an image's header only.
+//! drawing, and decodes no image but for thumbnails: it reads its header only. Video it does decode, which no worker could begin
+//! in the middle.
 //!
 //! | module | what |
 //! |---|---|
@@ -17,6 +18,7 @@
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `quotas` | how much each tenant and each address may use |
+//! | `decoders` | how many may decode video, and what memory they may take |
 //! | `auth` | the ways to say who one is |
 //! | `followed` | what files say, while they may change |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
@@ -30,6 +32,7 @@
 mod auth;
 mod cameras;
 mod config;
+mod decoders;
 mod dispatch;
 mod doors;
 mod error;

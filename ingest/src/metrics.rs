@@ -18,6 +18,7 @@ const REFUSED: &str = "cloudpose_sessions_refused_total";
 const TURNED_AWAY: &str = "cloudpose_connections_refused_total";
 const REFUSALS: &str = "cloudpose_refusals_total";
 const UNCLAIMED: &str = "cloudpose_results_unclaimed_total";
+const KEYFRAMES_ASKED: &str = "cloudpose_keyframes_asked_total";
 const WATCHERS: &str = "cloudpose_watchers";
 const WATCHERS_REFUSED: &str = "cloudpose_watchers_refused_total";
 const WATCHED_FRAMES: &str = "cloudpose_watched_frames_total";
@@ -59,6 +60,8 @@ pub fn describe() {
             counter!(ENDED, "kind" => kind.as_str(), "outcome" => outcome).increment(0);
         }
     }
+    describe_counter!(KEYFRAMES_ASKED, "Times that a sender of video was asked for a key frame.");
+    counter!(KEYFRAMES_ASKED).increment(0);
     describe_gauge!(WATCHERS, "Clients that watch a stream.");
     describe_counter!(WATCHERS_REFUSED, "Clients that could not watch because there was no room.");
     describe_counter!(WATCHED_FRAMES, "Frames for those who watch, by outcome: shown, or slow.");
@@ -162,6 +165,11 @@ pub(crate) fn refused(resource: &'static str, tenant: &Tenant) {
 
 pub(crate) fn result_unclaimed() {
     counter!(UNCLAIMED).increment(1);
+}
+
+/// A sender of video was asked for a key frame.
+pub(crate) fn keyframe_asked() {
+    counter!(KEYFRAMES_ASKED).increment(1);
 }
 
 /// Somebody has begun to watch a stream.

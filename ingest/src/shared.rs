@@ -11,6 +11,7 @@ use crate::{
     Config,
     auth::{Auth, Tickets},
     cameras::Cameras,
+    decoders::Decoders,
     dispatch::{Dispatch, Inbox},
     jobs::Jobs,
     ledger::Books,
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) seats: Seats,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) unfinished: Budget,
+    pub(crate) decoders: Decoders,
     /// The description of the API.
     pub(crate) api: Bytes,
     /// Open streaming sessions.

@@ -10,6 +10,7 @@
 //! | [`backoff`] | how long to wait before something that failed is tried again | retries, cameras |
 //! | [`order`] | which result is delivered next | a session |
 //! | [`pace`] | whether a client sends too fast | a session |
+//! | [`uplink`] | when a sender of video is asked for a key frame, and how many bits are enough | a session's door |
 //! | [`deadline`] | how long a frame has, and whether it is worth beginning | session, bus |
 //! | [`guests`] | whether there is room for another connection | the gateway's listener |
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
@@ -46,4 +47,5 @@ pub mod rota;
 pub mod share;
 pub mod tickets;
 pub mod turns;
+pub mod uplink;
 pub mod watch;

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fs::File, time::Duration};
 
 use cloudpose_pixels::PlanarImage;
 
-use crate::Error;
+use crate::{Error, Refused};
 
 /// Of which there is none.
 #[derive(Debug)]
@@ -45,15 +45,22 @@ impl LiveDecoder {
     ///
     /// # Errors
     /// Always: says what to do.
-    pub fn new(_: usize) -> Result<Self, Error> {
-        Err(Error::Video("this build decodes no H.264: build it with the feature h264".into()))
+    pub fn new(_: usize, _: impl FnMut(usize) -> bool + Send + 'static) -> Result<Self, Error> {
+        Err(Error::Video(
+            "this server was built without H.264 (the feature h264): send JPEG, PNG or WebP".into(),
+        ))
     }
 
     /// Decodes nothing.
     ///
     /// # Errors
     /// None.
-    pub fn decode(&mut self, _: &[u8], _: bool) -> Result<Option<PlanarImage>, Error> {
+    pub fn decode(&mut self, _: &[u8], _: bool) -> Result<Option<PlanarImage>, Refused> {
+        match self.0 {}
+    }
+
+    /// Needs nothing.
+    pub fn needs_key(&self) -> bool {
         match self.0 {}
     }
 }

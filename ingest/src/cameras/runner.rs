@@ -110,7 +110,11 @@ impl Work {
             stamps.at(Instant::now().into_std()),
         );
         Self {
-            bounds: Bounds { reach, max_image_bytes: config.max_image_bytes },
+            bounds: Bounds {
+                decoders: shared.decoders.clone(),
+                reach,
+                max_image_bytes: config.max_image_bytes,
+            },
             feed: Arc::new(Feed::new(fps)),
             inbox,
             publisher: Publisher::new(Arc::clone(&shared)),

@@ -157,6 +157,16 @@ impl Session {
     /// An image came. Encoded ones are looked at first; how large decoded ones are is the door's affair. Returns width and
     /// height in pixels, zeros if it has none or they are not known.
     pub(crate) fn image(&mut self, now: Instant, image: impl Into<Payload>) -> Result<[u32; 2], AfterEnd> {
+        self.captured(now, now, image)
+    }
+
+    /// An image came `now` that the client captured `at`. Returns what [`image`](Self::image) does.
+    pub(crate) fn captured(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        image: impl Into<Payload>,
+    ) -> Result<[u32; 2], AfterEnd> {
         let seq = self.accept(now)?;
         let image = image.into();
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
@@ -172,13 +182,20 @@ impl Session {
                 .get::<PlanarImage>()
                 .map_or([0, 0], |planes| [planes.width() as u32, planes.height() as u32]),
         };
-        let (settings, received_at) = (self.settings.clone(), self.stamps.at(now));
+        let (settings, received_at) = (self.settings.clone(), self.stamps.at(at));
         let arrived = Arrived { settings, received_at, size, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
         }
         Ok(size)
+    }
+
+    /// What came is no image, for its door knows better than to hand it in.
+    pub(crate) fn undecodable(&mut self, now: Instant, why: String) -> Result<(), AfterEnd> {
+        let seq = self.accept(now)?;
+        self.dropped(seq, DropReason::Undecodable, why);
+        Ok(())
     }
 
     /// The client wants other settings, from the next frame on.

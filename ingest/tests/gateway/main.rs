@@ -4,6 +4,7 @@
 mod bad_streams;
 mod broker;
 mod cameras;
+mod codec;
 mod homeward;
 mod hostile;
 mod http;

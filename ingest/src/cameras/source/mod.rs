@@ -30,6 +30,7 @@ use super::{
     feed::{Cost, Feed},
     reach::Reach,
 };
+use crate::decoders::Decoders;
 
 /// A connection must stand after so long. Shorter than what a camera may be late when it comes back.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -52,6 +53,7 @@ pub(super) enum Trouble {
 /// What a source may do.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds {
+    pub(super) decoders: Decoders,
     pub(super) reach: Reach,
     /// Of an encoded picture.
     pub(super) max_image_bytes: usize,

@@ -6,19 +6,20 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    pin::Pin,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cloudpose_pixels::{Limits, PlanarImage};
-use cloudpose_video::LiveDecoder;
+use cloudpose_video::{LiveDecoder, Refused};
 use futures_util::StreamExt as _;
 use retina::{
     client::{Credentials as Login, PlayOptions, Session, SessionOptions, SetupOptions, Transport},
     codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame},
 };
 use tokio::{
-    task::{JoinHandle, spawn_blocking},
+    task::{JoinError, spawn_blocking},
     time::{sleep, timeout},
 };
 use url::Url;
@@ -36,6 +37,7 @@ use crate::{
         captured::Clock,
         feed::{Cost, Feed},
     },
+    decoders::Decoders,
     metrics,
 };
 
@@ -60,7 +62,9 @@ pub(super) async fn fetch(
         let tap = Tap::open(camera, MOST_BEFORE).await;
         let tap =
             tap.map_err(|error| Trouble::Gone(format!("no connection within this machine: {error}")))?;
-        let worked = Camera { tap: &tap, feed, clock: Clock::default() }.work(url, credentials).await;
+        let decoders = &bounds.decoders;
+        let camera = Camera { tap: &tap, feed, decoders, clock: Clock::default() };
+        let worked = camera.work(url, credentials).await;
         if tap.is_spent() {
             return Err(Trouble::Gone("it sends without end, and no picture".into()));
         }
@@ -72,6 +76,7 @@ pub(super) async fn fetch(
 struct Camera<'a> {
     tap: &'a Tap,
     feed: &'a Feed,
+    decoders: &'a Decoders,
     clock: Clock,
 }
 
@@ -112,7 +117,7 @@ impl Camera<'_> {
         let mut frames =
             played.await.map_err(|_| too_long("it did not begin to play", ANSWER))?.map_err(refused)?;
         self.tap.fill(MOST_BETWEEN);
-        let (mut decoding, mut rate) = (Decoding::new(), Rate::default());
+        let (mut decoding, mut rate) = (Decoding::new(self.decoders), Rate::default());
         let mut silent_at = Instant::now() + SILENCE;
         loop {
             let item = tokio::select! {
@@ -200,31 +205,38 @@ struct Unit {
     at: Instant,
     data: Vec<u8>,
     is_key: bool,
-    /// It cannot be decoded by what decoded those before it.
-    begins_anew: bool,
 }
 
 /// Access units on their way through the decoder.
-struct Decoding {
+struct Decoding<'a> {
+    decoders: &'a Decoders,
     waiting: VecDeque<Unit>,
     /// What comes before a key frame is of no use.
     needs_key: bool,
     /// None while it is at work, and before it is needed.
     decoder: Option<LiveDecoder>,
-    at_work: Option<JoinHandle<Done>>,
+    at_work: Option<Work>,
     failures: u32,
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<Done, JoinError>> + Send>>;
+
 struct Done {
     at: Instant,
-    /// None if it failed.
-    decoder: Option<LiveDecoder>,
-    picture: Result<Option<PlanarImage>, String>,
+    decoder: LiveDecoder,
+    picture: Result<Option<PlanarImage>, Refused>,
 }
 
-impl Decoding {
-    fn new() -> Self {
-        Self { waiting: VecDeque::new(), needs_key: true, decoder: None, at_work: None, failures: 0 }
+impl<'a> Decoding<'a> {
+    fn new(decoders: &'a Decoders) -> Self {
+        Self {
+            decoders,
+            waiting: VecDeque::new(),
+            needs_key: true,
+            decoder: None,
+            at_work: None,
+            failures: 0,
+        }
     }
 
     fn push(&mut self, frame: VideoFrame, at: Instant, is_too_much: bool) {
@@ -244,8 +256,7 @@ impl Decoding {
             }
         }
         self.needs_key = false;
-        let begins_anew = frame.has_new_parameters();
-        self.waiting.push_back(Unit { at, data: frame.into_data(), is_key, begins_anew });
+        self.waiting.push_back(Unit { at, data: frame.into_data(), is_key });
     }
 
     /// Decodes what waits. Ends only if nothing can be decoded. Dropping the future loses nothing.
@@ -261,12 +272,13 @@ impl Decoding {
             self.at_work = None;
             match done {
                 Ok(Done { at, decoder, picture: Ok(picture) }) => {
-                    (self.decoder, self.failures) = (decoder, 0);
+                    (self.decoder, self.failures) = (Some(decoder), 0);
                     if let Some(picture) = picture {
                         feed.put(at, decoded(picture));
                     }
                 }
-                Ok(Done { picture: Err(why), .. }) => {
+                Ok(Done { decoder, picture: Err(why), .. }) => {
+                    self.decoder = Some(decoder);
                     metrics::camera_frame("damaged");
                     self.failed();
                     if self.failures >= 3 {
@@ -292,14 +304,17 @@ impl Decoding {
     /// Decodes the next, if one waits.
     fn begin(&mut self, feed: &Feed) -> Result<(), Trouble> {
         let Some(unit) = self.waiting.pop_front() else { return Ok(()) };
-        let decoder = self.decoder.take().filter(|_| !unit.begins_anew);
-        let most = usize::try_from(Limits::default().max_pixels).unwrap_or(usize::MAX);
-        let decoder = decoder.map_or_else(|| LiveDecoder::new(most), Ok);
+        let decoder = self.decoder.take().map_or_else(|| self.decoders.decoder(), Ok);
         let mut decoder = decoder.map_err(|error| Trouble::Wrong(error.to_string()))?;
-        let wanted = feed.takes(unit.at, Cost::Work);
-        self.at_work = Some(spawn_blocking(move || {
-            let picture = decoder.decode(&unit.data, wanted).map_err(|error| error.to_string());
-            Done { at: unit.at, decoder: picture.is_ok().then_some(decoder), picture }
+        let (wanted, turn) = (feed.takes(unit.at, Cost::Work), self.decoders.turn());
+        self.at_work = Some(Box::pin(async move {
+            let turn = turn.await;
+            let worked = spawn_blocking(move || {
+                let picture = decoder.decode(&unit.data, wanted);
+                drop(turn);
+                Done { at: unit.at, decoder, picture }
+            });
+            worked.await
         }));
         Ok(())
     }

@@ -7,6 +7,7 @@ mod connection;
 mod messages;
 mod query;
 pub(super) mod socket;
+mod units;
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ pub(super) fn close_code(error: ErrorCode) -> u16 {
 #[utoipa::path(
     get, path = "/v1/stream", tag = "stream", params(StreamQuery),
     responses(
-        (status = 101, description = "A WebSocket. Binary messages are images, text messages are JSON."),
+        (status = 101, description = "A WebSocket. Binary messages are images, or access units of `codec`; text messages are JSON."),
         (status = 426, body = Problem, content_type = "application/problem+json",
             description = "The request does not ask for a WebSocket."),
         (status = 429, body = Problem, content_type = "application/problem+json",
@@ -115,12 +116,14 @@ async fn serve(
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
             let asker = (pass.caller.clone(), guest, trace);
-            let connection = Connection::open(Arc::clone(&shared), &mut socket, query, asker);
-            tokio::select! {
-                end = connection.run() => end,
-                denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {
-                    End::Refused(ErrorCode::Unauthorized, denied.to_string())
-                }
+            match Connection::open(Arc::clone(&shared), &mut socket, query, asker) {
+                Err(message) => End::Refused(ErrorCode::BadQuery, message),
+                Ok(connection) => tokio::select! {
+                    end = connection.run() => end,
+                    denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {
+                        End::Refused(ErrorCode::Unauthorized, denied.to_string())
+                    }
+                },
             }
         }
     };
