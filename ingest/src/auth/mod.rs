@@ -50,7 +50,7 @@ use crate::Error;
 
 /// How clients say who they are.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(clippy::large_enum_variant, reason = "there is one in a gateway"))]
+#[expect(clippy::large_enum_variant, reason = "there is one in a gateway")]
 pub(crate) enum Auth {
     /// Not at all: all are one caller.
     None,

@@ -278,7 +278,7 @@ fn a_file_is_read_at_the_start() {
 }
 
 /// Answers every request with what is in `set` now, if anything is.
-fn provider(set: Arc<std::sync::Mutex<Option<String>>>) -> (axum::http::Uri, tokio::task::JoinHandle<()>) {
+fn provider(set: Arc<std::sync::Mutex<Option<String>>>) -> (axum::http::Uri, tokio::task::JoinSet<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = format!("http://{}/keys", listener.local_addr().unwrap()).parse().unwrap();
@@ -290,7 +290,8 @@ fn provider(set: Arc<std::sync::Mutex<Option<String>>>) -> (axum::http::Uri, tok
         }),
     );
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let served = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let mut served = tokio::task::JoinSet::new();
+    served.spawn(async move { axum::serve(listener, router).await.unwrap() });
     (address, served)
 }
 
