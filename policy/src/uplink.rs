@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Over how long bits are counted.
 const SPAN: Duration = Duration::from_secs(2);
-/// Bits of a pixel of a frame that are enough for poses: more of them find no joint better (`docs/video.md`).
+/// Bits of a pixel of a frame that are taken for enough.
 const ENOUGH: f32 = 0.1;
 /// So many times what is enough is told.
 const TOLERATED: f32 = 2.0;
