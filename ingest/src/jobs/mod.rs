@@ -35,7 +35,7 @@ use cloudpose_store::{Error, Store};
 use cloudpose_wire::{JobId, Tenant};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::config::Config;
 use self::{
@@ -75,6 +75,8 @@ struct Shared {
     handed_in: Notify,
     abouts: Mutex<HashMap<JobId, Arc<About>>>,
     uploads: Arc<Semaphore>,
+    /// What is written or removed whether its client waits or not.
+    tasks: TaskTracker,
     /// Thumbnails that may be made at the same time.
     thumbnails: Semaphore,
 }
@@ -108,6 +110,7 @@ impl Jobs {
             handed_in: Notify::new(),
             abouts: Mutex::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            tasks: TaskTracker::new(),
             thumbnails: Semaphore::new(THUMBNAILS),
         };
         Ok(Some(Self(Arc::new(shared))))
@@ -143,7 +146,7 @@ impl Jobs {
     ) -> Result<HandedIn, Error> {
         let jobs = self.clone();
         let place = self.store().place().to_owned();
-        let handing_in = tokio::spawn(async move {
+        let handing_in = self.0.tasks.spawn(async move {
             let handed_in = jobs.write(&about, upload.name(), digest).await;
             if let Ok(HandedIn::New) = handed_in {
                 upload.is_job();
