@@ -1,5 +1,9 @@
 //! What every store promises.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for its task"
+)]
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
