@@ -239,6 +239,9 @@ impl Puller {
         let missing = self.desk.missing();
         let sources = self.rota.order().flat_map(|t| [Kind::Live, Kind::Still].map(|kind| (t.clone(), kind)));
         for source in sources.collect::<Vec<_>>() {
+            // Of stills one: what is asked for stands while this process does not run, and a still that was sent in vain
+            // so often would be given up.
+            let missing = if source.1 == Kind::Still { missing.min(1) } else { missing };
             let asked = self.open(&source).await?;
             if asked.open < missing {
                 asked.ask(missing - asked.open, How::Wait).await?;
@@ -361,9 +364,10 @@ impl Puller {
     async fn recover(&mut self, why: &str) {
         tracing::debug!(why, stage = self.stage.as_str(), "asking again");
         self.asked.clear();
-        let mut set_up = self.bus.set_up(self.seen).await;
+        let mut set_up = Box::pin(self.bus.set_up(self.seen)).await;
         if !self.heard.is_empty() {
-            set_up = set_up.and(self.bus.set_up_tenants(self.bus.0.tenant_lanes.seen()).await);
+            let tenants = self.bus.set_up_tenants(self.bus.0.tenant_lanes.seen());
+            set_up = set_up.and(Box::pin(tenants).await);
         }
         match set_up {
             Ok(()) if self.pause > PAUSE => {

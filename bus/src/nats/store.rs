@@ -91,9 +91,10 @@ impl Nats {
         if matches!(&answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
             // The stream is gone with its server.
             let made = match place {
-                Place::Lane(_) => self.set_up(seen).await,
-                Place::TenantLane(_) => self.set_up_tenants(seen).await,
-                Place::Jobs => self.set_up_jobs(seen).await,
+                // Boxed: they are large, and each frame's way goes through here.
+                Place::Lane(_) => Box::pin(self.set_up(seen)).await,
+                Place::TenantLane(_) => Box::pin(self.set_up_tenants(seen)).await,
+                Place::Jobs => Box::pin(self.set_up_jobs(seen)).await,
             };
             made.map_err(|error| PublishError::Unreachable(error.to_string()))?;
             answer = timeout(CONFIRMATION, request()).await;

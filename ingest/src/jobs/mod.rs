@@ -75,6 +75,8 @@ struct Shared {
     handed_in: Notify,
     abouts: Mutex<HashMap<JobId, Arc<About>>>,
     uploads: Arc<Semaphore>,
+    /// What is written or removed whether its client waits or not.
+    tasks: TaskTracker,
     /// Thumbnails that may be made at the same time.
     thumbnails: Semaphore,
     /// Jobs that are being written.
@@ -110,6 +112,7 @@ impl Jobs {
             handed_in: Notify::new(),
             abouts: Mutex::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            tasks: TaskTracker::new(),
             thumbnails: Semaphore::new(THUMBNAILS),
             tasks: TaskTracker::new(),
         };

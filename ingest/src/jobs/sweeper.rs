@@ -55,11 +55,13 @@ impl Drop for Upload {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let (jobs, name) = (self.jobs.clone(), self.name.clone());
-            runtime.spawn(async move {
+            let tasks = jobs.0.tasks.clone();
+            let remove = async move {
                 if let Err(error) = jobs.store().remove_all(&folder(&name)).await {
                     failed("removing an upload", &error);
                 }
-            });
+            };
+            tasks.spawn_on(remove, &runtime);
         }
     }
 }

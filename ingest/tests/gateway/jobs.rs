@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt as _, task::JoinSet};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::stage::{JPEG, PNG, Server, finish, overlay, soon};
 
@@ -361,20 +361,19 @@ async fn who_waits_goes_before_jobs() {
         .await;
     };
     waiting(1).await;
-    let url = server.url("/v1/pose");
-    let mut photos = JoinSet::new();
-    photos.spawn(async move {
-        let photo = reqwest::Client::new().post(url).header("content-type", "image/jpeg").body(JPEG);
-        photo.send().await.unwrap().status()
-    });
-    // One item was offered before it, and no other is while it waits.
-    waiting(2).await;
-    for who in ["job", "still"] {
-        let delivery = server.frame().await;
-        assert!(delivery.frame.header.stream.as_str().starts_with(who), "{delivery:?}");
-        finish(&server.bus, delivery).await;
-    }
-    assert_eq!(soon(photos.join_next()).await.unwrap().unwrap(), 200);
+    let photo = reqwest::Client::new().post(server.url("/v1/pose"));
+    let photo = photo.header("content-type", "image/jpeg").body(JPEG).send();
+    let work = async {
+        // One item was offered before it, and no other is while it waits.
+        waiting(2).await;
+        for who in ["job", "still"] {
+            let delivery = server.frame().await;
+            assert!(delivery.frame.header.stream.as_str().starts_with(who), "{delivery:?}");
+            finish(&server.bus, delivery).await;
+        }
+    };
+    let (photo, ()) = tokio::join!(soon(photo), work);
+    assert_eq!(photo.unwrap().status(), 200);
     for _ in 1..20 {
         server.work().await;
     }
