@@ -79,8 +79,6 @@ struct Shared {
     tasks: TaskTracker,
     /// Thumbnails that may be made at the same time.
     thumbnails: Semaphore,
-    /// Jobs that are being written.
-    tasks: TaskTracker,
 }
 
 /// A job that was found.
@@ -114,7 +112,6 @@ impl Jobs {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             tasks: TaskTracker::new(),
             thumbnails: Semaphore::new(THUMBNAILS),
-            tasks: TaskTracker::new(),
         };
         Ok(Some(Self(Arc::new(shared))))
     }
