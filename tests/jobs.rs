@@ -87,7 +87,8 @@ async fn all_are_found(server: &Server, job: &str, items: usize) {
 #[tokio::test]
 async fn a_job_survives_the_death_of_the_only_process() {
     let store = tempfile::tempdir().unwrap();
-    let options = ["--store", store.path().to_str().unwrap(), "--model", "lightning"];
+    // One image after the other, each looked at twice: they are not all done before it is killed.
+    let options = ["--store", store.path().to_str().unwrap(), "--model", "accurate", "--infer-threads", "1"];
     let mut server = Server::start(&options);
     let job = accepted(&server, ITEMS, "").await;
     until(&server, &job, |job| job["done"].as_u64() >= Some(3)).await;
