@@ -44,6 +44,10 @@ fn shifts(model: &str, kernels: Kernels) -> Vec<f32> {
     let mut plans = Plans::new(packed(model, kernels), None);
     let mut shifts = Vec::new();
     for golden in Golden::all(model) {
+        // Of several people SinglePose takes another one at the least change; its average precision judges that.
+        if model != "multipose" && golden.name.starts_with("multi") {
+            continue;
+        }
         let [_, height, width, _] = golden.shape;
         let mut heads = plans.run(height, width, &[&golden.pixels()]).unwrap().remove(0);
         let found = decoder.decode(&mut heads);
@@ -68,7 +72,8 @@ fn sure_keypoints_stay_where_they_were() {
     on_every_unit(|kernels| {
         for model in ["lightning", "thunder", "multipose"] {
             let shifts = shifts(model, kernels);
-            let [median, most] = [0.5, 0.95].map(|share| shifts[(share * (shifts.len() - 1) as f64) as usize]);
+            let [median, most] =
+                [0.5, 0.95].map(|share| shifts[(share * (shifts.len() - 1) as f64) as usize]);
             println!("{model} on {}: {} keypoints, {median}, {most}", kernels.unit(), shifts.len());
             assert!(median <= 0.002, "{model} on {}: half move by more than {median}", kernels.unit());
             assert!(most <= 0.01, "{model} on {}: one in twenty moves by more than {most}", kernels.unit());
@@ -112,23 +117,5 @@ fn pictures_at_once_and_again_give_the_same_bits_as_one_by_one() {
         let mut heads = plans.run(256, 256, &at_once).unwrap();
         let together: Vec<_> = heads.iter_mut().map(read).collect();
         assert!(together == first, "{}", kernels.unit());
-    });
-}
-
-#[test]
-fn heads_at_a_cell_are_those_of_the_map() {
-    on_every_unit(|kernels| {
-        let golden = &Golden::all("multipose")[0];
-        let [_, height, width, _] = golden.shape;
-        let mut plans = Plans::new(packed("multipose", kernels), None);
-        let mut heads = plans.run(height, width, &[&golden.pixels()]).unwrap().remove(0);
-        for cell in 0..heads.grid().cells() {
-            let mut keypoints = [0.0; 17];
-            heads.read(Head::Keypoints, cell, 0, &mut keypoints);
-            // The map's hidden layer is of rounded weights and inputs.
-            for (at, map) in keypoints.iter().zip(&heads.keypoints()[17 * cell..]) {
-                assert!((at - map).abs() <= 0.02 * map.abs().max(4.0), "{}: {at} beside {map}", kernels.unit());
-            }
-        }
     });
 }
