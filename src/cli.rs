@@ -103,6 +103,8 @@ pub(crate) struct Detect {
     #[command(flatten)]
     pub(crate) style: cloudpose_annotate::Style,
     #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
+    #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 
@@ -136,6 +138,8 @@ pub(crate) struct Eval {
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
     #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
@@ -288,6 +292,8 @@ Example:
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
         #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
+        #[command(flatten)]
         store: cloudpose_infer::StoreConfig,
     },
     /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
@@ -316,6 +322,8 @@ Example:
         /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
+        #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
     },
 }
 

@@ -67,12 +67,15 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(command) => block_on(jobs::run(&command)),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
-        Command::Bench(Bench::Worker { store, model, threads, batch, image }) => {
-            bench::worker(&store, &model, threads, batch, image.as_deref())
+        Command::Bench(Bench::Worker { store, model, threads, batch, numbers, image }) => {
+            let engine = bench::Engine { threads, precision: numbers.precision };
+            bench::worker(&store, &model, engine, batch, image.as_deref())
         }
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(&command),
         Command::Bench(Bench::Frames(command)) => block_on(bench_gpu::frames(&command)),
-        Command::Bench(Bench::Layers { model, runs, image }) => bench::layers(&model, runs, image.as_deref()),
+        Command::Bench(Bench::Layers { model, runs, numbers, image }) => {
+            bench::layers(&model, runs, numbers.precision, image.as_deref())
+        }
     };
     done.map_err(Failure::Work)
 }
