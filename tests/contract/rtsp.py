@@ -17,7 +17,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402, F401
 
 FPS = 30
-TEST_PICTURE = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=15/1"
+TEST_PICTURE = "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=15/1"
 
 
 def access_units(clip):

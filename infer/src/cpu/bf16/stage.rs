@@ -357,7 +357,7 @@ impl Stage {
         let output = &mut memory.output[(band.start - top) * self.output_row()..];
         let stride = padded(weights.columns());
         let Some(then) = &self.layers.then else {
-            let residual = &memory.input[..];
+            let residual = memory.input;
             let residual = self.layers.residual.then(|| &residual[band.start * self.out_width() * stride..]);
             let output = Output::Half { data: numbers_mut(output), stride, residual };
             return tiles.product(weights, 0..weights.panels(), left, output);

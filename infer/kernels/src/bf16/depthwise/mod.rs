@@ -5,7 +5,7 @@
 //! unit in the last place of the result.
 //!
 //! A vector's even and odd numbers come apart with one instruction each, and are rounded side by side: so the output has
-//! of the panel first the even channels, then the odd ones, [`Order::Split`](super::product::Order::Split). The weights
+//! of the panel first the even channels, then the odd ones, [`Order::Split`]. The weights
 //! of the layer that reads it are packed in that order.
 
 #[cfg(target_arch = "x86_64")]
