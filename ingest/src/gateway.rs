@@ -1,6 +1,11 @@
 //! The gateway as a whole: its socket, how it serves, and how it stops.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::Router;
 use cloudpose_bus::Bus;
@@ -136,6 +141,7 @@ impl Gateway {
             sessions: TaskTracker::new(),
             stopping: token.clone(),
             drain: patience.frames,
+            leaving: Mutex::default(),
         });
         shared.cameras.start(&shared);
         let router = router::new(Arc::clone(&shared), self.ops.routes);

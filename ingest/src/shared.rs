@@ -1,9 +1,14 @@
 //! What the doors share.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
+use cloudpose_policy::leaving::Leaving;
 use cloudpose_wire::{Address, Caller, Frame, GatewayId, ModelId, SessionId, Stage};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -48,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// How long the frames in flight may take to be finished once it is stopping.
     pub(crate) drain: Duration,
+    /// Those who are told that it is stopping, from then on.
+    pub(crate) leaving: Mutex<Option<Leaving>>,
     pub(crate) id: GatewayId,
     pub(crate) dispatch: Dispatch,
     /// The live streams, and who watches them.
@@ -72,6 +79,14 @@ impl Shared {
         let session: SessionId = token_of("s");
         let inbox = self.dispatch.open(session.clone(), room);
         (Address { gateway: self.id.clone(), session }, inbox)
+    }
+
+    /// How long the next of the streams that are here goes on while we stop. The last one still has half of the time for
+    /// what is in flight.
+    pub(crate) fn goes_on(&self) -> Duration {
+        // Two numbers, which no panic leaves half changed.
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.get_or_insert_with(|| Leaving::new(self.sessions.len(), self.drain / 2)).goes_on()
     }
 
     /// Waits until we stop, and the time for what is in flight is over.

@@ -16,6 +16,7 @@
 //! | [`progress`] | since when a client takes nothing, or leaves a message unfinished | a connection |
 //! | [`requests`] | whether a client that asks for much at once takes it | a connection |
 //! | [`quota`] | how much one may use, and when there is some again | the gateway |
+//! | [`leaving`] | when each of those who stream is told that the gateway goes | the gateway |
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
@@ -36,6 +37,7 @@ pub mod deadline;
 pub mod guests;
 pub mod lanes;
 pub mod lease;
+pub mod leaving;
 pub mod order;
 pub mod pace;
 pub mod progress;

@@ -97,12 +97,20 @@ impl<'a> Connection<'a> {
     pub(super) async fn run(mut self) -> End {
         let mut heard = Instant::now();
         let mut pinged = false;
-        let mut drain_ends = None;
+        // Once we stop: when it is this one's turn to go, and when the time is over for what is in flight then.
+        let (mut goes, mut drain_ends) = (None, None);
         let mut connection = self.shared.bus.connection();
         let mut bus_gone_since = None;
         loop {
-            self.carry_out();
             let now = Instant::now();
+            if let Some((turn, ends)) = goes
+                && drain_ends.is_none()
+                && now >= turn
+            {
+                drain_ends = Some(ends);
+                self.session.end();
+            }
+            self.carry_out();
             if self.session.finished() && self.socket.stalled_since().is_none() {
                 return match drain_ends {
                     Some(_) => self.shut_down(),
@@ -124,7 +132,8 @@ impl<'a> Connection<'a> {
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
-            let wake = [stalled, policy, drain_ends, bus_gives_up, late, quota]
+            let turn = goes.filter(|_| drain_ends.is_none()).map(|(turn, _)| turn);
+            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -153,9 +162,9 @@ impl<'a> Connection<'a> {
                 () = self.shared.bus.wait_until(bus_gone_since.is_some()) => {
                     bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
                 }
-                () = self.shared.stopping.cancelled(), if drain_ends.is_none() => {
-                    drain_ends = Some(Instant::now() + self.shared.drain);
-                    self.session.end();
+                () = self.shared.stopping.cancelled(), if goes.is_none() => {
+                    let now = Instant::now();
+                    goes = Some((now + self.shared.goes_on(), now + self.shared.drain));
                 }
                 () = sleep_until(wake) => {
                     let now = Instant::now();
