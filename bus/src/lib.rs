@@ -30,6 +30,7 @@
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod attachment;
+mod ends;
 mod error;
 mod jobs;
 mod local;
@@ -44,8 +45,8 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage,
-    StreamName, Tenant, TraceParent, View,
+    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage, StreamName, Tenant,
+    TraceParent, View,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -53,6 +54,7 @@ use tokio::{
 };
 
 pub use attachment::Attachment;
+use ends::{expired, given_up};
 pub use error::{Bound, PublishError, Queue};
 pub use jobs::JobResult;
 pub use local::{Capacity, Local};
@@ -68,20 +70,6 @@ pub const MAX_DELIVERIES: u32 = 2;
 const LOOK_AT_LANES: Duration = Duration::from_secs(2);
 /// Pause before a job's result is offered again to a bus that cannot keep it now.
 const OFFER_AGAIN: Duration = Duration::from_millis(500);
-
-/// What the gateway is told of a frame that is not worth beginning.
-fn expired(header: &FrameHeader) -> FrameResult {
-    header.dropped(DropReason::Expired, "waited too long to be worked on")
-}
-
-/// What the gateway is told of a still whose workers all died.
-fn given_up(stage: Stage, header: &FrameHeader) -> FrameResult {
-    let reason = match stage {
-        Stage::Infer => DropReason::InferFailed,
-        Stage::Annotate => DropReason::AnnotateFailed,
-    };
-    header.dropped(reason, format!("given up: {MAX_DELIVERIES} workers took it and none finished it"))
-}
 
 /// The bus between the roles of this process, or of many.
 #[derive(Debug, Clone)]
