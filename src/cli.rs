@@ -37,7 +37,7 @@ pub struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Box<Config>),
-    /// Find poses in images, folders and Motion JPEG files
+    /// Find poses in images, videos, and folders of them
     Detect(Detect),
     /// Measure how right a model's poses are on labelled photos
     Eval(Eval),

