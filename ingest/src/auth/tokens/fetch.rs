@@ -1,6 +1,6 @@
 //! The keys of those who sign, from where their provider publishes them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt as _;
@@ -11,10 +11,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+
+use crate::trusted::by_the_system;
 
 /// For the whole answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,29 +31,9 @@ impl Source {
     /// # Errors
     /// If this system says of nobody that certificates of his are good.
     pub(super) fn new(address: Uri) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        if address.scheme_str() == Some("https") {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(
-                    "this system has no certificates to know a server by (package ca-certificates)".into()
-                );
-            }
-        }
-        Self::believing(address, roots)
-    }
-
-    pub(super) fn believing(address: Uri, roots: RootCertStore) -> Result<Self, String> {
-        if address.scheme_str() != Some("https") {
-            return Ok(Self { address, tls: None });
-        }
-        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { address, tls: Some(TlsConnector::from(Arc::new(client))) })
+        let is_secure = address.scheme_str() == Some("https");
+        let tls = is_secure.then(|| by_the_system().map(TlsConnector::from)).transpose()?;
+        Ok(Self { address, tls })
     }
 
     /// What is published there now.

@@ -4,11 +4,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -18,7 +17,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::{Host, Url};
 
 use super::{ANSWER, CONNECT, Trouble, too_long};
-use crate::cameras::reach::Reach;
+use crate::{cameras::reach::Reach, trusted::by_the_system};
 
 /// How soon the system finds out that a camera is there no more which said nothing of it.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -96,7 +95,7 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Troub
 pub(super) async fn secure(stream: TcpStream, url: &Url) -> Result<TlsStream<TcpStream>, Trouble> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(|error| Trouble::Wrong(error.to_string()))?;
-    let connector = TlsConnector::from(Arc::clone(client()?));
+    let connector = TlsConnector::from(by_the_system().map_err(Trouble::Wrong)?);
     let spoken = timeout(ANSWER, connector.connect(name, stream)).await;
     let spoken = spoken.map_err(|_| too_long("it did not speak TLS", ANSWER))?;
     spoken.map_err(|error| match error.kind() {
@@ -106,25 +105,4 @@ pub(super) async fn secure(stream: TcpStream, url: &Url) -> Result<TlsStream<Tcp
         )),
         _ => Trouble::Gone(format!("it did not speak TLS: {error}")),
     })
-}
-
-/// What is trusted: the system's authorities, read once.
-fn client() -> Result<&'static Arc<ClientConfig>, Trouble> {
-    static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(client) = CLIENT.get() {
-        return Ok(client);
-    }
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let why = "this machine has no certificates of authorities (Debian: apt install ca-certificates)";
-        return Err(Trouble::Wrong(why.into()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Trouble::Wrong(error.to_string()))?;
-    let config = config.with_root_certificates(roots).with_no_client_auth();
-    Ok(CLIENT.get_or_init(|| Arc::new(config)))
 }
