@@ -309,22 +309,32 @@ Example:
     #[command(after_help = "Example:
   cloudpose bench frames --device cuda --streams 64 --seconds 20 photo.jpg")]
     Frames(Box<BenchFrames>),
-    /// Show what each step of a model takes on one thread, as a Markdown table
+    /// Show what each step of a model takes, as a Markdown table
     #[command(after_help = "Example:
-  CLOUDPOSE_ISA=avx2 cloudpose bench layers --model thunder")]
-    Layers {
-        /// The model to run
-        #[arg(long, value_name = "MODEL")]
-        model: ModelId,
-        /// How often to run it; the fastest run of each step counts
-        #[arg(long, default_value = "300", value_name = "N")]
-        runs: usize,
-        /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
-        #[arg(long, value_name = "FILE")]
-        image: Option<PathBuf>,
-        #[command(flatten)]
-        numbers: cloudpose_infer::PrecisionConfig,
-    },
+  CLOUDPOSE_ISA=avx2 cloudpose bench layers --model thunder
+  cloudpose bench layers --model thunder --precision bf16 --batch 4")]
+    Layers(BenchLayers),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLayers {
+    /// The model to run
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: ModelId,
+    /// How often to run it; the fastest run of each step counts
+    #[arg(long, default_value = "300", value_name = "N")]
+    pub(crate) runs: usize,
+    /// Threads that share each step
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) threads: NonZeroUsize,
+    /// Pictures that are worked on at once: times are of all of them
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) batch: NonZeroUsize,
+    /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
 }
 
 #[derive(Debug, Args)]

@@ -73,9 +73,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(&command),
         Command::Bench(Bench::Frames(command)) => block_on(bench_gpu::frames(&command)),
-        Command::Bench(Bench::Layers { model, runs, numbers, image }) => {
-            bench::layers(&model, runs, numbers.precision, image.as_deref())
-        }
+        Command::Bench(Bench::Layers(command)) => bench::layers(&command),
     };
     done.map_err(Failure::Work)
 }

@@ -14,6 +14,7 @@ struct Span {
     /// Of one of them.
     floats: usize,
     count: usize,
+    is_scratch: bool,
     first_step: usize,
     last_step: usize,
 }
@@ -21,17 +22,8 @@ struct Span {
 impl Span {
     /// Floats of all of them.
     fn size(&self) -> usize {
-        match self.count {
-            1 => self.floats,
-            count => count * self.floats.next_multiple_of(ALIGNMENT),
-        }
+        self.count * self.floats
     }
-}
-
-/// Where the buffer of another picture than the first lies.
-pub(super) fn of_picture(first: &Range<usize>, picture: usize) -> Range<usize> {
-    let offset = picture * first.len().next_multiple_of(ALIGNMENT);
-    first.start + offset..first.end + offset
 }
 
 /// Which buffers there are, how large, and from which step to which step each is in use.
@@ -41,14 +33,18 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// A buffer that `step` uses.
+    /// A buffer that `step` writes for a picture.
     pub(super) fn buffer(&mut self, floats: usize, step: usize) -> Buffer {
-        self.buffers(1, floats, step)
+        self.push(floats, false, step)
     }
 
-    /// One for each of `count` pictures, side by side: [`of_picture`] says where.
-    pub(super) fn buffers(&mut self, count: usize, floats: usize, step: usize) -> Buffer {
-        self.spans.push(Span { floats, count, first_step: step, last_step: step });
+    /// A buffer that `step` uses while it runs, for however many pictures.
+    pub(super) fn scratch(&mut self, floats: usize, step: usize) -> Buffer {
+        self.push(floats, true, step)
+    }
+
+    fn push(&mut self, floats: usize, is_scratch: bool, step: usize) -> Buffer {
+        self.spans.push(Span { floats, count: 1, is_scratch, first_step: step, last_step: step });
         Buffer(self.spans.len() - 1)
     }
 
@@ -58,11 +54,23 @@ impl Layout {
         span.last_step = span.last_step.max(step);
     }
 
-    /// Lets the steps before `step` run once for each picture before `step` does: what they leave for later is in use from
-    /// the start.
-    pub(super) fn repeat_before(&mut self, step: usize) {
-        for span in self.spans.iter_mut().filter(|span| span.last_step >= step && span.first_step < step) {
-            span.first_step = 0;
+    /// Makes room for several `pictures`, which go `together` through some of the `steps`, and one after another through
+    /// those before and those behind. What is in use only there exists once.
+    pub(super) fn for_pictures(&mut self, pictures: usize, together: Range<usize>, steps: usize) {
+        for span in self.spans.iter_mut().filter(|span| !span.is_scratch) {
+            let (first, last) = (span.first_step, span.last_step);
+            if last < together.start || first >= together.end && last < steps {
+                continue;
+            }
+            span.count = pictures;
+            // The steps on either side are repeated.
+            if first < together.start {
+                span.first_step = 0;
+            }
+            if last >= together.end {
+                span.first_step = span.first_step.min(together.end);
+                span.last_step = steps;
+            }
         }
     }
 
@@ -98,8 +106,11 @@ impl Layout {
             placed.push(index);
         }
         let floats = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        let first = |(range, span): (&Range<usize>, &Span)| range.start..range.start + span.floats;
-        Placement { floats, ranges: ranges.iter().zip(&self.spans).map(first).collect() }
+        let places = |(range, span): (&Range<usize>, &Span)| Places {
+            first: range.start..range.start + span.floats,
+            pitch: if span.count > 1 { span.floats } else { 0 },
+        };
+        Placement { floats, places: ranges.iter().zip(&self.spans).map(places).collect() }
     }
 }
 
@@ -108,38 +119,48 @@ impl Layout {
 pub(super) struct Placement {
     /// The size of the arena.
     pub(super) floats: usize,
-    ranges: Vec<Range<usize>>,
+    places: Vec<Places>,
 }
 
 impl Placement {
-    /// The floats of `buffer`, of the first of several, or none.
-    pub(super) fn range(&self, buffer: Option<Buffer>) -> Range<usize> {
-        buffer.map_or(0..0, |buffer| self.ranges[buffer.0].clone())
+    /// The floats of `buffer`, or none.
+    pub(super) fn places(&self, buffer: Option<Buffer>) -> Places {
+        buffer.map_or_else(Places::default, |buffer| self.places[buffer.0].clone())
     }
 }
 
-/// The parts of the arena that a step uses for one picture; unused ones are empty.
+/// Where a buffer lies for each picture: one behind the other without a gap, or all in one place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    first: Range<usize>,
+    pitch: usize,
+}
+
+impl Places {
+    /// For that picture.
+    pub(crate) fn of(&self, picture: usize) -> Range<usize> {
+        self.over(picture..picture + 1)
+    }
+
+    /// For those pictures, one or more.
+    pub(super) fn over(&self, pictures: Range<usize>) -> Range<usize> {
+        self.first.start + pictures.start * self.pitch..self.first.end + (pictures.end - 1) * self.pitch
+    }
+}
+
+/// The parts of the arena that a step uses for some pictures; unused ones are empty.
 #[derive(Clone, Debug)]
-pub(in crate::cpu) struct Regions {
+pub(crate) struct Regions {
     /// `[height, width, channels]`, read.
     pub(super) input: Range<usize>,
     /// `[height / 2, width / 2, channels]`, read.
     pub(super) coarse: Range<usize>,
     /// `[height / stride, width / stride, channels]`, written.
     pub(super) output: Range<usize>,
-    /// Scratch, the same for all pictures, as large as the step says.
+    /// Scratch, as large as the step says.
     pub(super) ring: Range<usize>,
     pub(super) middle: Range<usize>,
     pub(super) rows: Range<usize>,
-}
-
-impl Regions {
-    /// Those of another picture than the first.
-    pub(super) fn of(&self, picture: usize) -> Self {
-        let [input, coarse, output] =
-            [&self.input, &self.coarse, &self.output].map(|first| of_picture(first, picture));
-        Self { input, coarse, output, ..self.clone() }
-    }
 }
 
 #[cfg(test)]
@@ -156,7 +177,7 @@ mod tests {
         }
         layout.keep(buffers[1], 6);
         let placement = layout.place();
-        let ranges: Vec<Range<usize>> = buffers.iter().map(|&b| placement.range(Some(b))).collect();
+        let ranges: Vec<Range<usize>> = buffers.iter().map(|&b| placement.places(Some(b)).of(0)).collect();
         for (i, a) in ranges.iter().enumerate() {
             assert_eq!(a.len(), sizes[i]);
             assert!(a.start.is_multiple_of(ALIGNMENT) && a.end <= placement.floats);
@@ -170,6 +191,50 @@ mod tests {
 
     #[test]
     fn no_buffer_is_no_floats() {
-        assert!(Layout::default().place().range(None).is_empty());
+        assert!(Layout::default().place().places(None).of(3).is_empty());
+    }
+
+    /// Every buffer is written by its step and read by later ones; each picture's turn must find what it left there.
+    #[test]
+    fn pictures_that_go_apart_and_together_do_not_disturb_one_another() {
+        const STEPS: usize = 7;
+        const PICTURES: usize = 3;
+        // The steps that read what each step writes; one behind the last is whoever reads results.
+        let readers: [&[usize]; STEPS] = [&[1], &[2, 5], &[3], &[4, 6], &[5], &[6, STEPS], &[STEPS]];
+        for together in [0..7, 0..3, 2..4, 3..3, 4..7, 7..7] {
+            let mut layout = Layout::default();
+            let buffers: Vec<Buffer> = (0..STEPS).map(|step| layout.buffer(16 * (step + 1), step)).collect();
+            for (&buffer, readers) in buffers.iter().zip(readers) {
+                readers.iter().for_each(|&reader| layout.keep(buffer, reader));
+            }
+            layout.for_pictures(PICTURES, together.clone(), STEPS);
+            let placement = layout.place();
+            let mut arena = vec![None; placement.floats];
+            let place = |step: usize, picture| placement.places(Some(buffers[step])).of(picture);
+            let mut turn = |step: usize, picture: usize| {
+                for from in (0..step).filter(|&from| readers[from].contains(&step)) {
+                    let read = &arena[place(from, picture)];
+                    assert!(
+                        read.iter().all(|&left| left == Some((from, picture))),
+                        "{together:?}, step {step}"
+                    );
+                }
+                arena[place(step, picture)].fill(Some((step, picture)));
+            };
+            for (steps, is_together) in
+                [(0..together.start, false), (together.clone(), true), (together.end..STEPS, false)]
+            {
+                if is_together {
+                    steps.for_each(|step| (0..PICTURES).for_each(|picture| turn(step, picture)));
+                } else {
+                    (0..PICTURES).for_each(|picture| steps.clone().for_each(|step| turn(step, picture)));
+                }
+            }
+            for picture in 0..PICTURES {
+                for step in [5, 6] {
+                    assert!(arena[place(step, picture)].iter().all(|&left| left == Some((step, picture))));
+                }
+            }
+        }
     }
 }

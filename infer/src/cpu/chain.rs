@@ -1,67 +1,35 @@
-//! Two pointwise convolutions in a row, the wide map between them a group of channels at a time.
-
-use std::sync::Arc;
+//! Two pointwise convolutions in a row.
 
 use cloudpose_kernels::Kernels;
-use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
 
 use super::arena::Regions;
+use super::program::{Effort, Work};
 
-/// Channels of the map in the middle that exist at once: with its share of the weights it should fit in
-/// the second cache.
-const GROUP_CHANNELS: usize = 192;
-
-/// `second(first(input))`.
-#[derive(Debug)]
-pub(crate) struct Chain {
-    first: Arc<Pointwise>,
-    second: Arc<Pointwise>,
-    /// Size of the maps.
-    height: usize,
-    width: usize,
-    /// Threads that share the pixels.
-    threads: usize,
+/// `second(first(input))`, in some arithmetic.
+pub(crate) trait Pair: std::fmt::Debug + Send + Sync {
+    /// How many weights there are.
+    fn weights(&self) -> usize;
+    /// Channels of the output.
+    fn columns(&self) -> usize;
+    /// Floats of the arena that a pixel takes of the input, of what is kept in the middle, and of the output.
+    fn floats(&self) -> [usize; 3];
+    /// Computes the pixels that the slices hold.
+    fn run(&self, kernels: &Kernels, input: &[f32], middle: &mut [f32], output: &mut [f32]);
 }
 
-impl Chain {
-    /// The layers on maps of that height and width, whose pixels `threads` share.
-    pub(super) fn new(
-        first: Arc<Pointwise>,
-        second: Arc<Pointwise>,
-        [height, width]: [usize; 2],
-        threads: usize,
-    ) -> Self {
-        Self { first, second, height, width, threads }
-    }
+/// A [`Pair`] at one size of feature map.
+#[derive(Debug)]
+pub(crate) struct Chain<P> {
+    pub(super) layers: P,
+    /// Height and width of the maps.
+    pub(super) size: [usize; 2],
+    /// Threads that share the pixels.
+    pub(super) threads: usize,
+}
 
-    pub(super) fn middle_len(&self) -> usize {
-        self.height * self.width * GROUP_CHANNELS
-    }
-
-    pub(super) fn output_len(&self) -> usize {
-        self.height * self.width * self.second.columns()
-    }
-
-    pub(super) fn multiply_adds(&self) -> usize {
-        self.height * self.width * self.weights()
-    }
-
-    /// How many.
-    pub(super) fn weights(&self) -> usize {
-        self.first.columns() * (self.first.depth() + self.second.columns())
-    }
-
-    /// Height, width and channels of the output.
-    pub(super) fn output_shape(&self) -> [usize; 3] {
-        [self.height, self.width, self.second.columns()]
-    }
-
-    /// Runs the layers on the regions of `arena`.
-    pub(super) fn run(&self, kernels: &Kernels, regions: Regions, arena: &mut [f32]) {
-        let [input, output, middle] = arena
-            .get_disjoint_mut([regions.input, regions.output, regions.middle])
-            .expect("buffers of one step do not overlap");
-        self.run_pixels(kernels, self.threads, input, output, middle);
+impl<P: Pair> Chain<P> {
+    fn pixels(&self) -> usize {
+        self.size.into_iter().product()
     }
 
     /// Runs the pixels that the slices hold, shared by `threads` of the pool that this is called in.
@@ -70,41 +38,47 @@ impl Chain {
         kernels: &Kernels,
         threads: usize,
         input: &[f32],
-        output: &mut [f32],
         middle: &mut [f32],
+        output: &mut [f32],
     ) {
-        let pixels = output.len() / self.second.columns();
-        if threads > 1 && pixels > 1 {
-            let half = pixels / 2;
-            let (input, input_2) = input.split_at(half * self.first.depth());
-            let (output, output_2) = output.split_at_mut(half * self.second.columns());
-            let (middle, middle_2) = middle.split_at_mut(half * GROUP_CHANNELS);
-            rayon::join(
-                || self.run_pixels(kernels, threads / 2, input, output, middle),
-                || self.run_pixels(kernels, threads - threads / 2, input_2, output_2, middle_2),
-            );
-            return;
+        let [input_len, middle_len, output_len] = self.layers.floats();
+        let pixels = output.len() / output_len;
+        if threads <= 1 || pixels <= 1 {
+            return self.layers.run(kernels, input, middle, output);
         }
-        let (depth, columns) = (self.first.depth(), self.second.columns());
-        let panels = self.first.panels();
-        let mut start = 0;
-        while start < panels.len() {
-            let first = panels[start].first;
-            let fits =
-                |p: &&cloudpose_kernels::pointwise::Panel| p.first + p.columns - first <= GROUP_CHANNELS;
-            let end = start + panels[start..].iter().take_while(fits).count();
-            let width = panels[end - 1].first + panels[end - 1].columns - first;
+        let half = pixels / 2;
+        let (input, input_2) = input.split_at(half * input_len);
+        let (middle, middle_2) = middle.split_at_mut(half * middle_len);
+        let (output, output_2) = output.split_at_mut(half * output_len);
+        rayon::join(
+            || self.run_pixels(kernels, threads / 2, input, middle, output),
+            || self.run_pixels(kernels, threads - threads / 2, input_2, middle_2, output_2),
+        );
+    }
+}
 
-            let segment = Segment { offset: 0, stride: depth, width: depth };
-            let left = Left { data: input, segments: &[segment], rows: pixels, depth_from: 0 };
-            let to = Output { data: &mut *middle, stride: width, residual: None };
-            kernels.pointwise(&self.first, start..end, left, to);
+impl<P: Pair> Work for Chain<P> {
+    fn effort(&self) -> Effort {
+        let weights = self.layers.weights();
+        Effort { weights, pointwise: self.pixels() * weights, depthwise: 0 }
+    }
 
-            let segment = Segment { offset: 0, stride: width, width };
-            let left = Left { data: middle, segments: &[segment], rows: pixels, depth_from: first };
-            let to = Output { data: &mut *output, stride: columns, residual: None };
-            kernels.pointwise(&self.second, 0..self.second.panels().len(), left, to);
-            start = end;
-        }
+    fn output_shape(&self) -> [usize; 3] {
+        [self.size[0], self.size[1], self.layers.columns()]
+    }
+
+    fn output_len(&self) -> usize {
+        self.pixels() * self.layers.floats()[2]
+    }
+
+    fn scratch(&self, pictures: usize) -> [usize; 3] {
+        [0, pictures * self.pixels() * self.layers.floats()[1], 0]
+    }
+
+    fn run(&self, kernels: &Kernels, _: &[u8], _: usize, regions: Regions, arena: &mut [f32]) {
+        let [input, middle, output] = arena
+            .get_disjoint_mut([regions.input, regions.middle, regions.output])
+            .expect("buffers of one step do not overlap");
+        self.run_pixels(kernels, self.threads, input, middle, output);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cloudpose_kernels::{Isa, Kernels};
+use cloudpose_kernels::Isa;
 use cloudpose_wire::ModelId;
 
 use super::{Error, Half};
@@ -33,17 +33,9 @@ impl CpuEngine {
     /// every thread more brings less than the one before.
     ///
     /// # Errors
-    /// [`Error::Isa`] if the instruction set is unknown or this processor lacks it, [`Error::Threads`] if the system
-    /// does not start threads.
+    /// As [`Processor::of`].
     pub fn new(models: Arc<Models>, threads: NonZeroUsize) -> Result<Self, Error> {
-        let pool = match threads.get() {
-            1 => None,
-            threads => {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-                Some(Arc::new(pool.thread_name(|index| format!("engine-{index}")).build()?))
-            }
-        };
-        let processor = Processor { kernels: Kernels::detect()?, half: None, pool };
+        let processor = Processor::of(threads)?;
         Ok(Self::start(models, processor, |model, processor| Ok(model.on_cpu(processor))))
     }
 
@@ -53,7 +45,7 @@ impl CpuEngine {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn reference(models: Arc<Models>) -> Result<Self, Error> {
-        let processor = Processor { kernels: Kernels::detect()?, half: None, pool: None };
+        let processor = Processor::of(NonZeroUsize::MIN)?;
         Ok(Self::start(models, processor, |model, _| model.reference(&candle_core::Device::Cpu)))
     }
 

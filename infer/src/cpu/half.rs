@@ -1,5 +1,7 @@
 //! Which models the processor computes in bfloat16.
 
+use std::time::Duration;
+
 use cloudpose_kernels::{Kernels, bf16};
 
 use super::Error;
@@ -35,6 +37,11 @@ impl Half {
     /// The kernels for a model, of which somebody has measured or not that its accuracy holds.
     pub fn kernels(&self, is_measured: bool) -> Option<bf16::Kernels> {
         (is_measured || self.is_asked_for).then_some(self.kernels)
+    }
+
+    /// Floating point operations a second that it reaches on registers alone: the best of `duration`'s measurements.
+    pub fn peak_flops(&self, duration: Duration) -> f64 {
+        self.kernels.peak_flops(duration)
     }
 
     /// What multiplies.

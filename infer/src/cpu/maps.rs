@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use super::arena::of_picture;
-
 /// Where it lies in the arena once the steps have run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Maps {
@@ -16,13 +14,4 @@ pub(super) struct Maps {
     pub(super) center: Range<usize>,
     /// `[height, width, K]`, logits.
     pub(super) keypoints: Range<usize>,
-}
-
-impl Maps {
-    /// Those of another picture than the first.
-    pub(super) fn of_picture(&self, picture: usize) -> Self {
-        let [features, center, keypoints] =
-            [&self.features, &self.center, &self.keypoints].map(|first| of_picture(first, picture));
-        Self { features, center, keypoints, ..*self }
-    }
 }

@@ -6,18 +6,20 @@
 //! | `packed` | a model's weights, packed once, shared by all threads |
 //! | `plans`, `plan` | the steps for one input size, built by walking the architecture |
 //! | `program` | steps and their memory; families of their own write theirs with its `Builder` |
-//! | `stage` | rows → depthwise → pointwise, fused, a band of rows at a time: nearly every layer |
+//! | `stage`, `bands` | rows → depthwise → pointwise, fused, a band of rows at a time: nearly every layer |
 //! | `chain` | pointwise → pointwise, fused |
+//! | `single` | what both run in float32 |
 //! | `half`, `bf16` | which models are computed in bfloat16, and how |
 //! | `arena` | one block of memory, shared by buffers that do not live together |
 //! | `maps`, `heads` | what the decoder reads; most heads are evaluated at those cells only |
 //! | `op` | a plan behind a candle operation |
 //!
-//! Where it pays, a few inputs of one size go through each step together, while its weights are in the caches. An engine
+//! Where it pays, a few inputs of one size go through a step together, as one tall map. An engine
 //! takes memory for activations only when it meets a model, a size and so many inputs for the first time. Activations are
 //! NHWC float32, or bfloat16 ([why](../../../docs/adr/0010-bfloat16.md)).
 
 mod arena;
+mod bands;
 mod bf16;
 mod chain;
 mod engine;
@@ -31,6 +33,7 @@ mod plans;
 pub(crate) mod program;
 mod prune;
 pub(crate) mod separable;
+pub(crate) mod single;
 pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
@@ -41,7 +44,7 @@ pub use heads::PlanHeads;
 pub use op::DenseHeadsOp;
 pub use packed::PackedModel;
 pub use plans::Plans;
-pub use program::StepProfile;
+pub use program::{Effort, StepProfile};
 
 use cloudpose_kernels::IsaError;
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use cloudpose_kernels::depthwise::Stride;
 
-use super::arena::Buffer;
+use super::arena::{Buffer, Places};
 use super::bf16;
 use super::chain::Chain;
 use super::heads::PlanHeads;
 use super::maps::Maps;
 use super::packed::{Network, PackedModel, Single};
 use super::program::{Builder, Program, StepProfile};
-use super::stage::{Layers, Source, Stage};
+use super::single::{Layers, Pointwises, Source};
+use super::stage::Stage;
 use crate::models::movenet::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
 
 /// One model at one input size, with the memory it runs in, for several pictures at once.
@@ -19,8 +20,9 @@ use crate::models::movenet::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
 pub(super) struct Plan {
     model: Arc<PackedModel>,
     program: Program,
-    /// Of the first picture.
-    maps: Maps,
+    /// Size of what the decoder reads, in cells, and where it lies: features, centre, keypoints.
+    cells: [usize; 2],
+    results: [Places; 3],
     pictures: usize,
 }
 
@@ -41,11 +43,10 @@ impl Plan {
             }
             Network::Half(layers) => bf16::plan(&mut builder, &model, layers, [height, width], threads),
         };
-        let (height, width) = (height / CELL_PX, width / CELL_PX);
         // The decoder reads all three after the last step.
-        let (program, [features, center, keypoints]) = builder.finish(results);
-        let maps = Maps { height, width, features, center, keypoints };
-        Self { model, program, maps, pictures }
+        let (program, results) = builder.finish(results);
+        let cells = [height / CELL_PX, width / CELL_PX];
+        Self { model, program, cells, results, pictures }
     }
 
     /// How many pictures it runs at once.
@@ -58,17 +59,31 @@ impl Plan {
     /// # Panics
     /// If there are more, or one has another length, than the plan was made for.
     pub(super) fn run(&mut self, pictures: &[&[u8]]) -> Vec<PlanHeads<'_>> {
-        let bytes = self.maps.height * self.maps.width * CELL_PX * CELL_PX * 3;
-        assert!(pictures.iter().all(|pixels| pixels.len() == bytes), "another size");
+        self.check(pictures);
         self.program.run(&self.model.kernels, pictures);
-        let heads =
-            |picture| PlanHeads::new(&self.model, self.maps.of_picture(picture), self.program.arena());
+        let heads = |picture| PlanHeads::new(&self.model, self.maps(picture), self.program.arena());
         (0..pictures.len()).map(heads).collect()
     }
 
-    /// Runs the plan `runs` times on one picture, and says what each step took at least.
-    pub(super) fn profile(&mut self, pixels: &[u8], runs: usize) -> Vec<StepProfile> {
-        self.program.profile(&self.model.kernels, pixels, runs)
+    /// Runs the plan `runs` times on `pictures`, and says what each step took at least for all of them.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub(super) fn profile(&mut self, pictures: &[&[u8]], runs: usize) -> Vec<StepProfile> {
+        self.check(pictures);
+        self.program.profile(&self.model.kernels, pictures, runs)
+    }
+
+    fn check(&self, pictures: &[&[u8]]) {
+        let bytes = self.cells[0] * self.cells[1] * CELL_PX * CELL_PX * 3;
+        assert!(pictures.iter().all(|pixels| pixels.len() == bytes), "another size");
+        assert!(pictures.len() <= self.pictures, "{} pictures at once", pictures.len());
+    }
+
+    fn maps(&self, picture: usize) -> Maps {
+        let [height, width] = self.cells;
+        let [features, center, keypoints] = [0, 1, 2].map(|index| self.results[index].of(picture));
+        Maps { height, width, features, center, keypoints }
     }
 }
 
@@ -111,7 +126,7 @@ impl Planner<'_> {
             let layers = Layers { source, separable: separable.clone(), then: None, stride, residual };
             blocks.push(self.builder.step(
                 block.name(),
-                Stage::new(layers, height, width, self.threads),
+                Stage::new(layers, [height, width], self.threads),
                 blocks.last().copied(),
                 None,
             ));
@@ -123,8 +138,8 @@ impl Planner<'_> {
 
     /// The backbone's last convolution and the pyramid's first.
     fn top(&mut self, input: Buffer, height: usize, width: usize) -> Buffer {
-        let chain =
-            Chain::new(self.layers.last.clone(), self.layers.top.clone(), [height, width], self.threads);
+        let layers = Pointwises { first: self.layers.last.clone(), second: self.layers.top.clone() };
+        let chain = Chain { layers, size: [height, width], threads: self.threads };
         self.builder.step("fpn.lateral5".to_owned(), chain, Some(input), None)
     }
 
@@ -138,7 +153,7 @@ impl Planner<'_> {
                 stride: Stride::One,
                 residual: false,
             };
-            let stage = Stage::new(layers, height >> merge.level, width >> merge.level, self.threads);
+            let stage = Stage::new(layers, [height, width].map(|pixels| pixels >> merge.level), self.threads);
             let name = format!("fpn.merge{}", merge.level);
             coarse = self.builder.step(name, stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
         }
@@ -163,6 +178,6 @@ impl Planner<'_> {
             stride: Stride::One,
             residual: false,
         };
-        self.builder.step(name, Stage::new(layers, height, width, self.threads), Some(features), None)
+        self.builder.step(name, Stage::new(layers, [height, width], self.threads), Some(features), None)
     }
 }

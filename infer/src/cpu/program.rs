@@ -5,110 +5,40 @@ use std::time::{Duration, Instant};
 
 use cloudpose_kernels::{AlignedVec, Kernels};
 
-use super::arena::{Buffer, Layout, Placement, Regions};
-use super::bf16;
-use super::chain::Chain;
-use super::stage::Stage;
+use super::arena::{Buffer, Layout, Placement, Places, Regions};
+
+/// How much a step has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effort {
+    /// Weights that it reads.
+    pub weights: usize,
+    /// Multiply-adds of pointwise convolutions and the stem; those that threads repeat at their seams are not counted.
+    pub pointwise: usize,
+    /// Multiply-adds of depthwise convolutions.
+    pub depthwise: usize,
+}
+
+/// What a step does.
+pub(crate) trait Work: std::fmt::Debug + Send + Sync {
+    /// What it does for one picture.
+    fn effort(&self) -> Effort;
+    /// Height, width and channels of its output.
+    fn output_shape(&self) -> [usize; 3];
+    /// Floats of its output, for one picture.
+    fn output_len(&self) -> usize;
+    /// Floats that it needs while it runs for so many pictures or fewer: ring, middle, rows.
+    fn scratch(&self, pictures: usize) -> [usize; 3];
+    /// Runs for `pictures`, whose maps lie one behind the other in the regions. `pixels` are those of the only one.
+    fn run(&self, kernels: &Kernels, pixels: &[u8], pictures: usize, regions: Regions, arena: &mut [f32]);
+}
 
 #[derive(Debug)]
 struct Step {
     /// The last of its layers, as the weights are named.
     name: String,
-    work: Work,
-    /// Of the first picture.
-    regions: Regions,
-}
-
-/// What a step does.
-#[derive(Debug)]
-pub(crate) enum Work {
-    Stage(Stage),
-    Chain(Chain),
-    HalfStage(bf16::Stage),
-    HalfChain(bf16::Chain),
-}
-
-impl From<Stage> for Work {
-    fn from(stage: Stage) -> Self {
-        Self::Stage(stage)
-    }
-}
-
-impl From<Chain> for Work {
-    fn from(chain: Chain) -> Self {
-        Self::Chain(chain)
-    }
-}
-
-impl From<bf16::Stage> for Work {
-    fn from(stage: bf16::Stage) -> Self {
-        Self::HalfStage(stage)
-    }
-}
-
-impl From<bf16::Chain> for Work {
-    fn from(chain: bf16::Chain) -> Self {
-        Self::HalfChain(chain)
-    }
-}
-
-impl Work {
-    fn run(&self, kernels: &Kernels, pixels: &[u8], regions: Regions, arena: &mut [f32]) {
-        match self {
-            Self::Stage(stage) => stage.run(kernels, pixels, regions, arena),
-            Self::Chain(chain) => chain.run(kernels, regions, arena),
-            Self::HalfStage(stage) => stage.run(kernels, pixels, regions, arena),
-            Self::HalfChain(chain) => chain.run(regions, arena),
-        }
-    }
-
-    /// Weights that it reads, and its multiply-adds.
-    fn effort(&self) -> [usize; 2] {
-        match self {
-            Self::Stage(stage) => [stage.weights(), stage.multiply_adds()],
-            Self::Chain(chain) => [chain.weights(), chain.multiply_adds()],
-            Self::HalfStage(stage) => [stage.weights(), stage.multiply_adds()],
-            Self::HalfChain(chain) => [chain.weights(), chain.multiply_adds()],
-        }
-    }
-
-    /// Floats of its output.
-    fn output_len(&self) -> usize {
-        match self {
-            Self::Stage(stage) => stage.output_len(),
-            Self::Chain(chain) => chain.output_len(),
-            Self::HalfStage(stage) => stage.output_len(),
-            Self::HalfChain(chain) => chain.output_len(),
-        }
-    }
-
-    /// Height, width and channels of its output.
-    fn output_shape(&self) -> [usize; 3] {
-        match self {
-            Self::Stage(stage) => stage.output_shape(),
-            Self::Chain(chain) => chain.output_shape(),
-            Self::HalfStage(stage) => stage.output_shape(),
-            Self::HalfChain(chain) => chain.output_shape(),
-        }
-    }
-
-    /// Floats that it needs while it runs: ring, middle, rows.
-    fn scratch(&self) -> [usize; 3] {
-        match self {
-            Self::Stage(stage) => {
-                let scratch = stage.scratch();
-                [scratch.ring, scratch.middle, scratch.rows].map(|floats| stage.parts() * floats)
-            }
-            Self::Chain(chain) => [0, chain.middle_len(), 0],
-            Self::HalfStage(stage) => stage.scratch(),
-            Self::HalfChain(chain) => [0, chain.middle_len(), 0],
-        }
-    }
-
-    /// Whether it reads fewer weights than it writes numbers: then a picture better goes on to the next step at once.
-    fn is_wide(&self) -> bool {
-        self.effort()[0] < self.output_shape().into_iter().product()
-    }
+    work: Box<dyn Work>,
+    /// Input, coarse, output, ring, middle, rows.
+    places: [Places; 6],
 }
 
 /// What a step of a plan is and how long it takes.
@@ -118,20 +48,18 @@ pub struct StepProfile {
     pub name: String,
     /// Height, width and channels of the result.
     pub output: [usize; 3],
-    /// Multiply-adds.
-    pub multiply_adds: usize,
-    /// The shortest run.
+    /// For one picture.
+    pub effort: Effort,
+    /// The shortest run, of all pictures.
     pub shortest: Duration,
 }
 
-/// Steps, with the memory they run in, for several pictures at once. The first steps, whose maps are larger than their
-/// weights, run for one picture after another; from then on each step goes through all pictures while its weights are in
-/// the caches. What is kept between steps lies there once for each picture.
+/// Steps, with the memory they run in, for several pictures. These go through the steps one after another, but together
+/// through some in the middle, whose weights outnumber what they are used for.
 #[derive(Debug)]
 pub(crate) struct Program {
     steps: Vec<Step>,
-    /// The first step that goes through all pictures.
-    shared_from: usize,
+    together: Range<usize>,
     arena: AlignedVec,
 }
 
@@ -141,30 +69,38 @@ impl Program {
     /// # Panics
     /// If there are more than the program was built for.
     pub(crate) fn run(&mut self, kernels: &Kernels, pictures: &[&[u8]]) {
-        let (alone, shared) = self.steps.split_at(self.shared_from);
-        for (index, pixels) in pictures.iter().enumerate() {
-            for step in alone {
-                step.run(kernels, index, pixels, &mut self.arena);
-            }
-        }
-        for step in shared {
-            for (index, pixels) in pictures.iter().enumerate() {
-                step.run(kernels, index, pixels, &mut self.arena);
-            }
+        for (step, of) in self.turns(pictures.len()) {
+            self.steps[step].run(kernels, pictures, of, &mut self.arena);
         }
     }
 
-    /// Runs the steps `runs` times on one picture, and says what each took at least.
-    pub(super) fn profile(&mut self, kernels: &Kernels, pixels: &[u8], runs: usize) -> Vec<StepProfile> {
+    /// Runs the steps `runs` times on `pictures`, and says what each took at least for all of them.
+    pub(super) fn profile(&mut self, kernels: &Kernels, pictures: &[&[u8]], runs: usize) -> Vec<StepProfile> {
         let mut profiles: Vec<_> = self.steps.iter().map(Step::profile).collect();
         for _ in 0..runs {
-            for (step, profile) in self.steps.iter().zip(&mut profiles) {
+            let mut took = vec![Duration::ZERO; self.steps.len()];
+            for (step, of) in self.turns(pictures.len()) {
                 let begun = Instant::now();
-                step.run(kernels, 0, pixels, &mut self.arena);
-                profile.shortest = profile.shortest.min(begun.elapsed());
+                self.steps[step].run(kernels, pictures, of, &mut self.arena);
+                took[step] += begun.elapsed();
+            }
+            for (profile, took) in profiles.iter_mut().zip(took) {
+                profile.shortest = profile.shortest.min(took);
             }
         }
         profiles
+    }
+
+    /// Which step runs for which pictures, in order.
+    fn turns(&self, pictures: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let one_by_one = move |steps: Range<usize>| {
+            let of = move |picture| steps.clone().map(move |step| (step, picture..picture + 1));
+            (0..pictures).flat_map(of)
+        };
+        let together =
+            self.together.clone().filter(move |_| pictures > 0).map(move |step| (step, 0..pictures));
+        let behind = one_by_one(self.together.end..self.steps.len());
+        one_by_one(0..self.together.start).chain(together).chain(behind)
     }
 
     /// The memory of all buffers.
@@ -174,21 +110,23 @@ impl Program {
 }
 
 impl Step {
-    fn run(&self, kernels: &Kernels, picture: usize, pixels: &[u8], arena: &mut [f32]) {
-        let regions = self.regions.of(picture);
-        self.work.run(kernels, pixels, regions, arena);
+    fn run(&self, kernels: &Kernels, pictures: &[&[u8]], of: Range<usize>, arena: &mut [f32]) {
+        let [input, coarse, output] = [0, 1, 2].map(|index| self.places[index].over(of.clone()));
+        let [ring, middle, rows] = [3, 4, 5].map(|index| self.places[index].of(0));
+        let regions = Regions { input, coarse, output, ring, middle, rows };
+        self.work.run(kernels, pictures[of.start], of.len(), regions, arena);
     }
 
     fn profile(&self) -> StepProfile {
-        let (output, [_, multiply_adds]) = (self.work.output_shape(), self.work.effort());
-        StepProfile { name: self.name.clone(), output, multiply_adds, shortest: Duration::MAX }
+        let (output, effort) = (self.work.output_shape(), self.work.effort());
+        StepProfile { name: self.name.clone(), output, effort, shortest: Duration::MAX }
     }
 }
 
 /// A step whose buffers have no place yet: input, coarse, output, ring, middle, rows.
 struct Pending {
     name: String,
-    work: Work,
+    work: Box<dyn Work>,
     buffers: [Option<Buffer>; 6],
 }
 
@@ -205,47 +143,57 @@ impl Builder {
         Self { layout: Layout::default(), pending: Vec::new(), pictures }
     }
 
-    /// Appends a step that reads `input` and `coarse`, and returns its output.
+    /// Appends a step that reads `input` and `coarse`, and returns its output. Only the first reads pixels.
     pub(crate) fn step(
         &mut self,
         name: String,
-        work: impl Into<Work>,
+        work: impl Work + 'static,
         input: Option<Buffer>,
         coarse: Option<Buffer>,
     ) -> Buffer {
-        let (step, work) = (self.pending.len(), work.into());
+        let step = self.pending.len();
         for buffer in [input, coarse].into_iter().flatten() {
             self.layout.keep(buffer, step);
         }
-        let output = self.layout.buffers(self.pictures, work.output_len(), step);
-        let [ring, middle, rows] = work.scratch().map(|floats| Some(self.layout.buffer(floats, step)));
+        let output = self.layout.buffer(work.output_len(), step);
+        let pictures = if is_shared(&work) { self.pictures } else { 1 };
+        let [ring, middle, rows] =
+            work.scratch(pictures).map(|floats| Some(self.layout.scratch(floats, step)));
         let buffers = [input, coarse, Some(output), ring, middle, rows];
-        self.pending.push(Pending { name, work, buffers });
+        self.pending.push(Pending { name, work: Box::new(work), buffers });
         output
     }
 
-    /// The program, and where in its memory the `results` of the first picture lie once it has run;
-    /// [`of_picture`] says where the others'.
-    pub(crate) fn finish<const N: usize>(mut self, results: [Buffer; N]) -> (Program, [Range<usize>; N]) {
-        let end = self.pending.len();
+    /// The program, and where in its memory the `results` lie once it has run.
+    pub(crate) fn finish<const N: usize>(mut self, results: [Buffer; N]) -> (Program, [Places; N]) {
+        let steps = self.pending.len();
         for buffer in results {
-            self.layout.keep(buffer, end);
+            self.layout.keep(buffer, steps);
         }
-        let shared_from = self.pending.iter().take_while(|pending| pending.work.is_wide()).count();
+        // The first one reads pixels, which do not lie one behind the other.
+        let is_shared = |step: &usize| *step > 0 && is_shared(&*self.pending[*step].work);
+        let start = (0..steps).find(is_shared).unwrap_or(steps);
+        let end = (start..steps).find(|step| !is_shared(step)).unwrap_or(steps);
         if self.pictures > 1 {
-            self.layout.repeat_before(shared_from);
+            self.layout.for_pictures(self.pictures, start..end, steps);
         }
         let placement = self.layout.place();
         let steps = self.pending.into_iter().map(|pending| pending.place(&placement)).collect();
         let arena = AlignedVec::zeroed(placement.floats);
-        (Program { steps, shared_from, arena }, results.map(|buffer| placement.range(Some(buffer))))
+        let program = Program { steps, together: start..end, arena };
+        (program, results.map(|buffer| placement.places(Some(buffer))))
     }
+}
+
+/// Whether several pictures go through a step together.
+fn is_shared(work: &dyn Work) -> bool {
+    let [height, width, channels] = work.output_shape();
+    work.effort().weights > height * width * channels
 }
 
 impl Pending {
     fn place(self, placement: &Placement) -> Step {
-        let [input, coarse, output, ring, middle, rows] = self.buffers.map(|b| placement.range(b));
-        let regions = Regions { input, coarse, output, ring, middle, rows };
-        Step { name: self.name, work: self.work, regions }
+        let places = self.buffers.map(|buffer| placement.places(buffer));
+        Step { name: self.name, work: self.work, places }
     }
 }

@@ -48,6 +48,10 @@ fn packed(model: &str, kernels: Kernels) -> Arc<PackedModel> {
     Arc::new(PackedModel::pack(&embedded(model), kernels, None))
 }
 
+fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
 /// Runs one picture.
 fn one<'a>(plans: &'a mut Plans, [height, width]: [usize; 2], pixels: &[u8]) -> PlanHeads<'a> {
     plans.run(height, width, &[pixels]).unwrap().remove(0)
@@ -137,8 +141,7 @@ fn any_number_of_threads_gives_the_same_numbers() {
         {
             let pixels: Vec<u8> = (0..height * width * 3).map(|i| (i * i / 7 + i) as u8).collect();
             let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut plans = Plans::new(packed(model, kernels), Some(Arc::new(pool)));
+                let mut plans = Plans::new(packed(model, kernels), Some(pool(threads)));
                 let heads = one(&mut plans, [height, width], &pixels);
                 [heads.center().to_vec(), heads.keypoints().to_vec()]
             };
@@ -154,28 +157,35 @@ fn any_number_of_threads_gives_the_same_numbers() {
 fn pictures_at_once_give_the_same_bits_as_one_by_one() {
     on_every_isa(|kernels| {
         let isa = kernels.isa();
-        let model = packed("thunder", kernels);
-        let picture = |n| (0..256 * 256 * 3).map(|i| (i * i / (7 + n) + i) as u8).collect::<Vec<_>>();
-        let pictures: Vec<_> = (0..MOST_PICTURES).map(picture).collect();
-        let read = |heads: &mut PlanHeads<'_>| {
-            let mut channels = [0.0; 34];
-            heads.read(Head::Regression, 5, 0, &mut channels);
-            (heads.center().to_vec(), heads.keypoints().to_vec(), channels)
-        };
-        let mut by_one = Plans::new(model.clone(), None);
-        let alone: Vec<_> =
-            pictures.iter().map(|pixels| read(&mut one(&mut by_one, [256, 256], pixels))).collect();
-        let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-        for pool in [None, Some(Arc::new(three))] {
-            let mut plans = Plans::new(model.clone(), pool);
-            // More than before, for which the plan is made anew, and fewer.
-            for count in [1, MOST_PICTURES, 2, 0] {
-                let at_once: Vec<&[u8]> = pictures[..count].iter().map(Vec::as_slice).collect();
-                let mut heads = plans.run(256, 256, &at_once).unwrap();
-                let together: Vec<_> = heads.iter_mut().map(read).collect();
-                assert!(together == alone[..count], "{isa}, {count} at once");
+        for (model, height, width) in
+            [("thunder", 256, 256), ("lightning", 192, 192), ("multipose", 64, 32), ("multipose", 96, 160)]
+        {
+            let packed = packed(model, kernels);
+            let picture =
+                |n| (0..height * width * 3).map(|i| (i * i / (7 + n) + i) as u8).collect::<Vec<_>>();
+            let pictures: Vec<_> = (0..MOST_PICTURES + 1).map(picture).collect();
+            let read = |heads: &mut PlanHeads<'_>| {
+                let mut channels = [0.0; 34];
+                heads.read(Head::Offset, 5, 0, &mut channels);
+                (heads.center().to_vec(), heads.keypoints().to_vec(), channels)
+            };
+            let mut by_one = Plans::new(packed.clone(), None);
+            let alone: Vec<_> =
+                pictures.iter().map(|pixels| read(&mut one(&mut by_one, [height, width], pixels))).collect();
+            for (threads, most) in [(None, MOST_PICTURES), (Some(2), MOST_PICTURES + 1), (Some(3), 4)] {
+                let mut plans = Plans::new(packed.clone(), threads.map(pool));
+                // More than before, for which plans are made anew, and fewer.
+                for count in [1, most, 2, 3, 0] {
+                    let at_once: Vec<&[u8]> = pictures[..count].iter().map(Vec::as_slice).collect();
+                    let mut heads = plans.run(height, width, &at_once).unwrap();
+                    let together: Vec<_> = heads.iter_mut().map(read).collect();
+                    assert!(
+                        together == alone[..count],
+                        "{isa} {model}, {count} at once on {threads:?} threads"
+                    );
+                }
+                assert_eq!(plans.len(), 1);
             }
-            assert_eq!(plans.len(), 1);
         }
     });
 }

@@ -1,13 +1,13 @@
 //! What a model family brings: how its files are read, and models that engines run.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, num::NonZeroUsize, sync::Arc};
 
 use cloudpose_kernels::Kernels;
 use cloudpose_wire::Prior;
 
 use super::{Entry, Error};
 use crate::contract::{Fault, Found};
-use crate::cpu::Half;
+use crate::cpu::{self, Half};
 use crate::gpu::OnGpu;
 use crate::preprocess::{Fit, ModelInput, Square};
 use crate::task::Finds;
@@ -80,6 +80,26 @@ pub struct Processor {
     pub half: Option<Half>,
     /// Threads that share an inference; none if the caller's does everything.
     pub pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Processor {
+    /// The best instruction set, or the one that `CLOUDPOSE_ISA` names, in float32; `threads` share each inference: one is
+    /// the caller's, more are of a pool of its own.
+    ///
+    /// # Errors
+    /// [`cpu::Error::Isa`] if the instruction set is unknown or this processor lacks it, [`cpu::Error::Threads`] if the system
+    /// does not start threads.
+    pub fn of(threads: NonZeroUsize) -> Result<Self, cpu::Error> {
+        let pool = match threads.get() {
+            1 => None,
+            threads => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                Some(Arc::new(pool.thread_name(|index| format!("engine-{index}")).build()?))
+            }
+        };
+        let kernels = Kernels::detect().map_err(cpu::Error::Isa)?;
+        Ok(Self { kernels, half: None, pool })
+    }
 }
 
 /// A model on the processor, with memory of its own.

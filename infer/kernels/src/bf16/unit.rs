@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::depthwise::RowTask;
 use super::product::Product;
@@ -16,6 +16,8 @@ use crate::{Isa, IsaError};
 pub enum Unit {
     /// Nothing does: float32 arithmetic stands in, slowly. The same bits as `Avx512`.
     Emulated,
+    /// 64-bit Arm with FEAT_BF16: products of two rows by two columns.
+    Neon,
     /// x86-64 with AVX512_BF16: two products and sums in each of 16 lanes.
     Avx512,
     /// x86-64 with AMX-BF16, on Linux: products of whole tiles.
@@ -26,6 +28,7 @@ impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Emulated => "emulated",
+            Self::Neon => "neon_bf16",
             Self::Avx512 => "avx512_bf16",
             Self::Amx => "amx_bf16",
         })
@@ -34,12 +37,14 @@ impl fmt::Display for Unit {
 
 impl Unit {
     /// All of them, slowest first.
-    pub const ALL: [Self; 3] = [Self::Emulated, Self::Avx512, Self::Amx];
+    pub const ALL: [Self; 4] = [Self::Emulated, Self::Neon, Self::Avx512, Self::Amx];
 
     /// Whether this processor, this build and this system have it.
     pub fn is_supported(self) -> bool {
         match self {
             Self::Emulated => true,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("bf16"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::is_supported(),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -54,6 +59,7 @@ impl Unit {
         let goes = |unit: &Self| match isa {
             None => true,
             Some(Isa::Avx512) => *unit != Self::Amx,
+            Some(Isa::Neon) => true,
             Some(_) => *unit == Self::Emulated,
         };
         Self::ALL.into_iter().rev().find(|unit| goes(unit) && unit.is_supported()).unwrap_or(Self::Emulated)
@@ -121,6 +127,15 @@ impl Kernels {
         }
         match unit {
             Unit::Emulated => Some(EMULATED),
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon => Some(Self {
+                unit: Unit::Neon,
+                product: product::neon::product,
+                depthwise_rows: depthwise::neon::rows,
+                peak: product::neon::peak,
+                // NEON is in all code for such processors.
+                ..EMULATED
+            }),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512 => Some(avx512::KERNELS),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -158,9 +173,19 @@ impl Kernels {
             return 0.0;
         }
         *MEASURED.get_or_init(|| {
-            // SAFETY: the processor has the instructions: see `of`.
-            let best = (0..8).map(|_| unsafe { (self.peak)() }).fold(0.0, f64::max);
-            best / single.peak_flops(Duration::from_millis(4))
+            let moment = Duration::from_millis(4);
+            self.peak_flops(moment) / single.peak_flops(moment)
         })
+    }
+
+    /// Floating point operations a second that this thread reaches now on registers alone, a multiply-add counting as two:
+    /// the best of `duration`'s measurements.
+    pub fn peak_flops(&self, duration: Duration) -> f64 {
+        let (begun, mut best) = (Instant::now(), 0.0_f64);
+        while begun.elapsed() < duration {
+            // SAFETY: the processor has the instructions: see `of`.
+            best = best.max(unsafe { (self.peak)() });
+        }
+        best
     }
 }

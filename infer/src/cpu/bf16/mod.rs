@@ -3,24 +3,22 @@
 //! | module | what |
 //! |---|---|
 //! | `packed` | the layers, packed |
-//! | `stage` | rows → depthwise → pointwise, fused, a band of rows at a time |
-//! | `chain` | pointwise → pointwise, fused |
+//! | `layers` | what a stage runs: rows → depthwise → pointwise |
+//! | `chain` | pointwise → pointwise |
 //! | `plan` | the steps for one input size |
 //!
 //! Every map between two layers is bfloat16, `[height, width, channels]` with the channels padded to whole panels, and
 //! rounded once, where it is made. The heads' last layers and all that the decoder reads are float32.
 
 mod chain;
+mod layers;
 mod packed;
 mod plan;
-mod stage;
 #[cfg(test)]
 mod tests;
 
-pub(super) use chain::Chain;
 pub(super) use packed::Packed;
 pub(super) use plan::plan;
-pub(super) use stage::Stage;
 
 use cloudpose_kernels::bf16::{PANEL, padded};
 

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use cloudpose_kernels::bf16::product::Weights as Pointwise;
+use cloudpose_kernels::bf16::{Kernels, product::Weights as Pointwise};
 use cloudpose_kernels::depthwise::Stride;
 
+use super::Packed;
+use super::chain::Pointwises;
+use super::layers::{Layers, Source};
 use super::packed::Separable;
-use super::stage::{Layers, Source};
-use super::{Chain, Packed, Stage};
 use crate::cpu::arena::Buffer;
+use crate::cpu::chain::Chain;
 use crate::cpu::packed::PackedModel;
 use crate::cpu::program::Builder;
+use crate::cpu::stage::Stage;
 use crate::models::movenet::arch::CELL_PX;
 
 /// Writes the steps of `packed`, the layers of `model`, for inputs of that height and width that `threads` share. Returns
@@ -22,7 +25,8 @@ pub(in crate::cpu) fn plan(
     [height, width]: [usize; 2],
     threads: usize,
 ) -> [Buffer; 3] {
-    let stage = |layers, size| Stage::new(packed.kernels, layers, size, threads);
+    let kernels = packed.kernels;
+    let stage = |layers, size| Stage::new(layers, size, threads);
     let mut size = [height / 2, width / 2];
     let mut blocks: Vec<Buffer> = Vec::new();
     for (block, layers) in model.architecture.blocks.iter().zip(&packed.blocks) {
@@ -32,28 +36,23 @@ pub(in crate::cpu) fn plan(
             Source::Stem { levels: packed.levels.clone(), weights: layers.source.clone() }
         };
         let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
-        let layers = separable(source, layers, stride, block.residual);
+        let layers = separable(kernels, source, layers, stride, block.residual);
         blocks.push(builder.step(block.name(), stage(layers, size), blocks.last().copied(), None));
         size = size.map(|pixels| pixels / stride.pixels());
     }
-    let chain = Chain {
-        kernels: packed.kernels,
-        first: packed.last.clone(),
-        second: packed.top.clone(),
-        height: size[0],
-        width: size[1],
-        threads,
-    };
+    let chain = Pointwises { kernels, first: packed.last.clone(), second: packed.top.clone() };
+    let chain = Chain { layers: chain, size, threads };
     let mut features = builder.step("fpn.lateral5".to_owned(), chain, blocks.last().copied(), None);
     for (merge, layers) in model.architecture.merges.iter().zip(&packed.merges) {
         let size = [height, width].map(|pixels| pixels >> merge.level);
-        let layers = separable(Source::Merge(layers.source.clone()), layers, Stride::One, false);
+        let layers = separable(kernels, Source::Merge(layers.source.clone()), layers, Stride::One, false);
         let (name, input) = (format!("fpn.merge{}", merge.level), blocks[merge.after_block]);
         features = builder.step(name, stage(layers, size), Some(input), Some(features));
     }
     let [center, keypoints] = [0, 1].map(|index| {
         let (head, taps, pointwise) = &packed.heads[index];
         let layers = Layers {
+            kernels,
             source: Source::Input,
             taps: taps.clone(),
             pointwise: pointwise.clone(),
@@ -67,7 +66,7 @@ pub(in crate::cpu) fn plan(
     [features, center, keypoints]
 }
 
-fn separable(source: Source, layers: &Separable, stride: Stride, residual: bool) -> Layers {
+fn separable(kernels: Kernels, source: Source, layers: &Separable, stride: Stride, residual: bool) -> Layers {
     let pointwise: Arc<Pointwise> = layers.pointwise.clone();
-    Layers { source, taps: layers.taps.clone(), pointwise, then: None, stride, residual }
+    Layers { kernels, source, taps: layers.taps.clone(), pointwise, then: None, stride, residual }
 }

@@ -25,6 +25,10 @@ fn packed(model: &str, kernels: Kernels) -> Arc<PackedModel> {
     Arc::new(PackedModel::pack(&embedded(model), Single::detect().unwrap(), Some(kernels)))
 }
 
+fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
 /// All that the decoder can read of one picture.
 fn read(heads: &mut PlanHeads<'_>) -> [Vec<f32>; 3] {
     let mut offsets = vec![0.0; 34 * heads.grid().cells()];
@@ -89,8 +93,7 @@ fn any_number_of_threads_gives_the_same_numbers() {
         {
             let (pixels, packed) = (picture(height, width, 0), packed(model, kernels));
             let run = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut plans = Plans::new(packed.clone(), Some(Arc::new(pool)));
+                let mut plans = Plans::new(packed.clone(), Some(pool(threads)));
                 read(&mut plans.run(height, width, &[&pixels]).unwrap()[0])
             };
             let alone = run(1);
@@ -113,9 +116,15 @@ fn pictures_at_once_and_again_give_the_same_bits_as_one_by_one() {
         let first: Vec<_> = pictures.iter().map(&mut alone).collect();
         let again: Vec<_> = pictures.iter().map(&mut alone).collect();
         assert!(first == again, "{}: what ran before left its mark", kernels.unit());
-        let at_once: Vec<&[u8]> = pictures.iter().map(Vec::as_slice).collect();
-        let mut heads = plans.run(256, 256, &at_once).unwrap();
-        let together: Vec<_> = heads.iter_mut().map(read).collect();
-        assert!(together == first, "{}", kernels.unit());
+        for threads in [None, Some(2)] {
+            let pool = threads.map(pool);
+            let mut plans = Plans::new(model.clone(), pool);
+            for count in [4, 2, 3] {
+                let at_once: Vec<&[u8]> = pictures[..count].iter().map(Vec::as_slice).collect();
+                let mut heads = plans.run(256, 256, &at_once).unwrap();
+                let together: Vec<_> = heads.iter_mut().map(read).collect();
+                assert!(together == first[..count], "{}: {count} on {threads:?} threads", kernels.unit());
+            }
+        }
     });
 }

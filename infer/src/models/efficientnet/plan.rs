@@ -11,7 +11,8 @@ use cloudpose_kernels::{Clamp, Kernels, Slab};
 use super::arch::{Block, DEVIATION, LAST, MEAN, REDUCTION, blocks};
 use crate::cpu::program::{Builder, Program};
 use crate::cpu::separable::Separable;
-use crate::cpu::stage::{Layers, Source, Stage};
+use crate::cpu::single::{Layers, Source};
+use crate::cpu::stage::Stage;
 use crate::models::Tensors;
 
 /// All layers of a model, packed.
@@ -96,11 +97,12 @@ impl Plan {
             let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
             let separable = separable.clone();
             let layers = Layers { source, separable, then: None, stride, residual: block.residual };
-            let stage = Stage::new(layers, size, size, threads);
+            let stage = Stage::new(layers, [size, size], threads);
             output = Some(builder.step(block.name(), stage, output, None));
             size /= stride.pixels();
         }
         let (program, [features]) = builder.finish([output.expect("there are blocks")]);
+        let features = features.of(0);
         let pixels = (side / REDUCTION) * (side / REDUCTION);
         Self { model, program, features, last: vec![0.0; pixels * LAST] }
     }

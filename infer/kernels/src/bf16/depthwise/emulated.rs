@@ -34,13 +34,11 @@ pub(in crate::bf16) unsafe fn rows(task: &RowTask<'_>) {
                     }
                 }
             }
-            let round = |sum: f32| {
-                let sum = Bf16::from_f32(sum);
-                task.clamp.map_or(sum, |clamp| Bf16::from_f32(sum.to_f32().max(clamp.low).min(clamp.high)))
-            };
             let at = (y * outputs + x) * task.shape.output_pitch;
             // SAFETY: the caller's contract: the output has that pixel.
-            unsafe { task.output.add(at).cast::<[Bf16; PANEL]>().write_unaligned(sums.map(round)) };
+            unsafe {
+                task.output.add(at).cast::<[Bf16; PANEL]>().write_unaligned(sums.map(|sum| task.rounded(sum)))
+            };
         }
     }
 }

@@ -11,6 +11,8 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 pub(super) mod emulated;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 #[cfg(test)]
 mod tests;
 
@@ -86,6 +88,13 @@ impl RowTask<'_> {
     /// Pixels of an output row.
     fn outputs(&self) -> usize {
         self.shape.width / self.shape.stride.pixels()
+    }
+
+    /// A sum rounded and clamped.
+    #[inline(always)]
+    fn rounded(&self, sum: f32) -> Bf16 {
+        let sum = Bf16::from_f32(sum);
+        self.clamp.map_or(sum, |clamp| Bf16::from_f32(sum.to_f32().max(clamp.low).min(clamp.high)))
     }
 }
 

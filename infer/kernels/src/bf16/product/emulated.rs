@@ -11,30 +11,38 @@ pub(in crate::bf16) unsafe fn product(task: &Product<'_>) {
     for panel in 0..task.panels {
         for row in 0..task.rows {
             // SAFETY: the caller's contract: these weights, biases and rows exist.
-            unsafe {
-                let mut sums = sums(task, panel, row);
-                let at = row * task.stride + panel * PANEL;
-                match task.to {
-                    To::Single(to) => {
-                        if let Some(clamp) = task.clamp {
-                            sums.iter_mut().for_each(|sum| *sum = sum.max(clamp.low).min(clamp.high));
-                        }
-                        to.add(at).cast::<[f32; PANEL]>().write_unaligned(sums);
-                    }
-                    To::Half(to, residual) => {
-                        if !residual.is_null() {
-                            let residual = residual.add(at).cast::<[Bf16; PANEL]>().read_unaligned();
-                            sums.iter_mut().zip(residual).for_each(|(sum, add)| *sum += add.to_f32());
-                        }
-                        let round = |sum: f32| {
-                            let sum = Bf16::from_f32(sum);
-                            task.clamp.map_or(sum, |clamp| {
-                                Bf16::from_f32(sum.to_f32().max(clamp.low).min(clamp.high))
-                            })
-                        };
-                        to.add(at).cast::<[Bf16; PANEL]>().write_unaligned(sums.map(round));
-                    }
+            unsafe { write(task, panel, row, sums(task, panel, row)) }
+        }
+    }
+}
+
+/// Adds the residual to a row's sums in a panel, rounds, clamps and writes them.
+///
+/// # Safety
+/// As for [`product`], for a row and a panel of `task`.
+#[inline(always)]
+pub(super) unsafe fn write(task: &Product<'_>, panel: usize, row: usize, mut sums: [f32; PANEL]) {
+    let at = row * task.stride + panel * PANEL;
+    // SAFETY: the caller's contract.
+    unsafe {
+        match task.to {
+            To::Single(to) => {
+                if let Some(clamp) = task.clamp {
+                    sums.iter_mut().for_each(|sum| *sum = sum.max(clamp.low).min(clamp.high));
                 }
+                to.add(at).cast::<[f32; PANEL]>().write_unaligned(sums);
+            }
+            To::Half(to, residual) => {
+                if !residual.is_null() {
+                    let residual = residual.add(at).cast::<[Bf16; PANEL]>().read_unaligned();
+                    sums.iter_mut().zip(residual).for_each(|(sum, add)| *sum += add.to_f32());
+                }
+                let round = |sum: f32| {
+                    let sum = Bf16::from_f32(sum);
+                    task.clamp
+                        .map_or(sum, |clamp| Bf16::from_f32(sum.to_f32().max(clamp.low).min(clamp.high)))
+                };
+                to.add(at).cast::<[Bf16; PANEL]>().write_unaligned(sums.map(round));
             }
         }
     }

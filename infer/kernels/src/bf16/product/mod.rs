@@ -11,6 +11,8 @@
 //!   below 2⁻¹²⁶, which the instruction takes for zero.
 //! - `Amx` (`tdpbf16ps`) sums a block of 32 depths' even and odd products apart, from zero, then both, and adds that to the
 //!   accumulator; roundings and denormals as above.
+//! - `Neon` (`bfmmla`) adds to the accumulator, for each pair of depths, the sum of their products. How it rounds that sum,
+//!   and what it makes of denormals, Arm leaves to the processor.
 //!
 //! Against a double-precision sum of the same bfloat16 numbers the error of all is below
 //! `(depth + 4) · 2⁻²³ · Σ|terms|`, and half a unit in the last place of the result for its own rounding. The residual is
@@ -26,6 +28,8 @@ pub(super) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 pub(super) mod emulated;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
