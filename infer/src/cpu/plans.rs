@@ -25,17 +25,20 @@ pub struct Plans {
     pool: Option<Arc<rayon::ThreadPool>>,
     /// By height and width, the last one used at the end.
     plans: Vec<([usize; 2], Plan)>,
+    /// How many pictures it runs at once.
+    most_pictures: usize,
 }
 
 impl Plans {
     /// None yet. `pool`: the threads that share the rows of each inference, if the caller's does not do everything.
     pub fn new(model: Arc<PackedModel>, pool: Option<Arc<rayon::ThreadPool>>) -> Self {
-        Self { model, pool, plans: Vec::new() }
+        let is_large = model.architecture.weights() >= SHARED_WEIGHTS;
+        Self { model, pool, plans: Vec::new(), most_pictures: if is_large { MOST_PICTURES } else { 1 } }
     }
 
     /// How many pictures it runs at once.
     pub fn most_pictures(&self) -> usize {
-        if self.model.architecture.weights() >= SHARED_WEIGHTS { MOST_PICTURES } else { 1 }
+        self.most_pictures
     }
 
     /// Runs the model on pictures of one size, at most [`most_pictures`](Self::most_pictures), each `[height, width, 3]` RGB. The results, one
