@@ -93,6 +93,8 @@ test)
     for plugins in base good; do
         dpkg -s gstreamer1.0-plugins-$plugins >/dev/null 2>&1 || missing+=(gstreamer1.0-plugins-$plugins)
     done
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || [ -n "${POSTGRES_BIN:-}" ] || missing+=(postgresql)
+    need setpriv util-linux
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
     tests=$(cd "$(dirname "$0")/../tests" && pwd)

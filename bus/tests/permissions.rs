@@ -100,6 +100,47 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
 }
 
+#[tokio::test]
+async fn who_records_takes_events_and_nothing_else() {
+    let server = NatsServer::with(
+        "records.conf",
+        [
+            ("CLOUDPOSE_GATEWAY_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_WORKER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_LISTENER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_RECORDER_PASSWORD", PASSWORD),
+        ],
+    );
+    let role = |user, role| Config {
+        servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
+        role: Some(role),
+        ..Config::default()
+    };
+    let Bus::Nats(recorder) = bus(role("recorder", Role::Recorder)).await else { unreachable!() };
+    let records = recorder.records("test", 1 << 20).await.unwrap();
+    let worker = bus(role("worker", Role::Worker)).await;
+    worker.publish_event(&pose(2), &Tenant::new("acme").unwrap(), None).await;
+    let batch = soon(records.take(10, Duration::ZERO)).await;
+    assert_eq!((batch.events[0].tenant.as_str(), batch.numbers.clone()), ("acme", vec![1]));
+    records.ack(&batch).await;
+
+    let rogue = rogue(&server, "recorder").await;
+    for question in ["STREAM.INFO.cloudpose-infer-live", "STREAM.DELETE.cloudpose-events", "STREAM.NAMES"] {
+        assert_eq!(api(&rogue, question, "").await, None, "{question}");
+    }
+    let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());
+    let listener = listener.connect(server.url()).await.unwrap();
+    assert!(
+        !hears(&listener, "cloudpose.poses.*", &rogue, "cloudpose.poses.cam").await,
+        "it says nothing itself"
+    );
+    let worker = self::rogue(&server, "worker").await;
+    assert!(
+        !hears(&rogue, "cloudpose.poses.*", &worker, "cloudpose.poses.cam").await,
+        "nor does it listen to all"
+    );
+}
+
 /// A client of a role that keeps to nothing of ours.
 async fn rogue(server: &NatsServer, user: &str) -> async_nats::Client {
     let options = async_nats::ConnectOptions::with_user_and_password(user.into(), PASSWORD.into());

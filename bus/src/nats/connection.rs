@@ -85,6 +85,8 @@ pub enum Role {
     Gateway,
     /// It takes frames from lanes, and keeps them as they should be.
     Worker,
+    /// It takes events that are kept, and has nothing to do with lanes.
+    Recorder,
 }
 
 impl Role {
@@ -93,6 +95,7 @@ impl Role {
         match self {
             Self::Gateway => "_INBOX.gateway",
             Self::Worker => "_INBOX.worker",
+            Self::Recorder => "_INBOX.recorder",
         }
     }
 }

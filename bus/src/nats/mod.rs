@@ -3,6 +3,7 @@
 //! - `connection`: settings, and whether there is a connection
 //! - `lanes`: streams and consumers
 //! - `jobs`: results that are kept
+//! - `records`: events that are kept
 //! - `set_up`: making what is missing, once
 //! - `store`: what the broker keeps, and what it says to that
 //! - `pull`: frames for the workers of this process, with `desk` and `ask`
@@ -25,6 +26,7 @@ mod jobs;
 mod lanes;
 mod message;
 mod pull;
+mod records;
 mod set_up;
 mod store;
 mod tenants;
@@ -50,10 +52,13 @@ use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::{Config, ConnectError, Role, Turn};
 use self::{
     clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
     store::Place,
+};
+pub use self::{
+    connection::{Config, ConnectError, Role, Turn},
+    records::{Batch, Recorded, Records, RecordsError},
 };
 pub(crate) use self::{
     delivery::Origin,
@@ -164,7 +169,7 @@ impl Nats {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 _ = sign_of_life.tick(), if self.0.link.borrow().up => self.keep_stills().await,
-                _ = look_at_clock.tick(), if self.0.link.borrow().up => self.read_clock().await,
+                _ = look_at_clock.tick(), if self.0.link.borrow().up && self.has_lanes() => self.read_clock().await,
                 changed = link.changed() => {
                     if changed.is_err() {
                         break;
@@ -179,8 +184,16 @@ impl Nats {
         }
     }
 
+    /// Whether this process has to do with lanes.
+    fn has_lanes(&self) -> bool {
+        self.0.role != Some(Role::Recorder)
+    }
+
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
+        if !self.has_lanes() {
+            return Ok(());
+        }
         let make = async {
             let Shared { jetstream, prefix, capacity, replicas, role, .. } = &*self.0;
             lanes::set_up(jetstream, prefix, capacity, *replicas, *role).await?;
