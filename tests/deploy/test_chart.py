@@ -1,7 +1,7 @@
 """The chart makes what its values say, and refuses what cannot work."""
 
 import pytest
-from conftest import CHART, HELM, RELEASE, VALUE_SETS, helm_template, named, of_kind, pod_specs, rendered, roles, run
+from conftest import CHART, HELM, RELEASE, VALUE_SETS, helm_template, named, objects, of_kind, pod_specs, rendered, roles, run
 
 NAME = f"{RELEASE}-cloudpose"
 
@@ -33,6 +33,7 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("autoscaling.mode=hpa,infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
+    ("record.enabled=true", "record.database.secret"),
 ])
 def test_values_that_cannot_work_are_refused_with_a_reason(wrong, told):
     done = helm_template("--set", wrong)
@@ -258,3 +259,15 @@ def test_helm_package_holds_the_files_that_are_linked(tmp_path):
     archive = next(tmp_path.glob("cloudpose-*.tgz"))
     packed = run(HELM, "template", RELEASE, archive, "--set", "monitoring.rules.enabled=true")
     assert "CloudPoseNoWorker" in packed and "$JS.API.STREAM.CREATE" in packed
+
+
+def test_who_records_has_a_user_on_nats_and_the_way_to_its_database():
+    chart = objects(helm_template("--values", VALUE_SETS["records"], "--set", "nats.bundled.servers=3").stdout)
+    settings = {entry["name"]: entry for entry in container(named(chart, "Deployment", f"{NAME}-record"))["env"]}
+    assert settings["CLOUDPOSE_RECORD_TO"]["valueFrom"]["secretKeyRef"] == {"name": "database", "key": "url"}
+    assert settings["CLOUDPOSE_NATS"]["value"].startswith("nats://recorder:")
+    [servers] = of_kind(chart, "StatefulSet")
+    assert "CLOUDPOSE_RECORDER_PASSWORD" in environment(servers)
+    assert "user: recorder" in named(chart, "ConfigMap", f"{NAME}-nats")["data"]["roles.conf"]
+    [rule] = named(chart, "NetworkPolicy", f"{NAME}-record")["spec"]["egress"]
+    assert rule == {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}]}
