@@ -11,7 +11,7 @@ use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
 use futures_util::future::OptionFuture;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 
@@ -151,11 +151,14 @@ impl Gateway {
             shared.sessions.wait().await;
             Ok(())
         };
-        // Beside serving: a broker that does not answer now keeps nobody from being told so.
-        let hand_out = async {
-            let results = shared.bus.results(&shared.id).await;
-            dispatch.run(results, &shared.watch).await;
-        };
+        // Beside serving: a broker that does not answer now keeps nobody from being told so. A task of its own: a result
+        // wakes nothing else of what goes on here.
+        let mut handing_out = JoinSet::new();
+        let shared_too = Arc::clone(&shared);
+        handing_out.spawn(async move {
+            let results = shared_too.bus.results(&shared_too.id).await;
+            dispatch.run(results, &shared_too.watch).await;
+        });
         let work_on_jobs = OptionFuture::from(
             shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
         );
@@ -165,7 +168,7 @@ impl Gateway {
         };
         tokio::select! {
             worked = work => worked,
-            () = hand_out => Err(Error::ResultsLost),
+            Some(_) = handing_out.join_next() => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
             Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
             never = shared.tickets.answer(&shared.bus) => match never {},
