@@ -131,6 +131,15 @@ async fn what_was_found_is_in_the_tables() {
         let received: SystemTime = row.get("captured_at");
         assert_eq!(received.duration_since(UNIX_EPOCH).unwrap().as_millis(), u128::from(at));
     }
+    let presence = reader.rows("SELECT track_id, sum(frames)::bigint, min(first_at), max(last_at) FROM cloudpose.presence GROUP BY 1").await;
+    assert_eq!(
+        (presence.len(), presence[0].get(0), presence[0].get(1)),
+        (1, 7_i64, 2_i64),
+        "each frame counts once"
+    );
+    let ms =
+        |column| presence[0].get::<_, SystemTime>(column).duration_since(UNIX_EPOCH).unwrap().as_millis();
+    assert_eq!((ms(2), ms(3)), (u128::from(at), u128::from(at + 100)));
     let skeletons = reader.rows("SELECT joints FROM cloudpose.skeletons").await;
     let names: Vec<&str> = persons[0].keypoints.iter().map(|joint| joint.name.as_str()).collect();
     assert_eq!(skeletons[0].get::<_, Vec<&str>>(0), names);

@@ -24,6 +24,15 @@ pub(super) const MOVE: &str = "
         RETURNING tenant, stream, captured_at, seq
     ), moved AS (
         INSERT INTO persons SELECT p.* FROM staged_persons p JOIN new USING (tenant, stream, captured_at, seq)
+        RETURNING tenant, stream, captured_at, track_id
+    ), seen AS (
+        INSERT INTO presence AS p
+        SELECT tenant, stream, date_trunc('minute', captured_at), track_id, count(*), min(captured_at), max(captured_at)
+        FROM moved WHERE track_id IS NOT NULL GROUP BY 1, 2, 3, 4
+        ON CONFLICT (tenant, stream, captured_at, track_id) DO UPDATE SET
+            frames = p.frames + EXCLUDED.frames,
+            first_at = least(p.first_at, EXCLUDED.first_at),
+            last_at = greatest(p.last_at, EXCLUDED.last_at)
     )
     SELECT count(*) FROM new";
 
