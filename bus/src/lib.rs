@@ -45,7 +45,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage, StreamName, Tenant,
+    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SessionId, SharedEvent, Stage, StreamName, Tenant,
     TraceParent, View,
 };
 use tokio::{
@@ -177,12 +177,30 @@ impl Bus {
         }
     }
 
+    /// On how many frames workers work at once, as far as they say, where a lane serves a tenant's frames in the order in which
+    /// they came. None where its streams have turns.
+    pub fn first_come_slots(&self) -> Option<usize> {
+        match self {
+            Self::Local(_) => None,
+            Self::Nats(_) => {
+                let slots = self.models().slots();
+                Some(slots.first.saturating_add(slots.overflow)).filter(|slots| *slots > 0)
+            }
+        }
+    }
+
     /// Tells everyone who listens what was found in a frame of `tenant`. On NATS, where a tenant's events can be listened
-    /// to alone, the message says which `trace` it comes from.
-    pub async fn publish_event(&self, event: &SharedEvent, tenant: &Tenant, trace: Option<TraceParent>) {
+    /// to alone, the message says of which `session` and which `trace` it comes from.
+    pub async fn publish_event(
+        &self,
+        event: &SharedEvent,
+        tenant: &Tenant,
+        session: Option<&SessionId>,
+        trace: Option<TraceParent>,
+    ) {
         match self {
             Self::Local(bus) => bus.publish_event(event),
-            Self::Nats(bus) => bus.publish_event(event, tenant, trace).await,
+            Self::Nats(bus) => bus.publish_event(event, tenant, session, trace).await,
         }
     }
 

@@ -301,7 +301,7 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
         // Handed back, and passed on from stage to stage, as workers do.
         soon(worker.pull(Stage::Infer, 1)).await.remove(0).hand_back().await;
         let taken = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
-        worker.publish_event(&pose(seq), &Default::default(), None).await;
+        worker.publish_event(&pose(seq), &Default::default(), None, None).await;
         worker.publish(Stage::Annotate, taken.frame.clone()).await.unwrap();
         taken.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
@@ -344,7 +344,7 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
-    worker.publish_event(&pose(3), &Default::default(), None).await;
+    worker.publish_event(&pose(3), &Default::default(), None, None).await;
     let next = soon(heard.next()).await.unwrap();
     assert_ne!(&next.payload[..], b"intruder", "listeners only listen");
     assert_eq!(gateway.depth(Lane { stage: Stage::Infer, kind: Kind::Live }).await.frames, 0);

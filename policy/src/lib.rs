@@ -20,6 +20,7 @@
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
+//! | [`gate`] | which stream's frame goes on a lane next that is first come, first served | gateway |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
 //! | [`lease`] | which gateway works on a job | gateway |
@@ -34,6 +35,7 @@ pub mod admit;
 pub mod backoff;
 pub mod batch;
 pub mod deadline;
+pub mod gate;
 pub mod guests;
 pub mod lanes;
 pub mod lease;

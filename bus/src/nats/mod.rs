@@ -44,8 +44,8 @@ use async_nats::{
 };
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    Address, DropReason, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, Tenant,
-    TraceParent, frame::ResultBody, model::Announcement, subject,
+    Address, DropReason, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SessionId, SharedEvent, Stage,
+    Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
@@ -317,6 +317,7 @@ impl Nats {
         &self,
         shared: &SharedEvent,
         tenant: &Tenant,
+        session: Option<&SessionId>,
         trace: Option<TraceParent>,
     ) {
         let event = match shared.event() {
@@ -325,7 +326,7 @@ impl Nats {
         };
         let to = subject::event(&self.0.prefix, tenant, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
-        let (headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
+        let (headers, payload) = (message::event_headers(session, trace), message::event_payload(shared));
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }

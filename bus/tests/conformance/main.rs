@@ -326,13 +326,13 @@ async fn a_job_is_told_of_a_frame_that_was_given_up(bus: Bus) {
 }
 
 async fn everyone_who_listens_gets_events_and_slow_ones_slow_nobody(bus: Bus) {
-    bus.publish_event(&pose(0), &Default::default(), None).await;
+    bus.publish_event(&pose(0), &Default::default(), None, None).await;
     let mut one = bus.events().await;
     let mut two = bus.events().await;
-    bus.publish_event(&pose(1), &Default::default(), None).await;
+    bus.publish_event(&pose(1), &Default::default(), None, None).await;
     assert_eq!(one.next().await.unwrap(), pose(1));
     for seq in 2..2000 {
-        bus.publish_event(&pose(seq), &Default::default(), None).await;
+        bus.publish_event(&pose(seq), &Default::default(), None, None).await;
     }
     let next = two.next().await.unwrap().event().unwrap().seq;
     assert!(next >= 1, "a listener gets nothing from before it listened");

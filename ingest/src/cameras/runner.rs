@@ -103,11 +103,10 @@ impl Work {
         };
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let stamps = Stamps::from_now();
-        let source = shared.watch.open(
+        let source = shared.watch.open_camera(
             (terms.caller.tenant.clone(), terms.stream.clone()),
             terms.address.session.clone(),
-            settings.model.clone(),
-            stamps.at(Instant::now().into_std()),
+            (settings.model.clone(), stamps.at(Instant::now().into_std())),
         );
         Self {
             bounds: Bounds {
@@ -153,7 +152,10 @@ impl Work {
                         self.session.image(picture.at, picture.payload).ok();
                     }
                 }
-                result = self.inbox.next() => self.session.result(result),
+                result = self.inbox.next() => {
+                    self.publisher.back(result.seq);
+                    self.session.result(result);
+                }
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
                     connection = later;
@@ -220,7 +222,7 @@ impl Work {
         let now = Instant::now().into_std();
         match taken {
             Ok(()) => self.session.published(now, frame.header.seq),
-            Err(error) => self.session.refused(now, frame, error.reason()),
+            Err(reason) => self.session.refused(now, frame, reason),
         }
     }
 

@@ -20,4 +20,5 @@ mod streams;
 mod tickets;
 mod tls;
 mod trace;
+mod turns;
 mod watch;
