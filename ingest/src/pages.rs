@@ -37,8 +37,9 @@ const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 11] = assets! {
+const PAGE: [Asset; 12] = assets! {
     "app.js": JS;
+    "film.js": JS;
     "key.js": JS;
     "session.js": JS;
     "source.js": JS;

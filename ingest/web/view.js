@@ -100,7 +100,7 @@ function modelChoice(model, checked) {
 }
 
 /** The tiles. Numbers that are null are not known. `found` is the newest event, or null. */
-export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate }) {
+export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate, sentBits, codec }) {
   const write = (id, number, digits = 0) => {
     element(id).textContent = number === null ? "–" : number.toFixed(digits);
   };
@@ -111,6 +111,8 @@ export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate })
   write("server-latency", serverMs);
   write("fps-in", sentRate, 1);
   write("fps-out", shownRate, 1);
+  write("uplink", sentBits === null ? null : sentBits / 1e6, 2);
+  element("uplink-title").textContent = codec === null ? "Uplink" : `Uplink, ${codec}`;
 }
 
 /** The drops by reason; `skipped` frames were never sent, since the ones before them were on their way. */

@@ -109,6 +109,86 @@ test("the webcam is shown with skeletons on it", TEST_MS, async () => {
   await check();
 });
 
+/**
+ * What the page sends on `/v1/stream`: the address of the newest session, all binary messages of all, and `say(message)` in the
+ * place of the server. `refuse(url)` says why a session is refused, if it is.
+ */
+async function overhear(page, refuse = () => null) {
+  const heard = { url: null, sent: [], say: null };
+  await page.routeWebSocket("**/v1/stream*", (socket) => {
+    heard.url = new URL(socket.url());
+    const refused = refuse(heard.url);
+    if (refused !== null) {
+      socket.send(JSON.stringify({ type: "error", code: "bad_query", message: refused }));
+      socket.close({ code: 1008 });
+      return;
+    }
+    const server = socket.connectToServer();
+    socket.onMessage((message) => {
+      if (typeof message !== "string") heard.sent.push(message);
+      server.send(message);
+    });
+    server.onMessage((message) => socket.send(message));
+    heard.say = (message) => socket.send(JSON.stringify(message));
+  });
+  return heard;
+}
+
+/** The tile says how frames are sent, and that they are. */
+const waitForUplink = (page, how) =>
+  page.waitForFunction((how) => document.getElementById("uplink-title").textContent === `Uplink, ${how}`, how);
+
+test("the webcam goes as H.264, with a key frame when the server asks for one", TEST_MS, async () => {
+  const { page, check } = await open();
+  assert.ok(await page.evaluate(async () => (await import("/film.js")).canFilm()), "this Chromium has no encoder of H.264");
+  const heard = await overhear(page);
+  await page.click("#start-camera");
+  await waitForFrames(page, 10);
+  assert.equal(heard.url.searchParams.get("codec"), "h264");
+  await waitForUplink(page, "H.264");
+  const kinds = heard.sent.map((message) => message[0]);
+  assert.deepEqual([kinds[0], kinds.slice(1, 8).includes(1)], [1, false], `${kinds}`);
+  assert.deepEqual([...heard.sent[0].subarray(9, 13)], [0, 0, 0, 1]);
+  const times = heard.sent.map((message) => message.readBigInt64BE(1));
+  assert.ok(times.every((time, n) => n === 0 || time > times[n - 1]), `${times}`);
+
+  const before = heard.sent.length;
+  heard.say({ type: "keyframe" });
+  const shown = Number(await page.getAttribute("#picture", "data-shown"));
+  await waitForFrames(page, shown + 5);
+  const after = heard.sent.slice(before).map((message) => message[0]);
+  assert.equal(after.filter((kind) => kind === 1).length, 1, `${after}`);
+
+  // A hundredth of the bits: the encoder begins anew with them.
+  heard.say({ type: "hint", fps: 30, bitrate: 30_000 });
+  const limited = heard.sent.length;
+  await waitForFrames(page, shown + 12);
+  const anew = heard.sent.slice(limited).map((message) => message[0]);
+  assert.equal(anew.filter((kind) => kind === 1).length, 1, `${anew}`);
+  await check();
+});
+
+test("a browser or a server without H.264 gets and takes JPEGs", TEST_MS, async () => {
+  const { page, check } = await open();
+  const heard = await overhear(page);
+  await page.addInitScript(() => delete window.VideoEncoder);
+  await page.reload();
+  await page.click("#start-camera");
+  await waitForFrames(page, 3);
+  assert.equal(heard.url.searchParams.get("codec"), null);
+  assert.deepEqual([...heard.sent[0].subarray(0, 2)], [0xff, 0xd8]);
+  await waitForUplink(page, "JPEG");
+  await check();
+
+  const { page: other, check: checkOther } = await open();
+  const refuse = (url) => (url.searchParams.has("codec") ? "this server was built without H.264" : null);
+  await overhear(other, refuse);
+  await other.click("#start-camera");
+  await waitForFrames(other, 3);
+  await waitForUplink(other, "JPEG");
+  await checkOther();
+});
+
 test("a lost connection comes back by itself", TEST_MS, async () => {
   const { page, check } = await open();
   await page.click("#start-camera");
