@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract model-test deploy-test manifests bench-peers bench-http bench-overload attack deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack attack-memory deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -21,7 +21,7 @@ setup: ## Installs what the build needs, where apt is there and we may.
 setup-test: ## Installs what the tests need.
 	@deploy/setup.sh test
 
-test: setup setup-test lint doc browser contract model-test deploy-test unit isa ## Runs every check, as CI does.
+test: setup setup-test lint doc browser contract clients model-test deploy-test unit isa ## Runs every check, as CI does.
 
 lint: setup ## Format, and warnings as errors.
 	$(CARGO) fmt --all --check
@@ -49,6 +49,12 @@ browser: setup setup-test ## The web page in headless Chromium with a fake camer
 contract: setup setup-test ## What a running system says, against docs/asyncapi.yaml and the snapshots (UPDATE_SNAPSHOTS=1 writes them).
 	$(CARGO) build --locked
 	cd tests/contract && CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" ../.venv/bin/python -m pytest --quiet
+
+clients: setup setup-test ## The Python client as a wheel, its examples and notebook, and other people's clients, against a server.
+	$(CARGO) build --locked
+	tests/clients/wheel.sh "$(TARGET_DIR)/wheels"
+	cd clients/python && ../../tests/.venv-clients/bin/mypy src
+	CLOUDPOSE_BIN="$(TARGET_DIR)/debug/cloudpose" tests/.venv-clients/bin/python -m pytest --quiet tests/clients
 
 model-test: setup setup-test ## Golden outputs of models against ONNX Runtime.
 	$(CARGO) build --locked
@@ -78,9 +84,12 @@ bench-overload: build setup-test ## Memory of each role under three times the lo
 attack: build ## What hostile clients can do to `cloudpose serve`, on loopback, as a table (ARGS="--short").
 	python3 benches/attack/attack.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
+attack-memory: build ## What `cloudpose serve` keeps of the memory that an attack took, by settings of the allocator (ARGS="--rounds 1").
+	python3 benches/attack/memory.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-checkov tests/.prometheus tests/.models
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-checkov tests/.prometheus tests/.models

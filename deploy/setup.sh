@@ -87,6 +87,12 @@ test)
     need chromium chromium
     need python3 python3
     need dpkg-deb dpkg
+    # An RTSP camera of the tests.
+    /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
+        missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
+    for plugins in base good; do
+        dpkg -s gstreamer1.0-plugins-$plugins >/dev/null 2>&1 || missing+=(gstreamer1.0-plugins-$plugins)
+    done
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
     tests=$(cd "$(dirname "$0")/../tests" && pwd)
@@ -95,6 +101,7 @@ test)
     real_models "$tests/.models"
     # Its dependencies and the others' do not agree.
     venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
+    venv "$tests/.venv-clients" "$tests/clients/requirements.txt"
     prometheus "$tests/.prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"

@@ -11,7 +11,7 @@ use cloudpose_infer::{
 use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
-use crate::{Config, keys, telemetry, traces};
+use crate::{Config, jobs, keys, telemetry, traces};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Box<Config>),
-    /// Find poses in images, folders and Motion JPEG files
+    /// Find poses in images, videos, and folders of them
     Detect(Detect),
     /// Measure how right a model's poses are on labelled photos
     Eval(Eval),
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),
+    /// Hand in many images at a server, and fetch the results later
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Make, show and revoke the keys that clients show
     #[command(subcommand)]
     Keys(keys::Command),
@@ -100,6 +103,8 @@ pub(crate) struct Detect {
     #[command(flatten)]
     pub(crate) style: cloudpose_annotate::Style,
     #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
+    #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 
@@ -133,6 +138,8 @@ pub(crate) struct Eval {
     /// Print one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
     #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
@@ -285,6 +292,8 @@ Example:
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
         #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
+        #[command(flatten)]
         store: cloudpose_infer::StoreConfig,
     },
     /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
@@ -313,6 +322,8 @@ Example:
         /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
+        #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
     },
 }
 

@@ -13,8 +13,8 @@ use cloudpose_pixels::Limits;
 use cloudpose_video::{Error, LiveDecoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What the decoders of all sessions share.
-#[derive(Debug)]
+/// What the decoders of all sessions and cameras share. Clones are the same.
+#[derive(Debug, Clone)]
 pub(crate) struct Decoders {
     /// One for each that may be at work.
     turns: Arc<Semaphore>,

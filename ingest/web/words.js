@@ -14,6 +14,7 @@ export const DROP_REASONS = {
   too_large: "too large for the server",
   bus_down: "the server's parts had lost each other",
   shutting_down: "the server was stopping",
+  over_quota: "more than you may send",
   connection_lost: "lost with the connection",
 };
 

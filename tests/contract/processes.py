@@ -60,6 +60,12 @@ class Processes:
         listen = ["--listen", "127.0.0.1:0", *options]
         return Gateway(self.start(r"listening on http://(\S+)", CLOUDPOSE, role, *listen), nats)
 
+    @staticmethod
+    def key(scopes, file):
+        """A new key in the file of a gateway's keys."""
+        command = [CLOUDPOSE, "keys", "new", scopes.replace(",", "-"), "--scopes", scopes, "--keys", file]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
     def worker(self, role, *options):
         """`cloudpose infer` or `cloudpose annotate`. Answers the address of its metrics."""
         return self.start(r"metrics on http://([^/\s]+)", CLOUDPOSE, role, *options)

@@ -143,7 +143,7 @@ fn stream(units: &[Vec<u8>], random: &mut Random) -> (u64, u64) {
         if random.below(4) > 0 {
             random.damage(&mut unit);
         }
-        pictures += u64::from(matches!(decoder.decode(&unit), Ok(Some(_))));
+        pictures += u64::from(matches!(decoder.decode(&unit, true), Ok(Some(_))));
     }
     (units.len() as u64, pictures)
 }

@@ -55,7 +55,7 @@ impl LiveDecoder {
     ///
     /// # Errors
     /// None.
-    pub fn decode(&mut self, _: &[u8]) -> Result<Option<PlanarImage>, Refused> {
+    pub fn decode(&mut self, _: &[u8], _: bool) -> Result<Option<PlanarImage>, Refused> {
         match self.0 {}
     }
 

@@ -101,6 +101,9 @@ pub enum ServerMessage {
     Hint {
         /// Frames a second.
         fps: f32,
+        /// What the tenant or the address has used up, if that is why: `frames`, `bytes`, `megapixels` or `cpu`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<String>,
         /// Bits a second that are enough for them. Only of video.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bitrate: Option<u32>,
@@ -271,7 +274,7 @@ mod tests {
             detail: String::new(),
         });
         assert_eq!(json.unwrap(), r#"{"type":"drop","seq":3,"reason":"superseded"}"#);
-        let json = serde_json::to_string(&ServerMessage::Hint { fps: 12.5, bitrate: None });
+        let json = serde_json::to_string(&ServerMessage::Hint { fps: 12.5, quota: None, bitrate: None });
         assert_eq!(json.unwrap(), r#"{"type":"hint","fps":12.5}"#);
         assert_eq!(serde_json::to_string(&ServerMessage::Keyframe).unwrap(), r#"{"type":"keyframe"}"#);
         let json =

@@ -69,18 +69,26 @@ impl Need {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
-            "/v1/models" => Self::Key,
+            "/v1/models" | "/v1/tickets" => Self::Key,
             "/v1/pose"
             | "/v1/classify"
             | "/predict"
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
+            "/v1/jobs"
+            | "/v1/jobs/{job}"
+            | "/v1/jobs/{job}/results"
+            | "/v1/jobs/{job}/items/{item}/overlay"
+            | "/v1/jobs/{job}/items/{item}/thumbnail"
+            | "/upload"
+            | "/status/{image_id}" => Self::Scope(Scope::Jobs),
             "/v1/stream" => Self::Scope(Scope::Stream),
             // The second is the third as the documents write it.
             "/v1/streams"
             | "/v1/streams/{stream}.mjpeg"
             | "/v1/streams/{stream}"
             | "/v1/streams/{stream}/watch" => Self::Scope(Scope::Watch),
+            "/v1/cameras" | "/v1/cameras/{stream}" => Self::Scope(Scope::Cameras),
             _ => Self::Scope(Scope::Admin),
         }
     }

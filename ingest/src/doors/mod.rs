@@ -6,15 +6,23 @@
 //! | `http` | `POST /v1/pose`: one image, its poses or the annotated picture |
 //! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
 //! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
+//! | `tickets` | `POST /v1/tickets`: what to show where no key can be sent |
+//! | `cameras` | `/v1/cameras`: which cameras the gateway fetches |
+//! | `jobs` | `/v1/jobs`: many images, whose results are fetched later |
+//! | `images` | the calls of the existing image service |
 //! | `legacy` | the existing API |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
 mod brief;
+pub(crate) mod cameras;
 pub(crate) mod classify;
 pub(crate) mod http;
+pub(crate) mod images;
+pub(crate) mod jobs;
 pub(crate) mod legacy;
 mod problem;
+pub(crate) mod tickets;
 pub(crate) mod watch;
 pub(crate) mod ws;
 

@@ -36,12 +36,14 @@ impl LiveDecoder {
     }
 
     /// Decodes an access unit of the byte stream format (ITU-T H.264, Annex B): one whole picture, and parameter sets before
-    /// it if they are new. None if there is no picture in it.
+    /// it if they are new. None if there is no picture in it, or if it is not `wanted`: it is decoded then for those that
+    /// build on it, and nothing is made of it.
     ///
     /// # Errors
     /// Why it is not decoded. After any, only a key frame (IDR) is; it may bring other parameter sets, and another size.
-    pub fn decode(&mut self, unit: &[u8]) -> Result<Option<PlanarImage>, Refused> {
-        let Some(decoded) = self.stream.decode(unit, &mut self.reserve)? else { return Ok(None) };
+    pub fn decode(&mut self, unit: &[u8], wanted: bool) -> Result<Option<PlanarImage>, Refused> {
+        let decoded = self.stream.decode(unit, &mut self.reserve)?;
+        let Some(decoded) = decoded.filter(|_| wanted) else { return Ok(None) };
         let mut picture = PlanarImage::default();
         range::read(&range::Planes::of(&decoded.frame), decoded.colours, &mut picture);
         Ok(Some(picture))

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{
     Caller, DropReason, TraceParent,
+    frame::ResultBody,
     ws::{Codec, ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +25,7 @@ use crate::{
     doors::brief,
     metrics,
     publisher::{Answered, Publisher},
+    quotas::Guest,
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
 };
@@ -43,6 +46,8 @@ pub(super) struct Connection<'a> {
     shared: Arc<Shared>,
     session: Session,
     inbox: Inbox,
+    /// Whose quotas it uses.
+    guest: Guest,
     publisher: Publisher,
     socket: &'a mut Socket,
     /// The client is told of each dropped frame.
@@ -62,14 +67,14 @@ impl<'a> Connection<'a> {
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
-        asker: (Caller, Option<TraceParent>),
+        (caller, guest, trace): (Caller, Guest, Option<TraceParent>),
     ) -> Result<Self, String> {
         let codec = query.codec();
         let units = codec.map(|Codec::H264| Units::new(&shared)).transpose();
         let units = units.map_err(|error| error.to_string())?;
         let (address, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %address.session, "session begins");
-        let (terms, settings) = query.into_terms(&shared, address, asker);
+        let (terms, settings) = query.into_terms(&shared, address, (caller, trace));
         queue(socket, &messages::hello(&terms, &settings, codec, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let (stamps, model) = (Stamps::from_now(), settings.model.clone());
@@ -79,6 +84,7 @@ impl<'a> Connection<'a> {
         Ok(Self {
             session: Session::new(terms, settings, stamps, account, source),
             inbox,
+            guest,
             publisher: Publisher::new(Arc::clone(&shared)),
             socket,
             tell_drops: false,
@@ -91,19 +97,31 @@ impl<'a> Connection<'a> {
     pub(super) async fn run(mut self) -> End {
         let mut heard = Instant::now();
         let mut pinged = false;
-        let mut drain_ends = None;
+        // Once we stop: when it is this one's turn to go, and when the time is over for what is in flight then.
+        let (mut goes, mut drain_ends) = (None, None);
         let mut connection = self.shared.bus.connection();
         let mut bus_gone_since = None;
         loop {
-            self.carry_out();
             let now = Instant::now();
+            if let Some((turn, ends)) = goes
+                && drain_ends.is_none()
+                && now >= turn
+            {
+                drain_ends = Some(ends);
+                self.session.end();
+            }
+            self.carry_out();
             if self.session.finished() && self.socket.stalled_since().is_none() {
                 return match drain_ends {
                     Some(_) => self.shut_down(),
                     None => End::Finished,
                 };
             }
-            let reading = drain_ends.is_none() && self.accepts();
+            // Of a session that loses no frame none is taken that may not come.
+            let quota =
+                if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
+            let quota = quota.map(Instant::from_std);
+            let reading = drain_ends.is_none() && self.accepts() && quota.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -114,7 +132,8 @@ impl<'a> Connection<'a> {
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
-            let wake = [stalled, policy, drain_ends, bus_gives_up, late]
+            let turn = goes.filter(|_| drain_ends.is_none()).map(|(turn, _)| turn);
+            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -129,7 +148,12 @@ impl<'a> Connection<'a> {
                     }
                 }
                 done = next_done(&mut self.units, self.session.accepts()) => self.on_unit(done),
-                result = self.inbox.next() => self.session.result(result),
+                result = self.inbox.next() => {
+                    if let ResultBody::Done { event, .. } = &result.body {
+                        self.guest.worked(Instant::now().into_std(), event);
+                    }
+                    self.session.result(result);
+                }
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
                     connection = later;
@@ -138,9 +162,9 @@ impl<'a> Connection<'a> {
                 () = self.shared.bus.wait_until(bus_gone_since.is_some()) => {
                     bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
                 }
-                () = self.shared.stopping.cancelled(), if drain_ends.is_none() => {
-                    drain_ends = Some(Instant::now() + self.shared.drain);
-                    self.session.end();
+                () = self.shared.stopping.cancelled(), if goes.is_none() => {
+                    let now = Instant::now();
+                    goes = Some((now + self.shared.goes_on(), now + self.shared.drain));
                 }
                 () = sleep_until(wake) => {
                     let now = Instant::now();
@@ -184,18 +208,7 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Image(image) => {
-                let now = Instant::now().into_std();
-                let taken = match &mut self.units {
-                    Some(_) if self.ending => Err(AfterEnd),
-                    Some(units) => {
-                        units.push(now, image);
-                        Ok(())
-                    }
-                    None => self.session.image(now, image),
-                };
-                if let Err(AfterEnd) = taken {
-                    self.bad_message(AfterEnd.to_string());
-                }
+                self.on_image(image);
             }
             Event::Text(text) => self.on_text(&text),
             Event::Sent(Some(seq)) => self.session.sent(Instant::now().into_std(), seq),
@@ -213,6 +226,29 @@ impl<'a> Connection<'a> {
             Event::Closed => return Some(End::Left),
         }
         None
+    }
+
+    fn on_image(&mut self, image: bytes::Bytes) {
+        let (now, bytes) = (Instant::now().into_std(), image.len() as u64);
+        let taken = match (self.guest.may_come(now), &mut self.units) {
+            (_, Some(_)) if self.ending => Err(AfterEnd),
+            // What builds on a frame that is dropped here could not be decoded: it is dropped when it is.
+            (_, Some(units)) => {
+                self.guest.used(now, Resource::Bytes, bytes as f64);
+                units.push(now, image);
+                Ok(())
+            }
+            (Err(refused), None) if !self.session.is_complete() => {
+                self.session.over_quota(now, refused.exceeded.resource, refused.to_string())
+            }
+            _ => self.session.image(now, image).map(|size| {
+                self.guest.came(now, bytes);
+                self.guest.decodes(now, size);
+            }),
+        };
+        if let Err(AfterEnd) = taken {
+            self.bad_message(AfterEnd.to_string());
+        }
     }
 
     fn on_text(&mut self, text: &str) {
@@ -237,16 +273,22 @@ impl<'a> Connection<'a> {
     /// What came as video is a frame from here on, as any other, or none.
     fn on_unit(&mut self, done: Done) {
         let Done { received, captured, picture, asks, advice } = done;
-        let taken = match picture {
-            Ok(picture) => self.session.captured(received, captured, picture),
-            Err(why) => self.session.undecodable(received, why),
+        let taken = match (picture, self.guest.may_come(received)) {
+            (Err(why), _) => self.session.undecodable(received, why),
+            (Ok(_), Err(refused)) if !self.session.is_complete() => {
+                self.session.over_quota(received, refused.exceeded.resource, refused.to_string())
+            }
+            (Ok(picture), _) => self.session.captured(received, captured, picture).map(|size| {
+                self.guest.used(received, Resource::Frames, 1.0);
+                self.guest.decodes(received, size);
+            }),
         };
         if taken.is_ok() && asks {
             metrics::keyframe_asked();
             queue(self.socket, &ServerMessage::Keyframe);
         }
         if let Some((fps, bitrate)) = advice {
-            queue(self.socket, &ServerMessage::Hint { fps, bitrate: Some(bitrate) });
+            queue(self.socket, &ServerMessage::Hint { fps, quota: None, bitrate: Some(bitrate) });
         }
         self.end_when_decoded();
     }
@@ -284,9 +326,10 @@ impl<'a> Connection<'a> {
                         queue(self.socket, &message);
                     }
                 }
-                Effect::Hint { fps } => {
+                Effect::Hint { fps, quota } => {
+                    let quota = quota.map(|resource| resource.to_string());
                     let bitrate = self.units.as_ref().map(|units| units.enough(fps));
-                    queue(self.socket, &ServerMessage::Hint { fps, bitrate });
+                    queue(self.socket, &ServerMessage::Hint { fps, quota, bitrate });
                 }
             }
         }

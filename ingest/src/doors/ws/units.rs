@@ -162,7 +162,7 @@ async fn decode(
     let message = unit.message.clone();
     let worked = tokio::task::spawn_blocking(move || {
         let shown = match UnitHead::read(&message) {
-            Some(_) => decoder.decode(&message[UnitHead::LEN..]),
+            Some(_) => decoder.decode(&message[UnitHead::LEN..], true),
             None => Ok(None),
         };
         drop(turn);

@@ -1,0 +1,51 @@
+"""CloudPose's client: people and their joints in photos and live video."""
+
+from .client import AsyncClient, Client
+from .convert import to_coco, to_detections, to_pandas, to_supervision
+from .drawing import draw
+from .errors import CloudPoseError, ConnectionLost, Problem, SessionError
+from .events import Events
+from .images import ImageLike
+from .results import (
+    COCO,
+    Box,
+    Class,
+    Keypoint,
+    LiveStream,
+    Model,
+    Person,
+    PoseEvent,
+    Skeleton,
+    Watched,
+)
+from .stream import Frame, Stream
+from .watch import Watch
+
+__all__ = [
+    "COCO",
+    "AsyncClient",
+    "Box",
+    "Class",
+    "Client",
+    "CloudPoseError",
+    "ConnectionLost",
+    "Events",
+    "Frame",
+    "ImageLike",
+    "Keypoint",
+    "LiveStream",
+    "Model",
+    "Person",
+    "PoseEvent",
+    "Problem",
+    "SessionError",
+    "Skeleton",
+    "Stream",
+    "Watch",
+    "Watched",
+    "draw",
+    "to_coco",
+    "to_detections",
+    "to_pandas",
+    "to_supervision",
+]

@@ -1,0 +1,277 @@
+"""The calls, plain and asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import httpx
+
+from . import images
+from .connection import Server
+from .errors import ConnectionLost, Problem
+from .events import Events
+from .feed import Source
+from .images import ImageLike, Order
+from .results import LiveStream, Model, PoseEvent
+from .stream import Stream, Terms
+from .watch import Watch
+
+Want: TypeAlias = Literal["pose", "overlay", "both"]
+Draw: TypeAlias = Literal["overlay", "skeleton", "redacted"]
+
+
+# What a server may ask to wait before a call is made again. Seconds.
+_LONGEST_PAUSE = 30.0
+
+
+class _Calls(ABC):
+    """What both clients have: streams, which are iterated in both ways, and how calls are written and read."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:60000",
+        *,
+        key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 3,
+        ssl: tls.SSLContext | None = None,
+    ) -> None:
+        """`url` is where the server is, `key` its API key (`cpk_…`) or a token, if it asks for one. A call that the server
+        has no room for is made `retries` times more, when the server says. `ssl` is for authorities of your own."""
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is no address of a server; write http://host:port")
+        self._server = Server(url.rstrip("/"), key, ssl)
+        self._retries = retries
+        self._open(
+            {
+                "base_url": self._server.url,
+                "headers": self._server.headers,
+                "timeout": timeout,
+                "verify": True if ssl is None else ssl,
+            }
+        )
+
+    @abstractmethod
+    def _open(self, options: dict[str, Any]) -> None: ...
+
+    def stream(
+        self,
+        source: Source,
+        *,
+        want: Want = "pose",
+        mode: Literal["live", "complete"] = "complete",
+        name: str | None = None,
+        model: str | None = None,
+        draw: Draw | None = None,
+        quality: int | None = None,
+        smooth: bool | None = None,
+        max_age_ms: int | None = None,
+        order: Order = "rgb",
+        reconnect_for: float = 60.0,
+    ) -> Stream:
+        """Sends the frames of a source, and gives them back with what was found.
+
+        `mode="complete"` takes a frame of the source when there is room for it, and has every one worked on;
+        `mode="live"` is for cameras: the source is read as fast as it gives, and the newest frame wins.
+        `want="overlay"` or `"both"` asks for annotated JPEGs. `reconnect_for` seconds are tried to come back when the
+        connection is lost.
+        """
+        query = {
+            "stream": name,
+            "want": want,
+            "mode": mode,
+            "model": model,
+            "draw": draw,
+            "quality": quality,
+            "smooth": smooth,
+            "max_age_ms": max_age_ms,
+        }
+        return Stream(self._server, source, Terms(query, mode == "live", order, reconnect_for))
+
+    def watch(
+        self,
+        stream: str,
+        *,
+        want: Want = "pose",
+        fps: float | None = None,
+        draw: Draw | None = None,
+        reconnect_for: float = 60.0,
+    ) -> Watch:
+        """Frames of a stream that somebody else sends, at most `fps` a second."""
+        return Watch(self._server, stream, {"want": want, "fps": fps, "draw": draw}, reconnect_for)
+
+    def events(
+        self, streams: str = "*", *, nats: str = "nats://127.0.0.1:4222", tenant: str = "default"
+    ) -> Events:
+        """Events of all streams and photos whose name matches (`door-*`), as they are published on NATS."""
+        return Events(streams, nats, tenant)
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds to wait before each further attempt, if the server does not say."""
+        yield from (0.5 * 2.0**n for n in range(self._retries))
+
+
+def _asked(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _upload(image: ImageLike, order: Order, accept: str) -> dict[str, Any]:
+    file = images.encode(image, order)
+    return {"content": file, "headers": {"Content-Type": images.media_type(file), "Accept": accept}}
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
+    raise Problem.read(response.status_code, response.content)
+
+
+def _wait(response: httpx.Response, pause: float) -> float:
+    said = response.headers.get("Retry-After", "")
+    return min(float(said), _LONGEST_PAUSE) if said.isdigit() else pause
+
+
+def _full(response: httpx.Response) -> bool:
+    return response.status_code in (429, 503)
+
+
+class Client(_Calls):
+    """CloudPose, for plain programs. Threads may share one."""
+
+    def _open(self, options: dict[str, Any]) -> None:
+        self._http = httpx.Client(**options)
+
+    def pose(
+        self, image: ImageLike, *, model: str | None = None, min_score: float | None = None, order: Order = "rgb"
+    ) -> PoseEvent:
+        """Finds the people in one image: the path of a file, what is in one, or pixels."""
+        query = {"model": model, "min_score": min_score}
+        return PoseEvent.read(self._call("/v1/pose", query, _upload(image, order, "application/json")).json())
+
+    def annotate(
+        self,
+        image: ImageLike,
+        *,
+        model: str | None = None,
+        min_score: float | None = None,
+        draw: Draw | None = None,
+        quality: int | None = None,
+        order: Order = "rgb",
+    ) -> bytes:
+        """The image as a JPEG with the skeletons drawn on it."""
+        query = {"model": model, "min_score": min_score, "draw": draw, "quality": quality}
+        return self._call("/v1/pose", query, _upload(image, order, "image/jpeg")).content
+
+    def classify(
+        self, image: ImageLike, *, model: str | None = None, top: int | None = None, order: Order = "rgb"
+    ) -> PoseEvent:
+        """Tells what one image shows, in `classes`."""
+        query = {"model": model, "top": top}
+        return PoseEvent.read(self._call("/v1/classify", query, _upload(image, order, "application/json")).json())
+
+    def models(self) -> list[Model]:
+        """The models that the server's workers serve."""
+        return [Model.read(model) for model in self._call("/v1/models", {}).json()["models"]]
+
+    def streams(self) -> list[LiveStream]:
+        """The streams that somebody sends now."""
+        return [LiveStream.read(stream) for stream in self._call("/v1/streams", {}).json()["streams"]]
+
+    def close(self) -> None:
+        """Closes the connections that are kept for further calls."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
+        request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
+        pauses = self._pauses()
+        while True:
+            try:
+                response = self._http.send(request)
+            except httpx.TransportError as error:
+                raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
+            pause = next(pauses, None)
+            if pause is None or not _full(response):
+                return _checked(response)
+            time.sleep(_wait(response, pause))
+
+
+class AsyncClient(_Calls):
+    """CloudPose, for asynchronous programs."""
+
+    def _open(self, options: dict[str, Any]) -> None:
+        self._http = httpx.AsyncClient(**options)
+
+    async def pose(
+        self, image: ImageLike, *, model: str | None = None, min_score: float | None = None, order: Order = "rgb"
+    ) -> PoseEvent:
+        """Finds the people in one image: the path of a file, what is in one, or pixels."""
+        query = {"model": model, "min_score": min_score}
+        return PoseEvent.read((await self._send("/v1/pose", query, image, order, "application/json")).json())
+
+    async def annotate(
+        self,
+        image: ImageLike,
+        *,
+        model: str | None = None,
+        min_score: float | None = None,
+        draw: Draw | None = None,
+        quality: int | None = None,
+        order: Order = "rgb",
+    ) -> bytes:
+        """The image as a JPEG with the skeletons drawn on it."""
+        query = {"model": model, "min_score": min_score, "draw": draw, "quality": quality}
+        return (await self._send("/v1/pose", query, image, order, "image/jpeg")).content
+
+    async def classify(
+        self, image: ImageLike, *, model: str | None = None, top: int | None = None, order: Order = "rgb"
+    ) -> PoseEvent:
+        """Tells what one image shows, in `classes`."""
+        query = {"model": model, "top": top}
+        return PoseEvent.read((await self._send("/v1/classify", query, image, order, "application/json")).json())
+
+    async def models(self) -> list[Model]:
+        """The models that the server's workers serve."""
+        return [Model.read(model) for model in (await self._call("/v1/models", {})).json()["models"]]
+
+    async def streams(self) -> list[LiveStream]:
+        """The streams that somebody sends now."""
+        return [LiveStream.read(stream) for stream in (await self._call("/v1/streams", {})).json()["streams"]]
+
+    async def close(self) -> None:
+        """Closes the connections that are kept for further calls."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _send(
+        self, path: str, query: Mapping[str, object], image: ImageLike, order: Order, accept: str
+    ) -> httpx.Response:
+        return await self._call(path, query, await asyncio.to_thread(_upload, image, order, accept))
+
+    async def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
+        request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
+        pauses = self._pauses()
+        while True:
+            try:
+                response = await self._http.send(request)
+            except httpx.TransportError as error:
+                raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
+            pause = next(pauses, None)
+            if pause is None or not _full(response):
+                return _checked(response)
+            await asyncio.sleep(_wait(response, pause))

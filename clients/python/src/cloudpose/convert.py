@@ -1,0 +1,89 @@
+"""Results in the forms that other libraries take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .results import PoseEvent
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+
+# COCO's category of people.
+_PERSON = 1
+
+
+def to_supervision(event: PoseEvent) -> supervision.KeyPoints:
+    """supervision's `KeyPoints`: `xy` [persons, keypoints, 2], `keypoint_confidence`, `detection_confidence`; track ids
+    (-1 if there is none) in `data["tracker_id"]`."""
+    import numpy as np
+    from supervision import KeyPoints
+
+    if not event.persons:
+        return KeyPoints.empty()
+    persons = event.persons
+    return KeyPoints(
+        xy=np.array([[(k.x, k.y) for k in person.keypoints] for person in persons], np.float32),
+        class_id=np.zeros(len(persons), int),
+        keypoint_confidence=np.array([[k.score for k in person.keypoints] for person in persons], np.float32),
+        detection_confidence=np.array([person.score for person in persons], np.float32),
+        data={"tracker_id": _tracks(event)},
+    )
+
+
+def to_detections(event: PoseEvent) -> supervision.Detections:
+    """supervision's `Detections`: the persons' boxes as `xyxy`, scores, and track ids (-1 if there is none)."""
+    import numpy as np
+    from supervision import Detections
+
+    if not event.persons:
+        return Detections.empty()
+    boxes = [person.box for person in event.persons]
+    return Detections(
+        xyxy=np.array([(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes], np.float32),
+        confidence=np.array([person.score for person in event.persons], np.float32),
+        class_id=np.zeros(len(boxes), int),
+        tracker_id=_tracks(event),
+        data={"class_name": np.array(["person"] * len(boxes))},
+    )
+
+
+def _tracks(event: PoseEvent) -> Any:
+    import numpy as np
+
+    return np.array([-1 if person.track_id is None else person.track_id for person in event.persons])
+
+
+def to_coco(events: Mapping[int, PoseEvent] | Mapping[str, PoseEvent] | Mapping[int | str, PoseEvent]) -> list[dict[str, Any]]:
+    """Results for COCO's keypoint evaluation, of events by `image_id`: a list as pycocotools' `loadRes` takes it.
+
+    As in what detectors hand in, the third number of a keypoint is its score.
+    """
+    return [
+        {
+            "image_id": image_id,
+            "category_id": _PERSON,
+            "keypoints": [number for k in person.keypoints for number in (k.x, k.y, k.score)],
+            "bbox": [person.box.x, person.box.y, person.box.width, person.box.height],
+            "score": person.score,
+        }
+        for image_id, event in events.items()
+        for person in event.persons
+    ]
+
+
+def to_pandas(events: Iterable[PoseEvent]) -> pandas.DataFrame:
+    """One row a keypoint: `stream`, `seq`, `captured_at`, `person` (by falling score, from 0), `track_id`, `person_score`,
+    `keypoint`, `x`, `y`, `score`."""
+    import pandas
+
+    columns = ["stream", "seq", "captured_at", "person", "track_id", "person_score", "keypoint", "x", "y", "score"]
+    rows = [
+        (event.stream, event.seq, event.captured_at, n, person.track_id, person.score, k.name, k.x, k.y, k.score)
+        for event in events
+        for n, person in enumerate(event.persons)
+        for k in person.keypoints
+    ]
+    return pandas.DataFrame(rows, columns=columns).astype({"track_id": "Int64"})

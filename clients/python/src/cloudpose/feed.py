@@ -1,0 +1,116 @@
+"""The frames of a source, which may block, be asynchronous, or be faster than the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, Iterable, Iterator
+from typing import TypeAlias
+
+from .images import ImageLike
+
+Source: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike] | AsyncIterable[ImageLike]"
+"""A video file or its address (needs `cloudpose[video]`), or images one after another."""
+
+
+class End(Exception):
+    """There are no more frames."""
+
+
+class Feed:
+    """One image at a time. Of a source that is read as fast as it gives (`newest`) the newest waits, and older ones are counted."""
+
+    def __init__(self, source: Source, newest: bool) -> None:
+        self.superseded = 0
+        self._newest = newest
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[ImageLike | BaseException] = []
+        self._came = asyncio.Event()
+        self._demand = threading.Semaphore(0)
+        # Who asked may have been cancelled meanwhile: what comes is for who asks next.
+        self._asked = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+        if isinstance(source, (str, os.PathLike)):
+            from .video import read
+
+            source = read(source)
+        if isinstance(source, AsyncIterable):
+            self._wanted = asyncio.Semaphore(0)
+            self._task = asyncio.create_task(self._pump(source))
+        else:
+            # A thread that waits for a camera must not keep the program from ending.
+            reading = threading.Thread(target=self._read, args=(source,), name="cloudpose-source", daemon=True)
+            reading.start()
+
+    async def take(self) -> ImageLike:
+        """The next image. Raises `End`, or what the source raised."""
+        if not self._waiting and not self._newest and not self._asked:
+            self._asked = True
+            if self._task is None:
+                self._demand.release()
+            else:
+                self._wanted.release()
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        item = self._waiting[0]
+        if isinstance(item, BaseException):
+            raise item
+        self._asked = False
+        return self._waiting.pop(0)  # type: ignore[return-value]
+
+    def close(self) -> None:
+        self._closed = True
+        self._demand.release()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _put(self, item: ImageLike | BaseException) -> None:
+        if self._newest and self._waiting and not isinstance(item, BaseException):
+            self._waiting[-1] = item
+            self.superseded += 1
+        else:
+            self._waiting.append(item)
+        self._came.set()
+
+    def _read(self, source: Iterable[ImageLike]) -> None:
+        ending: BaseException = End()
+        images: Iterator[ImageLike] | None = None
+        try:
+            images = iter(source)
+            while True:
+                if not self._newest:
+                    self._demand.acquire()
+                if self._closed:
+                    return
+                image = next(images)
+                self._loop.call_soon_threadsafe(self._put, image)
+        except StopIteration:
+            pass
+        except RuntimeError as error:
+            if self._loop.is_closed():
+                return
+            ending = error
+        except BaseException as error:
+            ending = error
+        finally:
+            if images is not None and hasattr(images, "close"):
+                images.close()
+            if not self._closed:
+                self._loop.call_soon_threadsafe(self._put, ending)
+
+    async def _pump(self, source: AsyncIterable[ImageLike]) -> None:
+        ending: BaseException = End()
+        images = aiter(source)
+        try:
+            while True:
+                if not self._newest:
+                    await self._wanted.acquire()
+                self._put(await anext(images))
+        except StopAsyncIteration:
+            pass
+        except Exception as error:
+            ending = error
+        self._put(ending)

@@ -1,0 +1,73 @@
+"""Watching a stream that somebody else sends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+from websockets.exceptions import ConnectionClosed
+
+from .both import Both
+from .connection import Retries, Server, ended
+from .errors import CloudPoseError, SessionError
+from .results import PoseEvent, Watched
+
+
+class Watch(Both[Watched]):
+    """Frames of one stream, for `for` and `async for`, until nobody sends it any more.
+
+    Who is too slow loses frames, which `Watched.lost` counts. When the connection is lost it is made again.
+    """
+
+    def __init__(self, server: Server, stream: str, query: Mapping[str, object], patience: float) -> None:
+        self._server = server
+        self._stream = stream
+        self._query = query
+        self._patience = patience
+
+    async def _items(self) -> AsyncGenerator[Watched, None]:
+        retries = Retries(self._patience)
+        greeted = False
+        while True:
+            try:
+                async with aclosing(self._connection()) as frames:
+                    async for frame in frames:
+                        greeted = True
+                        retries.worked()
+                        yield frame
+            except SessionError as error:
+                # Over, if it was there before.
+                if error.code == "no_stream" and greeted:
+                    return
+                raise
+            except CloudPoseError as error:
+                await asyncio.sleep(retries.wait(error))
+
+    async def _connection(self) -> AsyncGenerator[Watched, None]:
+        socket = await self._server.open(f"/v1/streams/{self._stream}/watch", self._query)
+        error: SessionError | None = None
+        why = "the server closed the connection"
+        try:
+            async for data in socket:
+                said = json.loads(data)
+                if said["type"] == "error":
+                    error = SessionError(said["code"], said["message"])
+                if said["type"] != "result":
+                    continue
+                found = said.get("pose")
+                picture = await socket.recv() if said["overlay"] else None
+                yield Watched(
+                    seq=said["seq"],
+                    pose=None if found is None else PoseEvent.read(found),
+                    picture=picture if isinstance(picture, bytes) else None,
+                    lost=said["lost"],
+                )
+        except ConnectionClosed as closed:
+            why = str(closed)
+        finally:
+            await socket.close()
+        if error is not None and error.code == "no_stream":
+            raise error
+        raise ended(error, why)

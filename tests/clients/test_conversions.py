@@ -1,0 +1,66 @@
+"""Results in the forms of other libraries, taken by these libraries."""
+
+import numpy as np
+import pytest
+import supervision as sv
+from cloudpose import Client, to_coco, to_detections, to_pandas, to_supervision
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+@pytest.fixture(scope="module")
+def server_url(server):
+    return server.http
+
+
+@pytest.fixture
+def event(server_url, sample):
+    return Client(server_url).pose(sample, model="fast")
+
+
+@pytest.fixture
+def nobody(server_url, sample):
+    return Client(server_url).pose(sample, model="fast", min_score=1)
+
+
+def test_supervision_draws_them(event, nobody, sample):
+    scene = np.asarray(Image.open(sample)).copy()
+    points, boxes = to_supervision(event), event.to_detections()
+    assert points.xy.shape == (3, 17, 2) and points.keypoint_confidence.shape == (3, 17)
+    assert boxes.xyxy.shape == (3, 4) and list(boxes.tracker_id) == [-1, -1, -1]
+    drawn = sv.EdgeAnnotator().annotate(scene.copy(), points)
+    boxed = sv.BoxAnnotator().annotate(scene.copy(), boxes)
+    assert (drawn != scene).any() and (boxed != scene).any()
+    assert len(to_supervision(nobody)) == len(to_detections(nobody)) == 0
+    assert len(points[points.detection_confidence > 2]) == 0
+
+
+def test_pycocotools_evaluates_them(event, nobody, tmp_path):
+    results = to_coco({7: event, 8: nobody})
+    assert [r["image_id"] for r in results] == [7, 7, 7] and results == event.to_coco(7)
+    truth = COCO()
+    truth.dataset = {
+        "info": {},
+        "images": [{"id": 7}],
+        "categories": [{"id": 1, "keypoints": []}],
+        "annotations": [
+            {**r, "id": n, "area": r["bbox"][2] * r["bbox"][3], "iscrowd": 0, "num_keypoints": 17,
+             "keypoints": [v if i % 3 < 2 else 2 for i, v in enumerate(r["keypoints"])]}
+            for n, r in enumerate(results, 1)
+        ],
+    }  # fmt: skip
+    truth.createIndex()
+    judged = COCOeval(truth, truth.loadRes(results), "keypoints")
+    judged.evaluate()
+    judged.accumulate()
+    judged.summarize()
+    assert judged.stats[0] == pytest.approx(1)
+
+
+def test_pandas_has_a_row_a_keypoint(event, nobody):
+    table = to_pandas([event, nobody])
+    assert len(table) == 3 * 17 and set(table["person"]) == {0, 1, 2} and table["track_id"].isna().all()
+    noses = table[table["keypoint"] == "nose"]
+    assert list(noses["x"]) == [person["nose"].x for person in event.persons]
+    assert list(nobody.to_pandas().columns) == list(table.columns)

@@ -1,0 +1,158 @@
+"""Photos with the Python client, against a running server."""
+
+import asyncio
+import http.server
+import io
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from cloudpose import AsyncClient, Client, ConnectionLost, Problem, draw, images
+from PIL import Image
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.http) as client:
+        yield client
+
+
+def test_paths_bytes_and_pixels_find_the_same_people(client, sample):
+    pixels = np.asarray(Image.open(sample))
+    forms = [
+        client.pose(str(sample), model="fast"),
+        client.pose(sample, model="fast"),
+        client.pose(sample.read_bytes(), model="fast"),
+        client.pose(images._png(pixels), model="fast"),
+        client.pose(pixels, model="fast"),
+        client.pose(pixels[:, :, ::-1], model="fast", order="bgr"),
+        client.pose(Image.open(sample), model="fast"),
+    ]
+    first = forms[0]
+    assert (first.width, first.height, first.model, len(first.persons)) == (804, 1072, "fast", 3)
+    for event in forms[1:]:
+        assert len(event.persons) == 3
+        for a, b in zip(first.persons, event.persons):
+            assert np.hypot(a["left_hip"].x - b["left_hip"].x, a["left_hip"].y - b["left_hip"].y) < 8
+
+
+def test_pixels_without_pillow_become_a_png_that_loses_nothing(sample):
+    pixels = np.asarray(Image.open(sample))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(images._png(pixels)))), pixels)
+
+
+def test_pixels_that_are_none_are_refused():
+    for wrong in [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)]:
+        with pytest.raises((TypeError, ValueError), match="make"):
+            images.encode(wrong)
+    grey = Image.open(io.BytesIO(images.encode(np.full((4, 5), 77, np.uint8))))
+    assert grey.size == (5, 4) and grey.getpixel((0, 0)) == (77, 77, 77)
+
+
+def test_other_calls(client, sample):
+    picture = Image.open(io.BytesIO(client.annotate(sample, model="fast", draw="skeleton")))
+    assert (picture.format, picture.size) == ("JPEG", (804, 1072))
+    told = client.classify(sample, top=2)
+    assert [told.classes[0].label, len(told.classes), told.persons] == ["balance beam, beam", 2, ()]
+    models = {model.id: model for model in client.models()}
+    assert models["fast"].skeleton.limbs[0] == ("nose", "left_eye")
+    assert models["efficientnet-lite0"].skeleton is None and len(models["efficientnet-lite0"].labels) == 1000
+    assert all(stream.stream for stream in client.streams())
+
+
+def test_drawing_is_where_the_joints_are(client, sample):
+    pixels = np.asarray(Image.open(sample))
+    event = client.pose(pixels, model="fast")
+    drawn = draw(pixels, event)
+    assert drawn.shape == pixels.shape and not np.array_equal(drawn, pixels)
+    hip = event.persons[0]["left_hip"]
+    assert tuple(drawn[round(hip.y), round(hip.x)]) == (86, 180, 233)
+    half = draw(np.ascontiguousarray(pixels[::2, ::2]), event, order="bgr")
+    assert tuple(half[round(hip.y / 2), round(hip.x / 2)]) == (233, 180, 86)
+    assert np.array_equal(draw(pixels, event, min_score=1.1), pixels)
+
+
+def test_problems_say_what_to_do(client, sample):
+    with pytest.raises(Problem, match="use one of fast, balanced") as refused:
+        client.pose(sample, model="yolo")
+    assert (refused.value.status, refused.value.type) == (404, "urn:cloudpose:problem:unknown-model")
+    with pytest.raises(Problem, match="cannot be read"):
+        client.pose(b"no image")
+    with pytest.raises(ConnectionLost, match="cannot be reached"):
+        Client("http://127.0.0.1:1").models()
+    with pytest.raises(ValueError, match="http://host:port"):
+        Client("127.0.0.1:60000")
+
+
+def test_keys(locked, sample):
+    with pytest.raises(Problem) as refused:
+        Client(locked.http).pose(sample)
+    assert refused.value.status == 401
+    assert Client(locked.http, key=locked.keys["photo"]).pose(sample, model="fast").persons
+    with pytest.raises(Problem) as refused:
+        list(Client(locked.http, key=locked.keys["photo"]).stream([sample]))
+    assert (refused.value.status, refused.value.type) == (403, "urn:cloudpose:problem:forbidden")
+    assert [f.persons != () for f in Client(locked.http, key=locked.keys["stream"]).stream([sample])] == [True]
+
+
+def test_asynchronous_calls(server, sample):
+    async def calls():
+        async with AsyncClient(server.http) as client:
+            events = await asyncio.gather(*(client.pose(sample, model="fast") for _ in range(3)))
+            picture = await client.annotate(sample, model="fast")
+            told = await client.classify(sample, top=1)
+            return events, picture, told, await client.models(), await client.streams()
+
+    events, picture, told, models, _ = asyncio.run(calls())
+    assert [len(event.persons) for event in events] == [3, 3, 3]
+    assert picture.startswith(b"\xff\xd8") and len(told.classes) == 1 and len(models) == 7
+
+
+class Full(http.server.BaseHTTPRequestHandler):
+    """A server that has room at the third attempt."""
+
+    calls = 0
+
+    def do_GET(self):
+        Full.calls += 1
+        full = Full.calls < 3
+        body = json.dumps({"type": "t", "title": "full", "status": 503} if full else {"models": []}).encode()
+        self.send_response(503 if full else 200)
+        self.send_header("retry-after", "0")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_calls_are_made_again_when_the_server_says():
+    with http.server.HTTPServer(("127.0.0.1", 0), Full) as full:
+        threading.Thread(target=full.serve_forever, daemon=True).start()
+        url = "http://127.0.0.1:%d" % full.server_port
+        with pytest.raises(Problem, match="full"):
+            Client(url, retries=0).models()
+        assert Client(url).models() == [] and Full.calls == 3
+        Full.calls = 0
+        assert asyncio.run(AsyncClient(url).models()) == []
+        full.shutdown()
+
+
+def test_nothing_but_httpx_and_websockets_is_needed(server, sample):
+    without = "numpy PIL av nats supervision pandas".split()
+    program = f"""
+import sys
+for name in {without!r}: sys.modules[name] = None
+from cloudpose import Client
+client = Client({server.http!r})
+photo = {str(sample)!r}
+print(len(client.pose(photo, model="fast").persons), len(next(iter(client.stream([photo]))).persons))
+try: next(iter(client.stream("clip.mp4")))
+except Exception as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "3 3\nvideos need PyAV, NumPy and Pillow: pip install 'cloudpose[video]'\n", done.stderr
