@@ -4,7 +4,7 @@ A clip is decoded by ffmpeg and sent to a `cloudpose serve` of its own four ways
 80, and as H.264 of rising bit rates (x264, Constrained Baseline, real time, a key frame every ten seconds, as browsers send it).
 How right poses are is how near they are to those of the PNGs, by COCO's object keypoint similarity.
 
-    tests/.venv/bin/python benches/video/uplink.py --binary target/release/cloudpose clip.mp4 [clip.mp4 …]
+    tests/.venv-clients/bin/python benches/video/uplink.py --binary target/release/cloudpose clip.mp4 [clip.mp4 …]
 """
 
 import argparse
@@ -13,9 +13,11 @@ import json
 import re
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from websockets.asyncio.client import connect
 
 # Of pycocotools, in the order of COCO-17.
@@ -36,10 +38,6 @@ def pngs(clip, size, rate, count):
 
 def jpeg(png):
     """As a browser's canvas writes it: 4:2:0, quality 80."""
-    from io import BytesIO
-
-    from PIL import Image
-
     out = BytesIO()
     Image.open(BytesIO(png)).convert("RGB").save(out, "JPEG", quality=80, subsampling=2)
     return out.getvalue()

@@ -199,7 +199,7 @@ async function openStream(mine) {
   await codecIsKnown;
   if (mine !== activity) return;
   closeSession(mine);
-  const film = new Film();
+  const film = new Film({ whole: settings().mode === "complete" });
   mine.film = film;
   mine.run = new AbortController();
   mine.connection = "opening";

@@ -67,6 +67,8 @@ export class Session {
   /** Milliseconds from one frame to the next, as the server hinted, and when it did. */
   #interval = 0;
   #hintedAt = 0;
+  /** Frames of this connection that newer ones had replaced by the last hint. */
+  #superseded = 0;
   #nextSend = 0;
   #retryTimer = null;
   #silenceTimer = null;
@@ -152,6 +154,7 @@ export class Session {
     this.#asleep = false;
     this.#error = null;
     this.#seq = 0;
+    this.#superseded = 0;
     const { model, mode, quality, codec = null } = this.#settings;
     const parameters = { stream: this.#stream, want: "both", model, mode, quality, codec };
     this.#socket = new WebSocket(streamUrl(parameters), protocols());
@@ -180,8 +183,7 @@ export class Session {
         this.#setDrops(addCounts(this.#drops, { [message.reason]: 1 }));
         break;
       case "hint":
-        this.#interval = 1000 / message.fps;
-        this.#hintedAt = performance.now();
+        this.#slowDown(message);
         if (message.bitrate) this.#handlers.enough?.(message.bitrate);
         break;
       case "keyframe":
@@ -218,6 +220,16 @@ export class Session {
     const { pose, latencyMs, sentAt } = result;
     const roundTripMs = sentAt === null ? null : performance.now() - sentAt;
     this.#handlers.result({ pose, latencyMs, roundTripMs, image });
+  }
+
+  /** A hint of bits alone tells at what rate frames come, not at what rate they should. */
+  #slowDown({ fps, bitrate, quota }) {
+    const { superseded = 0 } = this.#drops;
+    const isOfBits = bitrate !== undefined && quota === undefined && superseded === this.#superseded;
+    this.#superseded = superseded;
+    if (isOfBits) return;
+    this.#interval = 1000 / fps;
+    this.#hintedAt = performance.now();
   }
 
   #setDrops(drops) {

@@ -111,7 +111,10 @@ export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate, s
   write("server-latency", serverMs);
   write("fps-in", sentRate, 1);
   write("fps-out", shownRate, 1);
-  write("uplink", sentBits === null ? null : sentBits / 1e6, 2);
+  // A still scene takes next to nothing as video.
+  const isMuch = sentBits === null || sentBits >= 1e6;
+  write("uplink", sentBits === null ? null : sentBits / (isMuch ? 1e6 : 1e3), isMuch ? 1 : 0);
+  element("uplink-unit").textContent = isMuch ? "Mbit/s" : "kbit/s";
   element("uplink-title").textContent = codec === null ? "Uplink" : `Uplink, ${codec}`;
 }
 
