@@ -37,9 +37,10 @@ const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 12] = assets! {
+const PAGE: [Asset; 13] = assets! {
     "app.js": JS;
     "cameras.js": JS;
+    "film.js": JS;
     "key.js": JS;
     "session.js": JS;
     "source.js": JS;

@@ -1,5 +1,6 @@
 // The page: one source at a time → a session → the picture.
 
+import { Film, canFilm } from "./film.js";
 import { fetchWithKey, isKeyWanted } from "./key.js";
 import { Session, streamUrl } from "./session.js";
 import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
@@ -38,6 +39,11 @@ function freshNumbers() {
     skipped: 0,
   };
 }
+
+/** How the browser encodes frames for a session, as the session names it; null: as images. */
+let codec = null;
+/** Known before a source is begun. */
+const codecIsKnown = canFilm().then((can) => (codec = can ? "h264" : null));
 
 function settings() {
   const data = new FormData(form);
@@ -115,6 +121,7 @@ function fail(problem) {
 function closeSession(mine) {
   mine.run?.abort();
   mine.session?.close();
+  mine.film?.close();
 }
 
 /** Session handlers that all sources share. */
@@ -188,12 +195,20 @@ function startStream(mine) {
   openStream(mine);
 }
 
-function openStream(mine) {
+async function openStream(mine) {
+  await codecIsKnown;
+  if (mine !== activity) return;
+  closeSession(mine);
+  const film = new Film({ whole: settings().mode === "complete" });
+  mine.film = film;
   mine.run = new AbortController();
   mine.connection = "opening";
-  mine.session = new Session(settings(), {
+  mine.session = new Session({ ...settings(), codec }, {
     ...connectionHandlers(mine),
+    keyframe: () => film.restart(),
+    enough: (bitrate) => film.limit(bitrate),
     connected() {
+      film.restart();
       mine.connection = "open";
       if (usual.stream === undefined) loadModels();
       showPaused(mine);
@@ -210,8 +225,14 @@ function openStream(mine) {
       const isFile = mine.kind === "video";
       return { mirror: mirror && !isFile, quality, wait: isFile && mode === "complete", paused: mine.paused };
     },
-    sent: () => numbers.sent.add(performance.now()),
+    sent: (bytes) => numbers.sent.add(performance.now(), bytes),
     skipped: (n) => (numbers.skipped += n),
+    film,
+    filmBroke() {
+      codec = null;
+      closeSession(mine);
+      openStream(mine);
+    },
   };
   streamVideo(video, mine.session, mine.run.signal, hooks).catch((error) => {
     if (mine === activity) fail({ title: "The page stumbled", text: `${error.message}. Start again.` });
@@ -371,12 +392,15 @@ document.ondrop = (event) => {
 
 function refresh() {
   const now = performance.now();
+  const bytes = numbers.sent.sumRate(now);
   view.showNumbers({
     found: numbers.found,
     latencyMs: numbers.roundTripMs.median(now),
     serverMs: numbers.serverMs.median(now),
     sentRate: numbers.sent.rate(now),
     shownRate: numbers.shown.rate(now),
+    sentBits: bytes === null ? null : 8 * bytes,
+    codec: bytes === null ? null : activity?.session?.codec === "h264" ? "H.264" : "JPEG",
   });
   view.showDrops(numbers.drops, numbers.skipped);
   if (activity?.connection === "lost" && activity.retryAt !== null) {

@@ -41,7 +41,9 @@ export function streamUrl(parameters) {
  * Sends frames, hands out results. `handlers`:
  *
  * - `connecting()`: an attempt to connect has begun
- * - `connected(limits)`: the server has said hello
+ * - `connected(limits)`: the server has said hello; `codec` is what it takes now
+ * - `keyframe()`: the server needs a frame that builds on no other
+ * - `enough(bitrate)`: so many bits a second are enough
  * - `result({pose, latencyMs, roundTripMs, image})`: `image` is the annotated JPEG, a Blob, or null
  * - `drops(counts)`: frames dropped so far by reason, over all connections of this session
  * - `lost(retryAt, error)`: the connection is lost; the next attempt is at `retryAt`, in the time of
@@ -65,13 +67,19 @@ export class Session {
   /** Milliseconds from one frame to the next, as the server hinted, and when it did. */
   #interval = 0;
   #hintedAt = 0;
+  /** Frames of this connection that newer ones had replaced by the last hint. */
+  #superseded = 0;
   #nextSend = 0;
   #retryTimer = null;
   #silenceTimer = null;
   #asleep = false;
   #closed = false;
+  #codec = null;
 
-  /** `settings`: `{model, mode, quality}`. Connects at once. */
+  /**
+   * `settings`: `{model, mode, quality, codec}`; `codec`, if not null, is asked for, and images are sent where the server
+   * does not take it. Connects at once.
+   */
   constructor(settings, handlers) {
     this.#settings = { ...settings };
     this.#handlers = handlers;
@@ -84,14 +92,19 @@ export class Session {
     return this.#open && due && this.#sentAt.size < WINDOW && this.#socket.bufferedAmount === 0;
   }
 
+  /** How frames are sent: `"h264"`, or null for images. */
+  get codec() {
+    return this.#codec;
+  }
+
   /** True if every frame sent has met its end. */
   get settled() {
     return this.#sentAt.size === 0;
   }
 
-  /** Sends one encoded image, a Blob. Returns false, and sends nothing, if the connection is lost. */
+  /** Sends one encoded image, a Blob, or one frame of a film. Returns false, and sends nothing, if the connection is lost. */
   send(image) {
-    if (!this.#open) return false;
+    if (!this.#open || (image instanceof Blob) !== (this.#codec === null)) return false;
     if (this.settled) this.#expectWord();
     this.#seq += 1;
     const now = performance.now();
@@ -141,8 +154,9 @@ export class Session {
     this.#asleep = false;
     this.#error = null;
     this.#seq = 0;
-    const { model, mode, quality } = this.#settings;
-    const parameters = { stream: this.#stream, want: "both", model, mode, quality };
+    this.#superseded = 0;
+    const { model, mode, quality, codec = null } = this.#settings;
+    const parameters = { stream: this.#stream, want: "both", model, mode, quality, codec };
     this.#socket = new WebSocket(streamUrl(parameters), protocols());
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = () => this.#lose();
@@ -169,8 +183,11 @@ export class Session {
         this.#setDrops(addCounts(this.#drops, { [message.reason]: 1 }));
         break;
       case "hint":
-        this.#interval = 1000 / message.fps;
-        this.#hintedAt = performance.now();
+        this.#slowDown(message);
+        if (message.bitrate) this.#handlers.enough?.(message.bitrate);
+        break;
+      case "keyframe":
+        this.#handlers.keyframe?.();
         break;
       case "error":
         if (HARMLESS.has(message.code)) this.#handlers.note(message);
@@ -179,8 +196,9 @@ export class Session {
     }
   }
 
-  #greet({ stream, limits }) {
+  #greet({ stream, limits, codec = null }) {
     this.#stream = stream;
+    this.#codec = codec;
     this.#connected = true;
     // Settings may have changed while the connection was being made.
     const { model, quality } = this.#settings;
@@ -204,6 +222,16 @@ export class Session {
     this.#handlers.result({ pose, latencyMs, roundTripMs, image });
   }
 
+  /** A hint of bits alone tells at what rate frames come, not at what rate they should. */
+  #slowDown({ fps, bitrate, quota }) {
+    const { superseded = 0 } = this.#drops;
+    const isOfBits = bitrate !== undefined && quota === undefined && superseded === this.#superseded;
+    this.#superseded = superseded;
+    if (isOfBits) return;
+    this.#interval = 1000 / fps;
+    this.#hintedAt = performance.now();
+  }
+
   #setDrops(drops) {
     this.#drops = drops;
     this.#handlers.drops(addCounts(this.#earlierDrops, drops));
@@ -225,7 +253,11 @@ export class Session {
     this.#setDrops(unanswered > 0 ? { connection_lost: unanswered } : {});
     this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
     this.#drops = {};
-    if (FATAL.has(error?.code)) {
+    if (error?.code === "bad_query" && !wasGreeted && this.#settings.codec) {
+      // A server that was built without it, or is older.
+      this.#settings.codec = null;
+      this.#connect();
+    } else if (FATAL.has(error?.code)) {
       this.#handlers.failed(error);
     } else if (error?.code === "idle_timeout") {
       this.#asleep = true;

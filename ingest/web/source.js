@@ -50,10 +50,11 @@ export function release(video) {
 
 /**
  * Sends the frames that `video` shows until `signal` aborts. Frames that the session has no room for are
- * skipped, and told to `skipped(n)`. `sent()` is called after each frame sent. `options()` is asked for each
- * frame: `mirror`; `quality`; `wait`: the video stands still until there is room; `paused`: by the user.
+ * skipped, and told to `skipped(n)`. `sent(bytes)` is called after each frame sent. `options()` is asked for each
+ * frame: `mirror`; `quality`; `wait`: the video stands still until there is room; `paused`: by the user. Frames are
+ * encoded by `film` where the session takes that; `filmBroke()` is called, and nothing more is sent, if it cannot go on.
  */
-export async function streamVideo(video, session, signal, { options, sent, skipped }) {
+export async function streamVideo(video, session, signal, { options, sent, skipped, film, filmBroke }) {
   const encoder = new Encoder();
   let lastPresented = null;
   while (!signal.aborted) {
@@ -71,9 +72,19 @@ export async function streamVideo(video, session, signal, { options, sent, skipp
       continue;
     }
     const size = fit(video.videoWidth, video.videoHeight, LONGER_SIDE);
-    const image = await encoder.encode(video, size, { mirror, quality });
+    let image;
+    if (session.codec === null) {
+      image = await encoder.encode(video, size, { mirror, quality });
+    } else {
+      try {
+        image = await film.encode(video, size, { mirror });
+      } catch {
+        if (!signal.aborted) filmBroke();
+        return;
+      }
+    }
     // The connection may have gone meanwhile.
-    if (session.send(image)) sent();
+    if (image !== null && session.send(image)) sent(image.size ?? image.byteLength);
     else skipped(1);
   }
 }

@@ -25,6 +25,15 @@ export class Recent {
     return span > 0 ? ((this.#samples.length - 1) * 1000) / span : null;
   }
 
+  /** Sum of the samples' values per second, or null if there are fewer than two in the window. */
+  sumRate(now) {
+    this.#forget(now);
+    if (this.#samples.length < 2) return null;
+    const span = now - this.#samples[0].at;
+    const sum = this.#samples.slice(1).reduce((sum, { value }) => sum + value, 0);
+    return span > 0 ? (sum * 1000) / span : null;
+  }
+
   /** Median of the samples in the window, or null if there are none. */
   median(now) {
     this.#forget(now);

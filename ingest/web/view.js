@@ -100,7 +100,7 @@ function modelChoice(model, checked) {
 }
 
 /** The tiles. Numbers that are null are not known. `found` is the newest event, or null. */
-export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate }) {
+export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate, sentBits, codec }) {
   const write = (id, number, digits = 0) => {
     element(id).textContent = number === null ? "–" : number.toFixed(digits);
   };
@@ -111,6 +111,11 @@ export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate })
   write("server-latency", serverMs);
   write("fps-in", sentRate, 1);
   write("fps-out", shownRate, 1);
+  // A still scene takes next to nothing as video.
+  const isMuch = sentBits === null || sentBits >= 1e6;
+  write("uplink", sentBits === null ? null : sentBits / (isMuch ? 1e6 : 1e3), isMuch ? 1 : 0);
+  element("uplink-unit").textContent = isMuch ? "Mbit/s" : "kbit/s";
+  element("uplink-title").textContent = codec === null ? "Uplink" : `Uplink, ${codec}`;
 }
 
 /** The drops by reason; `skipped` frames were never sent, since the ones before them were on their way. */
