@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cloudpose_bus::{Bus, Capacity, nats};
 use cloudpose_testing::{NatsServer, Postgres, sample, soon};
 use cloudpose_wire::{
-    Event, Keypoint, Output, Person, SharedEvent, SkeletonName, StreamName, Tenant,
+    Event, Keypoint, Output, Person, SessionId, SharedEvent, SkeletonName, StreamName, Tenant,
     event::{BoundingBox, Class},
 };
 use server::Server;
@@ -41,7 +41,8 @@ async fn bus(nats: &NatsServer) -> Bus {
 }
 
 async fn publish(bus: &Bus, tenant: &Tenant, event: Event) {
-    bus.publish_event(&SharedEvent::from(event), tenant, None).await;
+    let session = SessionId::new("s-1").unwrap();
+    bus.publish_event(&SharedEvent::from(event), tenant, Some(&session), None).await;
 }
 
 fn record(nats: &NatsServer, postgres: &Postgres, options: &[&str]) -> Server {
@@ -106,14 +107,14 @@ async fn what_was_found_is_in_the_tables() {
 
     let reader = Reader::connect(&postgres).await;
     reader.until_there_are(3).await;
-    let frames = reader.rows("SELECT tenant, stream, seq, model, persons, classes, class_scores FROM cloudpose.frames ORDER BY 1, 3").await;
+    let frames = reader.rows("SELECT tenant, stream, seq, session, model, persons, classes, class_scores FROM cloudpose.frames ORDER BY 1, 3").await;
     assert_eq!(frames.len(), 3);
     let [classified, door, _] = &frames[..] else { panic!() };
     assert_eq!((classified.get(0), classified.get::<_, Option<i32>>("persons")), ("acme", None));
     assert_eq!(classified.get::<_, Vec<&str>>("classes"), ["helmet", "cap"]);
     assert_eq!(classified.get::<_, Vec<f32>>("class_scores"), [0.75, 0.25]);
     assert_eq!((door.get(0), door.get(1), door.get(2)), (Tenant::default().as_str(), "door", 1_i64));
-    assert_eq!(door.get::<_, Option<Vec<&str>>>("classes"), None);
+    assert_eq!((door.get("session"), door.get::<_, Option<Vec<&str>>>("classes")), ("s-1", None));
 
     let expected = event("door", 1, at);
     let persons = expected.output.persons();

@@ -71,7 +71,7 @@ async fn record(postgres: &Postgres) {
     let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     for seq in 1..=EVENTS {
         let event = SharedEvent::from(event(seq, begun + seq / STREAMS));
-        bus.publish_event(&event, &Tenant::default(), None).await;
+        bus.publish_event(&event, &Tenant::default(), None, None).await;
     }
     let jetstream = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     // What has been acknowledged is gone.
@@ -116,13 +116,14 @@ async fn look_up(postgres: &Postgres) {
     let at = format!("{from} + n * interval '100 ms'");
     let fill = format!(
         "SELECT cloudpose.make_day('{day}');
-         INSERT INTO cloudpose.frames SELECT 'default', 'day', {at}, n, 1280, 720, 'fast', 'cpu', 'coco-17', 1
+         INSERT INTO cloudpose.frames SELECT 'default', 'day', {at}, '', n, 1280, 720, 'fast', 'cpu', 'coco-17', 1
              FROM generate_series(0, {DAY} - 1) n;
-         INSERT INTO cloudpose.persons SELECT 'default', 'day', {at}, n, 1, n / 600, 0.5, 1, 2, 3, 4, false,
+         INSERT INTO cloudpose.persons SELECT 'default', 'day', {at}, '', n, 1, n / 600, 0.5, 1, 2, 3, 4, false,
              array_fill(1.5::real, ARRAY[17]), array_fill(2.5::real, ARRAY[17]), array_fill(0.5::real, ARRAY[17])
              FROM generate_series(0, {DAY} - 1) n;
-         INSERT INTO cloudpose.presence SELECT tenant, stream, date_trunc('minute', captured_at), track_id, count(*),
-             min(captured_at), max(captured_at) FROM cloudpose.persons WHERE stream = 'day' GROUP BY 1, 2, 3, 4;
+         INSERT INTO cloudpose.presence SELECT tenant, stream, date_trunc('minute', captured_at), session, track_id,
+             count(*), min(captured_at), max(captured_at) FROM cloudpose.persons WHERE stream = 'day'
+             GROUP BY 1, 2, 3, 4, 5;
          VACUUM ANALYZE cloudpose.presence; VACUUM ANALYZE cloudpose.frames; VACUUM ANALYZE cloudpose.persons;"
     );
     // One by one: they may not all be in one transaction.

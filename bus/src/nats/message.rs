@@ -121,6 +121,11 @@ pub(super) fn event_headers(session: Option<&SessionId>, trace: Option<TracePare
     headers
 }
 
+/// Of whose session's frame an event is, if it says so.
+pub(super) fn session(message: &Message) -> Option<SessionId> {
+    message.headers.as_ref()?.get(SESSION)?.as_str().parse().ok()
+}
+
 pub(super) fn event_payload(event: &SharedEvent) -> Bytes {
     event.json().get().to_owned().into()
 }

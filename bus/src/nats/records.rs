@@ -19,7 +19,7 @@ use async_nats::{
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
     },
 };
-use cloudpose_wire::{Prefix, SharedEvent, Tenant, subject};
+use cloudpose_wire::{Prefix, SessionId, SharedEvent, Tenant, subject};
 
 use super::{
     Nats, Shared,
@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Recorded {
     /// Whose stream it is of.
     pub tenant: Tenant,
+    /// Which session sent the frame, if the event says so.
+    pub session: Option<SessionId>,
     /// What was found.
     pub event: SharedEvent,
 }
@@ -207,9 +209,10 @@ impl Records {
         batch.numbers.push(info.stream_sequence);
         batch.pending = info.pending;
         let tenant = subject::tenant_of_event(prefix, &message.subject);
+        let session = message::session(&message.message);
         match (message::event(message.message), tenant) {
             (Ok(event), Some(tenant)) => {
-                batch.events.push(Recorded { tenant, event });
+                batch.events.push(Recorded { tenant, session, event });
                 batch.acks.push(ack);
             }
             (event, tenant) => {

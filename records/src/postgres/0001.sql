@@ -11,6 +11,8 @@ CREATE TABLE frames (
     tenant text NOT NULL,
     stream text NOT NULL,
     captured_at timestamptz NOT NULL,
+    -- Which of the stream's sessions sent it; empty where the event does not say.
+    session text NOT NULL,
     seq bigint NOT NULL,
     width bigint NOT NULL,
     height bigint NOT NULL,
@@ -22,7 +24,7 @@ CREATE TABLE frames (
     -- What the whole picture shows, by falling score, where that was asked; null otherwise.
     classes text[],
     class_scores real[],
-    PRIMARY KEY (tenant, stream, captured_at, seq)
+    PRIMARY KEY (tenant, stream, captured_at, session, seq)
 ) PARTITION BY RANGE (captured_at);
 
 -- A row for each person in a frame. Pixels of the original image, origin top left.
@@ -30,6 +32,7 @@ CREATE TABLE persons (
     tenant text NOT NULL,
     stream text NOT NULL,
     captured_at timestamptz NOT NULL,
+    session text NOT NULL,
     seq bigint NOT NULL,
     -- By falling score, from 1.
     ordinal integer NOT NULL,
@@ -52,11 +55,12 @@ CREATE TABLE presence (
     tenant text NOT NULL,
     stream text NOT NULL,
     captured_at timestamptz NOT NULL,
+    session text NOT NULL,
     track_id bigint NOT NULL,
     frames bigint NOT NULL,
     first_at timestamptz NOT NULL,
     last_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant, stream, captured_at, track_id)
+    PRIMARY KEY (tenant, stream, captured_at, session, track_id)
 ) PARTITION BY RANGE (captured_at);
 COMMENT ON COLUMN presence.captured_at IS 'The beginning of the minute.';
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cloudpose_bus::nats::Recorded;
-use cloudpose_wire::{Event, Keypoint, Output, Person, SkeletonName};
+use cloudpose_wire::{Event, Keypoint, Output, Person, SessionId, SkeletonName};
 use tokio_postgres::types::{ToSql, Type};
 
 /// A day, in milliseconds.
@@ -21,25 +21,26 @@ pub(super) const STAGE_PERSONS: &str = "COPY staged_persons FROM STDIN (FORMAT b
 pub(super) const MOVE: &str = "
     WITH new AS (
         INSERT INTO frames SELECT * FROM staged_frames ON CONFLICT DO NOTHING
-        RETURNING tenant, stream, captured_at, seq
+        RETURNING tenant, stream, captured_at, session, seq
     ), moved AS (
-        INSERT INTO persons SELECT p.* FROM staged_persons p JOIN new USING (tenant, stream, captured_at, seq)
-        RETURNING tenant, stream, captured_at, track_id
+        INSERT INTO persons SELECT p.* FROM staged_persons p JOIN new USING (tenant, stream, captured_at, session, seq)
+        RETURNING tenant, stream, captured_at, session, track_id
     ), seen AS (
         INSERT INTO presence AS p
-        SELECT tenant, stream, date_trunc('minute', captured_at), track_id, count(*), min(captured_at), max(captured_at)
-        FROM moved WHERE track_id IS NOT NULL GROUP BY 1, 2, 3, 4
-        ON CONFLICT (tenant, stream, captured_at, track_id) DO UPDATE SET
+        SELECT tenant, stream, date_trunc('minute', captured_at), session, track_id, count(*), min(captured_at), max(captured_at)
+        FROM moved WHERE track_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5
+        ON CONFLICT (tenant, stream, captured_at, session, track_id) DO UPDATE SET
             frames = p.frames + EXCLUDED.frames,
             first_at = least(p.first_at, EXCLUDED.first_at),
             last_at = greatest(p.last_at, EXCLUDED.last_at)
     )
     SELECT count(*) FROM new";
 
-pub(super) const FRAME_TYPES: [Type; 12] = [
+pub(super) const FRAME_TYPES: [Type; 13] = [
     Type::TEXT,
     Type::TEXT,
     Type::TIMESTAMPTZ,
+    Type::TEXT,
     Type::INT8,
     Type::INT8,
     Type::INT8,
@@ -50,10 +51,11 @@ pub(super) const FRAME_TYPES: [Type; 12] = [
     Type::TEXT_ARRAY,
     Type::FLOAT4_ARRAY,
 ];
-pub(super) const PERSON_TYPES: [Type; 15] = [
+pub(super) const PERSON_TYPES: [Type; 16] = [
     Type::TEXT,
     Type::TEXT,
     Type::TIMESTAMPTZ,
+    Type::TEXT,
     Type::INT8,
     Type::INT4,
     Type::INT8,
@@ -68,8 +70,8 @@ pub(super) const PERSON_TYPES: [Type; 15] = [
     Type::FLOAT4_ARRAY,
 ];
 
-/// What tells a frame from all others: tenant, stream, time, number.
-pub(super) type Key<'a> = (&'a str, &'a str, SystemTime, i64);
+/// What tells a frame from all others: tenant, stream, time, session, number.
+pub(super) type Key<'a> = (&'a str, &'a str, SystemTime, &'a str, i64);
 
 /// A frame, in the order and with the types of its table's columns.
 #[derive(Debug)]
@@ -78,6 +80,7 @@ pub(super) struct Row<'a> {
     pub(super) tenant: &'a str,
     pub(super) stream: &'a str,
     pub(super) captured_at: SystemTime,
+    session: &'a str,
     pub(super) seq: i64,
     width: i64,
     height: i64,
@@ -122,6 +125,7 @@ impl<'a> Row<'a> {
             tenant: recorded.tenant.as_str(),
             stream: event.stream.as_str(),
             captured_at: UNIX_EPOCH + Duration::from_millis(event.captured_at),
+            session: recorded.session.as_ref().map_or("", SessionId::as_str),
             seq: event.seq.try_into().ok()?,
             width: event.width.into(),
             height: event.height.into(),
@@ -141,7 +145,7 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn key(&self) -> Key<'a> {
-        (self.tenant, self.stream, self.captured_at, self.seq)
+        (self.tenant, self.stream, self.captured_at, self.session, self.seq)
     }
 
     /// The day in UTC, since 1970.
@@ -155,11 +159,12 @@ impl<'a> Row<'a> {
         Some((skeleton, &persons.first()?.keypoints))
     }
 
-    pub(super) fn frame(&self) -> [&(dyn ToSql + Sync); 12] {
+    pub(super) fn frame(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.tenant,
             &self.stream,
             &self.captured_at,
+            &self.session,
             &self.seq,
             &self.width,
             &self.height,
@@ -172,11 +177,12 @@ impl<'a> Row<'a> {
         ]
     }
 
-    pub(super) fn person<'b>(&'b self, person: &'b PersonRow) -> [&'b (dyn ToSql + Sync); 15] {
+    pub(super) fn person<'b>(&'b self, person: &'b PersonRow) -> [&'b (dyn ToSql + Sync); 16] {
         [
             &self.tenant,
             &self.stream,
             &self.captured_at,
+            &self.session,
             &self.seq,
             &person.ordinal,
             &person.track_id,
