@@ -30,13 +30,15 @@ pub(crate) struct Publisher {
     shared: Arc<Shared>,
     waiting: VecDeque<Frame>,
     offered: Option<Pin<Box<dyn Future<Output = Offered> + Send>>>,
+    /// Which frame that is, unless it has come to its end already: a result may be sooner than the bus's answer.
+    offering: Option<u64>,
     /// Of the frames that have gone and not come to their end.
     leaves: HashMap<u64, Leave>,
 }
 
 impl Publisher {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, waiting: VecDeque::new(), offered: None, leaves: HashMap::new() }
+        Self { shared, waiting: VecDeque::new(), offered: None, offering: None, leaves: HashMap::new() }
     }
 
     /// Offers `frame` to the bus after those that wait.
@@ -53,6 +55,7 @@ impl Publisher {
     /// The result of frame `seq` is here.
     pub(crate) fn back(&mut self, seq: u64) {
         self.leaves.remove(&seq);
+        self.offering = self.offering.filter(|offering| *offering != seq);
     }
 
     /// Waits for the next answer of the bus, for ever if nothing is offered. Dropping the future loses none.
@@ -62,13 +65,14 @@ impl Publisher {
         {
             // What goes again goes with the leave that it has.
             let leave = self.leaves.remove(&frame.header.seq);
+            self.offering = Some(frame.header.seq);
             self.offered = Some(Box::pin(offer(Arc::clone(&self.shared), frame, leave)));
         }
         let Some(offered) = &mut self.offered else { return std::future::pending().await };
         let (answered, leave) = offered.await;
         self.offered = None;
-        if let Some(leave) = leave {
-            self.leaves.insert(answered.frame.header.seq, leave);
+        if let (Some(seq), Some(leave)) = (self.offering.take(), leave) {
+            self.leaves.insert(seq, leave);
         }
         answered
     }
