@@ -57,6 +57,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))
+        .route("/client/{asset}", get(pages::client))
         .merge(ops.with_state(()))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)

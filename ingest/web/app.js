@@ -1,9 +1,8 @@
 // The page: one source at a time → a session → the picture.
 
-import { Film, canFilm } from "./film.js";
-import { fetchWithKey, isKeyWanted } from "./key.js";
-import { Session, streamUrl } from "./session.js";
-import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
+import { COCO, Live, Session, streamUrl } from "./client/cloudpose.js";
+import { fetchWithKey, isKeyWanted, key, renewKey } from "./key.js";
+import { encodeStill, openCamera, openVideo, release } from "./source.js";
 import { Recent } from "./stats.js";
 import * as view from "./view.js";
 import { DROP_REASONS, cameraError, foundWords, serverError } from "./words.js";
@@ -21,9 +20,8 @@ const video = element("source");
 const form = element("settings");
 
 /**
- * What goes on, or null. `kind`: camera, video or still. `over` aborts when it ends. `session` and `run`,
- * which aborts with it, are replaced when the mode changes. `connection`: opening, open or lost. Stills
- * hold their `file`, and its `result`.
+ * What goes on, or null. `kind`: camera, video or still. `over` aborts when it ends. `session`, a Session or a Live,
+ * is replaced when the mode changes. `connection`: opening, open or lost. Stills hold their `file`, and its `result`.
  */
 let activity = null;
 let numbers = freshNumbers();
@@ -40,11 +38,6 @@ function freshNumbers() {
   };
 }
 
-/** How the browser encodes frames for a session, as the session names it; null: as images. */
-let codec = null;
-/** Known before a source is begun. */
-const codecIsKnown = canFilm().then((can) => (codec = can ? "h264" : null));
-
 function settings() {
   const data = new FormData(form);
   return {
@@ -52,12 +45,15 @@ function settings() {
     mode: data.get("mode"),
     quality: Number(data.get("quality")),
     mirror: data.has("mirror"),
+    drawsHere: data.has("draws-here"),
   };
 }
 
 /** The models for streams and pictures, until somebody chooses one; as `/v1/models` tells them. */
 let usual = {};
 let isModelChosen = false;
+/** What poses are drawn by, by their names. */
+let skeletons = new Map();
 
 /** Asks for the models until there are some: workers may start after the gateway. */
 async function loadModels() {
@@ -67,12 +63,13 @@ async function loadModels() {
   const list = response?.ok ? await response.json() : { models: [] };
   view.showModels(list);
   usual = { stream: list.default, still: list.default_photo };
+  skeletons = new Map(list.models.map(({ skeleton }) => [skeleton?.name, skeleton]));
   if (list.models.length === 0) setTimeout(loadModels, MODELS_AGAIN_MS);
   else showExamples({ model: list.default });
 }
 
 function showExamples(parameters) {
-  view.showExamples(location.origin, streamUrl({ want: "both", ...parameters, mode: "live" }), isKeyWanted());
+  view.showExamples(location.origin, streamUrl(location.href, { want: "both", ...parameters, mode: "live" }), isKeyWanted());
 }
 
 // Beginning and ending.
@@ -80,7 +77,7 @@ function showExamples(parameters) {
 function begin(kind, name) {
   end();
   const over = new AbortController();
-  activity = { kind, name, over, session: null, run: null, connection: "opening", paused: false };
+  activity = { kind, name, over, session: null, connection: "opening", paused: false };
   numbers = freshNumbers();
   if (!isModelChosen) view.chooseModel(kind === "still" ? usual.still : usual.stream);
   view.showSourceName(name);
@@ -93,7 +90,7 @@ function begin(kind, name) {
 function end() {
   if (activity === null) return;
   activity.over.abort();
-  closeSession(activity);
+  activity.session?.close();
   release(video);
   video.hidden = true;
   activity = null;
@@ -118,12 +115,6 @@ function fail(problem) {
   element("start-camera").focus();
 }
 
-function closeSession(mine) {
-  mine.run?.abort();
-  mine.session?.close();
-  mine.film?.close();
-}
-
 /** Session handlers that all sources share. */
 function connectionHandlers(mine) {
   return {
@@ -142,6 +133,7 @@ function connectionHandlers(mine) {
     note(error) {
       mine.note = serverError(error.code, error.message);
     },
+    unauthorized: renewKey,
     failed(error) {
       fail({ title: "The server ended the session", text: serverError(error.code, error.message) });
     },
@@ -195,55 +187,49 @@ function startStream(mine) {
   openStream(mine);
 }
 
-async function openStream(mine) {
-  await codecIsKnown;
-  if (mine !== activity) return;
-  closeSession(mine);
-  const film = new Film({ whole: settings().mode === "complete" });
-  mine.film = film;
-  mine.run = new AbortController();
+function openStream(mine) {
+  mine.session?.close();
   mine.connection = "opening";
-  mine.session = new Session({ ...settings(), codec }, {
+  const { model, mode, quality, mirror, drawsHere } = settings();
+  const isFile = mine.kind === "video";
+  const how = { key, want: wanted(), model, mode, quality };
+  const here = { mirror: mirror && !isFile, keepFrames: drawsHere, everyFrame: isFile && mode === "complete" };
+  mine.session = new Live(video, { ...how, ...here }, {
     ...connectionHandlers(mine),
-    keyframe: () => film.restart(),
-    enough: (bitrate) => film.limit(bitrate),
     connected() {
-      film.restart();
       mine.connection = "open";
       if (usual.stream === undefined) loadModels();
       showPaused(mine);
     },
     async result(result) {
       count(result);
-      const shown = result.image !== null && (await view.showPicture(result.image));
-      if (shown) numbers.shown.add(performance.now());
-    },
-  });
-  const hooks = {
-    options() {
-      const { mode, mirror, quality } = settings();
-      const isFile = mine.kind === "video";
-      return { mirror: mirror && !isFile, quality, wait: isFile && mode === "complete", paused: mine.paused };
+      if (await showResult(result)) numbers.shown.add(performance.now());
     },
     sent: (bytes) => numbers.sent.add(performance.now(), bytes),
     skipped: (n) => (numbers.skipped += n),
-    film,
-    filmBroke() {
-      codec = null;
-      closeSession(mine);
-      openStream(mine);
-    },
-  };
-  streamVideo(video, mine.session, mine.run.signal, hooks).catch((error) => {
-    if (mine === activity) fail({ title: "The page stumbled", text: `${error.message}. Start again.` });
+    broke: (error) => fail({ title: "The page stumbled", text: `${error.message}. Start again.` }),
   });
-  if (!mine.paused) play(video);
+  mine.session.paused = mine.paused;
+}
+
+/** What the server is asked for. */
+const wanted = () => (settings().drawsHere ? "pose" : "both");
+
+/** Resolves to whether there was a picture, and it is still wanted. */
+function showResult({ pose, image, frame }) {
+  if (image !== null) {
+    frame?.close();
+    return view.showPicture(image);
+  }
+  // None is kept of those that were sent before the setting changed.
+  if (frame === null) return false;
+  view.showFrame(frame, pose, skeletons.get(pose.skeleton) ?? COCO);
+  return true;
 }
 
 function setPaused(mine, paused) {
   mine.paused = paused;
-  if (paused) video.pause();
-  else play(video);
+  mine.session.paused = paused;
   showPaused(mine);
 }
 
@@ -273,7 +259,7 @@ async function startStill(file) {
 function openStill(mine) {
   const { model, quality } = settings();
   mine.connection = "opening";
-  mine.session = new Session({ model, quality, mode: "complete" }, {
+  mine.session = new Session({ key, want: "both", model, quality, mode: "complete" }, {
     ...connectionHandlers(mine),
     async connected(limits) {
       mine.connection = "open";
@@ -357,18 +343,19 @@ form.onchange = (event) => {
   showMirror();
   const { name } = event.target;
   isModelChosen ||= name === "model";
-  if (activity?.session == null || name === "mirror") return;
-  const { model, quality, mode } = settings();
+  if (activity?.session == null) return;
+  const { model, quality, mode, mirror, drawsHere } = settings();
   if (activity.kind === "still") {
-    if (name === "mode") return;
-    closeSession(activity);
+    if (name !== "model" && name !== "quality") return;
+    activity.session.close();
     openStill(activity);
   } else if (name === "mode") {
     video.loop = mode === "live";
-    closeSession(activity);
     openStream(activity);
   } else {
-    activity.session.configure({ model, quality });
+    activity.session.mirror = mirror && activity.kind === "camera";
+    activity.session.keepFrames = drawsHere;
+    activity.session.configure({ want: wanted(), model, quality });
   }
 };
 form.onsubmit = (event) => event.preventDefault();

@@ -53,10 +53,3 @@ export class Recent {
     this.#samples.splice(0, keep === -1 ? this.#samples.length : keep);
   }
 }
-
-/** Adds the counts of `more` to those of `counts`, both `{reason: number}`, into a new object. */
-export function addCounts(counts, more) {
-  const sum = { ...counts };
-  for (const [reason, n] of Object.entries(more)) sum[reason] = (sum[reason] ?? 0) + n;
-  return sum;
-}

@@ -1,5 +1,6 @@
 // Everything that is written to the page. Knows no sockets and no sources.
 
+import { drawPoses } from "./client/cloudpose.js";
 import { DROP_REASONS, foundWords, modelWords, nameWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -55,6 +56,19 @@ export async function showPicture(image) {
   const number = asked;
   const bitmap = await createImageBitmap(image);
   if (number < drawn) return false;
+  show(bitmap, number);
+  return true;
+}
+
+/** Draws a frame, an ImageBitmap, and the poses on it. */
+export function showFrame(frame, event, skeleton) {
+  asked += 1;
+  show(frame, asked);
+  // Classes are not drawn.
+  if (event.persons) drawPoses(context, event, { skeleton });
+}
+
+function show(bitmap, number) {
   drawn = number;
   if (picture.width !== bitmap.width) picture.width = bitmap.width;
   if (picture.height !== bitmap.height) picture.height = bitmap.height;
@@ -62,7 +76,6 @@ export async function showPicture(image) {
   bitmap.close();
   picture.hidden = false;
   picture.dataset.shown = Number(picture.dataset.shown) + 1;
-  return true;
 }
 
 /** Takes the picture away, and those that are on their way. */

@@ -4,7 +4,8 @@
 // nothing else any more. Who is not seen is not watched, so that nothing is drawn for nobody.
 
 import { cameraWords, listCameras, onCameraAdded, removeCamera } from "./cameras.js";
-import { fetchWithKey, protocols } from "./key.js";
+import { protocols } from "./client/cloudpose.js";
+import { fetchWithKey, key } from "./key.js";
 import { nameWords, serverError } from "./words.js";
 
 /** How often the list is asked for. */
@@ -38,7 +39,7 @@ class Watch {
   }
 
   #open() {
-    const socket = new WebSocket(this.url, protocols());
+    const socket = new WebSocket(this.url, protocols(key()));
     this.#socket = socket;
     socket.binaryType = "blob";
     socket.onmessage = ({ data }) => {

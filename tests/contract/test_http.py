@@ -19,6 +19,11 @@ ASSETS = {
         + [f"docs/{file.name}" for file in (REPOSITORY / "ingest/docs").iterdir()]
     )
 }
+CLIENT = {
+    f"/client/{file.name}": file
+    for file in sorted((REPOSITORY / "clients/js").iterdir())
+    if file.suffix in (".js", ".ts")
+}
 HANDSHAKE = {
     "connection": "upgrade",
     "upgrade": "websocket",
@@ -144,6 +149,9 @@ def test_assets(alone, snapshots):
         request = ("GET", at, {"accept": "text/html"})
         assert send(alone, *request)[2] == file.read_bytes(), path
         seen[at] = exchange(alone, *request)
+    for at, file in CLIENT.items():
+        assert send(alone, "GET", at)[2] == file.read_bytes(), at
+        seen[at] = exchange(alone, "GET", at)
     snapshots.check("http-assets", seen)
 
 

@@ -68,7 +68,7 @@ impl Need {
     /// closed until somebody has said here whom it is for.
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
+            "/" | "/{asset}" | "/client/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
             "/v1/models" | "/v1/tickets" => Self::Key,
             "/v1/pose"
             | "/v1/classify"

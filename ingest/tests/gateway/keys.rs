@@ -35,6 +35,7 @@ enum Asks {
 const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
+    ("GET", "/client/cloudpose.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
     ("GET", "/sample.jpg", Asks::Nothing),
     ("GET", "/openapi.json", Asks::Nothing),

@@ -30,6 +30,7 @@ async fn pages_take_nothing_from_outside() {
         ("/docs.js", "text/javascript; charset=utf-8"),
         ("/docs.css", "text/css; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
+        ("/client/cloudpose.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
     ] {
         let response = get(&server, path, "*/*").await;

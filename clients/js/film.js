@@ -30,8 +30,6 @@ export async function canFilm() {
 
 /** An encoder of what a session sends. */
 export class Film {
-  #canvas = new OffscreenCanvas(1, 1);
-  #context = this.#canvas.getContext("2d", { alpha: false });
   #encoder = null;
   #config = null;
   #latencyMode;
@@ -64,21 +62,14 @@ export class Film {
   }
 
   /**
-   * Scales what `drawable` shows to a size and encodes it. Resolves to a message for the session, or to null if the
-   * encoder leaves it out. Throws if it cannot go on.
+   * Encodes what a canvas of an even width and height shows. Resolves to a message for the session, or to null if the encoder
+   * leaves it out. Throws if it cannot go on.
    */
-  async encode(drawable, size, { mirror }) {
-    // Samples of colours are those of 2×2 pixels.
-    const width = Math.max(2, size.width & ~1);
-    const height = Math.max(2, size.height & ~1);
-    await this.#configure({ width, height });
-    if (this.#canvas.width !== width) this.#canvas.width = width;
-    if (this.#canvas.height !== height) this.#canvas.height = height;
-    this.#context.setTransform(mirror ? -1 : 1, 0, 0, 1, mirror ? width : 0, 0);
-    this.#context.drawImage(drawable, 0, 0, width, height);
+  async encode(canvas) {
+    await this.#configure(canvas);
     const timestamp = Math.max(this.#lastTime + 1, Math.round(performance.now() * 1000));
     this.#lastTime = timestamp;
-    const frame = new VideoFrame(this.#canvas, { timestamp });
+    const frame = new VideoFrame(canvas, { timestamp });
     const encoded = new Promise((resolve, reject) => ([this.#given, this.#failed] = [resolve, reject]));
     this.#encoder.encode(frame, { keyFrame: this.#needsKey });
     frame.close();
