@@ -22,7 +22,9 @@
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
-//! | [`lease`] | which gateway works on a job | gateway |
+//! | [`lease`] | which gateway works on a job, and how long it may fetch cameras | gateway |
+//! | [`fleet`] | which gateway fetches which camera | gateway |
+//! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
 //! | [`share`] | when an item of a job goes on the lanes | gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
@@ -33,7 +35,9 @@
 pub mod admit;
 pub mod backoff;
 pub mod batch;
+pub mod capture;
 pub mod deadline;
+pub mod fleet;
 pub mod guests;
 pub mod lanes;
 pub mod lease;

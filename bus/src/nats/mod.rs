@@ -11,11 +11,13 @@
 //! - `announce`: which models are served
 //! - `gateways`: what gateways tell and show each other
 //! - `tickets`: what one gateway asks of another's tickets
+//! - `bucket`: documents that gateways change together
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
 mod announce;
 mod ask;
+mod bucket;
 mod clock;
 mod connection;
 mod delivery;
@@ -51,14 +53,15 @@ use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::connection::{Config, ConnectError, Role, Turn};
-use self::{
-    clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
-    store::Place,
-};
 pub(crate) use self::{
+    bucket::{Bucket, Changes},
     delivery::Origin,
     jobs::Kept,
     tickets::{AllShown, Asker},
+};
+use self::{
+    clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
+    store::Place,
 };
 use crate::{
     Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, metrics,
