@@ -24,12 +24,14 @@
 //! - **News** of gateways and **views** of streams reach every gateway that listens at that moment, or are lost: like
 //!   events. Views travel only to who listens to their stream.
 //! - **Tickets**: a gateway that is [shown](Bus::redeem) another's asks that one, and gets its answer or none.
+//! - **Buckets** keep small documents: of several who write over the same revision of one, one does.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod attachment;
+mod bucket;
 mod ends;
 mod error;
 mod jobs;
@@ -54,6 +56,7 @@ use tokio::{
 };
 
 pub use attachment::Attachment;
+pub use bucket::{Bucket, BucketError, Changes, Document, Over};
 use ends::{expired, given_up};
 pub use error::{Bound, PublishError, Queue};
 pub use jobs::JobResult;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cloudpose_bus::{
-    Bus, Capacity,
+    BucketError, Bus, Capacity, Over,
     nats::{Config, ConnectError, Role},
 };
 use cloudpose_testing::{
@@ -16,6 +16,8 @@ use cloudpose_wire::{GatewayId, Kind, Lane, Stage, StreamName, Tenant};
 use futures_util::StreamExt as _;
 
 const PASSWORD: &str = "secret";
+/// The stream of the bucket that has the passwords of cameras.
+const CAMERAS: &str = "KV_cloudpose-cameras";
 
 async fn bus(config: Config) -> Bus {
     Bus::nats(&config, Capacity::default()).await.unwrap()
@@ -222,11 +224,20 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, format!("CONSUMER.CREATE.{lane}.evil"), consumer("evil")),
         (&worker, "CONSUMER.CREATE.cloudpose-jobs.gateways".into(), consumer("gateways")),
         (&worker, "CONSUMER.MSG.NEXT.cloudpose-jobs.gateways".into(), "1".into()),
+        (&worker, format!("CONSUMER.CREATE.{CAMERAS}.workers"), consumer("workers").replace(lane, CAMERAS)),
+        (&worker, format!("CONSUMER.MSG.NEXT.{CAMERAS}.workers"), "1".into()),
+        (&worker, format!("DIRECT.GET.{CAMERAS}"), r#"{"seq":1}"#.into()),
+        (&worker, format!("STREAM.INFO.{CAMERAS}"), String::new()),
+        (&worker, format!("STREAM.CREATE.{CAMERAS}"), evil(CAMERAS)),
+        (&gateway, format!("CONSUMER.CREATE.{CAMERAS}.evil"), consumer("evil").replace(lane, CAMERAS)),
     ] {
         assert_eq!(api(client, &question, &body).await, None, "{question}");
     }
     for client in [&gateway, &worker] {
         for (question, body) in [
+            (format!("STREAM.DELETE.{CAMERAS}"), ""),
+            (format!("STREAM.PURGE.{CAMERAS}"), ""),
+            (format!("STREAM.MSG.GET.{CAMERAS}"), r#"{"seq":1}"#),
             (format!("STREAM.DELETE.{lane}"), ""),
             (format!("STREAM.PURGE.{lane}"), ""),
             (format!("STREAM.MSG.GET.{lane}"), r#"{"seq":1}"#),
@@ -259,6 +270,9 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, "cloudpose.watch.>", &gateway, "cloudpose.watch.x"),
         (&worker, "cloudpose.tickets.>", &gateway, "cloudpose.tickets.g"),
         (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
+        (&worker, "$KV.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
+        (&worker, "$KV.cloudpose-cameras.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
+        (&listener, "$KV.cloudpose-cameras.cameras.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
         (&worker, "cloudpose.poses.>", &worker, "cloudpose.poses.x"),
         (&worker, ">", &gateway, "cloudpose.gateways"),
         (&listener, "cloudpose.>", &worker, "cloudpose.poses.x"),
@@ -275,6 +289,7 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, "cloudpose.watch.x", &gateway, "cloudpose.watch.*"),
         (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
         (&worker, "cloudpose.tickets.g", &gateway, "cloudpose.tickets.*"),
+        (&worker, "$KV.cloudpose-cameras.cameras.a.b", &gateway, "$KV.cloudpose-cameras.cameras.>"),
         (&listener, "cloudpose.poses.x", &listener, "cloudpose.poses.>"),
     ] {
         assert!(!hears(client, pattern, from, subject).await, "{subject}");
@@ -332,6 +347,18 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     let (answer, ()) = tokio::join!(gateway.redeem(&gateways[0], "ticket".into()), answering);
     assert_eq!(answer.as_deref(), Some(&b"good"[..]));
     assert_eq!(soon(gateway.redeem(&gateways[1], "ticket".into())).await, None);
+
+    let cameras = gateway.bucket("cameras");
+    assert!(cameras.read().await.unwrap().is_empty());
+    let mut changes = cameras.changes("cameras").await;
+    let written =
+        cameras.write("cameras.default.door", "rtsp://joe:secret@door/".into(), Over::Nothing, None);
+    let revision = written.await.unwrap();
+    soon(changes.next()).await;
+    assert_eq!(cameras.read().await.unwrap()["cameras.default.door"].revision, revision);
+    let read = soon(worker.bucket("cameras").read()).await;
+    assert!(matches!(read, Err(BucketError::Unreachable(_))), "{read:?}");
+    cameras.remove("cameras.default.door", Over::Revision(revision)).await.unwrap();
 
     let mut told = gateway.news().await;
     gateway.tell(news("g")).await.unwrap();

@@ -121,7 +121,7 @@ impl Gateway {
             draw_only: self.config.draw_only,
         };
         let (watch, exchange) = Hub::new(id.clone(), bounds);
-        let cameras = Cameras::new(self.config.cameras.clone());
+        let cameras = Cameras::new(self.config.cameras.clone(), &self.bus, id.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             quotas: Arc::default(),
@@ -145,7 +145,7 @@ impl Gateway {
             drain: patience.frames,
             leaving: Mutex::default(),
         });
-        shared.cameras.start(&shared);
+        shared.sessions.spawn(Cameras::keep(Arc::clone(&shared)));
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
             listener::serve(self.listener, router, &shared.config, self.tls.as_ref(), token.clone()).await;

@@ -30,6 +30,8 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("nats.url=nats://user:secret@host:4222", "nats/url"),
     ("nats.prefix=studio", "nats.prefix"),
     ("auth.allowOrigins={https://a.example.com/}", "auth/allowOrigins"),
+    ("gateway.cameras.allow={cam.example.com}", "gateway/cameras/allow"),
+    ("gateway.cameras.ports={}", "gateway/cameras/ports"),
     ("autoscaling.mode=hpa,infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
@@ -193,6 +195,27 @@ def test_everything_is_denied_that_is_not_allowed():
             assert rule.get("ports"), document["metadata"]["name"]
     nats = named(documents, "NetworkPolicy", f"{NAME}-nats")["spec"]["ingress"]
     assert all(rule["from"] for rule in nats)
+
+
+def test_gateways_reach_the_cameras_that_they_are_allowed_and_nobody_else_does():
+    documents = rendered("external-nats")
+    policy = named(documents, "NetworkPolicy", f"{NAME}-cameras")["spec"]
+    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    (rule,) = policy["egress"]
+    assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["10.20.0.0/16", "fd12:3456::/32"]
+    assert rule["ports"] == [{"port": port, "protocol": "TCP"} for port in (554, 8554)]
+    for document in roles(documents):
+        settings = {entry["name"]: entry for entry in container(document)["env"]}
+        is_gateway = container(document)["args"][0] == "ingest"
+        assert is_gateway == ("CLOUDPOSE_CAMERA_ALLOW" in settings) == ("CLOUDPOSE_CAMERA" in settings)
+        if is_gateway:
+            # The binary takes them so.
+            assert settings["CLOUDPOSE_CAMERA_ALLOW"]["value"] == "10.20.0.0/16,fd12:3456::/32"
+            secret = {"secretKeyRef": {"name": "cloudpose-cameras", "key": "cameras"}}
+            assert settings["CLOUDPOSE_CAMERA"]["valueFrom"] == secret
+    documents = rendered("defaults")
+    assert not [d for d in of_kind(documents, "NetworkPolicy") if d["metadata"]["name"].endswith("-cameras")]
+    assert not [d for d in roles(documents) if "CLOUDPOSE_CAMERA_ALLOW" in environment(d)]
 
 
 def test_a_nats_of_ones_own_replaces_the_bundled_one():

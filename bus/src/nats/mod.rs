@@ -12,11 +12,13 @@
 //! - `announce`: which models are served
 //! - `gateways`: what gateways tell and show each other
 //! - `tickets`: what one gateway asks of another's tickets
+//! - `bucket`: documents that gateways change together
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
 mod announce;
 mod ask;
+mod bucket;
 mod clock;
 mod connection;
 mod delivery;
@@ -52,6 +54,12 @@ use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::{
+    bucket::{Bucket, Changes},
+    delivery::Origin,
+    jobs::Kept,
+    tickets::{AllShown, Asker},
+};
 use self::{
     clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
     store::Place,
@@ -59,11 +67,6 @@ use self::{
 pub use self::{
     connection::{Config, ConnectError, Role, Turn},
     records::{Batch, Recorded, Records, RecordsError},
-};
-pub(crate) use self::{
-    delivery::Origin,
-    jobs::Kept,
-    tickets::{AllShown, Asker},
 };
 use crate::{
     Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, metrics,

@@ -32,7 +32,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 33] = [
+const ROUTES: [(&str, &str, Asks); 34] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/client/cloudpose.js", Asks::Nothing),

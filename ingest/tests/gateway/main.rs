@@ -3,8 +3,10 @@
 
 mod bad_streams;
 mod broker;
+mod camera_quotas;
 mod cameras;
 mod codec;
+mod fleet;
 mod homeward;
 mod hostile;
 mod http;
