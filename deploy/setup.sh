@@ -96,6 +96,7 @@ test)
     # Its dependencies and the others' do not agree.
     venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
     venv "$tests/.venv-clients" "$tests/clients/requirements.txt"
+    venv "$tests/.venv-kserve" "$tests/clients/kserve.txt"
     prometheus "$tests/.prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"

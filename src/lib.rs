@@ -8,7 +8,7 @@
 //! | `ops` | health, readiness and metrics, wherever monitors ask for them |
 //! | `shutdown` | signals, and how the grace is divided |
 //! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
-//! | `detect`, `loadgen`, `models`, `keys`, `health`, `bench` and others | the other commands |
+//! | `detect`, `loadgen`, `models`, `keys`, `health`, `doctor`, `manual`, `bench` and others | the other commands |
 //!
 //! It decides nothing about frames: policies are in the crates of the roles.
 
@@ -18,10 +18,12 @@ mod bench_gpu;
 mod cli;
 mod config;
 mod detect;
+mod doctor;
 mod eval;
 mod health;
 mod keys;
 mod loadgen;
+mod manual;
 mod mjpeg;
 mod models;
 mod ops;
@@ -65,6 +67,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Models(command) => models::run(&command),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
+        Command::Doctor(command) => doctor::run(&command),
+        Command::Completions(command) => manual::completions(&command),
+        Command::Man(command) => manual::man(&command),
         Command::Bench(Bench::Worker { store, model, threads, batch, image }) => {
             bench::worker(&store, &model, threads, batch, image.as_deref())
         }

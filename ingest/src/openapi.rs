@@ -24,6 +24,16 @@ use crate::auth::Need;
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
         crate::doors::classify::predict,
+        crate::doors::oip::models::server,
+        crate::doors::oip::models::live,
+        crate::doors::oip::models::ready,
+        crate::doors::oip::models::metadata,
+        crate::doors::oip::models::model_ready,
+        crate::doors::oip::models::config,
+        crate::doors::oip::models::index,
+        crate::doors::oip::models::load,
+        crate::doors::oip::models::unload,
+        crate::doors::oip::infer,
     ),
     tags(
         (name = "pose", description = "One image"),
@@ -31,6 +41,7 @@ use crate::auth::Need;
         (name = "stream", description = "Live video"),
         (name = "watch", description = "Watching live video"),
         (name = "existing API", description = "For clients of the earlier service"),
+        (name = "Open Inference Protocol", description = "For clients of KServe and Triton"),
         (name = "operation", description = "For monitors"),
     )
 )]

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{classify, http, legacy, watch, ws},
+    doors::{classify, http, legacy, oip, watch, ws},
     pages,
     shared::Shared,
 };
@@ -44,6 +44,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
         .route("/predict", post(classify::predict))
+        .merge(oip::routes())
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))

@@ -68,11 +68,24 @@ impl Need {
     /// closed until somebody has said here whom it is for.
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
-            "/v1/models" => Self::Key,
+            "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" | "/v2/health/live"
+            | "/v2/health/ready" => Self::Nothing,
+            "/v1/models"
+            | "/v2"
+            | "/v2/models/{model}"
+            | "/v2/models/{model}/ready"
+            | "/v2/models/{model}/config"
+            | "/v2/models/{model}/versions/{version}"
+            | "/v2/models/{model}/versions/{version}/ready"
+            | "/v2/models/{model}/versions/{version}/config"
+            | "/v2/repository/index"
+            | "/v2/repository/models/{model}/load"
+            | "/v2/repository/models/{model}/unload" => Self::Key,
             "/v1/pose"
             | "/v1/classify"
             | "/predict"
+            | "/v2/models/{model}/infer"
+            | "/v2/models/{model}/versions/{version}/infer"
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
             "/v1/stream" => Self::Scope(Scope::Stream),

@@ -7,6 +7,7 @@
 //! | `classify` | `POST /v1/classify`: one image, what it shows; `POST /predict`, the existing call |
 //! | `watch` | `GET /v1/streams`: what is live; watching it on a WebSocket or in an `<img>` |
 //! | `legacy` | the existing API |
+//! | `oip` | the Open Inference Protocol v2 over HTTP, as KServe's and Triton's clients speak it |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
@@ -14,6 +15,7 @@ mod brief;
 pub(crate) mod classify;
 pub(crate) mod http;
 pub(crate) mod legacy;
+pub(crate) mod oip;
 mod problem;
 pub(crate) mod watch;
 pub(crate) mod ws;

@@ -62,6 +62,7 @@ problems! {
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
     other_skeleton: CONFLICT, "other-skeleton", "This call tells of COCO's 17 keypoints only";
     other_task: CONFLICT, "other-task", "The model finds something else";
+    kept: CONFLICT, "model-kept", "Models are not unloaded by clients";
     slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
     too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     unsupported_content_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "This content type is not taken";

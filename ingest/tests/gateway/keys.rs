@@ -31,7 +31,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 19] = [
+const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -50,6 +50,20 @@ const ROUTES: [(&str, &str, Asks); 19] = [
     ("GET", "/v1/streams/{stream}.mjpeg", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}/watch", Asks::For(Scope::Watch)),
     ("HEAD", "/v1/models", Asks::AnyKey),
+    ("GET", "/v2", Asks::AnyKey),
+    ("GET", "/v2/health/live", Asks::Nothing),
+    ("GET", "/v2/health/ready", Asks::Nothing),
+    ("GET", "/v2/models/{model}", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/ready", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/config", Asks::AnyKey),
+    ("POST", "/v2/models/{model}/infer", Asks::For(Scope::Photo)),
+    ("GET", "/v2/models/{model}/versions/1", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/versions/1/ready", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/versions/1/config", Asks::AnyKey),
+    ("POST", "/v2/models/{model}/versions/1/infer", Asks::For(Scope::Photo)),
+    ("POST", "/v2/repository/index", Asks::AnyKey),
+    ("POST", "/v2/repository/models/{model}/load", Asks::AnyKey),
+    ("POST", "/v2/repository/models/{model}/unload", Asks::AnyKey),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];
 

@@ -8,6 +8,7 @@ mod hostile;
 mod http;
 mod keys;
 mod legacy;
+mod oip;
 mod origins;
 mod pages;
 mod stage;
