@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack attack-memory deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -84,9 +84,12 @@ bench-overload: build setup-test ## Memory of each role under three times the lo
 attack: build ## What hostile clients can do to `cloudpose serve`, on loopback, as a table (ARGS="--short").
 	python3 benches/attack/attack.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
+attack-memory: build ## What `cloudpose serve` keeps of the memory that an attack took, by settings of the allocator (ARGS="--rounds 1").
+	python3 benches/attack/memory.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-kserve tests/.venv-checkov tests/.prometheus tests/.models
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-others tests/.venv-checkov tests/.prometheus tests/.models

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use cloudpose_infer::{
     Models, StoreConfig,
     contract::Engine as _,
-    cpu::{CpuEngine, Plans},
-    models::{Processor, movenet::MoveNetModel},
+    cpu::{CpuEngine, Half, Plans},
+    gpu::Precision,
+    models::{Model as _, Processor, movenet::MoveNetModel},
     preprocess::{Fit, ModelInput, Preprocessor},
 };
 use cloudpose_kernels::Kernels;
@@ -29,6 +30,14 @@ pub(crate) const SAMPLE: &[u8] = include_bytes!("../ingest/web/sample.jpg");
 /// Inferences before `ready`.
 const WARM_UP: u32 = 30;
 
+/// How an engine works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Engine {
+    /// Threads that share an inference.
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) precision: Precision,
+}
+
 /// Prints `ready`, then answers each number N on standard input with the times of N inferences of `batch` pictures:
 /// `{"wall": [nanoseconds, …], "cpu": nanoseconds}`.
 ///
@@ -37,13 +46,13 @@ const WARM_UP: u32 = 30;
 pub(crate) fn worker(
     store: &StoreConfig,
     model: &ModelId,
-    threads: NonZeroUsize,
+    engine: Engine,
     batch: NonZeroUsize,
     image: Option<&Path>,
 ) -> Result<()> {
     let models = Arc::new(Models::open(store)?);
     let picture = model_input(&models, model, image)?;
-    let mut engine = CpuEngine::new(models, threads)?;
+    let mut engine = CpuEngine::new(models, engine.threads)?.in_precision(engine.precision)?;
     let mut inputs = vec![picture.clone(); batch.get()];
     let mut infer = || -> Result<()> {
         inputs.iter_mut().for_each(|input| input.pixels.copy_from_slice(&picture.pixels));
@@ -75,16 +84,19 @@ pub(crate) fn worker(
 ///
 /// # Errors
 /// If the picture is none, or the model does not load or run.
-pub(crate) fn layers(model: &ModelId, runs: usize, image: Option<&Path>) -> Result<()> {
+pub(crate) fn layers(model: &ModelId, runs: usize, precision: Precision, image: Option<&Path>) -> Result<()> {
     let store = StoreConfig::default().open()?;
     let (entry, file) = store.read(model)?;
     let movenet =
         MoveNetModel::open(entry, file).context("only models of the MoveNet family have layers to show")?;
-    let processor = Processor { kernels: Kernels::detect()?, pool: None };
+    let kernels = Kernels::detect()?;
+    let half = Half::of(precision, &kernels)?;
+    let half = half.filter(|half| movenet.in_half(*half));
+    let processor = Processor { kernels, half, pool: None };
     let peak = processor.kernels.peak_flops(Duration::from_secs(1));
     println!(
         "{model}, {}, peak {:.1} GFLOP/s, fastest of {runs} runs\n",
-        processor.kernels.isa(),
+        half.map_or_else(|| kernels.isa().to_string(), |half| half.unit().to_string()),
         peak / 1e9
     );
     let mut plans = Plans::new(movenet.packed(&processor).clone(), None);

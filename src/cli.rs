@@ -11,7 +11,7 @@ use cloudpose_infer::{
 use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
-use crate::{Config, keys, telemetry, traces};
+use crate::{Config, jobs, keys, telemetry, traces};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub struct Cli {
 pub(crate) enum Command {
     #[command(flatten)]
     Serve(Box<Config>),
-    /// Find poses in images, folders and Motion JPEG files
+    /// Find poses in images, videos, and folders of them
     Detect(Detect),
     /// Measure how right a model's poses are on labelled photos
     Eval(Eval),
@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Show, check or import the models
     #[command(subcommand)]
     Models(Models),
+    /// Hand in many images at a server, and fetch the results later
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Make, show and revoke the keys that clients show
     #[command(subcommand)]
     Keys(keys::Command),
@@ -106,6 +109,8 @@ pub(crate) struct Detect {
     #[command(flatten)]
     pub(crate) style: cloudpose_annotate::Style,
     #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
+    #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 
@@ -140,25 +145,34 @@ pub(crate) struct Eval {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) numbers: cloudpose_infer::PrecisionConfig,
+    #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Looks at instruction sets, processors, memory, open files, GPU, port, NATS and ffmpeg. Exits 1 if something would be in
-the way of `cloudpose serve`.
+    after_help = "Looks at instruction sets, processors, memory, open files, GPU, port, webcam, NATS, ffmpeg and cameras. Exits 1 if
+something would be in the way of what you want.
 
 Examples:
   cloudpose doctor
-  cloudpose doctor --listen 0.0.0.0:80 --nats nats://broker.example.com:4222"
+  cloudpose doctor --listen 0.0.0.0:80 --nats nats://broker.example.com:4222
+  cloudpose doctor --camera rtsp://192.168.1.20/stream1"
 )]
 pub(crate) struct Doctor {
     /// Where you want to serve
     #[arg(long, env = "CLOUDPOSE_LISTEN", default_value = "127.0.0.1:60000", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
-    /// The NATS server that you want to use
-    #[arg(long, env = "CLOUDPOSE_NATS", default_value = "nats://127.0.0.1:4222", value_name = "URL")]
-    pub(crate) nats: String,
+    /// You want to serve over TLS
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// The NATS server that you want to use, or several, separated by commas
+    #[arg(long, env = "CLOUDPOSE_NATS", hide_env_values = true, value_name = "URL")]
+    pub(crate) nats: Option<String>,
+    /// A camera that you want fetched; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub(crate) camera: Vec<Uri>,
 }
 
 #[derive(Debug, Args)]
@@ -330,6 +344,8 @@ Example:
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
         #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
+        #[command(flatten)]
         store: cloudpose_infer::StoreConfig,
     },
     /// Run a model on batches of growing size on a GPU: prints a line of JSON for each size
@@ -358,6 +374,8 @@ Example:
         /// The picture to work on [default: a built-in photo]; how many activations are zero depends on it
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
+        #[command(flatten)]
+        numbers: cloudpose_infer::PrecisionConfig,
     },
 }
 

@@ -79,6 +79,7 @@ impl FromArgMatches for Config {
         let alone = ROLES.iter().find(|role| role.name == named);
         let (name, roles) = alone.map_or((ALL, &ROLES[..]), |role| (role.name, slice::from_ref(role)));
         let mut process = Process::from_arg_matches(options)?;
+        process.nats.role = alone.map(|role| role.on_nats);
         if let Ok(Some(true)) = options.try_get_one("overflow") {
             process.nats.turn = Turn::Overflow;
         }
@@ -113,6 +114,7 @@ fn all() -> Command {
             "Examples:
   cloudpose serve
   cloudpose serve --listen 0.0.0.0:60000 --keys keys.json    lets other machines in, with keys
+  cloudpose serve --camera door=rtsp://user:password@192.168.1.20/stream1
   cloudpose serve --infer-threads 4
   CLOUDPOSE_MODEL=lightning cloudpose serve
   cloudpose serve --nats nats://127.0.0.1:4222    shares its work with other processes

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use cloudpose_annotate::Annotator;
-use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline};
+use cloudpose_infer::{Detail, Detection, Image, Job, Models, Past, Pipeline, cpu::CpuEngine};
 use cloudpose_pixels::Pool;
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{Class, Output, Skeleton, skeleton::Part};
@@ -45,10 +45,11 @@ pub(crate) fn run(command: &Detect) -> Result<()> {
     // One image at a time, so it gets all cores.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let models = Arc::new(Models::open(&command.store)?);
+    let engine = CpuEngine::new(models.clone(), threads)?.in_precision(command.numbers.precision)?;
     let mut detector = Detector {
         command,
         skeleton: models.served(&command.model)?.info.skeleton().cloned(),
-        pipeline: Pipeline::on_cpu(models, threads)?,
+        pipeline: Pipeline::with_engine(models, Box::new(engine))?,
         // The one that is drawn on.
         pictures: Pool::new(1),
         annotator: Annotator::new(command.style)?,

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use cloudpose_accuracy::{
     Annotation, Annotations, Joint, Oks, Scored, Summary, interval, joints, match_photo, summary,
 };
-use cloudpose_infer::{Detail, Image, Job, Models, Pipeline};
+use cloudpose_infer::{Detail, Image, Job, Models, Pipeline, cpu::CpuEngine};
 use cloudpose_wire::{Person, Skeleton};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -48,7 +48,8 @@ pub(crate) fn run(command: &Eval) -> Result<()> {
     let category = category(&truth, &skeleton)?;
     // One photo at a time, so it gets all cores.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut pipeline = Pipeline::on_cpu(models, threads)?;
+    let engine = CpuEngine::new(models.clone(), threads)?.in_precision(command.numbers.precision)?;
+    let mut pipeline = Pipeline::with_engine(models, Box::new(engine))?;
     pipeline.warm_up(&command.model)?;
 
     let mut photos: Vec<_> = truth.images.iter().collect();

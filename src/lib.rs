@@ -8,7 +8,7 @@
 //! | `ops` | health, readiness and metrics, wherever monitors ask for them |
 //! | `shutdown` | signals, and how the grace is divided |
 //! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
-//! | `detect`, `loadgen`, `models`, `keys`, `health`, `doctor`, `manual`, `bench` and others | the other commands |
+//! | `detect`, `loadgen`, `models`, `jobs`, `keys`, `health`, `doctor`, `manual`, `bench` and others | the other commands |
 //!
 //! It decides nothing about frames: policies are in the crates of the roles.
 
@@ -21,6 +21,7 @@ mod detect;
 mod doctor;
 mod eval;
 mod health;
+mod jobs;
 mod keys;
 mod loadgen;
 mod manual;
@@ -65,17 +66,21 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Eval(command) => eval::run(&command),
         Command::Loadgen(command) => block_on(loadgen::run(&command)),
         Command::Models(command) => models::run(&command),
+        Command::Jobs(command) => block_on(jobs::run(&command)),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
         Command::Doctor(command) => doctor::run(&command),
         Command::Completions(command) => manual::completions(&command),
         Command::Man(command) => manual::man(&command),
-        Command::Bench(Bench::Worker { store, model, threads, batch, image }) => {
-            bench::worker(&store, &model, threads, batch, image.as_deref())
+        Command::Bench(Bench::Worker { store, model, threads, batch, numbers, image }) => {
+            let engine = bench::Engine { threads, precision: numbers.precision };
+            bench::worker(&store, &model, engine, batch, image.as_deref())
         }
         Command::Bench(Bench::Batches(command)) => bench_gpu::batches(&command),
         Command::Bench(Bench::Frames(command)) => block_on(bench_gpu::frames(&command)),
-        Command::Bench(Bench::Layers { model, runs, image }) => bench::layers(&model, runs, image.as_deref()),
+        Command::Bench(Bench::Layers { model, runs, numbers, image }) => {
+            bench::layers(&model, runs, numbers.precision, image.as_deref())
+        }
     };
     done.map_err(Failure::Work)
 }

@@ -64,4 +64,33 @@ mod tests {
             assert_eq!(split(&[PLAIN, &PLAIN[..cut]]), [PLAIN, &PLAIN[..cut]]);
         }
     }
+
+    /// Whatever bytes there are, frames lie one behind the other in them, and each begins as a JPEG.
+    #[test]
+    fn damaged_streams_are_cut_into_frames_too() {
+        let whole = [PLAIN, WITH_THUMBNAIL, b"--boundary\r\n", PLAIN, WITH_THUMBNAIL].concat();
+        let mut random = 5u32;
+        let mut next = move |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..=next(6) {
+                let at = next(bytes.len());
+                match next(3) {
+                    0 => bytes[at] = [0xff, 0xd8, 0xd9, 0xda, 0, 1][next(6)],
+                    1 => bytes[at] ^= 1 << next(8),
+                    _ => bytes.truncate(at + 1),
+                }
+            }
+            let mut ends = 0;
+            for frame in frames(&bytes) {
+                let begins = frame.as_ptr() as usize - bytes.as_ptr() as usize;
+                assert!(begins >= ends && frame.starts_with(&[0xff, 0xd8]), "{bytes:?}");
+                ends = begins + frame.len();
+            }
+            assert!(ends <= bytes.len());
+        }
+    }
 }

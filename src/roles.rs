@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use anyhow::Result;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
-use cloudpose_bus::Bus;
+use cloudpose_bus::{Bus, nats::Role as OnNats};
 use cloudpose_infer::{StoreConfig, Worker};
 use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL};
 use cloudpose_wire::ModelId;
@@ -18,6 +18,7 @@ pub(crate) static ROLES: [Role; 3] = [
         about: "Serve clients, with the workers elsewhere on NATS",
         example: "cloudpose ingest --nats nats://127.0.0.1:4222 --listen 0.0.0.0:60000 --keys keys.json",
         has_clients: true,
+        on_nats: OnNats::Gateway,
         takes_frames: false,
         options: cloudpose_ingest::Config::augment_args,
         describe: cloudpose_ingest::metrics::describe,
@@ -28,6 +29,7 @@ pub(crate) static ROLES: [Role; 3] = [
         about: "Find poses in frames from NATS",
         example: "cloudpose infer --nats nats://127.0.0.1:4222 --infer-threads 4",
         has_clients: false,
+        on_nats: OnNats::Worker,
         takes_frames: true,
         options: infer_options,
         describe: cloudpose_infer::metrics::describe,
@@ -38,6 +40,7 @@ pub(crate) static ROLES: [Role; 3] = [
         about: "Draw poses on frames from NATS",
         example: "cloudpose annotate --nats nats://127.0.0.1:4222",
         has_clients: false,
+        on_nats: OnNats::Worker,
         takes_frames: true,
         options: cloudpose_annotate::Config::augment_args,
         describe: cloudpose_annotate::metrics::describe,
@@ -55,6 +58,8 @@ pub(crate) struct Role {
     pub(crate) example: &'static str,
     /// Whether clients come to a port of its own, where monitors find the process as well.
     pub(crate) has_clients: bool,
+    /// What it is to the broker.
+    pub(crate) on_nats: OnNats,
     /// Whether it takes frames from lanes, and so may be told to leave them to others.
     pub(crate) takes_frames: bool,
     /// Adds its options to a command.
@@ -91,8 +96,9 @@ async fn ingest(options: ArgMatches, Given { bus, books, ops }: Given) -> Result
     config.max_image_bytes = fitting(config.max_image_bytes, &bus);
     let gateway = Gateway::bind(config, bus.clone(), books, ops).await?;
     let address = gateway.local_addr()?;
+    let scheme = if gateway.speaks_tls() { "https" } else { "http" };
     let run = async move |stop, patience| {
-        tracing::info!("listening on http://{address}");
+        tracing::info!("listening on {scheme}://{address}");
         tokio::select! {
             drained = gateway.run(stop, patience) => Ok(drained?),
             never = bus.watch_lanes() => match never {},

@@ -41,10 +41,12 @@ struct Controller {
     samples: VecDeque<f64>,
     /// Replicas after each decision.
     decided: Vec<u32>,
+    /// Further options of its workers.
+    options: &'static [&'static str],
 }
 
 impl Controller {
-    fn new(nats: &NatsServer) -> Self {
+    fn new(nats: &NatsServer, options: &'static [&'static str]) -> Self {
         let policy =
             |pods, seconds| Policy { change: Change::Pods(pods), period: Duration::from_secs(seconds) };
         let up =
@@ -62,13 +64,15 @@ impl Controller {
             workers: Vec::new(),
             samples: VecDeque::new(),
             decided: Vec::new(),
+            options,
         };
         controller.start_one();
         controller
     }
 
     fn start_one(&mut self) {
-        self.workers.push(Server::worker_with("infer", &self.nats, &["--infer-threads", "1"]));
+        let options = [&["--infer-threads", "1"], self.options].concat();
+        self.workers.push(Server::worker_with("infer", &self.nats, &options));
     }
 
     fn replicas(&self) -> u32 {
@@ -85,7 +89,9 @@ impl Controller {
                 && line.contains("stage=\"infer\"")
         });
         let depth: f64 = queue.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
-        self.samples.push_back(depth);
+        // As the chart's rule: less what those take that are served before, if these are overflow.
+        let before = if self.options.is_empty() { 0.0 } else { served_first(&page) };
+        self.samples.push_back((depth - before).max(0.0));
         if self.samples.len() > AVERAGED {
             self.samples.pop_front();
         }
@@ -111,6 +117,12 @@ impl Controller {
         let steps: Vec<_> = steps.collect();
         steps.windows(2).filter(|pair| pair[0] != pair[1]).count()
     }
+}
+
+/// Frames that workers say they take which are served before those of an overflow pool.
+fn served_first(page: &str) -> f64 {
+    let line = page.lines().find(|line| line.starts_with("cloudpose_announced_slots{turn=\"first\"}"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a gateway tells it")
 }
 
 /// Streams until `stop`, then says goodbye; answers how many frames were sent and how many results came.
@@ -151,7 +163,7 @@ async fn camera(url: String, frames_per_second: f64, stop: CancellationToken) ->
 async fn workers_follow_the_load_and_nobody_loses_anything() {
     let nats = NatsServer::start();
     let gateway = Server::ingest(&nats.url(), &["--still-deadline", "2m"]);
-    let mut controller = Controller::new(&nats);
+    let mut controller = Controller::new(&nats, &[]);
     let url = gateway.websocket("/v1/stream?mode=live&want=pose");
     let (all_day, at_noon) = (CancellationToken::new(), CancellationToken::new());
     let mut steady = JoinSet::new();
@@ -209,5 +221,54 @@ async fn workers_follow_the_load_and_nobody_loses_anything() {
     all_day.cancel();
     frames += soon(steady.join_next()).await.unwrap().unwrap().0;
     assert_eq!(controller.turns(), 1, "up once and down once: {:?}", controller.decided);
+    gateway.ledger_closes(frames).await;
+}
+
+/// What GPUs are on a cluster: a pool that is served first, and one day is not there. The overflow pool, which had been
+/// told of nothing while they took everything, follows what they leave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_overflow_pool_takes_over_when_the_first_vanishes() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &[]);
+    // More hands than the streams have frames.
+    let first = Server::worker_with("infer", &nats.url(), &["--infer-threads", "8"]);
+    let mut controller = Controller::new(&nats, &["--overflow"]);
+    let stop = CancellationToken::new();
+    let mut cameras = JoinSet::new();
+    for _ in 0..3 {
+        cameras.spawn(camera(gateway.websocket("/v1/stream?mode=live&want=pose"), 17.0, stop.clone()));
+    }
+    for _ in 0..4 {
+        controller.decide(&gateway).await;
+    }
+    assert_eq!(controller.replicas(), 1, "the first pool takes everything");
+
+    // Killed, as by a node that is lost: it says nothing any more.
+    first.signal("-KILL");
+    soon(async {
+        while controller.replicas() < MOST {
+            controller.decide(&gateway).await;
+        }
+    })
+    .await;
+    // Until nobody reckons with it any more.
+    soon(async {
+        loop {
+            let page = reqwest::get(gateway.url("/metrics")).await.unwrap().text().await.unwrap();
+            if served_first(&page) == 0.0 {
+                break;
+            }
+            tokio::time::sleep(SYNC).await;
+        }
+    })
+    .await;
+
+    stop.cancel();
+    let mut frames = 0;
+    while let Some(ended) = soon(cameras.join_next()).await {
+        let (sent, results) = ended.unwrap();
+        assert!(results > 0);
+        frames += sent;
+    }
     gateway.ledger_closes(frames).await;
 }

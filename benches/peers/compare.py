@@ -1,9 +1,10 @@
 """Measures CloudPose's engine beside LiteRT and OpenVINO, and prints a Markdown table.
 
 The runtimes take turns, a block of inferences each, so that whatever else the machine does hits all of
-them. A ratio is the median over the rounds of (ours / theirs), block by block. Ours leaves out activations
-that are zero, so how long it takes depends on the picture: it works on the golden photos in turn, another in
-each round. Theirs compute everything, whatever the picture.
+them. A ratio is the median over the rounds of (ours / theirs), block by block: of `openvino`, which computes in what
+it takes by itself and says on standard error what that is, to ours at its own default; of float32 to ours in float32.
+In float32 ours leaves out activations that are zero, so how long it takes depends on the picture: it works on the
+golden photos in turn, another in each round. Theirs compute everything, whatever the picture.
 
     make bench-peers                                   all models, 1 and 2 threads
     make bench-peers ARGS="thunder --threads 1"
@@ -22,10 +23,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MODELS = ["lightning", "thunder", "multipose"]
-PEERS = ["openvino", "litert"]
+PEERS = ["openvino", "openvino-f32", "litert"]
 PHOTOS = sorted((HERE / "../../infer/tests/golden/images").glob("*.jpg"))
 # What restricts oneDNN (in OpenVINO); XNNPACK has no such switch.
 ONEDNN_ISA = {"avx2": "AVX2", "avx512": "AVX512_CORE"}
+# Ours at its own default, and in float32.
+OURS = {"cloudpose": "auto", "cloudpose-f32": "f32"}
+# Whom a peer is compared with: defaults with each other, float32 with float32.
+RIVAL = {"openvino": "cloudpose", "openvino-f32": "cloudpose-f32", "litert": "cloudpose-f32"}
 
 
 class Worker:
@@ -49,9 +54,12 @@ class Worker:
 
 
 def measure(binary: str, model: str, threads: int, rounds: int, count: int, isa: str | None) -> list[str]:
-    ours = [binary, "bench", "worker", "--model", model, "--threads", str(threads), "--image"]
+    ours = [binary, "bench", "worker", "--model", model, "--threads", str(threads)]
     environment = {"CLOUDPOSE_ISA": isa, "ONEDNN_MAX_CPU_ISA": ONEDNN_ISA[isa]} if isa else {}
-    workers = {"cloudpose": [Worker([*ours, str(photo)], environment) for photo in PHOTOS]}
+    workers = {
+        name: [Worker([*ours, "--precision", precision, "--image", str(photo)], environment) for photo in PHOTOS]
+        for name, precision in OURS.items()
+    }
     for peer in PEERS:
         workers[peer] = [Worker([sys.executable, str(HERE / "peer.py"), peer, model, str(threads)], environment)]
     wall, medians, cpu = ({name: [] for name in workers} for _ in range(3))
@@ -68,10 +76,11 @@ def measure(binary: str, model: str, threads: int, rounds: int, count: int, isa:
 
     rows = []
     for name in workers:
-        ratio = statistics.median(a / b for a, b in zip(medians["cloudpose"], medians[name]))
+        rival = RIVAL.get(name)
+        ratio = rival and statistics.median(a / b for a, b in zip(medians[rival], medians[name]))
         cells = [model, str(threads), name]
         cells += [f"{f(values) / 1e6:.2f}" for f, values in ((min, wall[name]), (statistics.median, wall[name]))]
-        cells += [f"{statistics.median(cpu[name]) / 1e6:.2f}", "" if name == "cloudpose" else f"{ratio:.2f}"]
+        cells += [f"{statistics.median(cpu[name]) / 1e6:.2f}", f"{ratio:.2f}" if ratio else ""]
         rows.append("| " + " | ".join(cells) + " |")
     return rows
 

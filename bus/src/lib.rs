@@ -9,7 +9,7 @@
 //!   deadline closes that frame. A worker that dies takes its frames with it.
 //! - **still** lanes are bounded; when full, publishing is refused at once. A frame is gone only when it
 //!   is acknowledged: a delivery that is dropped unacknowledged (the worker died) comes again,
-//!   [`MAX_DELIVERIES`] times in all. After that its gateway is told that it was given up.
+//!   [`MAX_DELIVERIES`] times in all, and [`work()`] does it alone then. After that its gateway is told that it was given up.
 //! - A frame that is no longer **worth beginning** is not handed out, and its gateway is told: a live one that has
 //!   used up half of its time, a still that has used up all of it. Workers need not look at the clock again.
 //! - **Results** reach the gateway they are addressed to, or are lost if it is gone or does not read.
@@ -23,26 +23,30 @@
 //!   forgotten some time after they are gone.
 //! - **News** of gateways and **views** of streams reach every gateway that listens at that moment, or are lost: like
 //!   events. Views travel only to who listens to their stream.
+//! - **Tickets**: a gateway that is [shown](Bus::redeem) another's asks that one, and gets its answer or none.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod attachment;
+mod ends;
 mod error;
 mod jobs;
 mod local;
 pub mod metrics;
 mod models;
 pub mod nats;
+mod tickets;
 pub mod trace;
 mod work;
 
 use std::{convert::Infallible, time::Duration};
 
+use bytes::Bytes;
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage,
-    StreamName, Tenant, TraceParent, View,
+    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage, StreamName, Tenant,
+    TraceParent, View,
 };
 use tokio::{
     sync::{broadcast, mpsc},
@@ -50,34 +54,22 @@ use tokio::{
 };
 
 pub use attachment::Attachment;
+use ends::{expired, given_up};
 pub use error::{Bound, PublishError, Queue};
 pub use jobs::JobResult;
 pub use local::{Capacity, Local};
 pub use models::Models;
 pub use nats::Nats;
+pub use tickets::{AllShown, Shown};
 pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
-pub const MAX_DELIVERIES: u32 = 3;
+pub const MAX_DELIVERIES: u32 = 2;
 
 /// How often the lanes' metrics are brought up to date: more often than anyone asks for them.
 const LOOK_AT_LANES: Duration = Duration::from_secs(2);
 /// Pause before a job's result is offered again to a bus that cannot keep it now.
 const OFFER_AGAIN: Duration = Duration::from_millis(500);
-
-/// What the gateway is told of a frame that is not worth beginning.
-fn expired(header: &FrameHeader) -> FrameResult {
-    header.dropped(DropReason::Expired, "waited too long to be worked on")
-}
-
-/// What the gateway is told of a still whose workers all died.
-fn given_up(stage: Stage, header: &FrameHeader) -> FrameResult {
-    let reason = match stage {
-        Stage::Infer => DropReason::InferFailed,
-        Stage::Annotate => DropReason::AnnotateFailed,
-    };
-    header.dropped(reason, format!("given up: {MAX_DELIVERIES} workers took it and none finished it"))
-}
 
 /// The bus between the roles of this process, or of many.
 #[derive(Debug, Clone)]
@@ -242,11 +234,38 @@ impl Bus {
         }
     }
 
+    /// Asks a gateway what a ticket of its is good for. `None` if it does not answer; it may take its time.
+    pub async fn redeem(&self, gateway: &GatewayId, ticket: Bytes) -> Option<Bytes> {
+        match self {
+            Self::Local(bus) => bus.tickets().redeem(gateway, ticket).await,
+            Self::Nats(bus) => bus.redeem(gateway, ticket).await,
+        }
+    }
+
+    /// The tickets of a gateway that others are shown from now on.
+    pub async fn tickets_shown(&self, gateway: &GatewayId) -> AllShown {
+        AllShown(match self {
+            Self::Local(bus) => tickets::Source::Local(bus.tickets().of(gateway)),
+            Self::Nats(bus) => tickets::Source::Nats(bus.tickets_shown(gateway).await),
+        })
+    }
+
     /// Says that this process's workers serve `models`, instead of what was said before.
     pub fn announce(&self, models: Vec<ModelInfo>) {
         match self {
             Self::Local(bus) => bus.announce(models),
             Self::Nats(bus) => bus.announce(models),
+        }
+    }
+
+    /// Says on how many frames this process's workers of `stage` work at once from now on.
+    fn at_work(&self, stage: Stage, slots: usize) {
+        metrics::slots(stage, slots);
+        if stage == Stage::Infer {
+            match self {
+                Self::Local(bus) => bus.models().at_work(slots),
+                Self::Nats(bus) => bus.announce_slots(slots),
+            }
         }
     }
 
@@ -290,6 +309,7 @@ impl Bus {
             if let Some(kept) = kept {
                 metrics::job_results(kept);
             }
+            metrics::announced(self.models().slots());
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Queued};
+use cloudpose_policy::lanes::{Bounds, Full, Lanes, Next, Owner, Queued};
 use cloudpose_wire::{
     Frame, FrameResult, GatewayId, Kind, Lane, ModelInfo, News, Reply, SharedEvent, Stage, StreamName,
     Tenant, View, model::Announcement,
@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
-    jobs::LocalResults,
+    jobs::LocalResults, tickets::LocalTickets,
 };
 
 /// Results that may wait for one gateway, and events for one listener.
@@ -66,6 +66,7 @@ struct Shared {
     news: broadcast::Sender<News>,
     models: Models,
     jobs: LocalResults,
+    tickets: LocalTickets,
 }
 
 #[derive(Debug)]
@@ -89,7 +90,8 @@ impl Waiting {
     fn queued(self, since: Instant) -> Queued<Self> {
         let header = &self.frame.header;
         let (kind, budget) = (header.route.kind(), header.budget());
-        Queued { kind, since: since.into_std(), budget, frame: self }
+        let owner = Owner { tenant: header.caller.tenant.clone(), stream: header.stream.clone() };
+        Queued { kind, owner, since: since.into_std(), budget, frame: self }
     }
 }
 
@@ -130,6 +132,7 @@ impl Local {
             news: broadcast::channel(NEWS_QUEUE).0,
             models: Models::new(false),
             jobs: LocalResults::new(capacity.job_results),
+            tickets: LocalTickets::default(),
         }))
     }
 
@@ -228,6 +231,10 @@ impl Local {
         self.0.events.subscribe()
     }
 
+    pub(crate) fn tickets(&self) -> &LocalTickets {
+        &self.0.tickets
+    }
+
     pub(crate) fn tell(&self, news: News) {
         // An error means that nobody listens.
         self.0.news.send(news).ok();
@@ -251,7 +258,7 @@ impl Local {
     }
 
     pub(crate) fn announce(&self, models: Vec<ModelInfo>) {
-        self.0.models.heard(Announcement { worker: String::new(), models });
+        self.0.models.heard(Announcement { worker: String::new(), models, slots: None, overflow: false });
     }
 
     pub(crate) fn models(&self) -> Models {

@@ -4,7 +4,7 @@
 use cloudpose_wire::{Lane, Stage};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
-use crate::Depth;
+use crate::{Depth, models::Slots};
 
 const LOST: &str = "cloudpose_bus_lost_total";
 const CONNECTED: &str = "cloudpose_bus_connected";
@@ -14,6 +14,7 @@ const IN_HAND: &str = "cloudpose_lane_in_hand_frames";
 const OLDEST: &str = "cloudpose_lane_oldest_seconds";
 const JOB_RESULTS: &str = "cloudpose_job_results";
 const SLOTS: &str = "cloudpose_worker_slots";
+const ANNOUNCED: &str = "cloudpose_announced_slots";
 const BUSY: &str = "cloudpose_worker_busy";
 
 /// Why the bus itself lost a message. The frame behind it is closed by its gateway's deadline.
@@ -50,6 +51,10 @@ pub fn describe() {
     describe_gauge!(OLDEST, "Age of the oldest frame on a lane, by stage and kind; 0 if there is none.");
     describe_gauge!(JOB_RESULTS, "Results of jobs that nobody has acknowledged. All gateways say the same.");
     describe_gauge!(SLOTS, "Frames that this process works on at once, by stage.");
+    describe_gauge!(
+        ANNOUNCED,
+        "Frames that the workers of infer work on at once, as they say, by turn. All gateways say the same."
+    );
     describe_gauge!(BUSY, "Frames that this process works on now, by stage.");
     for loss in Loss::ALL {
         counter!(LOST, "reason" => loss.as_str()).increment(0);
@@ -81,6 +86,11 @@ pub(crate) fn job_results(kept: usize) {
 
 pub(crate) fn slots(stage: Stage, slots: usize) {
     gauge!(SLOTS, "stage" => stage.as_str()).set(slots as f64);
+}
+
+pub(crate) fn announced(slots: Slots) {
+    gauge!(ANNOUNCED, "turn" => "first").set(slots.first as f64);
+    gauge!(ANNOUNCED, "turn" => "overflow").set(slots.overflow as f64);
 }
 
 pub(crate) fn busy(stage: Stage, busy: usize) {

@@ -40,6 +40,18 @@ impl Models {
         self.changed.send_replace(());
     }
 
+    /// Takes in on how many frames the only worker of this bus works at once.
+    pub(crate) fn at_work(&self, slots: usize) {
+        if let Some(worker) = self.directory().workers.first_mut() {
+            worker.slots = slots;
+        }
+    }
+
+    /// Frames that the workers which are there work on at once, as they say.
+    pub(crate) fn slots(&self) -> Slots {
+        self.directory().slots(Instant::now())
+    }
+
     /// All models that some worker serves, each once, in the order in which they were announced.
     pub fn list(&self) -> Vec<Arc<ModelInfo>> {
         self.directory().list(Instant::now())
@@ -94,6 +106,19 @@ struct Worker {
     models: Vec<Arc<ModelInfo>>,
     /// What it served before that.
     before: Vec<Arc<ModelInfo>>,
+    /// Frames that it works on at once.
+    slots: usize,
+    /// Whether it takes only what others leave.
+    overflow: bool,
+}
+
+/// Frames that the workers which are there work on at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// Of those that are served first.
+    pub(crate) first: usize,
+    /// Of those that take what the others leave.
+    pub(crate) overflow: usize,
 }
 
 impl Directory {
@@ -101,19 +126,30 @@ impl Directory {
         Self { forgets, workers: Vec::new() }
     }
 
-    fn heard(&mut self, now: Instant, Announcement { worker, models }: Announcement) {
+    fn heard(&mut self, now: Instant, announcement: Announcement) {
+        let Announcement { worker, models, slots, overflow } = announcement;
         self.forget(now);
         let models: Vec<_> = models.into_iter().map(Arc::new).collect();
         let is_full = self.workers.len() >= MOST_WORKERS;
         match self.workers.iter_mut().find(|known| known.name == worker) {
             Some(known) => {
                 known.heard = now;
+                known.slots = slots.unwrap_or(known.slots);
+                known.overflow = overflow;
                 if known.models != models {
                     known.before = std::mem::replace(&mut known.models, models);
                 }
             }
             None if !is_full => {
-                self.workers.push(Worker { name: worker, heard: now, models, before: Vec::new() });
+                let slots = slots.unwrap_or(0);
+                self.workers.push(Worker {
+                    name: worker,
+                    heard: now,
+                    models,
+                    before: Vec::new(),
+                    slots,
+                    overflow,
+                });
             }
             None => tracing::warn!(worker, "too many workers announce models: ignored this one"),
         }
@@ -135,6 +171,17 @@ impl Directory {
             }
         }
         list
+    }
+
+    fn slots(&mut self, now: Instant) -> Slots {
+        self.forget(now);
+        let mut slots = Slots::default();
+        for worker in &self.workers {
+            // What strangers say must not add up to a panic.
+            let sum = if worker.overflow { &mut slots.overflow } else { &mut slots.first };
+            *sum = sum.saturating_add(worker.slots);
+        }
+        slots
     }
 
     fn skeleton(&mut self, now: Instant, name: &SkeletonName) -> Option<Arc<Skeleton>> {
@@ -165,7 +212,7 @@ mod tests {
 
     fn says(worker: &str, ids: &[&str]) -> Announcement {
         let models = ids.iter().map(|id| model(id, worker)).collect();
-        Announcement { worker: worker.into(), models }
+        Announcement { worker: worker.into(), models, slots: None, overflow: false }
     }
 
     fn ids(list: Vec<Arc<ModelInfo>>) -> Vec<(String, String)> {
@@ -199,7 +246,8 @@ mod tests {
         let of = |name: &str| {
             let skeleton = format!(r#"{{"name":"{name}","keypoints":[{{"name":"top","sigma":0.1}}]}}"#);
             let task = Task::Pose { skeleton: Arc::new(serde_json::from_str(&skeleton).unwrap()) };
-            Announcement { worker: "a".into(), models: vec![ModelInfo { task, ..model("tiny", name) }] }
+            let models = vec![ModelInfo { task, ..model("tiny", name) }];
+            Announcement { models, ..says("a", &[]) }
         };
         let mut knows = |said: &[&str], name: &str| {
             said.iter().for_each(|said| directory.heard(now, of(said)));
@@ -209,6 +257,26 @@ mod tests {
         assert!(knows(&["two", "two"], "one"), "saying the same again changes nothing");
         assert!(knows(&[], "two"));
         assert!(!knows(&["three"], "one"));
+    }
+
+    #[test]
+    fn slots_are_those_of_workers_that_are_there() {
+        let start = Instant::now();
+        let mut directory = Directory::new(true);
+        let of = |worker: &str, slots, overflow| Announcement { slots, overflow, ..says(worker, &[]) };
+        directory.heard(start, of("gpu", Some(68), false));
+        directory.heard(start, of("older", None, false));
+        directory.heard(start + FORGOTTEN_AFTER / 2, of("cpu", Some(2), true));
+        assert_eq!(directory.slots(start + FORGOTTEN_AFTER / 2), Slots { first: 68, overflow: 2 });
+        // It was killed: nobody hears of it any more.
+        assert_eq!(directory.slots(start + FORGOTTEN_AFTER), Slots { first: 0, overflow: 2 });
+        // It leaves, and says so.
+        directory.heard(start + FORGOTTEN_AFTER, of("cpu", Some(0), true));
+        assert_eq!(directory.slots(start + FORGOTTEN_AFTER), Slots::default());
+        let liar = start + FORGOTTEN_AFTER;
+        directory.heard(liar, of("a", Some(usize::MAX), false));
+        directory.heard(liar, of("b", Some(usize::MAX), false));
+        assert_eq!(directory.slots(liar).first, usize::MAX);
     }
 
     #[test]
@@ -242,8 +310,8 @@ mod tests {
             tokio::task::yield_now().await;
             let models = models.clone();
             models.heard(Announcement {
-                worker: "w".into(),
                 models: vec![ModelInfo { task, ..model("m", "m") }],
+                ..says("w", &[])
             });
         };
         let (found, ()) = tokio::join!(models.wait_for_skeleton(five.name()), announced);

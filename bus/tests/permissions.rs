@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloudpose_bus::{
     Bus, Capacity,
-    nats::{Config, ConnectError},
+    nats::{Config, ConnectError, Role},
 };
 use cloudpose_testing::{
     NatsServer,
@@ -31,11 +31,18 @@ async fn roles_with_passwords_can_work_and_strangers_cannot() {
             ("CLOUDPOSE_LISTENER_PASSWORD", PASSWORD),
         ],
     );
-    let role = |user| Config {
+    let role = |user, role| Config {
         servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
+        role: Some(role),
         ..Config::default()
     };
-    let [gateway, worker] = [bus(role("gateway")).await, bus(role("worker")).await];
+    // The gateway first: frames can wait for the first worker.
+    let gateway = bus(role("gateway", Role::Gateway)).await;
+    gateway.publish(Stage::Infer, frame(Kind::Still, 1)).await.unwrap();
+    let waiting = gateway.depth(Lane { stage: Stage::Infer, kind: Kind::Still }).await;
+    assert_eq!(waiting.frames, 1);
+    let worker = bus(role("worker", Role::Worker)).await;
+    soon(worker.pull(Stage::Infer, 1)).await.remove(0).ack().await;
     let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());
     let listener = listener.connect(server.url()).await.unwrap();
     each_does_its_part_and_no_more(gateway, worker, listener).await;
@@ -67,6 +74,7 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     );
     let url = format!("tls://127.0.0.1:{}", server.port());
     let role = |name, key: &nkeys::KeyPair| Config {
+        role: Some(if name == "gateway.nk" { Role::Gateway } else { Role::Worker }),
         servers: vec![url.clone()],
         nkey: Some(file(name, &format!("{}\n{}\n", key.seed().unwrap(), key.public_key()))),
         ca: Some(certificate.clone()),
@@ -92,6 +100,149 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
 }
 
+/// A client of a role that keeps to nothing of ours.
+async fn rogue(server: &NatsServer, user: &str) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::with_user_and_password(user.into(), PASSWORD.into());
+    let options = options.custom_inbox_prefix(format!("_INBOX.{user}"));
+    options.connect(server.url()).await.unwrap()
+}
+
+/// What the broker answers to a request of its API, if it is let in.
+async fn api(client: &async_nats::Client, question: &str, body: &str) -> Option<serde_json::Value> {
+    let request = client.request(format!("$JS.API.{question}"), body.to_owned().into());
+    let answer = tokio::time::timeout(Duration::from_millis(300), request).await.ok()?.ok()?;
+    Some(serde_json::from_slice(&answer.payload).unwrap())
+}
+
+/// Whether what is published on `subject` comes to a subscription of `pattern`.
+async fn hears(client: &async_nats::Client, pattern: &str, from: &async_nats::Client, subject: &str) -> bool {
+    let mut heard = client.subscribe(pattern.to_owned()).await.unwrap();
+    client.flush().await.unwrap();
+    // More than once: the server may see the first before the subscription.
+    for _ in 0..8 {
+        from.publish(subject.to_owned(), "secret".into()).await.unwrap();
+        from.flush().await.unwrap();
+        if let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(25), heard.next()).await {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn what_a_role_does_not_need_it_may_not() {
+    let server = NatsServer::with(
+        "roles.conf",
+        [
+            ("CLOUDPOSE_GATEWAY_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_WORKER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_LISTENER_PASSWORD", PASSWORD),
+        ],
+    );
+    let servers = |user| vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())];
+    let config = |user, role| Config { servers: servers(user), role: Some(role), ..Config::default() };
+    let _lanes = bus(config("worker", Role::Worker)).await;
+    let [gateway, worker] = [rogue(&server, "gateway").await, rogue(&server, "worker").await];
+    let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());
+    let listener = listener.connect(server.url()).await.unwrap();
+
+    let lane = "cloudpose-infer-still";
+    let info = format!("STREAM.INFO.{lane}");
+    let before = api(&gateway, &info, "").await.unwrap()["config"].clone();
+    let shrunk = {
+        let mut shrunk = before.clone();
+        shrunk["max_msgs"] = 1.into();
+        shrunk.to_string()
+    };
+    let evil = |name: &str| {
+        format!(
+            r#"{{"name":"{name}","subjects":["cloudpose.poses.>","cloudpose.results.>"],"storage":"memory"}}"#
+        )
+    };
+    let consumer = |name: &str| {
+        format!(r#"{{"stream_name":"{lane}","config":{{"durable_name":"{name}","ack_policy":"explicit"}}}}"#)
+    };
+    // What changes what is there has no effect, if it is answered at all; nothing else is answered.
+    let create = format!("STREAM.CREATE.{lane}");
+    for (question, body) in [(&create, &shrunk), (&create, &evil(lane))] {
+        let answer = api(&gateway, question, body).await.unwrap();
+        assert!(!answer["error"].is_null(), "{answer}");
+    }
+    for (client, question, body) in [
+        (&gateway, format!("STREAM.UPDATE.{lane}"), shrunk.clone()),
+        (&gateway, "STREAM.CREATE.evil".into(), evil("evil")),
+        (&gateway, "STREAM.CREATE.cloudpose-jobs".into(), evil("cloudpose-jobs")),
+        (&gateway, format!("CONSUMER.CREATE.{lane}.evil"), consumer("evil")),
+        (&gateway, format!("CONSUMER.CREATE.{lane}.workers"), consumer("workers")),
+        (&gateway, format!("CONSUMER.DURABLE.CREATE.{lane}.evil"), consumer("evil")),
+        (&gateway, format!("CONSUMER.MSG.NEXT.{lane}.workers"), "1".into()),
+        (&worker, "STREAM.CREATE.evil".into(), evil("evil")),
+        (&worker, "STREAM.UPDATE.cloudpose-jobs".into(), evil("cloudpose-jobs")),
+        (&worker, format!("CONSUMER.CREATE.{lane}.evil"), consumer("evil")),
+        (&worker, "CONSUMER.CREATE.cloudpose-jobs.gateways".into(), consumer("gateways")),
+        (&worker, "CONSUMER.MSG.NEXT.cloudpose-jobs.gateways".into(), "1".into()),
+    ] {
+        assert_eq!(api(client, &question, &body).await, None, "{question}");
+    }
+    for client in [&gateway, &worker] {
+        for (question, body) in [
+            (format!("STREAM.DELETE.{lane}"), ""),
+            (format!("STREAM.PURGE.{lane}"), ""),
+            (format!("STREAM.MSG.GET.{lane}"), r#"{"seq":1}"#),
+            (format!("STREAM.MSG.DELETE.{lane}"), r#"{"seq":1}"#),
+            (format!("STREAM.SNAPSHOT.{lane}"), r#"{"deliver_subject":"_INBOX.x"}"#),
+            (format!("DIRECT.GET.{lane}"), r#"{"seq":1}"#),
+            (format!("CONSUMER.DELETE.{lane}.workers"), ""),
+            (format!("CONSUMER.PAUSE.{lane}.workers"), r#"{"pause_until":"2100-01-01T00:00:00Z"}"#),
+            ("STREAM.NAMES".into(), ""),
+            ("STREAM.LIST".into(), ""),
+            ("INFO".into(), ""),
+        ] {
+            assert_eq!(api(client, &question, body).await, None, "{question}");
+        }
+    }
+    assert_eq!(api(&gateway, &info, "").await.unwrap()["config"], before);
+
+    // Each hears its own answers; frames come to workers' inboxes.
+    for (client, pattern, from, subject) in [
+        (&gateway, "_INBOX.>", &worker, "_INBOX.worker.x"),
+        (&gateway, "_INBOX.worker.>", &worker, "_INBOX.worker.x"),
+        (&gateway, "cloudpose.infer.>", &gateway, "cloudpose.infer.live.x"),
+        (&gateway, "cloudpose.annotate.>", &worker, "cloudpose.annotate.live.x"),
+        (&gateway, "cloudpose.poses.>", &worker, "cloudpose.poses.x"),
+        (&gateway, "cloudpose.jobs.>", &worker, "cloudpose.jobs.a.1"),
+        (&gateway, ">", &worker, "cloudpose.poses.x"),
+        (&gateway, "$JS.>", &worker, "cloudpose.poses.x"),
+        (&worker, "_INBOX.>", &gateway, "cloudpose.gateways"),
+        (&worker, "cloudpose.results.>", &worker, "cloudpose.results.g.s"),
+        (&worker, "cloudpose.watch.>", &gateway, "cloudpose.watch.x"),
+        (&worker, "cloudpose.tickets.>", &gateway, "cloudpose.tickets.g"),
+        (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
+        (&worker, "cloudpose.poses.>", &worker, "cloudpose.poses.x"),
+        (&worker, ">", &gateway, "cloudpose.gateways"),
+        (&listener, "cloudpose.>", &worker, "cloudpose.poses.x"),
+        (&listener, "cloudpose.tickets.>", &gateway, "cloudpose.tickets.g"),
+        (&listener, "_INBOX.>", &gateway, "cloudpose.gateways"),
+    ] {
+        assert!(!hears(client, pattern, from, subject).await, "{pattern}");
+    }
+    // And speaks where it should.
+    for (from, subject, client, pattern) in [
+        (&gateway, "cloudpose.results.g.s", &gateway, "cloudpose.results.*.*"),
+        (&gateway, "cloudpose.models", &gateway, "cloudpose.models"),
+        (&gateway, "cloudpose.poses.x", &listener, "cloudpose.poses.>"),
+        (&worker, "cloudpose.watch.x", &gateway, "cloudpose.watch.*"),
+        (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
+        (&worker, "cloudpose.tickets.g", &gateway, "cloudpose.tickets.*"),
+        (&listener, "cloudpose.poses.x", &listener, "cloudpose.poses.>"),
+    ] {
+        assert!(!hears(client, pattern, from, subject).await, "{subject}");
+    }
+    // The test would see it.
+    assert!(hears(&gateway, "cloudpose.results.*.*", &worker, "cloudpose.results.g.s").await);
+    assert!(hears(&listener, "cloudpose.poses.>", &worker, "cloudpose.poses.x").await);
+}
+
 async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: async_nats::Client) {
     let mut heard = listener.subscribe("cloudpose.poses.>").await.unwrap();
     let mut overheard = listener.subscribe("cloudpose.results.>").await.unwrap();
@@ -99,8 +250,13 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     listener.flush().await.unwrap();
     let mut results = gateway.results(&GatewayId::new("g").unwrap()).await;
 
-    for (kind, seq) in [(Kind::Live, 1), (Kind::Still, 2)] {
-        gateway.publish(Stage::Infer, frame(kind, seq)).await.unwrap();
+    let acme = Tenant::new("acme").unwrap();
+    let of = [(Tenant::default(), 1), (acme.clone(), 3)];
+    let kinds = of.into_iter().flat_map(|(t, seq)| [(t.clone(), Kind::Live, seq), (t, Kind::Still, seq + 1)]);
+    for (tenant, kind, seq) in kinds {
+        let mut sent = frame(kind, seq);
+        sent.header.caller.tenant = tenant;
+        gateway.publish(Stage::Infer, sent).await.unwrap();
         // Handed back, and passed on from stage to stage, as workers do.
         soon(worker.pull(Stage::Infer, 1)).await.remove(0).hand_back().await;
         let taken = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
@@ -120,11 +276,22 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     kept.ack().await;
 
     let watched = StreamName::new("cam").unwrap();
-    for tenant in [Tenant::default(), Tenant::new("acme").unwrap()] {
+    for tenant in [Tenant::default(), acme] {
         let mut views = gateway.views(&tenant, &watched).await;
         gateway.show(&tenant, &watched, view(4)).await.unwrap();
         assert_eq!(soon(views.next()).await.unwrap(), view(4));
     }
+    let gateways = ["g", "other"].map(|name| GatewayId::new(name).unwrap());
+    let mut shown = gateway.tickets_shown(&gateways[0]).await;
+    let answering = async {
+        let ticket = soon(shown.next()).await.unwrap();
+        assert_eq!(&ticket.ticket[..], b"ticket");
+        ticket.answer("good".into()).await;
+    };
+    let (answer, ()) = tokio::join!(gateway.redeem(&gateways[0], "ticket".into()), answering);
+    assert_eq!(answer.as_deref(), Some(&b"good"[..]));
+    assert_eq!(soon(gateway.redeem(&gateways[1], "ticket".into())).await, None);
+
     let mut told = gateway.news().await;
     gateway.tell(news("g")).await.unwrap();
     assert_eq!(soon(told.next()).await.unwrap(), news("g"));

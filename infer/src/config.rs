@@ -43,8 +43,23 @@ pub struct GpuConfig {
     /// How long a frame waits for others while the GPU is busy
     #[arg(long, env = "CLOUDPOSE_MAX_WAIT", value_name = "TIME", default_value = "4ms", value_parser = humantime::parse_duration)]
     pub max_wait: Duration,
-    /// What a GPU computes in
-    #[arg(long, env = "CLOUDPOSE_PRECISION", value_name = "F", default_value = "f16")]
+    /// What networks are computed in
+    #[command(flatten)]
+    pub numbers: PrecisionConfig,
+}
+
+/// What networks are computed in.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct PrecisionConfig {
+    /// What networks are computed in: f32; f16, on a GPU; bf16, on the processor; auto, which is f16 on a GPU, and
+    /// on the processor bf16 where that is faster and the model was measured to bear it, else f32
+    #[arg(
+        long,
+        env = "CLOUDPOSE_PRECISION",
+        value_name = "F",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     pub precision: Precision,
 }
 

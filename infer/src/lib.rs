@@ -36,7 +36,7 @@ mod worker;
 
 use std::sync::Arc;
 
-pub use config::{Config, GpuConfig, StoreConfig};
+pub use config::{Config, GpuConfig, PrecisionConfig, StoreConfig};
 pub use job::{Detail, Detection, Image, Job, Past};
 pub use models::Models;
 pub use pipeline::Pipeline;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Detail, Detection, Error, Image, Job, Models, Past, Pipeline,
     contract::{Engine, Fault},
-    cpu,
+    cpu::{self, CpuEngine, Half},
     gpu::{Batches, DeviceChoice, DeviceError, Place, open},
     metrics, models,
     reader::Readers,
@@ -32,6 +32,10 @@ const PICTURES_PER_SLOT: usize = 2;
 
 /// How long a picture for those who watch is worth drawing.
 const WATCHED_FOR: Duration = Duration::from_secs(1);
+
+/// What events call the processor, by what models are computed in.
+const SINGLE: &str = "cpu";
+const HALF: &str = "cpu-bf16";
 
 /// How often the folder of models is looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -52,6 +56,8 @@ struct Shared {
     models: Arc<Models>,
     /// What events call the device.
     device: Arc<str>,
+    /// What some models are computed in, if there are such.
+    half: Option<Half>,
     /// One for each frame that is worked on at once, but for those in use.
     idle: Idle<Pipeline>,
     /// On a GPU: what the pipelines share.
@@ -149,20 +155,34 @@ impl Worker {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let slots = config.threads.map_or(cores.div_ceil(threads_per_frame.get()), NonZeroUsize::get);
         let pipeline = || {
-            let pipeline = Pipeline::on_cpu(models.clone(), threads_per_frame)?;
+            let engine = CpuEngine::new(models.clone(), threads_per_frame)?;
+            let engine = engine.in_precision(config.gpu.numbers.precision)?;
+            let pipeline = Pipeline::with_engine(models.clone(), Box::new(engine))?;
             Ok::<_, Error>(pipeline.refining(config.refine_persons))
         };
         let mut pipelines = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
         for pipeline in &mut pipelines {
             ready.iter().try_for_each(|model| pipeline.warm_up(model))?;
         }
-        let isa = Kernels::detect().map_err(cpu::Error::Isa)?.isa();
+        let kernels = Kernels::detect().map_err(cpu::Error::Isa)?;
+        let isa = kernels.isa();
+        let half = Half::of(config.gpu.numbers.precision, &kernels)?;
         for model in ready {
-            metrics::model_ready(model, &Place::Cpu.to_string(), &isa.to_string());
+            let is_half = half.is_some_and(|half| models.is_half(model, half));
+            let isa =
+                half.filter(|_| is_half).map_or_else(|| isa.to_string(), |half| half.unit().to_string());
+            metrics::model_ready(model, if is_half { HALF } else { SINGLE }, &isa);
         }
+        let in_bf16 =
+            models.ids().into_iter().filter(|model| half.is_some_and(|half| models.is_half(model, half)));
+        let in_bf16 = in_bf16.map(|model| model.to_string()).collect::<Vec<_>>().join(", ");
+        let multiplied_by = half.map_or_else(|| isa.to_string(), |half| half.unit().to_string());
         let models_ready = ready.iter().map(ModelId::as_str).collect::<Vec<_>>().join(", ");
-        tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, models = models_ready, %isa, "infer: ready");
-        Ok(Self::with_pipelines(models, pipelines))
+        tracing::info!(device = %Place::Cpu, slots, %threads_per_frame, models = models_ready, %isa, in_bf16, multiplied_by, "infer: ready");
+        let mut worker = Self::with_pipelines(models, pipelines);
+        worker.shared =
+            Arc::new(Shared { half, ..Arc::into_inner(worker.shared).expect("nobody has it yet") });
+        Ok(worker)
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
@@ -191,7 +211,7 @@ impl Worker {
             metrics::model_ready(&info.id, &place.to_string(), "cuda");
         }
         let max_batch = config.gpu.max_batch;
-        tracing::info!(device = %place, slots, max_batch, precision = ?config.gpu.precision, "infer: ready");
+        tracing::info!(device = %place, slots, max_batch, precision = ?config.gpu.numbers.precision, "infer: ready");
         Ok(Self::new(models, place, idle, Some(batches)))
     }
 
@@ -212,7 +232,7 @@ impl Worker {
         pipelines.into_iter().for_each(|pipeline| idle.put(pipeline));
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
         let device = place.to_string().into();
-        let shared = Shared { models, device, idle, batches, pictures };
+        let shared = Shared { models, device, half: None, idle, batches, pictures };
         Self { shared: Arc::new(shared), slots }
     }
 
@@ -258,6 +278,14 @@ impl Worker {
 }
 
 impl Shared {
+    /// What events of `model` call the device.
+    fn device(&self, model: &ModelId) -> Arc<str> {
+        match self.half {
+            Some(half) if self.models.is_half(model, half) => HALF.into(),
+            _ => self.device.clone(),
+        }
+    }
+
     /// What this worker says that it serves.
     fn served(&self) -> Result<Vec<ModelInfo>, models::Error> {
         match self.batches {
@@ -327,7 +355,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             let picture = found.picture.take();
             metrics::timings(&header.model, &found.timings_ms);
             let queue = delivery.waited.as_secs_f32() * 1000.0;
-            let event = SharedEvent::from(found.into_event(&header, &shared.device, queue));
+            let event = SharedEvent::from(found.into_event(&header, &shared.device(&header.model), queue));
             bus.publish_event(&event, &header.caller.tenant, header.trace).await;
             if !header.watched.is_empty() {
                 let left = header.budget().saturating_sub(delivery.waited + begun.elapsed());

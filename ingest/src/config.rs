@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use cloudpose_policy::quota::Limits;
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
-use crate::auth;
+use crate::{TlsConfig, auth, cameras, jobs};
 
 /// The model for streams whose clients name none: its joints are the steadiest for what they cost, and it costs the same
 /// however many people there are (`docs/accuracy.md`).
@@ -52,11 +53,39 @@ pub struct Config {
         value_parser = at_least_1)]
     pub max_connections_per_address: usize,
 
+    /// What one tenant may use, unless the file of --keys says otherwise, like sessions=50,photos=8,frames=200,
+    /// bytes=20000000,megapixels=100,cpu=2: sessions and photos at once, the others a second. Beyond it 429, and frames of
+    /// streams are dropped. [default: no limits]
+    #[arg(
+        long,
+        env = "CLOUDPOSE_TENANT_QUOTA",
+        value_name = "LIMITS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub tenant_quota: Limits,
+
+    /// The same for one address (of IPv6, one /64). A proxy is one address. [default: no limits]
+    #[arg(
+        long,
+        env = "CLOUDPOSE_ADDRESS_QUOTA",
+        value_name = "LIMITS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub address_quota: Limits,
+
     /// Bytes that all clients together have sent of bodies and messages that are not complete. When it is full, those
     /// that have sent more than an equal share are refused.
     #[arg(long, env = "CLOUDPOSE_MAX_UNFINISHED_BYTES", value_name = "BYTES", default_value = "134217728",
         value_parser = at_least_1)]
     pub max_unfinished_bytes: usize,
+
+    /// Bytes that pictures of all streams take which come as H.264 and are kept to decode the next ones: about 23 MiB for
+    /// one of 1920×1080, 10 MiB of 1280×720. Beyond it they are refused.
+    #[arg(long, env = "CLOUDPOSE_MAX_DECODER_BYTES", value_name = "BYTES", default_value = "1073741824",
+        value_parser = at_least_1)]
+    pub max_decoder_bytes: usize,
 
     /// Frames of a stream in flight at once. More uses more workers for one stream, at more latency.
     #[arg(long, env = "CLOUDPOSE_WINDOW", value_name = "N", default_value = "2", value_parser = at_least_1)]
@@ -101,9 +130,20 @@ pub struct Config {
         value_parser = parse_score)]
     pub min_score: f32,
 
+    /// Cameras that it fetches.
+    #[command(flatten)]
+    pub cameras: cameras::Config,
+    /// What is kept of jobs.
+    #[command(flatten)]
+    pub jobs: jobs::Config,
+
     /// How clients say who they are.
     #[command(flatten)]
     pub auth: auth::Config,
+
+    /// TLS.
+    #[command(flatten)]
+    pub tls: TlsConfig,
 }
 
 impl Default for Config {
@@ -116,7 +156,10 @@ impl Default for Config {
             draw_only: None,
             max_connections: 4096,
             max_connections_per_address: 1024,
+            tenant_quota: Limits::default(),
+            address_quota: Limits::default(),
             max_unfinished_bytes: 128 << 20,
+            max_decoder_bytes: 1 << 30,
             window: 2,
             max_age: Duration::from_secs(1),
             still_deadline: Duration::from_secs(5),
@@ -126,7 +169,10 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             model: None,
             min_score: 0.2,
+            cameras: cameras::Config::default(),
+            jobs: jobs::Config::default(),
             auth: auth::Config::default(),
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -196,6 +242,8 @@ mod tests {
             ["--window", "0"],
             ["--max-age", "0s"],
             ["--max-age", "5"],
+            ["--tenant-quota", "frames"],
+            ["--address-quota", "luck=1"],
             ["--max-age", "11s"],
             ["--idle-timeout", "2h"],
             ["--min-score", "1.5"],

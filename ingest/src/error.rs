@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr};
 
 use crate::auth::keys;
 
@@ -27,13 +27,22 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The keys of those who sign tokens cannot be used.
-    #[error("the key set {} cannot be used: {why}", .path.display())]
+    #[error("the key set {set} cannot be used: {why}")]
     Signers {
-        /// The file.
-        path: PathBuf,
+        /// The file or address.
+        set: String,
         /// What is wrong with it.
         why: String,
     },
+    /// There is no TLS with these files.
+    #[error("TLS cannot be spoken: {why}")]
+    Tls {
+        /// What is wrong with them.
+        why: String,
+    },
+    /// The folder for jobs cannot be used.
+    #[error("{0}; choose another folder with --store")]
+    Store(#[from] cloudpose_store::Error),
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]
     Socket(#[source] io::Error),

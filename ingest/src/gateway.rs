@@ -1,20 +1,30 @@
 //! The gateway as a whole: its socket, how it serves, and how it stops.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 
 use crate::{
     Config, Error,
-    auth::{Auth, Way},
+    auth::{Auth, Tickets, Way},
+    cameras::Cameras,
+    decoders::Decoders,
     dispatch::Dispatch,
+    jobs::Jobs,
     ledger::Books,
-    listener, openapi, router,
+    listener::{self, Tls},
+    openapi, router,
     seats::Seats,
     shared::{Shared, token_of},
     unfinished::Budget,
@@ -51,8 +61,10 @@ pub struct Gateway {
     listener: TcpListener,
     config: Config,
     pub(crate) auth: Auth,
+    tls: Option<Tls>,
     bus: Bus,
     books: Books,
+    jobs: Option<Jobs>,
     ops: Ops,
 }
 
@@ -61,13 +73,16 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Error::Listen`] if the address is taken or not ours, [`Error::Keys`] or [`Error::Signers`] if the keys cannot be used,
+    /// [`Error::Tls`] if there is to be TLS and its files cannot be used, [`Error::Store`] if jobs cannot be kept,
     /// [`Error::Unguarded`] if it lets in other machines and asks for no keys, unless that is meant.
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
+        let tls = Tls::open(&config.tls)?;
+        let jobs = Jobs::open(&config.jobs)?;
         let address = config.listen;
         let is_here = address.ip().to_canonical().is_loopback();
         match config.auth.way {
-            _ if is_here || auth.asks() => {}
+            _ if is_here || auth.asks() || config.tls.tls_client_ca.is_some() => {}
             None => return Err(Error::Unguarded { address }),
             Some(Way::None) => {
                 tracing::info!("whoever reaches {address} may use this server: no key is asked for")
@@ -75,7 +90,12 @@ impl Gateway {
         }
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { listener, config, auth, bus, books, ops })
+        Ok(Self { listener, config, auth, tls, bus, books, jobs, ops })
+    }
+
+    /// Whether it speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Where it listens; the port is known even if `config.listen` left it open.
@@ -100,25 +120,33 @@ impl Gateway {
             draw_only: self.config.draw_only,
         };
         let (watch, exchange) = Hub::new(id.clone(), bounds);
+        let cameras = Cameras::new(self.config.cameras.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
+            quotas: Arc::default(),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
+            decoders: Decoders::new(self.config.max_decoder_bytes),
             config: self.config,
             api: openapi::json(self.ops.api, self.auth.asks()).into(),
             auth: self.auth,
+            tickets: Tickets::new(id.clone()),
+            cameras,
             models: self.bus.models(),
             bus: self.bus,
             books: self.books,
+            jobs: self.jobs,
             id,
             dispatch: dispatch.clone(),
             watch,
             sessions: TaskTracker::new(),
             stopping: token.clone(),
             drain: patience.frames,
+            leaving: Mutex::default(),
         });
+        shared.cameras.start(&shared);
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
-            listener::serve(self.listener, router, &shared.config, token.clone()).await;
+            listener::serve(self.listener, router, &shared.config, self.tls.as_ref(), token.clone()).await;
             shared.sessions.close();
             shared.sessions.wait().await;
             Ok(())
@@ -128,6 +156,9 @@ impl Gateway {
             let results = shared.bus.results(&shared.id).await;
             dispatch.run(results, &shared.watch).await;
         };
+        let work_on_jobs = OptionFuture::from(
+            shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
+        );
         let out_of_time = async {
             token.cancelled().await;
             tokio::time::sleep(patience.frames + patience.farewells).await;
@@ -136,7 +167,10 @@ impl Gateway {
             worked = work => worked,
             () = hand_out => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
+            Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
+            never = shared.tickets.answer(&shared.bus) => match never {},
             never = exchange.run(&shared.bus) => match never {},
+            Some(never) = work_on_jobs => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");
                 Ok(())

@@ -2,7 +2,8 @@
 //!
 //! It is the first and the last hop of every frame: it asks `cloudpose-policy` which frames go on and in which order
 //! results are delivered, and answers for every frame it has accepted (`ledger`). It knows nothing of models and of
-//! drawing, and decodes no pixel: it reads an image's header only.
+//! drawing, and decodes no image but for thumbnails: it reads its header only. Video it does decode, which no worker could begin
+//! in the middle.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,9 +13,15 @@
 //! | `doors` | one folder a protocol: each translates between clients and what follows |
 //! | `session` | a streaming session without protocol, bus and clock |
 //! | `still` | one image on its way to the workers and back |
+//! | `cameras` | cameras that the gateway fetches |
+//! | `jobs` | images that are worked on while nobody waits |
 //! | `watch` | live streams, and those who watch them |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `quotas` | how much each tenant and each address may use |
+//! | `decoders` | how many may decode video, and what memory they may take |
 //! | `auth` | the ways to say who one is |
+//! | `trusted` | with whom TLS is spoken as a client |
+//! | `followed` | what files say, while they may change |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
 //! | `dispatch` | results from the bus to the sessions |
@@ -24,28 +31,38 @@
 //! It installs no recorder, reads no signal and opens no global: the binary does.
 
 mod auth;
+mod cameras;
 mod config;
+mod decoders;
 mod dispatch;
 mod doors;
 mod error;
+mod followed;
 mod gateway;
+mod jobs;
 mod ledger;
 mod listener;
+mod meter;
 pub mod metrics;
 mod openapi;
 mod pages;
 mod publisher;
+mod quotas;
 mod router;
 mod seats;
 mod session;
 mod settings;
 mod shared;
 mod still;
+mod trusted;
 mod unfinished;
 mod watch;
 
-pub use auth::{Config as AuthConfig, Origin, Way as AuthWay, keys};
+pub use auth::{Config as AuthConfig, KeySet, Origin, Way as AuthWay, keys};
+pub use cameras::{Config as CamerasConfig, NamedCamera};
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
+pub use jobs::Config as JobsConfig;
 pub use ledger::{Books, Ledger};
+pub use listener::TlsConfig;

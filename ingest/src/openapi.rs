@@ -16,32 +16,59 @@ use crate::auth::Need;
     paths(
         crate::doors::http::pose,
         crate::doors::classify::classify,
+        crate::doors::jobs::hand_in,
+        crate::doors::jobs::status,
+        crate::doors::jobs::delete,
+        crate::doors::jobs::results,
+        crate::doors::jobs::overlay,
+        crate::doors::jobs::thumbnail,
         crate::pages::models,
         crate::doors::ws::stream,
         crate::doors::watch::streams,
         crate::doors::watch::watch,
         crate::doors::watch::pictures,
+        crate::doors::tickets::new,
+        crate::doors::cameras::list,
+        crate::doors::cameras::add,
+        crate::doors::cameras::get,
+        crate::doors::cameras::change,
+        crate::doors::cameras::remove,
         crate::doors::legacy::pose_detection,
         crate::doors::legacy::pose_detection_annotation,
         crate::doors::classify::predict,
+        crate::doors::images::upload,
+        crate::doors::images::status,
         crate::doors::oip::models::server,
         crate::doors::oip::models::live,
         crate::doors::oip::models::ready,
         crate::doors::oip::models::metadata,
         crate::doors::oip::models::model_ready,
         crate::doors::oip::models::config,
+        crate::doors::oip::models::stats,
+        crate::doors::oip::models::all_stats,
         crate::doors::oip::models::index,
         crate::doors::oip::models::load,
         crate::doors::oip::models::unload,
         crate::doors::oip::infer,
+        crate::doors::roboflow::info,
+        crate::doors::roboflow::registry,
+        crate::doors::roboflow::add,
+        crate::doors::roboflow::remove,
+        crate::doors::roboflow::clear,
+        crate::doors::roboflow::keypoints,
+        crate::doors::roboflow::objects,
+        crate::doors::roboflow::classes,
     ),
     tags(
         (name = "pose", description = "One image"),
         (name = "classify", description = "What one image shows"),
         (name = "stream", description = "Live video"),
         (name = "watch", description = "Watching live video"),
+        (name = "cameras", description = "Cameras that the server fetches"),
+        (name = "jobs", description = "Many images, whose results are fetched later"),
         (name = "existing API", description = "For clients of the earlier service"),
         (name = "Open Inference Protocol", description = "For clients of KServe and Triton"),
+        (name = "inference-sdk", description = "For programs on Roboflow's inference-sdk"),
         (name = "operation", description = "For monitors"),
     )
 )]
@@ -68,7 +95,9 @@ fn ask_for_keys(api: &mut openapi::OpenApi) {
             Need::Key => Vec::new(),
             Need::Scope(scope) => vec![scope.as_str()],
         };
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
             operation.security = Some(vec![SecurityRequirement::new(KEY, scopes.clone())]);
             for (status, description) in
                 [("401", "No key, or one that is not good."), ("403", "The key lacks the scope.")]

@@ -37,9 +37,11 @@ const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 11] = assets! {
+const PAGE: [Asset; 13] = assets! {
     "app.js": JS;
+    "cameras.js": JS;
     "key.js": JS;
+    "phrases.js": JS;
     "session.js": JS;
     "source.js": JS;
     "stats.js": JS;

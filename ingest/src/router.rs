@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{classify, http, legacy, oip, watch, ws},
+    doors::{cameras, classify, http, images, jobs, legacy, oip, roboflow, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -38,13 +38,24 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/v1/streams", get(watch::streams))
         .route("/v1/streams/{stream}", get(watch::pictures))
         .route("/v1/streams/{stream}/watch", get(watch::watch))
+        .route("/v1/cameras", get(cameras::list).post(cameras::add))
+        .route("/v1/cameras/{stream}", get(cameras::get).patch(cameras::change).delete(cameras::remove))
         .route("/v1/pose", post(http::pose))
         .route("/v1/classify", post(classify::classify))
+        .route("/v1/tickets", post(tickets::new))
+        .route("/v1/jobs", post(jobs::hand_in))
+        .route("/v1/jobs/{job}", get(jobs::status).delete(jobs::delete))
+        .route("/v1/jobs/{job}/results", get(jobs::results))
+        .route("/v1/jobs/{job}/items/{item}/overlay", get(jobs::overlay))
+        .route("/v1/jobs/{job}/items/{item}/thumbnail", get(jobs::thumbnail))
+        .route("/upload", post(images::upload))
+        .route("/status/{image_id}", get(images::status))
         .route("/v1/models", get(pages::models))
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
         .route("/predict", post(classify::predict))
         .merge(oip::routes())
+        .merge(roboflow::routes())
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudpose_wire::{Caller, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{listener::Line, metrics};
+use crate::{listener::Line, metrics, quotas::Begun};
 
 /// The places for sessions.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Seats {
         match Arc::clone(&self.0).try_acquire_owned() {
             Ok(permit) => {
                 metrics::session_opened(&tenant);
-                Some(Seat { tenant, _permit: permit })
+                Some(Seat { tenant, _permit: permit, counted: None })
             }
             Err(_) => {
                 metrics::session_refused(&tenant);
@@ -63,10 +63,21 @@ impl Drop for Occupied {
 pub(crate) struct Seat {
     tenant: Tenant,
     _permit: OwnedSemaphorePermit,
+    /// Counts for its tenant and its address.
+    counted: Option<Begun>,
+}
+
+impl Seat {
+    /// It counts as `counted` for as long as it is taken.
+    pub(crate) fn counting(mut self, counted: Begun) -> Self {
+        self.counted = Some(counted);
+        self
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        drop(self.counted.take());
         metrics::session_closed(&self.tenant);
     }
 }

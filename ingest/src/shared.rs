@@ -1,17 +1,27 @@
 //! What the doors share.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, Models, PublishError};
-use cloudpose_wire::{Address, Frame, GatewayId, ModelId, SessionId, Stage};
+use cloudpose_policy::leaving::Leaving;
+use cloudpose_wire::{Address, Caller, Frame, GatewayId, ModelId, SessionId, Stage};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config,
-    auth::Auth,
+    auth::{Auth, Tickets},
+    cameras::Cameras,
+    decoders::Decoders,
     dispatch::{Dispatch, Inbox},
+    jobs::Jobs,
     ledger::Books,
+    listener::Line,
+    quotas::{Guest, Quotas},
     seats::Seats,
     settings::default_model,
     unfinished::Budget,
@@ -23,12 +33,19 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
+    pub(crate) tickets: Tickets,
     pub(crate) bus: Bus,
+    /// Those that are fetched.
+    pub(crate) cameras: Cameras,
     /// What the workers serve.
     pub(crate) models: Models,
     pub(crate) books: Books,
+    /// Nothing without a store.
+    pub(crate) jobs: Option<Jobs>,
     pub(crate) seats: Seats,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) unfinished: Budget,
+    pub(crate) decoders: Decoders,
     /// The description of the API.
     pub(crate) api: Bytes,
     /// Open streaming sessions.
@@ -36,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     /// How long the frames in flight may take to be finished once it is stopping.
     pub(crate) drain: Duration,
+    /// Those who are told that it is stopping, from then on.
+    pub(crate) leaving: Mutex<Option<Leaving>>,
     pub(crate) id: GatewayId,
     pub(crate) dispatch: Dispatch,
     /// The live streams, and who watches them.
@@ -48,11 +67,26 @@ impl Shared {
         default_model(self.config.model.as_ref(), usual, &self.models)
     }
 
+    /// A client, by what it may use.
+    pub(crate) fn guest(&self, caller: &Caller, line: Option<&Line>) -> Guest {
+        let of_tenant = self.auth.quota(&caller.tenant).or(self.config.tenant_quota);
+        let address = line.map(Line::address);
+        Guest::new(&self.quotas, (&caller.tenant, of_tenant), (address, self.config.address_quota))
+    }
+
     /// A new session's address, and where the results sent to it arrive; `room` of them may wait.
     pub(crate) fn open(&self, room: usize) -> (Address, Inbox) {
         let session: SessionId = token_of("s");
         let inbox = self.dispatch.open(session.clone(), room);
         (Address { gateway: self.id.clone(), session }, inbox)
+    }
+
+    /// How long the next of the streams that are here goes on while we stop. The last one still has half of the time for
+    /// what is in flight.
+    pub(crate) fn goes_on(&self) -> Duration {
+        // Two numbers, which no panic leaves half changed.
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.get_or_insert_with(|| Leaving::new(self.sessions.len(), self.drain / 2)).goes_on()
     }
 
     /// Waits until we stop, and the time for what is in flight is over.

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use crate::{
     metrics,
+    quotas::Guest,
     session::{DRAWN_OTHERWISE, Stamps, frame_span},
     shared::Shared,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Still {
     pub(crate) min_score: f32,
     pub(crate) top: u16,
     pub(crate) caller: Caller,
+    /// Whose quotas it uses.
+    pub(crate) guest: Guest,
     pub(crate) trace: Option<TraceParent>,
 }
 
@@ -69,8 +72,11 @@ impl Still {
         self.trace = cloudpose_bus::trace::join(&span, self.trace);
         let mut account = shared.books.open(Kind::Still, self.caller.tenant.clone());
         account.accept(SEQ);
-        let tenant = self.caller.tenant.clone();
+        let (tenant, guest) = (self.caller.tenant.clone(), self.guest.clone());
         let finished = self.work(shared).instrument(span.clone()).await;
+        if let Ok(Finished { event, .. }) = &finished {
+            guest.worked(Instant::now().into_std(), event);
+        }
         let outcome = match &finished {
             Ok(_) => Outcome::Delivered,
             Err(refusal) => Outcome::Dropped(refusal.reason),
@@ -84,8 +90,9 @@ impl Still {
     }
 
     async fn work(self, shared: &Shared) -> Result<Finished, Refusal> {
-        cloudpose_pixels::probe(&self.image, cloudpose_pixels::Limits::default())
+        let probed = cloudpose_pixels::probe(&self.image, cloudpose_pixels::Limits::default())
             .map_err(|error| Refusal::new(DropReason::Undecodable, error.to_string()))?;
+        self.guest.decodes(Instant::now().into_std(), [probed.width, probed.height]);
         let (address, mut inbox) = shared.open(1);
         let deadline = shared.config.still_deadline;
         let header = FrameHeader {

@@ -17,11 +17,11 @@ const key = () => sessionStorage.getItem(KEPT_AS);
 export const isKeyWanted = () => isWanted || key() !== null;
 
 /** Fetches with the key, if there is one. Asks for one as long as the server answers 401 and the user gives one. */
-export async function fetchWithKey(address) {
+export async function fetchWithKey(address, options = {}) {
   for (;;) {
     const shown = key();
-    const headers = shown === null ? {} : { Authorization: `Bearer ${shown}` };
-    const response = await fetch(address, { headers });
+    const headers = shown === null ? options.headers : { ...options.headers, Authorization: `Bearer ${shown}` };
+    const response = await fetch(address, { ...options, headers });
     if (response.status !== 401) return response;
     isWanted = true;
     // Somebody else may have asked meanwhile.

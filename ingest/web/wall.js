@@ -3,7 +3,9 @@
 // Tiles watch over WebSockets, not over <img src="….mjpeg">: of those a browser opens six to one server, and then
 // nothing else any more. Who is not seen is not watched, so that nothing is drawn for nobody.
 
+import { cameraWords, listCameras, onCameraAdded, removeCamera } from "./cameras.js";
 import { fetchWithKey, protocols } from "./key.js";
+import { say } from "./phrases.js";
 import { nameWords, serverError } from "./words.js";
 
 /** How often the list is asked for. */
@@ -129,26 +131,32 @@ function removeTile(stream) {
   shown.delete(stream);
 }
 
-/** What is known of a stream, in words. */
-function streamWords({ state, fps, width, height, model, watchers }) {
-  const words = [state === "live" ? `Live, ${fps.toFixed(fps < 9.95 ? 1 : 0)} /s` : "Silent"];
+/** What is known of a stream, in words; of a camera's that is not live, why. */
+function streamWords({ state, fps, width, height, model, watchers }, camera) {
+  if (camera && (camera.state !== "live" || camera.error)) return cameraWords(camera);
+  const words = [state === "live" ? say`Live, ${fps.toFixed(fps < 9.95 ? 1 : 0)} /s` : say`Silent`];
   if (width > 0) words.push(`${width} × ${height}`);
-  words.push(nameWords(model), `${watchers} watching`);
+  words.push(nameWords(model), say`${watchers} watching`);
   return words.join(" · ");
 }
 
-function showList(streams) {
+function showList(streams, cameras) {
   const names = new Set(streams.map(({ stream }) => stream));
   for (const stream of [...shown.keys()]) if (!names.has(stream)) removeTile(stream);
   for (const live of streams) {
     if (!shown.has(live.stream)) addTile(live.stream);
     const { item, button, words } = shown.get(live.stream);
-    item.dataset.state = live.state;
-    words.textContent = streamWords(live);
-    button.setAttribute("aria-label", `${live.stream}: ${words.textContent}. Open large`);
-    if (live.stream === large.dataset.stream) showLargeState(live.state, words.textContent);
+    const camera = cameras.get(live.stream);
+    const state = camera && camera.state !== "live" ? camera.state : live.state;
+    item.dataset.state = state;
+    words.textContent = streamWords(live, camera);
+    button.setAttribute("aria-label", say`${live.stream}: ${words.textContent}. Open large`);
+    if (live.stream === large.dataset.stream) {
+      showLargeState(state, words.textContent);
+      element("large-remove").hidden = !camera || camera.fixed === true;
+    }
   }
-  if (large.open && !names.has(large.dataset.stream)) showLargeState("gone", "Nobody sends this stream now");
+  if (large.open && !names.has(large.dataset.stream)) showLargeState("gone", say`Nobody sends this stream now`);
   element("wall-empty").hidden = streams.length > 0;
 }
 
@@ -170,9 +178,10 @@ const isWatching = () => wall.open && !document.hidden;
 let listing = null;
 
 async function list() {
-  const response = await fetchWithKey("/v1/streams").catch(() => null);
+  const asked = fetchWithKey("/v1/streams").catch(() => null);
+  const [response, cameras] = [await asked, await listCameras()];
   if (!isWatching()) return;
-  if (response?.ok) showList((await response.json()).streams);
+  if (response?.ok) showList((await response.json()).streams, cameras);
   clearTimeout(listing);
   listing = setTimeout(list, LIST_MS);
 }
@@ -198,6 +207,7 @@ function openLarge(stream) {
   element("large-title").textContent = stream;
   element("large-draw").value = "";
   showLargeState("live", shown.get(stream)?.words.textContent ?? "");
+  element("large-remove").hidden = true;
   large.showModal();
   watchWhatIsSeen();
   watchLarge();
@@ -228,6 +238,13 @@ function showLargeState(state, words) {
 }
 
 element("large-draw").onchange = watchLarge;
+element("large-remove").onclick = async () => {
+  const { stream } = large.dataset;
+  large.close();
+  await removeCamera(stream);
+  changed();
+};
+onCameraAdded(changed);
 element("large-close").onclick = () => large.close();
 large.onclose = () => {
   watchLarge();

@@ -57,7 +57,7 @@ impl Guests {
 }
 
 /// What counts as one address: of IPv6 the first 64 bits, which one subscriber has, the others are for it to choose.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
         v4 => v4,

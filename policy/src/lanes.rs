@@ -1,19 +1,28 @@
 //! The two lanes of a stage: which frame is handed out next, and what gives way when a lane is full.
 //!
-//! - **live**: bounded; when full the oldest frame gives way to the newest.
-//! - **still**: bounded; when full the frame is refused.
+//! - **live**: bounded; when full the oldest frame gives way to the newest, of the tenant that has most of them.
+//! - **still**: bounded; the last eighth of it is for streams that have nothing else there, as who waits for one answer
+//!   before he sends the next image. When full the frame is refused, unless its tenant has less than an equal share of the lane. In all
+//!   there are never more than twice as many as may be.
 //!
-//! Frames of a lane go in the order in which they came. What has waited too long to be worth beginning
-//! ([`deadline`]) is not handed out, and takes nobody's turn ([`Turns`]).
+//! Tenants have turns, within a tenant live and still frames ([`Turns`]), and of a kind its streams ([`Rota`]). Frames of a
+//! stream go in the order in which they came. What has waited too long to be worth beginning ([`deadline`]) is not
+//! handed out, and takes nobody's turn.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
-use cloudpose_wire::Kind;
+use cloudpose_wire::{Kind, StreamName, Tenant};
 
-use crate::{deadline, turns::Turns};
+use crate::{deadline, rota::Rota, turns::Turns};
+
+/// What is known of a tenant that has nothing waiting is forgotten when there are so many.
+const TENANTS_REMEMBERED: usize = 1024;
+
+/// This part of a still lane is for streams that have nothing else there.
+const ONE_BY_ONE: usize = 8;
 
 /// How many frames may wait.
 #[derive(Debug, Clone, Copy)]
@@ -30,11 +39,22 @@ impl Default for Bounds {
     }
 }
 
+/// Whose a frame is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// On whose account.
+    pub tenant: Tenant,
+    /// Of which of the tenant's streams. A single image is one of its own.
+    pub stream: StreamName,
+}
+
 /// A frame on a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queued<T> {
     /// On which.
     pub kind: Kind,
+    /// Whose it is.
+    pub owner: Owner,
     /// Since when.
     pub since: Instant,
     /// How long it has from then on.
@@ -60,15 +80,106 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Lanes<T> {
     bounds: Bounds,
-    live: VecDeque<Queued<T>>,
-    still: VecDeque<Queued<T>>,
+    tenants: HashMap<Tenant, Account<T>>,
+    /// The tenants that have something waiting.
+    rota: Rota<Tenant>,
+}
+
+/// What a tenant has waiting.
+#[derive(Debug)]
+struct Account<T> {
+    live: Lane<T>,
+    still: Lane<T>,
     turns: Turns,
+}
+
+/// What of a kind a tenant has waiting.
+#[derive(Debug)]
+struct Lane<T> {
+    streams: HashMap<StreamName, VecDeque<Queued<T>>>,
+    rota: Rota<StreamName>,
+    frames: usize,
+}
+
+impl<T> Lane<T> {
+    fn new() -> Self {
+        Self { streams: HashMap::new(), rota: Rota::default(), frames: 0 }
+    }
+
+    fn push(&mut self, frame: Queued<T>) {
+        let stream = frame.owner.stream.clone();
+        let waiting = self.streams.entry(stream.clone()).or_default();
+        if waiting.is_empty() {
+            self.rota.join(stream);
+        }
+        waiting.push_back(frame);
+        self.frames += 1;
+    }
+
+    fn put_back(&mut self, frame: Queued<T>) {
+        let stream = frame.owner.stream.clone();
+        self.streams.entry(stream.clone()).or_default().push_front(frame);
+        self.rota.put_first(stream);
+        self.frames += 1;
+    }
+
+    /// The first frame of a stream, and whether it has more.
+    fn pop(&mut self, stream: &StreamName) -> Option<(Queued<T>, bool)> {
+        let waiting = self.streams.get_mut(stream)?;
+        let frame = waiting.pop_front()?;
+        let more = !waiting.is_empty();
+        if !more {
+            self.streams.remove(stream);
+        }
+        self.frames -= 1;
+        Some((frame, more))
+    }
+
+    fn oldest(&self) -> Option<&Queued<T>> {
+        self.streams.values().filter_map(VecDeque::front).min_by_key(|frame| frame.since)
+    }
+
+    /// The oldest gives way. Of several that are as old it is one whose turn comes sooner.
+    fn drop_oldest(&mut self) -> Option<Queued<T>> {
+        let heads =
+            self.rota.order().filter_map(|stream| Some((self.streams.get(stream)?.front()?.since, stream)));
+        let stream = heads.min_by_key(|(since, _)| *since)?.1.clone();
+        let (frame, more) = self.pop(&stream)?;
+        if !more {
+            self.rota.leave(&stream);
+        }
+        Some(frame)
+    }
+}
+
+impl<T> Account<T> {
+    fn new() -> Self {
+        Self { live: Lane::new(), still: Lane::new(), turns: Turns::default() }
+    }
+
+    fn lane(&self, kind: Kind) -> &Lane<T> {
+        match kind {
+            Kind::Live => &self.live,
+            Kind::Still => &self.still,
+        }
+    }
+
+    fn lane_mut(&mut self, kind: Kind) -> &mut Lane<T> {
+        match kind {
+            Kind::Live => &mut self.live,
+            Kind::Still => &mut self.still,
+        }
+    }
+
+    fn frames(&self) -> usize {
+        self.live.frames + self.still.frames
+    }
 }
 
 impl<T> Lanes<T> {
     /// No frames yet.
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, live: VecDeque::new(), still: VecDeque::new(), turns: Turns::default() }
+        Self { bounds, tenants: HashMap::new(), rota: Rota::default() }
     }
 
     /// Puts a frame on the lane of its kind. Returns the live frame that gives way to it.
@@ -76,57 +187,106 @@ impl<T> Lanes<T> {
     /// # Errors
     /// [`Full`] if the still lane is at its bound: the frame is not taken.
     pub fn push(&mut self, frame: Queued<T>) -> Result<Option<Queued<T>>, Full> {
-        let gives_way = match frame.kind {
-            Kind::Still if self.still.len() >= self.bounds.still => return Err(Full),
-            Kind::Live if self.live.len() >= self.bounds.live => self.live.pop_front(),
+        let (kind, depth) = (frame.kind, self.depth(frame.kind));
+        let gives_way = match kind {
+            Kind::Still
+                if depth >= self.room(&frame.owner) && !self.has_less_than_a_share(&frame.owner.tenant) =>
+            {
+                return Err(Full);
+            }
+            Kind::Live if depth >= self.bounds.live => self.drop_oldest_live(),
             Kind::Still | Kind::Live => None,
         };
-        self.lane_mut(frame.kind).push_back(frame);
+        let tenant = frame.owner.tenant.clone();
+        let account = self.account(&tenant);
+        let joins = account.frames() == 0;
+        account.lane_mut(kind).push(frame);
+        if joins {
+            self.rota.join(tenant);
+        }
         Ok(gives_way)
     }
 
     /// Puts a frame that was handed out back to where it was, whatever the bounds.
     pub fn put_back(&mut self, frame: Queued<T>) {
-        self.lane_mut(frame.kind).push_front(frame);
+        let tenant = frame.owner.tenant.clone();
+        self.account(&tenant).lane_mut(frame.kind).put_back(frame);
+        self.rota.put_first(tenant);
     }
 
-    /// Takes the next frame, live and still in turn.
+    /// Takes the next frame.
     pub fn poll(&mut self, now: Instant) -> Option<Next<T>> {
-        let frame = self.turns.order().into_iter().find_map(|kind| self.lane_mut(kind).pop_front())?;
-        if !deadline::worth_beginning(frame.kind, frame.budget, now.duration_since(frame.since)) {
-            return Some(Next::Expire(frame));
+        let account = self.tenants.get_mut(self.rota.next()?)?;
+        let kind = account.turns.order().into_iter().find(|kind| account.lane(*kind).frames > 0)?;
+        let lane = account.lane_mut(kind);
+        let stream = lane.rota.next()?.clone();
+        let (frame, more) = lane.pop(&stream)?;
+        if deadline::worth_beginning(kind, frame.budget, now.duration_since(frame.since)) {
+            lane.rota.took(more);
+            account.turns.took(kind);
+            self.rota.took(account.frames() > 0);
+            return Some(Next::Begin(frame));
         }
-        self.turns.took(frame.kind);
-        Some(Next::Begin(frame))
+        // The next of the same stream may be young enough, or else of the same tenant.
+        if !more {
+            lane.rota.missed();
+        }
+        if account.frames() == 0 {
+            self.rota.missed();
+        }
+        Some(Next::Expire(frame))
     }
 
     /// Frames that wait on the lane of `kind`.
     pub fn depth(&self, kind: Kind) -> usize {
-        self.lane(kind).len()
+        self.tenants.values().map(|account| account.lane(kind).frames).sum()
     }
 
     /// Since when the oldest frame on the lane of `kind` has waited.
     pub fn oldest(&self, kind: Kind) -> Option<Instant> {
-        self.lane(kind).front().map(|frame| frame.since)
+        self.tenants.values().filter_map(|account| account.lane(kind).oldest()).map(|frame| frame.since).min()
     }
 
     /// Whether nothing waits on either lane.
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.still.is_empty()
+        self.rota.is_empty()
     }
 
-    fn lane(&self, kind: Kind) -> &VecDeque<Queued<T>> {
-        match kind {
-            Kind::Live => &self.live,
-            Kind::Still => &self.still,
+    fn account(&mut self, tenant: &Tenant) -> &mut Account<T> {
+        if self.tenants.len() >= TENANTS_REMEMBERED && !self.tenants.contains_key(tenant) {
+            self.tenants.retain(|_, account| account.frames() > 0);
+        }
+        self.tenants.entry(tenant.clone()).or_insert_with(Account::new)
+    }
+
+    /// How many stills there may be for one more of the same owner to be taken.
+    fn room(&self, owner: &Owner) -> usize {
+        let account = self.tenants.get(&owner.tenant);
+        match account.is_some_and(|account| account.still.streams.contains_key(&owner.stream)) {
+            true => self.bounds.still - self.bounds.still / ONE_BY_ONE,
+            false => self.bounds.still,
         }
     }
 
-    fn lane_mut(&mut self, kind: Kind) -> &mut VecDeque<Queued<T>> {
-        match kind {
-            Kind::Live => &mut self.live,
-            Kind::Still => &mut self.still,
+    /// Whether a tenant has fewer stills than each would have if all who have some shared the lane.
+    fn has_less_than_a_share(&self, tenant: &Tenant) -> bool {
+        let own = self.tenants.get(tenant).map_or(0, |account| account.still.frames);
+        let others = self
+            .tenants
+            .iter()
+            .filter(|(other, account)| *other != tenant && account.still.frames > 0)
+            .count();
+        others > 0 && own < self.bounds.still / (others + 1)
+    }
+
+    fn drop_oldest_live(&mut self) -> Option<Queued<T>> {
+        let most = self.tenants.iter().max_by_key(|(_, account)| account.live.frames)?.0.clone();
+        let account = self.tenants.get_mut(&most)?;
+        let oldest = account.live.drop_oldest();
+        if account.frames() == 0 {
+            self.rota.leave(&most);
         }
+        oldest
     }
 }
 
@@ -140,7 +300,12 @@ mod tests {
     const BUDGET: Duration = Duration::from_secs(1);
 
     fn queued(kind: Kind, since: Instant, frame: u32) -> Queued<u32> {
-        Queued { kind, since, budget: BUDGET, frame }
+        of("acme", "cam", kind, since, frame)
+    }
+
+    fn of(tenant: &str, stream: &str, kind: Kind, since: Instant, frame: u32) -> Queued<u32> {
+        let owner = Owner { tenant: tenant.parse().unwrap(), stream: stream.parse().unwrap() };
+        Queued { kind, owner, since, budget: BUDGET, frame }
     }
 
     fn begun(lanes: &mut Lanes<u32>, now: Instant) -> Vec<u32> {
@@ -195,18 +360,110 @@ mod tests {
         assert!(lanes.is_empty());
     }
 
+    #[test]
+    fn tenants_have_turns_then_their_kinds_then_their_streams() {
+        let (now, mut lanes) = (Instant::now(), Lanes::new(Bounds::default()));
+        for frame in 0..6 {
+            lanes.push(of("flood", &format!("s{}", frame % 2), Kind::Live, now, frame)).unwrap();
+            lanes.push(of("flood", "all", Kind::Still, now, 10 + frame)).unwrap();
+        }
+        for frame in 20..23 {
+            lanes.push(of("door", "cam", Kind::Live, now, frame)).unwrap();
+        }
+        assert_eq!(begun(&mut lanes, now)[..8], [0, 20, 10, 21, 1, 22, 11, 2]);
+    }
+
+    #[test]
+    fn streams_of_a_tenant_have_turns_however_many_frames_each_has() {
+        let (now, mut lanes) = (Instant::now(), Lanes::new(Bounds::default()));
+        for frame in 0..5 {
+            lanes.push(of("acme", "busy", Kind::Still, now, frame)).unwrap();
+        }
+        lanes.push(of("acme", "calm", Kind::Still, now, 9)).unwrap();
+        assert_eq!(begun(&mut lanes, now), [0, 9, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn frames_that_may_grow_old_get_no_more_turns_than_those_that_may_not() {
+        let (start, mut lanes) = (Instant::now(), Lanes::new(Bounds::default()));
+        let (patient, hasty) = ((0..9).map(|n| format!("p{n}")), (0..3).map(|n| format!("h{n}")));
+        let streams: Vec<String> = patient.chain(hasty).collect();
+        let mut begun = vec![0; streams.len()];
+        let mut waits = vec![false; streams.len()];
+        // Twelve streams send as fast as they may, and a worker takes 100 ms for a frame: a round is 1.2 s.
+        for tick in 0..1200 {
+            let now = start + Duration::from_millis(100) * tick;
+            for (index, stream) in streams.iter().enumerate().filter(|(index, _)| !waits[*index]) {
+                let budget = Duration::from_secs(if stream.starts_with('p') { 10 } else { 1 });
+                lanes.push(Queued { budget, ..of("acme", stream, Kind::Live, now, index as u32) }).unwrap();
+            }
+            waits.fill(true);
+            loop {
+                match lanes.poll(now).expect("all send") {
+                    Next::Begin(Queued { frame, .. }) => {
+                        (begun[frame as usize], waits[frame as usize]) = (begun[frame as usize] + 1, false);
+                        break;
+                    }
+                    Next::Expire(Queued { frame, owner, .. }) => {
+                        let again = of("acme", owner.stream.as_str(), Kind::Live, now, frame);
+                        lanes.push(again).unwrap();
+                    }
+                }
+            }
+        }
+        assert!(begun.iter().all(|count| (98..=102).contains(count)), "{begun:?}");
+    }
+
+    #[test]
+    fn a_tenant_that_fills_a_lane_keeps_no_other_from_its_share() {
+        let (now, mut lanes) = (Instant::now(), Lanes::new(Bounds { live: 4, still: 4 }));
+        for frame in 0..4 {
+            lanes.push(of("flood", "s", Kind::Still, now, frame)).unwrap();
+            lanes.push(of("flood", "s", Kind::Live, now, frame)).unwrap();
+        }
+        assert_eq!(lanes.push(of("flood", "t", Kind::Still, now, 4)), Err(Full));
+        for frame in 5..7 {
+            assert_eq!(lanes.push(of("door", "cam", Kind::Still, now, frame)), Ok(None));
+        }
+        assert_eq!(lanes.push(of("door", "cam", Kind::Still, now, 7)), Err(Full), "half of it is its share");
+        for frame in 0..2 {
+            let gave_way = lanes.push(of("door", "cam", Kind::Live, now, 10 + frame)).unwrap();
+            assert_eq!(gave_way.map(|queued| queued.frame), Some(frame), "the oldest of who has most");
+        }
+        assert_eq!((lanes.depth(Kind::Live), lanes.depth(Kind::Still)), (4, 6));
+        let gave_way = lanes.push(of("third", "cam", Kind::Live, now, 20)).unwrap();
+        assert!(gave_way.is_some_and(|queued| [2, 10].contains(&queued.frame)));
+    }
+
+    #[test]
+    fn streams_with_much_to_do_leave_room_for_those_who_wait_one_by_one() {
+        let (now, mut lanes) = (Instant::now(), Lanes::new(Bounds { live: 4, still: 16 }));
+        let video = |lanes: &mut Lanes<u32>| lanes.push(of("acme", "video", Kind::Still, now, 0));
+        for _ in 0..14 {
+            assert_eq!(video(&mut lanes), Ok(None));
+        }
+        assert_eq!(video(&mut lanes), Err(Full));
+        for photo in ["one", "two"] {
+            assert_eq!(lanes.push(of("acme", photo, Kind::Still, now, 1)), Ok(None));
+        }
+        assert_eq!(lanes.push(of("acme", "three", Kind::Still, now, 1)), Err(Full));
+        assert_eq!(begun(&mut lanes, now)[..3], [0, 1, 1], "and wait behind one frame of it");
+    }
+
     proptest! {
-        /// Every frame is refused, gives way, is begun or expires, or still waits; neither lane exceeds its bound;
-        /// those of a kind go in order.
+        /// Every frame is refused, gives way, is begun or expires, or still waits; neither lane exceeds its bound, the still
+        /// lane twice that;
+        /// those of a stream go in order.
         #[test]
-        fn every_frame_has_one_fate(steps in prop::collection::vec((0u64..400, any::<bool>(), 0u8..3), 0..200)) {
+        fn every_frame_has_one_fate(steps in prop::collection::vec((0u64..400, any::<bool>(), 0u8..3, 0usize..6), 0..200)) {
             let (mut now, mut lanes) = (Instant::now(), Lanes::new(BOUNDS));
-            let (mut fates, mut begun) = (vec![], [vec![], vec![]]);
-            for (frame, (wait, live, what)) in (0..).zip(steps) {
+            let (mut fates, mut begun) = (vec![], HashMap::<_, Vec<u32>>::new());
+            for (frame, (wait, live, what, whose)) in (0..).zip(steps) {
                 now += Duration::from_millis(wait);
                 let kind = if live { Kind::Live } else { Kind::Still };
                 if what > 0 {
-                    match lanes.push(queued(kind, now, frame)) {
+                    let (tenant, stream) = (["a", "b", "c"][whose % 3], ["x", "y"][whose / 3]);
+                    match lanes.push(of(tenant, stream, kind, now, frame)) {
                         Ok(gave_way) => fates.extend(gave_way.map(|queued| queued.frame)),
                         Err(Full) => fates.push(frame),
                     }
@@ -214,7 +471,8 @@ mod tests {
                     fates.push(frame);
                     match lanes.poll(now) {
                         Some(Next::Begin(queued)) => {
-                            begun[usize::from(queued.kind == Kind::Live)].push(queued.frame);
+                            let Owner { tenant, stream } = queued.owner;
+                            begun.entry((tenant, stream, queued.kind)).or_default().push(queued.frame);
                             fates.push(queued.frame);
                         }
                         Some(Next::Expire(queued)) => fates.push(queued.frame),
@@ -222,11 +480,11 @@ mod tests {
                     }
                 }
                 let waiting = [Kind::Live, Kind::Still].map(|kind| lanes.depth(kind));
-                prop_assert!(waiting[0] <= BOUNDS.live && waiting[1] <= BOUNDS.still);
+                prop_assert!(waiting[0] <= BOUNDS.live && waiting[1] <= 2 * BOUNDS.still);
                 prop_assert_eq!(lanes.is_empty(), waiting == [0, 0]);
                 prop_assert_eq!(fates.len() + waiting[0] + waiting[1], frame as usize + 1);
             }
-            prop_assert!(begun.iter().all(|frames| frames.is_sorted()));
+            prop_assert!(begun.values().all(|frames| frames.is_sorted()));
             fates.sort_unstable();
             prop_assert!(fates.is_sorted_by(|a, b| a < b), "twice: {:?}", fates);
         }

@@ -4,18 +4,20 @@
 //! again, while all others wait behind it. Once the bus takes it, they follow at once. So a lane that stays full costs
 //! a session about one offer a second, however many frames it holds.
 //!
-//! Pauses double from [`FIRST`] to [`LONGEST`]. Each is cut by up to half, by chance, but the same chance each time
-//! for the same seed: sessions that a lane refused at the same moment do not come back together.
+//! Pauses double from [`FIRST`] to [`LONGEST`], as [`Backoff`] has them: sessions that a lane refused at the same moment do
+//! not come back together.
 //!
 //! A frame that the bus has not taken for `patience` since it was first refused is given up.
 
 use std::{
     collections::BTreeMap,
-    hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash},
+    hash::Hash,
     time::{Duration, Instant},
 };
 
 use cloudpose_wire::DropReason;
+
+use crate::backoff::Backoff;
 
 /// The longest that the first pause can be.
 pub const FIRST: Duration = Duration::from_millis(20);
@@ -35,11 +37,10 @@ pub enum Next<T> {
 #[derive(Debug)]
 pub struct Retry<T> {
     patience: Duration,
-    seed: u64,
     frames: BTreeMap<u64, Refused<T>>,
     gate: Gate,
-    /// Probes that were refused since the bus last took one.
-    failures: u32,
+    /// Of probes that were refused.
+    backoff: Backoff,
     /// Why the bus refused lately.
     reason: DropReason,
 }
@@ -66,10 +67,9 @@ impl<T> Retry<T> {
     pub fn new(seed: &impl Hash, patience: Duration) -> Self {
         Self {
             patience,
-            seed: hash(seed),
             frames: BTreeMap::new(),
             gate: Gate::Open,
-            failures: 0,
+            backoff: Backoff::new(seed, FIRST, LONGEST),
             reason: DropReason::QueueFull,
         }
     }
@@ -89,8 +89,7 @@ impl<T> Retry<T> {
         self.reason = reason;
         self.keep(now, seq, frame);
         if self.gate == Gate::Open || self.gate == Gate::Probing(seq) {
-            self.gate = Gate::ClosedUntil(now + self.pause());
-            self.failures = self.failures.saturating_add(1);
+            self.gate = Gate::ClosedUntil(now + self.backoff.failed());
         }
     }
 
@@ -104,7 +103,8 @@ impl<T> Retry<T> {
 
     /// The bus may take frames again, for it is another now: all that wait are offered.
     pub fn reset(&mut self) {
-        (self.gate, self.failures) = (Gate::Open, 0);
+        self.gate = Gate::Open;
+        self.backoff.succeeded();
     }
 
     /// The frames that wait to be offered.
@@ -146,18 +146,6 @@ impl<T> Retry<T> {
         let refused = self.frames.entry(seq).or_insert(Refused { give_up_at, frame: None });
         refused.frame = Some(frame);
     }
-
-    /// How long to wait before the next probe.
-    fn pause(&self) -> Duration {
-        let longest = FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(LONGEST);
-        let chance = hash(&(self.seed, self.failures)) as f64 / u64::MAX as f64;
-        longest.mul_f64(0.5 + 0.5 * chance)
-    }
-}
-
-/// The same number for the same value, in every process.
-fn hash(value: &impl Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(value)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 // The web page in Chromium, against a real server. See server.mjs for the environment it needs.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import http from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -390,7 +392,7 @@ test("the wall shows who streams, large and with heads covered, on a phone too",
   const phone = { width: 390, height: 844 };
   const { page, check } = await open(browser, { viewport: phone });
   assert.equal(await page.locator("#tiles li").count(), 0, "nothing is asked for before it is opened");
-  await page.click("#wall summary");
+  await page.click("#wall > summary");
   const shown = (id, count) =>
     page.waitForFunction(([id, count]) => Number(document.querySelector(id)?.dataset.shown) >= count, [id, count]);
   await shown("#tiles img", 2);
@@ -427,4 +429,52 @@ test("the wall shows who streams, large and with heads covered, on a phone too",
   await page.waitForSelector("#wall-empty:not([hidden])");
   await sender.check();
   await check();
+});
+
+test("a camera is added by its address, seen on the wall, and removed", TEST_MS, async () => {
+  const sample = await readFile(SAMPLE);
+  const fetching = await startServer("--camera-allow", "127.0.0.0/8");
+  const camera = http.createServer((_, answer) => {
+    answer.writeHead(200, { "Content-Type": "multipart/x-mixed-replace; boundary=cam" });
+    const timer = setInterval(() => {
+      answer.write(`--cam\r\nContent-Type: image/jpeg\r\nContent-Length: ${sample.length}\r\n\r\n`);
+      answer.write(sample);
+      answer.write("\r\n");
+    }, 200);
+    answer.on("close", () => clearInterval(timer));
+  });
+  camera.listen(0, "127.0.0.1");
+  await once(camera, "listening");
+  const at = `127.0.0.1:${camera.address().port}`;
+
+  const context = await browser.newContext({ viewport: { width: 390, height: 844 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP_MS);
+  await page.goto(fetching.url.href);
+  await page.click("#wall > summary");
+  await page.click("#camera-area > summary");
+  const add = async (name, url) => {
+    await page.fill("#camera-name", name);
+    await page.fill("#camera-url", url);
+    await page.click("#camera-form button");
+  };
+  await add("door", "http://10.0.0.1/video");
+  await page.waitForSelector("#camera-refused:not([hidden])");
+  assert.match(await page.textContent("#camera-refused"), /--camera-allow/);
+  await add("door", `http://joe:hunter2@${at}/video`);
+  await page.waitForSelector('#tiles li[data-state="live"]');
+  assert.equal(await page.inputValue("#camera-url"), "", "the password does not stay on the screen");
+  assert.ok(!(await page.content()).includes("hunter2"));
+  await page.waitForFunction(() => Number(document.querySelector("#tiles img")?.dataset.shown) >= 2);
+  await assertFits(page, "cameras");
+
+  camera.close();
+  camera.closeAllConnections();
+  await page.waitForSelector('#tiles li[data-state="waiting"]');
+  assert.match(await page.textContent("#tiles span"), /^The camera is away: /);
+  await page.click("#tiles button");
+  await page.click("#large-remove");
+  await page.waitForSelector("#wall-empty:not([hidden])");
+  await context.close();
+  await fetching.stop();
 });

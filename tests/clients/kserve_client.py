@@ -1,4 +1,4 @@
-"""KServe's client against a server: kserve_client.py URL PHOTO. It runs with what kserve.txt lists."""
+"""KServe's client against a server: kserve_client.py URL PHOTO. It runs with what others.txt lists."""
 
 import asyncio
 import sys

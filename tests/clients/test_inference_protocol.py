@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 from cloudpose import Client
-from conftest import REPOSITORY
+from conftest import OTHERS
 from PIL import Image
 from tritonclient.utils import InferenceServerException
-
-KSERVE = REPOSITORY / "tests/.venv-kserve/bin/python"
 
 
 @pytest.fixture
@@ -31,7 +29,12 @@ def files(*images):
 def test_what_is_said_of_server_and_models(client):
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("fast", "1")
     assert not client.is_model_ready("yolo") and not client.is_model_ready("fast", "2")
-    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_configuration", "model_repository"]
+    assert client.get_server_metadata()["extensions"] == [
+        "binary_tensor_data",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+    ]
     told = client.get_model_metadata("fast")
     assert told["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert told["outputs"][0] == {"name": "keypoints", "datatype": "FP32", "shape": [-1, -1, 17, 3]}
@@ -82,6 +85,17 @@ def test_nobody_and_classes(client, sample):
     assert told.as_numpy("scores")[0, 0] > told.as_numpy("scores")[0, 1]
 
 
+def test_statistics(client, sample):
+    def stats():
+        [told] = client.get_inference_statistics("fast")["model_stats"]
+        return told["inference_count"], told["inference_stats"]["success"]["count"]
+
+    images, requests = stats()
+    client.infer("fast", files(sample.read_bytes(), sample.read_bytes()))
+    assert stats() == (images + 2, requests + 1)
+    assert {told["name"] for told in client.get_inference_statistics()["model_stats"]} >= {"fast", "accurate"}
+
+
 def test_requests_beside_one_another(client, sample):
     with triton.InferenceServerClient(client._client_stub.host + f":{client._client_stub.port}", concurrency=4) as many:
         running = [many.async_infer("fast", files(sample.read_bytes())) for _ in range(6)]
@@ -125,5 +139,5 @@ def test_keys(locked, sample):
 
 def test_kserve_client(server, sample):
     program = Path(__file__).with_name("kserve_client.py")
-    done = subprocess.run([KSERVE, program, server.http, sample], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([OTHERS, program, server.http, sample], capture_output=True, text=True, timeout=240)
     assert done.stdout == "True True True\n(1, 3, 17, 3) [3]\n", done.stderr

@@ -120,7 +120,7 @@ def test_every_message_of_a_session_is_as_described(system):
         check(names[text["type"]], text)
     assert pictures == sum(text.get("overlay", False) for text in texts) > 0
     subjects = {
-        r"cloudpose\.poses\.cam": ("TraceHeaders", "PoseEvent"),
+        r"cloudpose\.poses\.cam": ("EventHeaders", "PoseEvent"),
         r"cloudpose\.(infer|annotate)\.live\.cam": ("FrameHeaders", None),
         r"cloudpose\.results\.[\w-]+\.[\w-]+": ("ResultHeaders", None),
         r"cloudpose\.models": (None, "Announcement"),
@@ -184,6 +184,29 @@ def test_every_message_to_one_who_watches_is_as_described(system):
     for headers in results:
         check("ResultHeaders", headers)
     assert not any(subject.startswith("cloudpose.watch.") for subject, _, _ in heard), "nobody watches at another gateway"
+
+
+async def video(system):
+    """What is said to a session that sends video which cannot be decoded."""
+    texts = []
+    async with connect(f"{system.websocket}?stream=film&codec=h264") as socket:
+        await socket.send(json.dumps({"type": "configure", "drops": True}))
+        for unit in [b"", bytes(9), b"\1" + bytes(8) + b"no video", bytes(9) + b"\0\0\1\x41"]:
+            await socket.send(unit)
+        await socket.send(json.dumps({"type": "end"}))
+        async for text in socket:
+            texts.append(json.loads(text))
+    return texts
+
+
+def test_every_message_about_video_is_as_described(system):
+    texts = asyncio.run(asyncio.wait_for(video(system), 60))
+    names = {"hello": "Hello", "drop": "Drop", "keyframe": "Keyframe", "error": "Error"}
+    assert {text["type"] for text in texts} == set(names)
+    for text in texts:
+        check(names[text["type"]], text)
+    assert texts[0]["codec"] == "h264"
+    check("Hint", {"type": "hint", "fps": 12.5, "bitrate": 1_000_000})
 
 
 async def silence(system):

@@ -41,7 +41,7 @@ def test_of_a_damaged_video_what_came_before_is_written(tmp_path):
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(CLIP.read_bytes()[:-4000] + b"\xff" * 4000)
     done = detect(damaged, "-o", tmp_path / "out", path="")
-    assert done.returncode == 1 and "one of its pictures is cut off" in done.stderr, done.stderr
+    assert done.returncode == 1 and "a part of its picture is missing" in done.stderr, done.stderr
     seen = len(done.stdout.splitlines())
     assert 0 < seen < 24
     assert len(frames(detect(tmp_path / "out/damaged.mp4", path=""))) == seen

@@ -58,6 +58,11 @@ def of_kind(documents, *kinds):
     return [document for document in documents if document["kind"] in kinds]
 
 
+def roles(documents):
+    """The Deployments of our binary: all but NATS."""
+    return [d for d in of_kind(documents, "Deployment") if d["metadata"]["labels"]["app.kubernetes.io/component"] != "nats"]
+
+
 def named(documents, kind, name):
     found = [d for d in of_kind(documents, kind) if d["metadata"]["name"] == name]
     assert len(found) == 1, f"{len(found)} of {kind} {name}"

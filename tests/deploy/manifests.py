@@ -55,6 +55,9 @@ def folder_of(document):
     kind, metadata = document["kind"], document["metadata"]
     if kind in COMPONENTS:
         return f"components/{COMPONENTS[kind]}"
+    if metadata["name"].endswith(("-gateway-ops", "-keda")):
+        # Where KEDA asks a gateway, and may.
+        return "components/keda"
     if "grafana_dashboard" in metadata["labels"]:
         return "components/monitoring"
     return "components/gpu" if metadata["name"].endswith("-gpu") else "base"

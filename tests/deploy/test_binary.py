@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import yaml
-from conftest import DEPLOY, named, of_kind
+from conftest import DEPLOY, REPOSITORY, named, of_kind, roles, run
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 
@@ -37,7 +37,7 @@ def check(options, name, args, environment):
 
 def test_manifests_tell_the_roles_what_they_understand(manifests, options):
     checked = 0
-    for document in of_kind(manifests, "Deployment"):
+    for document in roles(manifests):
         box = document["spec"]["template"]["spec"]["containers"][0]
         shared = named(manifests, "ConfigMap", box["envFrom"][0]["configMapRef"]["name"])["data"]
         environment = [entry["name"] for entry in box["env"]]
@@ -45,9 +45,10 @@ def test_manifests_tell_the_roles_what_they_understand(manifests, options):
     assert checked >= 12
 
 
-def test_helm_tests_ask_what_the_binary_can_ask(chart, options):
+def test_pods_of_the_chart_ask_what_the_binary_can_ask(chart, options):
     for document in of_kind(chart, "Pod"):
-        assert document["spec"]["containers"][0]["args"][0] == "health"
+        # Is it alive; can the image be run.
+        assert document["spec"]["containers"][0]["args"][0] in ("health", "--version")
         options("health")
 
 
@@ -62,7 +63,7 @@ def test_ports_are_those_that_the_image_listens_on(manifests):
     clients = int(re.search(r"CLOUDPOSE_LISTEN=0\.0\.0\.0:(\d+)", recipe)[1])
     metrics = int(re.search(r"CLOUDPOSE_METRICS_LISTEN=0\.0\.0\.0:(\d+)", recipe)[1])
     assert set(map(int, re.search(r"^EXPOSE (.*)$", recipe, re.M)[1].split())) == {clients, metrics}
-    for document in of_kind(manifests, "Deployment"):
+    for document in roles(manifests):
         box = document["spec"]["template"]["spec"]["containers"][0]
         wanted = {"CLOUDPOSE_OPS_LISTEN": metrics}
         if box["args"][0] == "ingest":
@@ -82,3 +83,15 @@ def test_images_set_and_start_what_the_binary_knows(options):
         assert names <= known, names - known
         probe = shlex.split(re.search(r'CMD \["cloudpose", (.*)\]', content)[1].replace(",", ""))
         assert probe == ["health", "http://127.0.0.1:60000/health"]
+
+
+def test_manual_and_completions_are_written_as_images_and_releases_have_them(cloudpose, tmp_path):
+    run(REPOSITORY / "deploy/extras.sh", tmp_path, cloudpose)
+    pages = {page.name for page in (tmp_path / "man/man1").iterdir()}
+    assert {"cloudpose.1", "cloudpose-serve.1", "cloudpose-doctor.1", "cloudpose-keys-new.1"} <= pages
+    assert "clip.mp4" in (tmp_path / "man/man1/cloudpose-detect.1").read_text()
+    bash = tmp_path / "bash-completion/completions/cloudpose"
+    words = f'source {bash}; COMP_WORDS=(cloudpose do); COMP_CWORD=1; _cloudpose cloudpose do cloudpose; echo "${{COMPREPLY[@]}}"'
+    assert run("bash", "-c", words).split() == ["doctor"]
+    for file in ("zsh/site-functions/_cloudpose", "fish/vendor_completions.d/cloudpose.fish"):
+        assert "doctor" in (tmp_path / file).read_text()

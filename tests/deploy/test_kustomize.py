@@ -1,7 +1,7 @@
 """Kustomize says what the chart says, and each overlay what it is for."""
 
 import manifests
-from conftest import DEPLOY, HELM, KUBECTL, OVERLAYS, kustomized, named, of_kind, run
+from conftest import DEPLOY, HELM, KUBECTL, OVERLAYS, kustomized, named, of_kind, roles, run
 
 OVERLAY = {folder.name: folder for folder in OVERLAYS}
 
@@ -57,19 +57,19 @@ def test_production_scales_and_is_watched():
     assert {d["metadata"]["name"] for d in of_kind(documents, "ScaledObject")} == {
         "cloudpose-infer-gpu", "cloudpose-infer-cpu", "cloudpose-annotate"}
     assert of_kind(documents, "PodMonitor") and of_kind(documents, "PrometheusRule")
-    endpoints = {t["metadata"]["natsServerMonitoringEndpoint"]
-                 for d in of_kind(documents, "ScaledObject") for t in d["spec"]["triggers"]}
+    endpoints = {t["metadata"]["natsServerMonitoringEndpoint"] for d in of_kind(documents, "ScaledObject")
+                 for t in d["spec"]["triggers"] if t["type"] == "nats-jetstream"}
     assert endpoints == {"cloudpose-nats.cloudpose.svc:8222"}
 
 
 def test_the_edge_hangs_on_its_hub():
     documents = kustomized(OVERLAY["edge"])
-    nats = named(documents, "StatefulSet", "cloudpose-nats")["spec"]["template"]["spec"]["containers"][0]
+    nats = named(documents, "Deployment", "cloudpose-nats")["spec"]["template"]["spec"]["containers"][0]
     assert nats["args"][:2] == ["--config", "/etc/nats/edge.conf"]
     assert [entry["name"] for entry in nats["env"]] == ["CLOUDPOSE_HUB", "GOMEMLIMIT"]
     config = named(documents, "ConfigMap", "cloudpose-nats")["data"]["edge.conf"]
     assert config.strip() == (DEPLOY / "nats" / "edge.conf").read_text().strip()
-    for document in of_kind(documents, "Deployment"):
+    for document in roles(documents):
         env = {e["name"]: e.get("value") for e in document["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert env["CLOUDPOSE_NATS"] == "nats://cloudpose-nats:4222" and "NATS_PASSWORD" not in env
     assert named(documents, "ConfigMap", "cloudpose")["data"]["CLOUDPOSE_NATS_PREFIX"] == "edge"

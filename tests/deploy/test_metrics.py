@@ -43,8 +43,10 @@ def test_every_alert_is_tested_and_has_its_place_in_the_runbook():
         assert alert["alert"].lower() in headings
 
 
-def test_pools_scale_on_what_waits_and_is_in_hand(tmp_path):
-    """The rule that the chart records for mode hpa, with numbers: two gateways tell of the same lanes; 192 are the GPUs'."""
+@pytest.mark.parametrize("gpus, theirs", [(2, 136), (0, 0)], ids=["two GPUs are there", "no GPU is there"])
+def test_pools_scale_on_what_waits_and_is_in_hand(tmp_path, gpus, theirs):
+    """The rule that the chart records for mode hpa, with numbers: two gateways tell of the same lanes; what the GPUs take
+    that are there is not the processors' to take."""
     group = of_kind(rendered("autoscaled-hpa"), "PrometheusRule")[0]["spec"]["groups"][0]
     (tmp_path / "pools.yaml").write_text(yaml.safe_dump({"groups": [group]}))
     of = 'release="pose", namespace="video"'
@@ -57,8 +59,13 @@ def test_pools_scale_on_what_waits_and_is_in_hand(tmp_path):
 
     series = [s for kind in ("live", "still") for gateway in "ab" for s in lane("infer", kind, gateway, of, 150, 2)]
     series += lane("infer", "live", "c", others, 9, 9) + lane("annotate", "live", "a", of, 5, 2)
+    series += [{"series": f'cloudpose_worker_slots{{stage="infer", pool="gpu", instance="{n}", {of}}}', "values": "68x20"}
+               for n in range(gpus)]
+    # Neither its own workers nor another release's are those before it.
+    series += [{"series": f'cloudpose_worker_slots{{stage="infer", pool="{pool}", instance="x", {whose}}}', "values": "2x20"}
+               for pool, whose in (("cpu", of), ("gpu", others))]
     labels = 'cloudpose_pool_frames{namespace="video", release="pose", pool="%s"}'
-    expected = {"gpu": 304, "cpu": 304 - 192, "annotate": 7}
+    expected = {"gpu": 304, "cpu": 304 - theirs, "annotate": 7}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["pools.yaml"], "tests": [{
         "interval": "5s", "input_series": series, "promql_expr_test": [{
             "expr": "cloudpose_pool_frames", "eval_time": "1m",
@@ -69,15 +76,15 @@ def test_pools_scale_on_what_waits_and_is_in_hand(tmp_path):
 def test_horizontal_autoscalers_ask_for_what_is_recorded():
     documents = rendered("autoscaled-hpa")
     rules = of_kind(documents, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
-    recorded = {(rule["record"], rule["labels"]["pool"], rule["labels"]["release"]) for rule in rules}
+    recorded = {(rule["record"], rule["labels"].get("pool"), rule["labels"]["release"]) for rule in rules}
     asked = set()
     for document in of_kind(documents, "HorizontalPodAutoscaler"):
         for metric in document["spec"]["metrics"]:
             if metric["type"] == "External":
                 wanted = metric["external"]["metric"]
-                asked.add((wanted["name"], wanted["selector"]["matchLabels"]["pool"],
+                asked.add((wanted["name"], wanted["selector"]["matchLabels"].get("pool"),
                            wanted["selector"]["matchLabels"]["release"]))
-    assert asked == recorded and len(asked) == 3
+    assert asked == recorded and len(asked) == 5
 
 
 # --- A loaded system: NATS, `cloudpose serve` on it, streams and photos, and Prometheus.
@@ -260,7 +267,8 @@ def test_prometheus_adapter_serves_what_horizontal_autoscalers_ask_for():
              for metric in document["spec"]["metrics"] if metric["type"] == "External"]
     recorded = of_kind(documents, "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
     for metric in asked:
-        assert re.fullmatch(rule["name"]["matches"], metric["name"]) and rule["name"]["as"] == metric["name"]
+        assert rule["name"]["as"] == "$1" and re.fullmatch(rule["name"]["matches"], metric["name"])[1] == metric["name"]
+        assert re.fullmatch(re.search(r'=~"(.*?)"', rule["seriesQuery"])[1], metric["name"])
         # Every label that it selects on survives the query.
         assert set(metric["selector"]["matchLabels"]) <= set(re.search(r"by \((.*?)\)", rule["metricsQuery"])[1].split(", "))
     for rule_recorded in recorded:

@@ -10,21 +10,21 @@ import urllib.error
 import urllib.request
 
 import pytest
-from conftest import DEPLOY, REPOSITORY, VENV, free_port, named, of_kind, rendered
+from conftest import DEPLOY, REPOSITORY, VENV, free_port, named, of_kind, rendered, roles
 
 NAME = "pose-cloudpose"
 
 
 @pytest.fixture(scope="module")
 def nats(tmp_path_factory):
-    """The chart's StatefulSet as a process: `(client port, monitoring port, passwords)`."""
+    """The chart's Deployment as a process: `(client port, monitoring port, passwords)`."""
     folder = tmp_path_factory.mktemp("nats")
     documents = rendered("autoscaled-keda")
     for name, content in named(documents, "ConfigMap", f"{NAME}-nats")["data"].items():
         (folder / name).write_text(content)
     secret = named(documents, "Secret", f"{NAME}-nats")["data"]
     passwords = {key.removesuffix("-password"): base64.b64decode(value).decode() for key, value in secret.items()}
-    box = named(documents, "StatefulSet", f"{NAME}-nats")["spec"]["template"]["spec"]["containers"][0]
+    box = named(documents, "Deployment", f"{NAME}-nats")["spec"]["template"]["spec"]["containers"][0]
     env = dict(os.environ)
     for entry in box["env"]:
         if "secretKeyRef" in entry["valueFrom"]:
@@ -58,9 +58,9 @@ def wait_for(url, process):
     raise AssertionError(f"{url} never answers")
 
 
-def roles(documents):
+def containers(documents):
     """The roles' containers, by the name of their deployment."""
-    return {d["metadata"]["name"]: d["spec"]["template"]["spec"]["containers"][0] for d in of_kind(documents, "Deployment")}
+    return {d["metadata"]["name"]: d["spec"]["template"]["spec"]["containers"][0] for d in roles(documents)}
 
 
 def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
@@ -70,7 +70,7 @@ def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
     shared = named(documents, "ConfigMap", NAME)["data"]
     processes, listens = [], {}
     try:
-        for name, box in roles(documents).items():
+        for name, box in containers(documents).items():
             env = dict(os.environ) | shared
             for entry in box["env"]:
                 env[entry["name"]] = entry.get("value", "")
@@ -86,7 +86,7 @@ def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
             processes.append(subprocess.Popen([cloudpose, *box["args"]], env=env, stderr=subprocess.DEVNULL))
             listens[name] = here
         for (name, here), process in zip(listens.items(), processes, strict=True):
-            box = roles(documents)[name]
+            box = containers(documents)[name]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 asked = box[probe]["httpGet"]
                 wait_for(f"http://127.0.0.1:{here[asked['port']]}{asked['path']}", process)
@@ -119,6 +119,8 @@ def test_keda_finds_the_streams_and_consumers_it_asks_for(nats, cloudpose):
         asked = 0
         for document in of_kind(rendered("autoscaled-keda"), "ScaledObject"):
             for trigger in document["spec"]["triggers"]:
+                if trigger["type"] != "nats-jetstream":
+                    continue
                 metadata = trigger["metadata"]
                 answer = json.loads(get(f"http://127.0.0.1:{monitor}/jsz?acc={metadata['account']}&consumers=true&config=true"))
                 account = next(a for a in answer["account_details"] if a["name"] == metadata["account"])
@@ -136,5 +138,5 @@ def test_the_server_can_hold_its_lanes():
     """Its container may use what JetStream may, and half as much again for what is on its way."""
     config = (DEPLOY / "nats" / "nats-server.conf").read_text()
     store = int(re.search(r"max_memory_store: (\d+)GB", config)[1])
-    box = named(rendered("defaults"), "StatefulSet", f"{NAME}-nats")["spec"]["template"]["spec"]["containers"][0]
+    box = named(rendered("defaults"), "Deployment", f"{NAME}-nats")["spec"]["template"]["spec"]["containers"][0]
     assert int(box["resources"]["limits"]["memory"].removesuffix("Gi")) >= 1.5 * store

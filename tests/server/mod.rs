@@ -43,13 +43,22 @@ impl Server {
         worker
     }
 
+    /// The same where no file may be larger than so many bytes.
+    pub(crate) fn with_room_for(bytes: usize, options: &[&str]) -> Self {
+        // In blocks of 512 bytes. Who ignores the signal gets an error instead.
+        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes.div_ceil(512));
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_cloudpose")]);
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn_by(command, "serve", &options, "listening on")
+    }
+
     fn spawn(role: &str, options: &[&str], where_it_listens: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cloudpose"))
-            .arg(role)
-            .args(options)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_cloudpose")), role, options, where_it_listens)
+    }
+
+    fn spawn_by(mut command: Command, role: &str, options: &[&str], where_it_listens: &str) -> Self {
+        let mut child = command.arg(role).args(options).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let marker = format!("{where_it_listens} http://");
         let mut before = Vec::new();

@@ -1,8 +1,9 @@
-//! Video files: containers and H.264 to planes and back.
+//! Video: containers and H.264 to planes and back.
 //!
 //! | module | what |
 //! |---|---|
 //! | `mp4` | H.264 in MP4 and MOV, decoded in this process |
+//! | `h264` | a stream of H.264: what it may ask for, and [`LiveDecoder`] |
 //! | `ffmpeg` | everything else, by the program of that name if it is installed |
 //! | `writer` | planes to H.264 in MP4 |
 //! | `range` | between what videos and what JPEGs mean by the same numbers |
@@ -12,9 +13,12 @@
 
 mod ffmpeg;
 #[cfg(feature = "h264")]
+mod h264;
+#[cfg(feature = "h264")]
 mod mp4;
 #[cfg(feature = "h264")]
 mod range;
+mod refused;
 #[cfg(not(feature = "h264"))]
 mod without;
 #[cfg(feature = "h264")]
@@ -23,8 +27,11 @@ mod writer;
 use std::{path::Path, time::Duration};
 
 use cloudpose_pixels::PlanarImage;
+#[cfg(feature = "h264")]
+pub use h264::LiveDecoder;
+pub use refused::Refused;
 #[cfg(not(feature = "h264"))]
-pub use without::Writer;
+pub use without::{LiveDecoder, Writer};
 #[cfg(feature = "h264")]
 pub use writer::Writer;
 
@@ -66,7 +73,7 @@ impl Video {
         #[cfg(feature = "h264")]
         let why = match mp4::Mp4::open(path) {
             Ok(mp4) => return Ok(Self(Source::Mp4(Box::new(mp4)))),
-            Err(error @ Error::File { .. }) => return Err(error),
+            Err(error @ (Error::File { .. } | Error::CutOff(_))) => return Err(error),
             Err(error) => error,
         };
         #[cfg(not(feature = "h264"))]
@@ -116,6 +123,9 @@ pub enum Error {
     /// It is damaged, or of a kind that is not decoded.
     #[error("{0}")]
     Video(String),
+    /// The end is missing.
+    #[error("the file is not whole: {0} should stand behind its end")]
+    CutOff(&'static str),
     /// Pictures larger than anybody looks at.
     #[error("its pictures of {0}×{1} pixels are too large")]
     TooLarge(usize, usize),

@@ -1,16 +1,41 @@
 //! Between what videos and what JPEGs mean by the same numbers.
 //!
-//! Videos keep luma in 16 to 235 and chroma in 16 to 240 (ITU-R BT.601 and BT.709, "limited range"), and from 720 rows on
-//! BT.709's weights of the colours; JPEGs use all of 0 to 255 and BT.601's (JFIF 1.02). What an H.264 stream says of its own
-//! colours (Annex E of ITU-T H.264) is not read: those of its size are taken, as players do when it says nothing.
+//! Videos keep luma in 16 to 235 and chroma in 16 to 240 (ITU-R BT.601 and BT.709, "limited range") unless they say that they
+//! use all of 0 to 255, and weigh the colours as they say (ITU-T H.264, Annex E); those that say nothing as BT.709 does from
+//! 720 rows on and as BT.601 does below, as players take them. JPEGs use all of 0 to 255 and BT.601's weights (JFIF 1.02).
 
 use cloudpose_pixels::{PlanarImage, Subsampling};
+use rusty_h264_common::YuvFrame;
 
 /// Red's and blue's share of luma.
 const BT_601: [f32; 2] = [0.299, 0.114];
 const BT_709: [f32; 2] = [0.2126, 0.0722];
-/// From so many rows on a video has the colours of BT.709.
+/// From so many rows on a video that says nothing has the colours of BT.709.
 const HD_ROWS: usize = 720;
+
+/// What a video says of its colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Colours {
+    /// Its samples use all of 0 to 255.
+    pub(crate) is_full: bool,
+    /// Which weights, as in table E-5 of ITU-T H.264.
+    pub(crate) matrix: Option<u32>,
+}
+
+impl Colours {
+    /// Red's and blue's share of luma in a picture of so many rows.
+    fn weights(self, rows: usize) -> [f32; 2] {
+        match self.matrix {
+            Some(1) => BT_709,
+            Some(4) => [0.30, 0.11],
+            Some(5 | 6) => BT_601,
+            Some(7) => [0.212, 0.087],
+            Some(9 | 10) => [0.2627, 0.0593],
+            _ if rows >= HD_ROWS => BT_709,
+            _ => BT_601,
+        }
+    }
+}
 
 /// The planes of a 4:2:0 picture of a video, each row right behind the one before it.
 pub(crate) struct Planes<'a> {
@@ -18,6 +43,14 @@ pub(crate) struct Planes<'a> {
     pub(crate) height: usize,
     pub(crate) luma: &'a [u8],
     pub(crate) chroma: [&'a [u8]; 2],
+}
+
+impl<'a> Planes<'a> {
+    /// Those of a decoded picture.
+    pub(crate) fn of(frame: &'a YuvFrame) -> Self {
+        let YuvFrame { width, height, y, u, v } = frame;
+        Self { width: *width, height: *height, luma: y, chroma: [u, v] }
+    }
 }
 
 /// From Y, U and V to others that mean the same colours: `y' = scale * y + from_u * u + from_v * v + offset` and so on, chroma
@@ -44,9 +77,11 @@ impl Map {
         Self { luma: [1.0, luma[0], luma[1], 0.0], chroma: [u, v] }
     }
 
-    fn of_video(rows: usize) -> Self {
-        let video = if rows >= HD_ROWS { BT_709 } else { BT_601 };
-        let Self { luma, chroma } = Self::between(video, BT_601);
+    fn of_video(colours: Colours, rows: usize) -> Self {
+        let Self { luma, chroma } = Self::between(colours.weights(rows), BT_601);
+        if colours.is_full {
+            return Self { luma, chroma };
+        }
         let (y, c) = (255.0 / 219.0, 255.0 / 224.0);
         Self {
             luma: [y, c * luma[1], c * luma[2], -16.0 * y],
@@ -55,8 +90,7 @@ impl Map {
     }
 
     fn to_video(rows: usize) -> Self {
-        let video = if rows >= HD_ROWS { BT_709 } else { BT_601 };
-        let Self { luma, chroma } = Self::between(BT_601, video);
+        let Self { luma, chroma } = Self::between(BT_601, Colours::default().weights(rows));
         let (y, c) = (219.0 / 255.0, 224.0 / 255.0);
         Self {
             luma: [y, y * luma[1], y * luma[2], 16.0],
@@ -113,10 +147,10 @@ impl Fixed {
     }
 }
 
-/// Makes `picture` the picture of a video that says `planes`.
-pub(crate) fn read(planes: &Planes<'_>, picture: &mut PlanarImage) {
+/// Makes `picture` the picture of a video of such colours that says `planes`.
+pub(crate) fn read(planes: &Planes<'_>, colours: Colours, picture: &mut PlanarImage) {
     let Planes { width, height, luma, chroma: [u, v] } = *planes;
-    let map = Map::of_video(height).fixed();
+    let map = Map::of_video(colours, height).fixed();
     let across = width.div_ceil(2);
     picture.resize(width, height, Subsampling::S420);
     let (mut to, chroma) = picture.planes_mut();
@@ -193,18 +227,46 @@ mod tests {
         let [y, u, v] = says(BT_709);
         let video = [16.0 + 219.0 / 255.0 * y, 128.0 + 224.0 / 255.0 * u, 128.0 + 224.0 / 255.0 * v];
         let [y, u, v] = video.map(|value| value.round() as u8);
-        let map = Map::of_video(720).fixed();
+        let map = Map::of_video(Colours::default(), 720).fixed();
         let [to_u, to_v] = map.chroma(u, v);
         let to_y = f32::from(map.luma(y, map.added(u, v)));
         let [y, u, v] = says(BT_601);
         assert!(near(to_y, y) && near(f32::from(to_u), 128.0 + u) && near(f32::from(to_v), 128.0 + v));
     }
 
+    /// A colour, (176, 64, 32), as `ffmpeg -vf scale=out_range=full:out_color_matrix=bt601` 5.1.9 reads it of files that `-colorspace`
+    /// and `-color_range` made. It is off by 2 itself where it changes weights.
+    #[test]
+    fn colours_are_those_that_ffmpeg_reads() {
+        for (is_full, matrix, video, ffmpegs) in [
+            (false, 1, [89, 102, 178], [92, 93, 186]),
+            (true, 1, [85, 98, 185], [92, 92, 186]),
+            (false, 6, [97, 97, 179], [94, 93, 186]),
+            (true, 6, [94, 93, 186], [94, 93, 186]),
+            (false, 9, [94, 99, 177], [91, 91, 185]),
+        ] {
+            let colours = Colours { is_full, matrix: Some(matrix) };
+            // What it says counts, not its size.
+            for rows in [480, 1080] {
+                let map = Map::of_video(colours, rows).fixed();
+                let [y, u, v] = video;
+                let [to_u, to_v] = map.chroma(u, v);
+                let read = [map.luma(y, map.added(u, v)), to_u, to_v];
+                let off = read.iter().zip(ffmpegs).map(|(a, b)| a.abs_diff(b)).max();
+                assert!(off <= Some(2), "{colours:?}: {read:?}, ffmpeg {ffmpegs:?}");
+                // By the definitions. The video of BT.2020 that it wrote is off by 1 in each sample.
+                let off = read.iter().zip([94, 93, 187]).map(|(a, b)| a.abs_diff(b)).max();
+                assert!(off <= Some(if matrix == 9 { 2 } else { 1 }), "{colours:?}: {read:?}");
+            }
+        }
+    }
+
     #[test]
     fn white_and_black_fill_the_range_and_come_back() {
         for (rows, video) in [(480, [16, 235]), (1080, [16, 235])] {
             for (level, expected) in video.into_iter().zip([0, 255]) {
-                let [to, from] = [Map::of_video(rows).fixed(), Map::to_video(rows).fixed()];
+                let [to, from] =
+                    [Map::of_video(Colours::default(), rows).fixed(), Map::to_video(rows).fixed()];
                 let seen = to.luma(level as u8, to.added(128, 128));
                 assert_eq!((seen, to.chroma(128, 128)), (expected, [128, 128]));
                 let back = from.luma(seen, from.added(128, 128));
@@ -221,7 +283,7 @@ mod tests {
         let chroma = [[100, 110, 120, 130, 140, 150], [150, 140, 130, 120, 110, 100]].map(Vec::from);
         let mut picture = PlanarImage::default();
         let planes = Planes { width, height, luma: &luma, chroma: [&chroma[0], &chroma[1]] };
-        read(&planes, &mut picture);
+        read(&planes, Colours::default(), &mut picture);
         let (mut luma_now, mut chroma_now) = (Vec::new(), [Vec::new(), Vec::new()]);
         write(&picture, &mut luma_now, &mut chroma_now);
         let off = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max();

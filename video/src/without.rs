@@ -1,10 +1,10 @@
-//! A build that writes no videos.
+//! A build that decodes no live streams and writes no videos.
 
 use std::{convert::Infallible, fs::File, time::Duration};
 
 use cloudpose_pixels::PlanarImage;
 
-use crate::Error;
+use crate::{Error, Refused};
 
 /// Of which there is none.
 #[derive(Debug)]
@@ -32,6 +32,35 @@ impl Writer {
     /// # Errors
     /// None.
     pub fn finish(self) -> Result<(), Error> {
+        match self.0 {}
+    }
+}
+
+/// Of which there is none.
+#[derive(Debug)]
+pub struct LiveDecoder(Infallible);
+
+impl LiveDecoder {
+    /// Makes no decoder.
+    ///
+    /// # Errors
+    /// Always: says what to do.
+    pub fn new(_: usize, _: impl FnMut(usize) -> bool + Send + 'static) -> Result<Self, Error> {
+        Err(Error::Video(
+            "this server was built without H.264 (the feature h264): send JPEG, PNG or WebP".into(),
+        ))
+    }
+
+    /// Decodes nothing.
+    ///
+    /// # Errors
+    /// None.
+    pub fn decode(&mut self, _: &[u8], _: bool) -> Result<Option<PlanarImage>, Refused> {
+        match self.0 {}
+    }
+
+    /// Needs nothing.
+    pub fn needs_key(&self) -> bool {
         match self.0 {}
     }
 }

@@ -81,6 +81,35 @@ fn a_file_that_is_cut_off_tells_what_came_before() {
     }
 }
 
+/// The table of contents of the clip stands before its pictures.
+#[test]
+fn pictures_that_are_there_are_decoded_though_others_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let whole = include_bytes!("clips/high_b_frames.mp4");
+    let count = |end: usize| -> Result<(u32, Option<String>), Error> {
+        std::fs::write(&path, &whole[..end]).unwrap();
+        let (mut video, mut seen, mut pictures) = (Video::open(&path)?, PlanarImage::default(), 0);
+        loop {
+            match video.next_into(&mut seen) {
+                Ok(Some(_)) => pictures += 1,
+                Ok(None) => return Ok((pictures, None)),
+                Err(error) => return Ok((pictures, Some(error.to_string()))),
+            }
+        }
+    };
+    let all = count(whole.len()).unwrap();
+    assert_eq!(all.1, None);
+    let (some, why) = count(whole.len() * 2 / 3).unwrap();
+    assert!((1..all.0).contains(&some), "{some} of {}", all.0);
+    assert_eq!(why.unwrap(), "the file is not whole: some of its pictures should stand behind its end");
+    // Recorders write it last: here it is missing.
+    let (ftyp, mdat) = (&whole[..32], whole.windows(4).position(|name| name == b"mdat").unwrap() - 4);
+    std::fs::write(&path, [ftyp, &whole[mdat..]].concat()).unwrap();
+    let error: Error = Video::open(&path).unwrap_err();
+    assert!(matches!(error, Error::CutOff(_)) && error.to_string().contains("moov"), "{error}");
+}
+
 fn read(path: &std::path::Path) {
     let mut seen = PlanarImage::default();
     let Ok(mut video) = Video::open(path) else { return };

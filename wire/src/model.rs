@@ -34,6 +34,12 @@ pub struct Announcement {
     pub worker: String,
     /// All that it serves.
     pub models: Vec<ModelInfo>,
+    /// Frames that it works on at once; 0 while it is not at work. Workers of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<usize>,
+    /// Whether it takes only what other workers leave.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overflow: bool,
 }
 
 impl ModelInfo {

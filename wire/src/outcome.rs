@@ -32,11 +32,13 @@ pub enum DropReason {
     BusDown,
     /// The gateway was shutting down.
     ShuttingDown,
+    /// Its tenant or its address has used up what it may.
+    OverQuota,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 12] = [
+    pub const ALL: [DropReason; 13] = [
         Self::Superseded,
         Self::Expired,
         Self::Undecodable,
@@ -49,6 +51,7 @@ impl DropReason {
         Self::TooLarge,
         Self::BusDown,
         Self::ShuttingDown,
+        Self::OverQuota,
     ];
 
     /// The word used in messages and metrics.
@@ -66,6 +69,7 @@ impl DropReason {
             Self::TooLarge => "too_large",
             Self::BusDown => "bus_down",
             Self::ShuttingDown => "shutting_down",
+            Self::OverQuota => "over_quota",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! | subject | carries |
 //! |---|---|
 //! | `<prefix>.<stage>.<kind>.<stream>` | frames waiting for a stage |
+//! | `<prefix>.<stage>.<kind>.tenants.<tenant>` | those of a tenant that is not the default one |
+//! | `<prefix>.lanes` | somebody says that a tenant has frames |
 //! | `<prefix>.poses.<stream>` | events of tasks that find persons |
 //! | `<prefix>.classes.<stream>` | events of classifiers |
 //! | `<prefix>.models` | workers say which models they serve |
@@ -10,11 +12,12 @@
 //! | `<prefix>.results.<gateway>.<session>` | results to the gateway that holds the session |
 //! | `<prefix>.jobs.<job>.<seq>` | results of jobs, kept until they are taken |
 //! | `<prefix>.gateways` | gateways say which streams they hold, and which their clients watch |
+//! | `<prefix>.tickets.<gateway>` | a gateway is asked what a ticket of its is good for |
 //! | `<prefix>.watch.<stream>` | frames of a stream that clients of other gateways watch |
 //!
 //! The events and watched frames of a [`Tenant`] that is not the default one have `<prefix>.tenants.<tenant>` in the place of `<prefix>`, so
-//! that who may listen to one tenant hears no other. Frames and results stay where they are: lanes are the deployment's
-//! own, and results are addressed to who asked. Their headers say whose they are.
+//! that who may listen to one tenant hears no other. Frames are not among them, for only workers may have those; each
+//! tenant's wait under a subject of their own, so that workers can take them in turn. Results are addressed to who asked.
 
 use crate::{GatewayId, JobId, Lane, Output, Prefix, SessionId, StreamName, Tenant};
 
@@ -27,13 +30,33 @@ fn root(prefix: &Prefix, tenant: &Tenant) -> String {
 }
 
 /// Where a frame waits for `lane`'s workers.
-pub fn frame(prefix: &Prefix, lane: Lane, stream: &StreamName) -> String {
-    format!("{prefix}.{lane}.{stream}")
+pub fn frame(prefix: &Prefix, lane: Lane, tenant: &Tenant, stream: &StreamName) -> String {
+    if tenant.is_default() { format!("{prefix}.{lane}.{stream}") } else { tenant_lane(prefix, lane, tenant) }
 }
 
-/// All that waits for `lane`'s workers.
+/// All of the default tenant that waits for `lane`'s workers.
 pub fn lane(prefix: &Prefix, lane: Lane) -> String {
     format!("{prefix}.{lane}.*")
+}
+
+/// What of another tenant waits for `lane`'s workers.
+pub fn tenant_lane(prefix: &Prefix, lane: Lane, tenant: &Tenant) -> String {
+    format!("{prefix}.{lane}.tenants.{tenant}")
+}
+
+/// All of other tenants that waits for `lane`'s workers.
+pub fn tenant_lanes(prefix: &Prefix, lane: Lane) -> String {
+    format!("{prefix}.{lane}.tenants.*")
+}
+
+/// Whose frames wait under `subject`, one of [`tenant_lanes`].
+pub fn tenant_of_lane(subject: &str) -> Option<Tenant> {
+    subject.rsplit('.').next()?.parse().ok()
+}
+
+/// Where it is said that a tenant has frames on its lanes.
+pub fn lanes_news(prefix: &Prefix) -> String {
+    format!("{prefix}.lanes")
 }
 
 /// Where the events of a tenant's stream go that have such an output.
@@ -60,6 +83,11 @@ pub fn models_ask(prefix: &Prefix) -> String {
 /// Where gateways say which streams they hold and watch.
 pub fn gateways(prefix: &Prefix) -> String {
     format!("{prefix}.gateways")
+}
+
+/// Where a gateway is asked what a ticket of its is good for.
+pub fn tickets(prefix: &Prefix, gateway: &GatewayId) -> String {
+    format!("{prefix}.tickets.{gateway}")
 }
 
 /// Where the frames of a tenant's stream go while clients of other gateways watch it.
@@ -110,6 +138,7 @@ mod tests {
         assert_eq!(event(&x, &acme, &cam, &poses), "x.tenants.acme.poses.cam");
         assert_eq!(event(&x, &nobody, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
         assert_eq!(gateways(&x), "x.gateways");
+        assert_eq!(tickets(&x, &gateway), "x.tickets.g1");
         assert_eq!(watch(&x, &nobody, &cam), "x.watch.cam");
         assert_eq!(watch(&x, &acme, &cam), "x.tenants.acme.watch.cam");
         assert_eq!(results(&prefix, &gateway, &session), "cloudpose.results.g1.s1");
@@ -118,7 +147,11 @@ mod tests {
         assert_eq!(all_job_results(&prefix), "cloudpose.jobs.*.*");
         assert_eq!((models(&x), models_ask(&x)), ("x.models".to_owned(), "x.models.ask".to_owned()));
         let lane = Lane { stage: Stage::Infer, kind: Kind::Live };
-        assert_eq!(frame(&prefix, lane, &cam), "cloudpose.infer.live.cam");
+        assert_eq!(frame(&prefix, lane, &nobody, &cam), "cloudpose.infer.live.cam");
         assert_eq!(super::lane(&prefix, lane), "cloudpose.infer.live.*");
+        assert_eq!(frame(&prefix, lane, &acme, &cam), "cloudpose.infer.live.tenants.acme");
+        assert_eq!(tenant_lanes(&prefix, lane), "cloudpose.infer.live.tenants.*");
+        assert_eq!(tenant_of_lane(&tenant_lane(&prefix, lane, &acme)), Some(acme));
+        assert_eq!(lanes_news(&prefix), "cloudpose.lanes");
     }
 }

@@ -1,7 +1,7 @@
 //! Messages of the WebSocket `GET /v1/stream`.
 //!
-//! Client → server: a binary message is one encoded image (JPEG, PNG or WebP); the n-th one has
-//! `seq` n, from 1. A text message is a [`ClientMessage`]. Server → client: text messages are
+//! Client → server: a binary message is one encoded image (JPEG, PNG or WebP), or one access unit of a [`Codec`] behind a
+//! [`UnitHead`]; the n-th one has `seq` n, from 1. A text message is a [`ClientMessage`]. Server → client: text messages are
 //! [`ServerMessage`]s; a binary message is the annotated JPEG of the `result` just before it.
 
 use std::collections::BTreeMap;
@@ -49,6 +49,9 @@ pub enum ServerMessage {
         session: SessionId,
         /// The stream's name, given or made up.
         stream: StreamName,
+        /// How frames come; absent: as images.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        codec: Option<Codec>,
         /// In force for this session.
         mode: Mode,
         /// In force until changed with `configure`.
@@ -98,7 +101,15 @@ pub enum ServerMessage {
     Hint {
         /// Frames a second.
         fps: f32,
+        /// What the tenant or the address has used up, if that is why: `frames`, `bytes`, `megapixels` or `cpu`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<String>,
+        /// Bits a second that are enough for them. Only of video.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bitrate: Option<u32>,
     },
+    /// The next frame must be a key frame: those that build on others cannot be decoded. Only of video.
+    Keyframe,
     /// Something is wrong. If the connection closes, this came before.
     Error {
         /// For programs.
@@ -106,6 +117,43 @@ pub enum ServerMessage {
         /// For people: what is wrong and what to do.
         message: String,
     },
+}
+
+/// How frames are encoded that are no images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// H.264 in the byte stream format (ITU-T H.264, Annex B).
+    H264,
+}
+
+/// What stands before each access unit: 9 bytes. The first is 1 for a key frame and 0 for one that builds on others; the
+/// others are `time`, big endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitHead {
+    /// A key frame (IDR), which builds on no other.
+    pub is_key: bool,
+    /// When it was captured, in microseconds from anywhere: `EncodedVideoChunk.timestamp` of WebCodecs.
+    pub time: i64,
+}
+
+impl UnitHead {
+    /// Bytes that it takes.
+    pub const LEN: usize = 9;
+
+    /// What the beginning of a message says, if it is one.
+    pub fn read(message: &[u8]) -> Option<Self> {
+        let (kind, rest) = message.split_first()?;
+        let time = i64::from_be_bytes(*rest.first_chunk()?);
+        (*kind <= 1).then_some(Self { is_key: *kind == 1, time })
+    }
+
+    /// As it stands before an access unit.
+    pub fn bytes(self) -> [u8; Self::LEN] {
+        let mut bytes = [self.is_key.into(); Self::LEN];
+        bytes[1..].copy_from_slice(&self.time.to_be_bytes());
+        bytes
+    }
 }
 
 /// Reads an event at once: behind the messages' tag its JSON is not there any more.
@@ -188,6 +236,22 @@ mod tests {
     }
 
     #[test]
+    fn heads_of_units_are_read_as_they_are_written() {
+        for head in [
+            UnitHead { is_key: true, time: 0 },
+            UnitHead { is_key: false, time: -1 },
+            UnitHead { is_key: true, time: i64::MAX },
+        ] {
+            assert_eq!(UnitHead::read(&head.bytes()), Some(head));
+        }
+        let written = UnitHead { is_key: true, time: 33_000 }.bytes();
+        assert_eq!(written, [1, 0, 0, 0, 0, 0, 0, 128, 232]);
+        for wrong in [&written[..8], &[], &[2, 0, 0, 0, 0, 0, 0, 0, 0], b"\xff\xd8\xff\xe0\0\x10JFIF"] {
+            assert_eq!(UnitHead::read(wrong), None);
+        }
+    }
+
+    #[test]
     fn a_result_is_read_with_what_was_found() {
         let json = r#"{"type":"result","seq":3,"pose":{"stream":"cam","seq":3,"captured_at":1,"width":4,"height":5,
             "model":"m","device":"cpu","classes":[],
@@ -210,6 +274,9 @@ mod tests {
             detail: String::new(),
         });
         assert_eq!(json.unwrap(), r#"{"type":"drop","seq":3,"reason":"superseded"}"#);
+        let json = serde_json::to_string(&ServerMessage::Hint { fps: 12.5, quota: None, bitrate: None });
+        assert_eq!(json.unwrap(), r#"{"type":"hint","fps":12.5}"#);
+        assert_eq!(serde_json::to_string(&ServerMessage::Keyframe).unwrap(), r#"{"type":"keyframe"}"#);
         let json =
             serde_json::to_string(&ServerMessage::Error { code: ErrorCode::TooLarge, message: "m".into() });
         assert_eq!(json.unwrap(), r#"{"type":"error","code":"too_large","message":"m"}"#);

@@ -4,17 +4,30 @@ use cloudpose_wire::{ModelInfo, model::Announcement, subject};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use super::{Nats, message};
+use super::{Nats, Turn, message};
 use crate::{Models, metrics, metrics::Loss, models::ANNOUNCE_EVERY};
 
 impl Nats {
     /// Says from now on that this process serves `models`.
     pub(crate) fn announce(&self, models: Vec<ModelInfo>) {
-        let announcement = Announcement { worker: self.0.name.clone(), models };
-        let is_first = self.0.announced.send_replace(Some(announcement)).is_none();
+        let mut is_first = false;
+        self.0.announced.send_modify(|announced| {
+            is_first = announced.is_none();
+            let slots = announced.as_ref().and_then(|before| before.slots);
+            let overflow = self.0.turn == Turn::Overflow;
+            *announced = Some(Announcement { worker: self.0.name.clone(), models, slots, overflow });
+        });
         if is_first {
             self.0.tasks.spawn(self.clone().keep_announcing());
         }
+    }
+
+    /// Says besides, if it says what it serves, on how many frames it works at once.
+    pub(crate) fn announce_slots(&self, slots: usize) {
+        self.0.announced.send_if_modified(|announced| match announced {
+            Some(announced) => announced.slots.replace(slots) != Some(slots),
+            None => false,
+        });
     }
 
     /// Tells when asked, at every new connection, when there is something new, and now and then.

@@ -61,9 +61,53 @@ pub struct Config {
     /// an edge
     #[arg(long = "nats-domain", env = "CLOUDPOSE_NATS_DOMAIN", value_name = "NAME")]
     pub domain: Option<Domain>,
+    /// Copies of each queue, on as many servers of a cluster: 1, 3 or 5 [default: 1]
+    #[arg(
+        long = "nats-replicas",
+        env = "CLOUDPOSE_NATS_REPLICAS",
+        value_name = "N",
+        value_parser = replicas
+    )]
+    pub replicas: Option<usize>,
+    /// Give pose events the headers of CloudEvents (ce-id, ce-type, …); the messages stay as they are
+    #[arg(long = "nats-cloudevents", env = "CLOUDPOSE_NATS_CLOUDEVENTS")]
+    pub cloudevents: bool,
     /// In which turn this process's workers get frames.
     #[arg(skip)]
     pub turn: Turn,
+    /// What this process does, if not everything.
+    #[arg(skip)]
+    pub role: Option<Role>,
+}
+
+/// What a process does, and so may do on the broker (`deploy/nats/permissions.conf`). Without one it does everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It puts frames on lanes, which it makes where they are missing, and takes results. How lanes are read, and what they hold
+    /// once they are there, it leaves to workers.
+    Gateway,
+    /// It takes frames from lanes, and keeps them as they should be.
+    Worker,
+}
+
+impl Role {
+    /// Where its answers come, so that no other role hears them.
+    const fn inbox(self) -> &'static str {
+        match self {
+            Self::Gateway => "_INBOX.gateway",
+            Self::Worker => "_INBOX.worker",
+        }
+    }
+}
+
+/// A cluster decides by majority: an even number would be lost as easily as one less.
+fn replicas(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("must be 1, 3 or 5: more than half of them must be there".into()),
+    }
 }
 
 /// Who gets a frame for which several workers wait.
@@ -156,6 +200,9 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     let names = names.join(", ");
     let (link, mut is_up) = watch::channel(Link::default());
     let mut options = options(link, names.clone());
+    if let Some(role) = config.role {
+        options = options.custom_inbox_prefix(role.inbox());
+    }
     if let Some(path) = &config.credentials {
         let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(unusable)?;

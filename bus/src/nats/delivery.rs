@@ -5,10 +5,9 @@ use async_nats::{
     client::{Request, RequestError},
     jetstream::AckKind,
 };
-use cloudpose_wire::{Frame, Kind, Lane, subject};
+use cloudpose_wire::{Frame, Kind, Lane};
 
 use super::{CONFIRMATION, Nats, message, message::Past};
-use crate::Queue;
 
 /// Where a delivery came from; empty once it is settled.
 #[derive(Debug)]
@@ -101,9 +100,8 @@ impl Home {
             Kind::Live => return self.tell(AckKind::Nak(None)).await,
             Kind::Still => message::frame_headers(frame, Some(Past { attempt, since: self.since })),
         };
-        let to = subject::frame(&self.bus.0.prefix, self.lane, &frame.header.stream);
         let stored = match Nats::encoded(frame.image.clone()).await {
-            Ok(image) => self.bus.store(Queue::Lane(self.lane), to, again, image).await,
+            Ok(image) => self.bus.put(self.lane, &frame.header, again, image).await,
             Err(error) => Err(error),
         };
         match stored {

@@ -7,7 +7,7 @@
 //! | maximum age | none |
 //! | redelivery | after [`ACK_WAIT`](lanes::ACK_WAIT) without a sign of life, until it is acknowledged |
 //!
-//! It is made when a job's result first comes or is asked for: who has no jobs needs no files. A server that has
+//! It is made when a job's result first comes, or is asked for by who is more than a gateway: who has no jobs needs no files. A server that has
 //! no room for files keeps the results in memory, which the log says; then they do not survive it.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use cloudpose_wire::{Prefix, subject};
 use tokio::time::timeout;
 
 use super::{
-    Nats,
+    Nats, Role,
     ask::{Answer, Asked, How},
     lanes, message,
 };
@@ -53,8 +53,21 @@ impl Nats {
     async fn make_jobs(&self) -> Result<(), async_nats::Error> {
         let context = &self.0.jetstream;
         let stream = stream(&self.0.prefix);
-        // What is there stays as it is: what it is stored in cannot be changed.
-        if let Err(missing) = context.get_stream(&stream).await {
+        // What is there stays as it is, since what it is stored in cannot be changed; but for how many servers have it.
+        let there = context.get_stream(&stream).await;
+        let is_gateway = self.0.role == Some(Role::Gateway);
+        if let Ok(there) = &there
+            && there.cached_info().config.num_replicas != self.0.replicas
+            && !is_gateway
+        {
+            let config = Config { num_replicas: self.0.replicas, ..there.cached_info().config.clone() };
+            context.update_stream(config).await?;
+        }
+        if let Err(missing) = there {
+            if is_gateway {
+                // Nothing is kept yet.
+                return Err(missing.into());
+            }
             tracing::debug!(%missing, "making the queue for results of jobs");
             let in_files = context.create_stream(self.jobs_config(StorageType::File, FILE_BYTES)).await;
             match in_files {
@@ -69,6 +82,9 @@ impl Nats {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if self.0.role == Some(Role::Worker) {
+            return Ok(());
         }
         let consumer = pull::Config {
             durable_name: Some(CONSUMER.into()),
@@ -89,7 +105,7 @@ impl Nats {
             subjects: vec![subject::all_job_results(&self.0.prefix)],
             retention: RetentionPolicy::WorkQueue,
             storage,
-            num_replicas: 1,
+            num_replicas: self.0.replicas,
             max_messages: i64::try_from(self.0.capacity.job_results).unwrap_or(i64::MAX),
             max_bytes,
             discard: DiscardPolicy::New,
@@ -164,12 +180,13 @@ impl Nats {
     }
 }
 
-/// Whether a stream was refused because the server, or our account on it, has too little room for files.
-fn has_no_room(error: &jetstream::context::CreateStreamError) -> bool {
+/// Whether a stream was refused because the server, or our account on it, has too little room.
+pub(super) fn has_no_room(error: &jetstream::context::CreateStreamError) -> bool {
     use jetstream::{ErrorCode, context::CreateStreamErrorKind::JetStream};
     matches!(error.kind(), JetStream(error) if [
         ErrorCode::INSUFFICIENT_RESOURCES,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::MEMORY_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ].contains(&error.error_code()))
 }

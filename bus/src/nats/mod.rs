@@ -4,16 +4,20 @@
 //! - `lanes`: streams and consumers
 //! - `jobs`: results that are kept
 //! - `set_up`: making what is missing, once
+//! - `store`: what the broker keeps, and what it says to that
 //! - `pull`: frames for the workers of this process, with `desk` and `ask`
+//! - `tenants`: which tenants have frames
 //! - `delivery`: acknowledging, handing back
 //! - `announce`: which models are served
 //! - `gateways`: what gateways tell and show each other
+//! - `tickets`: what one gateway asks of another's tickets
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
 mod announce;
 mod ask;
 mod clock;
+mod cloudevents;
 mod connection;
 mod delivery;
 mod desk;
@@ -23,6 +27,9 @@ mod lanes;
 mod message;
 mod pull;
 mod set_up;
+mod store;
+mod tenants;
+mod tickets;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,29 +38,32 @@ use std::{
 };
 
 use async_nats::{
-    Client, HeaderMap, Subscriber,
-    client::{Request, RequestErrorKind},
-    jetstream::{self, AckKind, consumer::PullConsumer, publish::PublishAck, response::Response},
+    Client, Subscriber,
+    jetstream::{self, AckKind, consumer::PullConsumer},
 };
-use bytes::Bytes;
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    Address, DropReason, Frame, FrameResult, GatewayId, Kind, Lane, Payload, Prefix, Reply, SharedEvent,
-    Stage, Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
+    Address, DropReason, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, Tenant,
+    TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::{Config, ConnectError, Turn};
+pub use self::connection::{Config, ConnectError, Role, Turn};
 use self::{
     clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
+    store::Place,
 };
-pub(crate) use self::{delivery::Origin, jobs::Kept};
+pub(crate) use self::{
+    delivery::Origin,
+    jobs::Kept,
+    tickets::{AllShown, Asker},
+};
 use crate::{
-    Bound, Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
-    metrics, metrics::Loss,
+    Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, metrics,
+    metrics::Loss,
 };
 
 /// How long the broker may take to say that it has a frame, or knows that one is done.
@@ -79,13 +89,21 @@ struct Shared {
     /// First tokens of the subjects on which JetStream is asked.
     api: String,
     turn: Turn,
+    role: Option<Role>,
+    /// Copies of each queue.
+    replicas: usize,
+    /// Whether events have the headers of CloudEvents.
+    cloudevents: bool,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
     /// Where to acknowledge the stills, and the results of jobs, that this process holds.
     in_hand: Mutex<HashSet<String>>,
     lanes: SetUp,
+    tenant_lanes: SetUp,
     jobs: SetUp,
+    /// Of which tenants workers have been told, and when.
+    told: Mutex<HashMap<Tenant, Instant>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -121,12 +139,17 @@ impl Nats {
             prefix: config.prefix.clone(),
             api: config.domain.as_ref().map_or("$JS.API".into(), |domain| format!("$JS.{domain}.API")),
             turn: config.turn,
+            role: config.role,
+            replicas: config.replicas.unwrap_or(1),
+            cloudevents: config.cloudevents,
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
             in_hand: Mutex::default(),
             lanes: SetUp::default(),
+            tenant_lanes: SetUp::default(),
             jobs: SetUp::default(),
+            told: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }));
@@ -163,7 +186,8 @@ impl Nats {
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
         let make = async {
-            lanes::set_up(&self.0.jetstream, &self.0.prefix, &self.0.capacity).await?;
+            let Shared { jetstream, prefix, capacity, replicas, role, .. } = &*self.0;
+            lanes::set_up(jetstream, prefix, capacity, *replicas, *role).await?;
             self.read_clock().await;
             Ok(())
         };
@@ -185,90 +209,6 @@ impl Nats {
         match told {
             Some(brokers) => self.0.clock.set(asked, brokers.unix_timestamp_nanos(), answered),
             None => tracing::debug!("the broker did not tell its time"),
-        }
-    }
-
-    pub(crate) async fn publish(&self, stage: Stage, frame: Frame) -> Result<(), PublishError> {
-        let lane = Lane { stage, kind: frame.header.route.kind() };
-        let headers = message::frame_headers(&frame, None);
-        let to = subject::frame(&self.0.prefix, lane, &frame.header.stream);
-        self.store(Queue::Lane(lane), to, headers, Self::encoded(frame.image).await?).await
-    }
-
-    /// A frame's image for other processes.
-    async fn encoded(image: Payload) -> Result<Bytes, PublishError> {
-        match image {
-            Payload::Encoded(image) => Ok(image),
-            decoded @ Payload::Decoded(_) => {
-                let encoded = tokio::task::spawn_blocking(move || decoded.encode()).await;
-                encoded.map_err(|panic| panic.to_string()).flatten().map_err(PublishError::Encoding)
-            }
-        }
-    }
-
-    /// Has the broker keep a message, and waits until it says so.
-    async fn store(
-        &self,
-        queue: Queue,
-        subject: String,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<(), PublishError> {
-        let (size, limit) = (message::size(&headers, &payload), self.0.client.max_payload());
-        if size > limit {
-            return Err(PublishError::TooLarge { size, limit });
-        }
-        if !self.0.link.borrow().up {
-            return Err(PublishError::Unreachable("there is no connection".into()));
-        }
-        let request = || {
-            let request = Request::new().headers(headers.clone()).payload(payload.clone());
-            self.0.client.send_request(subject.clone(), request.timeout(Some(CONFIRMATION)))
-        };
-        let seen = match queue {
-            Queue::Lane(_) => self.0.lanes.seen(),
-            Queue::Jobs => self.0.jobs.seen(),
-        };
-        let mut answer = timeout(CONFIRMATION, request()).await;
-        if matches!(&answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
-            // The stream is gone with its server.
-            let made = match queue {
-                Queue::Lane(_) => self.set_up(seen).await,
-                Queue::Jobs => self.set_up_jobs(seen).await,
-            };
-            made.map_err(|error| PublishError::Unreachable(error.to_string()))?;
-            answer = timeout(CONFIRMATION, request()).await;
-        }
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(PublishError::Unreachable(error.to_string())),
-            Err(_) => return Err(PublishError::Unreachable("no confirmation in time".into())),
-        };
-        match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
-            Ok(Response::Ok(_)) => Ok(()),
-            Ok(Response::Err { error }) => {
-                let (code, words) = (error.error_code(), error.to_string());
-                let full = code == jetstream::ErrorCode::STREAM_STORE_FAILED;
-                Err(match self.bound(queue, &words).filter(|_| full) {
-                    Some(bound) => PublishError::Full { queue, bound },
-                    None => PublishError::Unreachable(words),
-                })
-            }
-            Err(error) => Err(PublishError::Unreachable(error.to_string())),
-        }
-    }
-
-    /// The bound at which the broker's store did not take a message, if that is why: it stands in its words only.
-    fn bound(&self, queue: Queue, words: &str) -> Option<Bound> {
-        if words.contains("maximum bytes exceeded") {
-            Some(Bound::Bytes)
-        } else if words.contains("maximum messages exceeded") {
-            Some(match queue {
-                Queue::Lane(_) => Bound::Frames(self.0.capacity.still_frames),
-                Queue::Jobs => Bound::Results(self.0.capacity.job_results),
-            })
-        } else {
-            None
         }
     }
 
@@ -348,7 +288,7 @@ impl Nats {
             }
             Reply::Job { job } => {
                 let to = subject::job_result(&self.0.prefix, job, result.seq);
-                return self.store(Queue::Jobs, to, headers, overlay).await;
+                return self.store(Place::Jobs, to, headers, overlay).await;
             }
         };
         let mut link = self.0.link.clone();
@@ -376,7 +316,10 @@ impl Nats {
         };
         let to = subject::event(&self.0.prefix, tenant, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
-        let (headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
+        let (mut headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
+        if self.0.cloudevents {
+            cloudevents::mark(&mut headers, event, &self.0.prefix, tenant, trace);
+        }
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }
@@ -408,12 +351,23 @@ impl Nats {
 
     async fn ask_depth(&self, lane: Lane) -> Result<Depth, async_nats::Error> {
         let stream = self.0.jetstream.get_stream(lanes::stream(&self.0.prefix, lane)).await?;
-        let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
-        let frames = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
-        let in_hand = consumer.cached_info().num_ack_pending;
+        let count = |frames: u64| usize::try_from(frames).unwrap_or(usize::MAX);
+        let state = &stream.cached_info().state;
+        let (frames, in_hand) = if state.consumer_count == 0 {
+            // No worker has ever come.
+            (count(state.messages), 0)
+        } else {
+            let consumer: PullConsumer = stream.get_consumer(lanes::CONSUMER).await?;
+            (count(consumer.cached_info().num_pending), consumer.cached_info().num_ack_pending)
+        };
         let first = stream.cached_info().state.first_timestamp.unix_timestamp_nanos();
         let oldest = if frames == 0 { Duration::ZERO } else { self.0.clock.age(first, Instant::now()) };
-        Ok(Depth { frames, in_hand, oldest })
+        let of_tenants = self.tenants_depth(lane).await;
+        Ok(Depth {
+            frames: frames + of_tenants.frames,
+            in_hand: in_hand + of_tenants.in_hand,
+            oldest: oldest.max(of_tenants.oldest),
+        })
     }
 
     pub(crate) async fn wait_until(&self, there: bool) {

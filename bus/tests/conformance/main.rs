@@ -5,25 +5,31 @@
     reason = "a test fails by panicking, and waits for its task"
 )]
 
+mod alone;
 mod beside;
 mod gateways;
+mod shares;
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use alone::what_a_worker_died_with_is_worked_on_alone_and_then_given_up;
 use bytes::Bytes;
 use cloudpose_bus::{Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
 use cloudpose_testing::{
-    sample::{address, frame, frame_of_job, pose},
+    sample::{frame, frame_of_job, pose},
     soon,
 };
 use cloudpose_wire::{
-    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Route, Skeleton, Stage, Task,
-    frame::ResultBody,
+    DropReason, FrameResult, GatewayId, Kind, Lane, ModelInfo, Skeleton, Stage, Task, frame::ResultBody,
 };
-use gateways::gateways_tell_and_show_each_other;
+use gateways::{gateways_tell_and_show_each_other, results_reach_the_gateway_they_name};
+use shares::{
+    a_tenant_that_fills_the_still_lane_keeps_no_other_out, a_tenants_flood_keeps_no_other_from_its_turns,
+    frames_of_a_tenant_are_settled_as_any_are, who_takes_many_gets_some_of_every_tenants,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -164,7 +170,7 @@ async fn live_and_still_frames_are_handed_out_in_turn(bus: Bus) {
     assert!(kinds.windows(2).all(|pair| pair[0] != pair[1]), "{kinds:?}");
 }
 
-async fn a_dead_workers_still_comes_again_three_times_in_all(bus: Bus) {
+async fn a_dead_workers_still_comes_again_once(bus: Bus) {
     let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
     bus.publish(Stage::Infer, frame(Kind::Still, 7)).await.unwrap();
     for attempt in 1..=MAX_DELIVERIES {
@@ -213,23 +219,6 @@ async fn a_cancelled_pull_loses_nothing(bus: Bus) {
     a.extend(b);
     a.sort_unstable();
     assert_eq!(a, [1, 2], "two waiting workers share two frames");
-}
-
-async fn results_reach_the_gateway_they_name(bus: Bus) {
-    let mut first = bus.results(&GatewayId::new("g1").unwrap()).await;
-    let mut second = bus.results(&GatewayId::new("g2").unwrap()).await;
-    for (gateway, seq) in [("g2", 1), ("nobody", 2), ("g1", 3)] {
-        let mut header = frame(Kind::Live, seq).header;
-        header.route = Route::Live(address(gateway));
-        bus.reply(header.dropped(DropReason::Expired, "too old")).await.unwrap();
-    }
-    assert_eq!(first.next().await.unwrap().seq, 3);
-    assert_eq!(second.next().await.unwrap().seq, 1);
-    let mut header = frame(Kind::Live, 4).header;
-    header.route = Route::Live(address("g1"));
-    let done = header.done(pose(4), Some(Bytes::from_static(b"jpeg")));
-    bus.reply(done.clone()).await.unwrap();
-    assert_eq!(first.next().await.unwrap(), done);
 }
 
 /// A result of frame `seq` of a job, as a worker sends it.
@@ -478,7 +467,7 @@ conformance!(
     live_frames_with_less_than_half_of_their_time_left_are_not_handed_out,
     stills_beyond_their_time_are_not_handed_out,
     live_and_still_frames_are_handed_out_in_turn,
-    a_dead_workers_still_comes_again_three_times_in_all,
+    a_dead_workers_still_comes_again_once,
     a_dead_workers_live_frame_is_lost,
     what_is_handed_back_goes_to_the_next_worker,
     a_cancelled_pull_loses_nothing,
@@ -491,4 +480,9 @@ conformance!(
     a_job_is_told_of_a_frame_that_was_given_up,
     work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
     gateways_tell_and_show_each_other,
+    a_tenants_flood_keeps_no_other_from_its_turns,
+    who_takes_many_gets_some_of_every_tenants,
+    a_tenant_that_fills_the_still_lane_keeps_no_other_out,
+    frames_of_a_tenant_are_settled_as_any_are,
+    what_a_worker_died_with_is_worked_on_alone_and_then_given_up,
 );

@@ -235,6 +235,14 @@ entries!(avx2, Avx2, Isa::Avx2, is_x86_feature_detected: "avx2", "fma", "popcnt"
 #[cfg(target_arch = "x86_64")]
 entries!(avx512, Avx512, Isa::Avx512, is_x86_feature_detected: "avx512f", "avx2", "fma", "popcnt");
 
+/// The instruction set that [`ISA_VARIABLE`] names, if it names one.
+pub(crate) fn forced() -> Result<Option<Isa>, IsaError> {
+    match std::env::var(ISA_VARIABLE) {
+        Ok(name) if !name.is_empty() => name.parse().map(Some),
+        _ => Ok(None),
+    }
+}
+
 impl Kernels {
     /// The kernels of `isa`.
     ///
@@ -264,12 +272,7 @@ impl Kernels {
     /// [`IsaError`] if the variable names an instruction set that is unknown or that this processor lacks.
     pub fn detect() -> Result<Self, IsaError> {
         static CHOSEN: OnceLock<Result<Kernels, IsaError>> = OnceLock::new();
-        CHOSEN
-            .get_or_init(|| match std::env::var(ISA_VARIABLE) {
-                Ok(name) if !name.is_empty() => Self::of(name.parse()?),
-                _ => Self::of(Isa::best()),
-            })
-            .clone()
+        CHOSEN.get_or_init(|| Self::of(forced()?.unwrap_or_else(Isa::best))).clone()
     }
 
     /// Floats of a vector.

@@ -11,12 +11,13 @@
 //! | [`depthwise`] | 3×3 and 5×5 depthwise convolution, stride 1 and 2 |
 //! | [`upsample`] | bilinear ×2 upsampling, added to a row |
 //! | [`elementwise`] | activations, sums, products, maxima |
+//! | [`bf16`] | convolutions of bfloat16 |
 //! | [`normalise`] | 8-bit pixels to the model's input range |
 //! | `peak` | what the processor can do at most, to compare with |
 //! | `extent` | how far strided data reach, for the checks |
 //! | `vector` | the operations the kernels are written in, per instruction set |
 //!
-//! Activations are float32, channels last. Each kernel's module states its formula, order of summation
+//! Activations are float32 but in [`bf16`], channels last. Each kernel's module states its formula, order of summation
 //! and error bound, and tests hold every instruction set to it.
 #![expect(unsafe_code, reason = "SIMD intrinsics and raw pointers in inner loops: what this crate is for")]
 #![expect(
@@ -25,6 +26,7 @@
 )]
 
 mod aligned;
+pub mod bf16;
 pub mod depthwise;
 pub mod elementwise;
 mod extent;

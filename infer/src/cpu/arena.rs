@@ -120,7 +120,7 @@ impl Placement {
 
 /// The parts of the arena that a step uses for one picture; unused ones are empty.
 #[derive(Clone, Debug)]
-pub(super) struct Regions {
+pub(in crate::cpu) struct Regions {
     /// `[height, width, channels]`, read.
     pub(super) input: Range<usize>,
     /// `[height / 2, width / 2, channels]`, read.

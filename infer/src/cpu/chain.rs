@@ -13,7 +13,7 @@ const GROUP_CHANNELS: usize = 192;
 
 /// `second(first(input))`.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     first: Arc<Pointwise>,
     second: Arc<Pointwise>,
     /// Size of the maps.

@@ -1,10 +1,11 @@
 //! The heads: centre and keypoint logits for every cell, the others at the cells that are read.
 
+use cloudpose_kernels::bf16::{numbers, padded, widen};
 use cloudpose_kernels::depthwise::{RowShape, Stride};
 use cloudpose_kernels::pointwise::{Left, Output, Segment, Weights as Pointwise};
 
 use super::maps::Maps;
-use super::packed::PackedModel;
+use super::packed::{Network, PackedModel};
 use crate::models::movenet::arch::{FEATURES, HEAD_HIDDEN, Head};
 use crate::models::movenet::decoder::{Grid, Heads};
 
@@ -30,10 +31,26 @@ impl<'a> PlanHeads<'a> {
         let Maps { height, width, .. } = self.maps;
         let (y, x) = (cell / width, cell % width);
         let (left, right) = (x.saturating_sub(1), (x + 2).min(width));
-        let rows = [0, 1, 2].map(|r| {
-            let row = (y + r).checked_sub(1).filter(|&row| row < height)?;
-            Some(&features[(row * width + left) * FEATURES..(row * width + right) * FEATURES])
-        });
+        let is_inside = |r: usize| (y + r).checked_sub(1).filter(|&row| row < height);
+        let mut wide = [[0.0; 3 * FEATURES]; 3];
+        let rows = match &self.model.network {
+            Network::Single(_) => [0, 1, 2].map(|r| {
+                let row = is_inside(r)?;
+                Some(&features[(row * width + left) * FEATURES..(row * width + right) * FEATURES])
+            }),
+            Network::Half(_) => {
+                let pixels = numbers(features).chunks_exact(padded(FEATURES));
+                for (r, wide) in wide.iter_mut().enumerate() {
+                    let Some(row) = is_inside(r) else { continue };
+                    let pixels = pixels.clone().skip(row * width + left);
+                    for (wide, pixel) in wide.chunks_exact_mut(FEATURES).zip(pixels).take(right - left) {
+                        widen(&pixel[..FEATURES], wide);
+                    }
+                }
+                let wide = &wide;
+                [0, 1, 2].map(|r| is_inside(r).map(|_| &wide[r][..(right - left) * FEATURES]))
+            }
+        };
         let shape = RowShape {
             width: right - left,
             input_pitch: FEATURES,

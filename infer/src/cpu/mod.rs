@@ -8,17 +8,20 @@
 //! | `program` | steps and their memory; families of their own write theirs with its `Builder` |
 //! | `stage` | rows → depthwise → pointwise, fused, a band of rows at a time: nearly every layer |
 //! | `chain` | pointwise → pointwise, fused |
+//! | `half`, `bf16` | which models are computed in bfloat16, and how |
 //! | `arena` | one block of memory, shared by buffers that do not live together |
 //! | `maps`, `heads` | what the decoder reads; most heads are evaluated at those cells only |
 //! | `op` | a plan behind a candle operation |
 //!
 //! Where it pays, a few inputs of one size go through each step together, while its weights are in the caches. An engine
 //! takes memory for activations only when it meets a model, a size and so many inputs for the first time. Activations are
-//! NHWC float32.
+//! NHWC float32, or bfloat16 ([why](../../../docs/adr/0010-bfloat16.md)).
 
 mod arena;
+mod bf16;
 mod chain;
 mod engine;
+mod half;
 mod heads;
 mod maps;
 mod op;
@@ -33,6 +36,7 @@ pub(crate) mod stage;
 mod tests;
 
 pub use engine::CpuEngine;
+pub use half::Half;
 pub use heads::PlanHeads;
 pub use op::DenseHeadsOp;
 pub use packed::PackedModel;

@@ -8,6 +8,7 @@ use cloudpose_kernels::pointwise::{Activations, Weights as Pointwise};
 use cloudpose_kernels::{Clamp, Kernels, Slab};
 use cloudpose_wire::ModelId;
 
+use super::bf16;
 use super::prune::{channels_that_matter, select_columns, select_rows};
 use super::separable::Separable;
 use crate::models::movenet::Weights;
@@ -22,12 +23,9 @@ pub(super) struct HeadLayers {
     pub(super) out: Arc<Pointwise>,
 }
 
-/// All layers of a model, packed.
+/// The layers of a model in float32, but the heads'.
 #[derive(Debug)]
-pub struct PackedModel {
-    pub(super) id: ModelId,
-    pub(super) kernels: Kernels,
-    pub(super) architecture: Architecture,
+pub(super) struct Single {
     pub(super) pattern: Arc<Pattern>,
     /// Each block's expand convolution, in block 0 the stem, and the rest of it.
     pub(super) blocks: Vec<(Arc<Pointwise>, Arc<Separable>)>,
@@ -35,22 +33,44 @@ pub struct PackedModel {
     pub(super) top: Arc<Pointwise>,
     /// Each pyramid step's lateral convolution and the rest of it.
     pub(super) merges: Vec<(Arc<Pointwise>, Arc<Separable>)>,
+}
+
+/// What a model's maps are computed in.
+#[derive(Debug)]
+pub(super) enum Network {
+    Single(Single),
+    Half(bf16::Packed),
+}
+
+/// All layers of a model, packed.
+#[derive(Debug)]
+pub struct PackedModel {
+    pub(super) id: ModelId,
+    pub(super) kernels: Kernels,
+    pub(super) architecture: Architecture,
+    pub(super) network: Network,
     pub(super) heads: Vec<HeadLayers>,
 }
 
 impl PackedModel {
-    /// Packs `weights` for the instruction set of `kernels`.
-    pub fn pack(weights: &Weights, kernels: Kernels) -> Self {
+    /// Packs `weights` for the instruction set of `kernels`, and for maps of bfloat16 if there are kernels for them.
+    pub fn pack(weights: &Weights, kernels: Kernels, half: Option<cloudpose_kernels::bf16::Kernels>) -> Self {
         let mut packer = Packer { weights, kernels, slab: Slab::default() };
         let architecture = weights.architecture().clone();
+        let network = match half {
+            Some(half) => Network::Half(bf16::Packed::pack(weights, half)),
+            None => Network::Single(Single {
+                pattern: Arc::new(packer.pattern()),
+                blocks: architecture.blocks.iter().map(|block| packer.block(block)).collect(),
+                last: packer.pointwise("backbone.last", Clamp::RELU6, Activations::Dense),
+                top: packer.pointwise("fpn.lateral5", Clamp::NONE, Activations::Sparse),
+                merges: architecture.merges.iter().map(|merge| packer.merge(merge)).collect(),
+            }),
+        };
         Self {
             id: weights.model().clone(),
             kernels,
-            pattern: Arc::new(packer.pattern()),
-            blocks: architecture.blocks.iter().map(|block| packer.block(block)).collect(),
-            last: packer.pointwise("backbone.last", Clamp::RELU6, Activations::Dense),
-            top: packer.pointwise("fpn.lateral5", Clamp::NONE, Activations::Sparse),
-            merges: architecture.merges.iter().map(|merge| packer.merge(merge)).collect(),
+            network,
             heads: architecture.heads.iter().map(|&head| packer.head(head)).collect(),
             architecture,
         }

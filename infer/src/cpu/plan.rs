@@ -5,10 +5,11 @@ use std::sync::Arc;
 use cloudpose_kernels::depthwise::Stride;
 
 use super::arena::Buffer;
+use super::bf16;
 use super::chain::Chain;
 use super::heads::PlanHeads;
 use super::maps::Maps;
-use super::packed::PackedModel;
+use super::packed::{Network, PackedModel, Single};
 use super::program::{Builder, Program, StepProfile};
 use super::stage::{Layers, Source, Stage};
 use crate::models::movenet::arch::{CELL_PX, FEATURES, Head, INPUT_MULTIPLE};
@@ -33,14 +34,16 @@ impl Plan {
         threads: usize,
     ) -> Self {
         debug_assert!(height.is_multiple_of(INPUT_MULTIPLE) && width.is_multiple_of(INPUT_MULTIPLE));
-        let mut planner = Planner { threads, builder: Builder::new(pictures) };
-        let backbone = planner.backbone(&model, height, width);
-        let features = planner.pyramid(&model, &backbone, height, width);
+        let mut builder = Builder::new(pictures);
+        let results = match &model.network {
+            Network::Single(layers) => {
+                Planner { threads, builder: &mut builder, layers }.plan(&model, height, width)
+            }
+            Network::Half(layers) => bf16::plan(&mut builder, &model, layers, [height, width], threads),
+        };
         let (height, width) = (height / CELL_PX, width / CELL_PX);
-        let [center, keypoints] = [Head::Center, Head::Keypoints]
-            .map(|head| planner.dense_head(&model, head, features, height, width));
         // The decoder reads all three after the last step.
-        let (program, [features, center, keypoints]) = planner.builder.finish([features, center, keypoints]);
+        let (program, [features, center, keypoints]) = builder.finish(results);
         let maps = Maps { height, width, features, center, keypoints };
         Self { model, program, maps, pictures }
     }
@@ -69,10 +72,11 @@ impl Plan {
     }
 }
 
-/// Writes the steps of a MoveNet.
-struct Planner {
+/// Writes the steps of a MoveNet in float32.
+struct Planner<'a> {
     threads: usize,
-    builder: Builder,
+    builder: &'a mut Builder,
+    layers: &'a Single,
 }
 
 /// A feature map of the backbone that the pyramid reads.
@@ -82,20 +86,30 @@ struct Backbone {
     top: Buffer,
 }
 
-impl Planner {
+impl Planner<'_> {
+    /// The features, and the logits of the centre and of the keypoints.
+    fn plan(&mut self, model: &PackedModel, height: usize, width: usize) -> [Buffer; 3] {
+        let backbone = self.backbone(model, height, width);
+        let features = self.pyramid(model, &backbone, height, width);
+        let (height, width) = (height / CELL_PX, width / CELL_PX);
+        let [center, keypoints] =
+            [Head::Center, Head::Keypoints].map(|head| self.dense_head(model, head, features, height, width));
+        [features, center, keypoints]
+    }
+
     fn backbone(&mut self, model: &PackedModel, height: usize, width: usize) -> Backbone {
         let (mut height, mut width) = (height / 2, width / 2);
         let mut blocks = Vec::new();
-        for (block, (expand, separable)) in model.architecture.blocks.iter().zip(&model.blocks) {
+        for (block, (expand, separable)) in model.architecture.blocks.iter().zip(&self.layers.blocks) {
             let source = if block.expands() {
                 Source::Expand(expand.clone())
             } else {
-                Source::Stem { pattern: model.pattern.clone(), weights: expand.clone() }
+                Source::Stem { pattern: self.layers.pattern.clone(), weights: expand.clone() }
             };
             let stride = if block.stride == 2 { Stride::Two } else { Stride::One };
             let residual = block.residual;
             let layers = Layers { source, separable: separable.clone(), then: None, stride, residual };
-            blocks.push(self.builder.stage(
+            blocks.push(self.builder.step(
                 block.name(),
                 Stage::new(layers, height, width, self.threads),
                 blocks.last().copied(),
@@ -104,18 +118,19 @@ impl Planner {
             (height, width) = (height / stride.pixels(), width / stride.pixels());
         }
         let last = blocks[blocks.len() - 1];
-        Backbone { top: self.top(model, last, height, width), blocks }
+        Backbone { top: self.top(last, height, width), blocks }
     }
 
     /// The backbone's last convolution and the pyramid's first.
-    fn top(&mut self, model: &PackedModel, input: Buffer, height: usize, width: usize) -> Buffer {
-        let chain = Chain::new(model.last.clone(), model.top.clone(), [height, width], self.threads);
-        self.builder.chain("fpn.lateral5".to_owned(), chain, input)
+    fn top(&mut self, input: Buffer, height: usize, width: usize) -> Buffer {
+        let chain =
+            Chain::new(self.layers.last.clone(), self.layers.top.clone(), [height, width], self.threads);
+        self.builder.step("fpn.lateral5".to_owned(), chain, Some(input), None)
     }
 
     fn pyramid(&mut self, model: &PackedModel, backbone: &Backbone, height: usize, width: usize) -> Buffer {
         let mut coarse = backbone.top;
-        for (merge, (lateral, separable)) in model.architecture.merges.iter().zip(&model.merges) {
+        for (merge, (lateral, separable)) in model.architecture.merges.iter().zip(&self.layers.merges) {
             let layers = Layers {
                 source: Source::Merge { lateral: lateral.clone() },
                 separable: separable.clone(),
@@ -125,7 +140,7 @@ impl Planner {
             };
             let stage = Stage::new(layers, height >> merge.level, width >> merge.level, self.threads);
             let name = format!("fpn.merge{}", merge.level);
-            coarse = self.builder.stage(name, stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
+            coarse = self.builder.step(name, stage, Some(backbone.blocks[merge.after_block]), Some(coarse));
         }
         coarse
     }
@@ -148,6 +163,6 @@ impl Planner {
             stride: Stride::One,
             residual: false,
         };
-        self.builder.stage(name, Stage::new(layers, height, width, self.threads), Some(features), None)
+        self.builder.step(name, Stage::new(layers, height, width, self.threads), Some(features), None)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use cloudpose_kernels::{AlignedVec, Kernels};
 
 use super::arena::{Buffer, Layout, Placement, Regions};
+use super::bf16;
 use super::chain::Chain;
 use super::stage::Stage;
 
@@ -18,19 +19,95 @@ struct Step {
     regions: Regions,
 }
 
+/// What a step does.
 #[derive(Debug)]
-enum Work {
+pub(crate) enum Work {
     Stage(Stage),
     Chain(Chain),
+    HalfStage(bf16::Stage),
+    HalfChain(bf16::Chain),
+}
+
+impl From<Stage> for Work {
+    fn from(stage: Stage) -> Self {
+        Self::Stage(stage)
+    }
+}
+
+impl From<Chain> for Work {
+    fn from(chain: Chain) -> Self {
+        Self::Chain(chain)
+    }
+}
+
+impl From<bf16::Stage> for Work {
+    fn from(stage: bf16::Stage) -> Self {
+        Self::HalfStage(stage)
+    }
+}
+
+impl From<bf16::Chain> for Work {
+    fn from(chain: bf16::Chain) -> Self {
+        Self::HalfChain(chain)
+    }
 }
 
 impl Work {
-    /// Whether it reads fewer weights than it writes floats: then a picture better goes on to the next step at once.
-    fn is_wide(&self) -> bool {
+    fn run(&self, kernels: &Kernels, pixels: &[u8], regions: Regions, arena: &mut [f32]) {
         match self {
-            Self::Stage(stage) => stage.weights() < stage.output_len(),
-            Self::Chain(chain) => chain.weights() < chain.output_len(),
+            Self::Stage(stage) => stage.run(kernels, pixels, regions, arena),
+            Self::Chain(chain) => chain.run(kernels, regions, arena),
+            Self::HalfStage(stage) => stage.run(kernels, pixels, regions, arena),
+            Self::HalfChain(chain) => chain.run(regions, arena),
         }
+    }
+
+    /// Weights that it reads, and its multiply-adds.
+    fn effort(&self) -> [usize; 2] {
+        match self {
+            Self::Stage(stage) => [stage.weights(), stage.multiply_adds()],
+            Self::Chain(chain) => [chain.weights(), chain.multiply_adds()],
+            Self::HalfStage(stage) => [stage.weights(), stage.multiply_adds()],
+            Self::HalfChain(chain) => [chain.weights(), chain.multiply_adds()],
+        }
+    }
+
+    /// Floats of its output.
+    fn output_len(&self) -> usize {
+        match self {
+            Self::Stage(stage) => stage.output_len(),
+            Self::Chain(chain) => chain.output_len(),
+            Self::HalfStage(stage) => stage.output_len(),
+            Self::HalfChain(chain) => chain.output_len(),
+        }
+    }
+
+    /// Height, width and channels of its output.
+    fn output_shape(&self) -> [usize; 3] {
+        match self {
+            Self::Stage(stage) => stage.output_shape(),
+            Self::Chain(chain) => chain.output_shape(),
+            Self::HalfStage(stage) => stage.output_shape(),
+            Self::HalfChain(chain) => chain.output_shape(),
+        }
+    }
+
+    /// Floats that it needs while it runs: ring, middle, rows.
+    fn scratch(&self) -> [usize; 3] {
+        match self {
+            Self::Stage(stage) => {
+                let scratch = stage.scratch();
+                [scratch.ring, scratch.middle, scratch.rows].map(|floats| stage.parts() * floats)
+            }
+            Self::Chain(chain) => [0, chain.middle_len(), 0],
+            Self::HalfStage(stage) => stage.scratch(),
+            Self::HalfChain(chain) => [0, chain.middle_len(), 0],
+        }
+    }
+
+    /// Whether it reads fewer weights than it writes numbers: then a picture better goes on to the next step at once.
+    fn is_wide(&self) -> bool {
+        self.effort()[0] < self.output_shape().into_iter().product()
     }
 }
 
@@ -99,17 +176,11 @@ impl Program {
 impl Step {
     fn run(&self, kernels: &Kernels, picture: usize, pixels: &[u8], arena: &mut [f32]) {
         let regions = self.regions.of(picture);
-        match &self.work {
-            Work::Stage(stage) => stage.run(kernels, pixels, regions, arena),
-            Work::Chain(chain) => chain.run(kernels, regions, arena),
-        }
+        self.work.run(kernels, pixels, regions, arena);
     }
 
     fn profile(&self) -> StepProfile {
-        let (output, multiply_adds) = match &self.work {
-            Work::Stage(stage) => (stage.output_shape(), stage.multiply_adds()),
-            Work::Chain(chain) => (chain.output_shape(), chain.multiply_adds()),
-        };
+        let (output, [_, multiply_adds]) = (self.work.output_shape(), self.work.effort());
         StepProfile { name: self.name.clone(), output, multiply_adds, shortest: Duration::MAX }
     }
 }
@@ -134,35 +205,22 @@ impl Builder {
         Self { layout: Layout::default(), pending: Vec::new(), pictures }
     }
 
-    /// Appends a stage and returns its output.
-    pub(crate) fn stage(
+    /// Appends a step that reads `input` and `coarse`, and returns its output.
+    pub(crate) fn step(
         &mut self,
         name: String,
-        stage: Stage,
+        work: impl Into<Work>,
         input: Option<Buffer>,
         coarse: Option<Buffer>,
     ) -> Buffer {
-        let step = self.pending.len();
+        let (step, work) = (self.pending.len(), work.into());
         for buffer in [input, coarse].into_iter().flatten() {
             self.layout.keep(buffer, step);
         }
-        let scratch = stage.scratch();
-        let output = self.layout.buffers(self.pictures, stage.output_len(), step);
-        let [ring, middle, rows] = [scratch.ring, scratch.middle, scratch.rows]
-            .map(|floats| Some(self.layout.buffer(stage.parts() * floats, step)));
+        let output = self.layout.buffers(self.pictures, work.output_len(), step);
+        let [ring, middle, rows] = work.scratch().map(|floats| Some(self.layout.buffer(floats, step)));
         let buffers = [input, coarse, Some(output), ring, middle, rows];
-        self.pending.push(Pending { name, work: Work::Stage(stage), buffers });
-        output
-    }
-
-    /// Appends a chain and returns its output.
-    pub(super) fn chain(&mut self, name: String, chain: Chain, input: Buffer) -> Buffer {
-        let step = self.pending.len();
-        self.layout.keep(input, step);
-        let output = self.layout.buffers(self.pictures, chain.output_len(), step);
-        let middle = self.layout.buffer(chain.middle_len(), step);
-        let buffers = [Some(input), None, Some(output), None, Some(middle), None];
-        self.pending.push(Pending { name, work: Work::Chain(chain), buffers });
+        self.pending.push(Pending { name, work, buffers });
         output
     }
 

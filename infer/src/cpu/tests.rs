@@ -45,7 +45,7 @@ fn plans(model: &str, kernels: Kernels) -> Plans {
 }
 
 fn packed(model: &str, kernels: Kernels) -> Arc<PackedModel> {
-    Arc::new(PackedModel::pack(&embedded(model), kernels))
+    Arc::new(PackedModel::pack(&embedded(model), kernels, None))
 }
 
 /// Runs one picture.

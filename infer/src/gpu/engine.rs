@@ -53,9 +53,12 @@ impl GpuEngine {
     /// # Errors
     /// If the device is not there or does not work.
     pub fn open(place: Place, precision: Precision, models: Arc<Models>) -> Result<Self, DeviceError> {
+        let number = precision.number().ok_or_else(|| {
+            DeviceError::says(place, "GPUs do not compute in bf16 here; use --precision f16 or f32")
+        })?;
         Ok(Self {
             place,
-            number: precision.number(),
+            number,
             models,
             device: place.open().map_err(|problem| DeviceError::new(place, &problem))?,
             loaded: HashMap::new(),
@@ -181,7 +184,7 @@ pub(crate) fn open(
 ) -> Result<Vec<Box<dyn Engine>>, Fault> {
     let mut engines: Vec<Box<dyn Engine>> = Vec::with_capacity(ENGINES);
     for _ in 0..ENGINES {
-        let mut engine = GpuEngine::open(Place::Cuda(number), config.precision, models.clone())?;
+        let mut engine = GpuEngine::open(Place::Cuda(number), config.numbers.precision, models.clone())?;
         for model in ready {
             for stage in models.served(model)?.models() {
                 warm_up(&mut engine, models, stage, config.max_batch.into())?;

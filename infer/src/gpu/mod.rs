@@ -46,17 +46,23 @@ pub(crate) use program::{Device, Program, Step};
 /// What numbers the network is computed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
+    /// float16 on a GPU; on the processor bfloat16 where it is faster and the model bears it, else float32.
+    Auto,
     /// float32.
     F32,
-    /// float16 maps and matrices, float32 sums and heads.
+    /// float16 maps and matrices, float32 sums and heads; on the processor as `auto`.
     F16,
+    /// bfloat16 maps and matrices, float32 sums and heads; on the processor only.
+    Bf16,
 }
 
 impl Precision {
-    fn number(self) -> Number {
+    /// None if no GPU computes in it.
+    fn number(self) -> Option<Number> {
         match self {
-            Self::F32 => Number::F32,
-            Self::F16 => Number::F16,
+            Self::F32 => Some(Number::F32),
+            Self::Auto | Self::F16 => Some(Number::F16),
+            Self::Bf16 => None,
         }
     }
 }

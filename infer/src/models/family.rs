@@ -7,6 +7,7 @@ use cloudpose_wire::Prior;
 
 use super::{Entry, Error};
 use crate::contract::{Fault, Found};
+use crate::cpu::Half;
 use crate::gpu::OnGpu;
 use crate::preprocess::{Fit, ModelInput, Square};
 use crate::task::Finds;
@@ -59,6 +60,11 @@ pub trait Model: fmt::Debug + Send + Sync {
     /// [`Fault::Device`] if the device cannot hold it.
     fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault>;
 
+    /// Whether an engine on the processor that has `half` computes it in bfloat16.
+    fn in_half(&self, _half: Half) -> bool {
+        false
+    }
+
     /// The model for GPUs; none if it cannot run there.
     fn on_gpu(&self) -> Option<&dyn OnGpu> {
         None
@@ -70,6 +76,8 @@ pub trait Model: fmt::Debug + Send + Sync {
 pub struct Processor {
     /// The kernels of the instruction set in use.
     pub kernels: Kernels,
+    /// Those on bfloat16, for models that are computed in it.
+    pub half: Option<Half>,
     /// Threads that share an inference; none if the caller's does everything.
     pub pool: Option<Arc<rayon::ThreadPool>>,
 }

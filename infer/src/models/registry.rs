@@ -7,6 +7,7 @@ use cloudpose_wire::{ModelId, ModelInfo};
 use super::catalogue::Catalogue;
 use super::served::Served;
 use super::{Error, Family, Model, ModelStore};
+use crate::cpu::Half;
 
 /// The models that this process can run. All engines and pipelines share it.
 #[derive(Debug)]
@@ -66,6 +67,13 @@ impl Models {
     /// [`Error::NotListed`] if the store lacks it, otherwise those of [`ModelStore::read`] and [`Family::open`].
     pub fn get(&self, id: &ModelId) -> Result<Arc<dyn Model>, Error> {
         self.now().get(id)
+    }
+
+    /// Whether any stage of `id`, or the model itself, is computed in bfloat16 by who has `half`.
+    pub(crate) fn is_half(&self, id: &ModelId, half: Half) -> bool {
+        let now = self.now();
+        let is_half = |id: &ModelId| now.get(id).is_ok_and(|model| model.in_half(half));
+        now.served(id).map_or_else(|_| is_half(id), |served| served.models().any(is_half))
     }
 
     /// Takes in what has changed in the folder since: new and changed models are loaded and checked before anybody gets

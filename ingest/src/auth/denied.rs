@@ -23,6 +23,10 @@ pub(crate) enum Denied {
     Expired,
     #[error("the token is not good: {0}")]
     Token(&'static str),
+    #[error(
+        "the ticket is not good: it was used, is older than 30 s, is for another stream, or its gateway is gone; ask for another with POST /v1/tickets"
+    )]
+    Ticket,
     #[error("the key or token is not for this: it lacks the scope `{0}`")]
     Scope(Scope),
 }
@@ -32,7 +36,7 @@ impl Denied {
     fn challenge(self) -> HeaderValue {
         match self {
             Self::NoKey => HeaderValue::from_static("Bearer realm=\"cloudpose\""),
-            Self::NotAKey | Self::UnknownKey | Self::Expired | Self::Token(_) => {
+            Self::NotAKey | Self::UnknownKey | Self::Expired | Self::Token(_) | Self::Ticket => {
                 HeaderValue::from_static("Bearer realm=\"cloudpose\", error=\"invalid_token\"")
             }
             Self::Scope(scope) => {

@@ -8,13 +8,13 @@ use std::{
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::header,
+    http::{HeaderMap, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
 
-use super::{Need, Pass, origin::Sender};
+use super::{Denied, Need, Pass, origin::Sender, tickets::Shown as Ticket};
 use crate::{doors::http::body::json_limit, shared::Shared};
 
 /// How long who is not let in may go on sending.
@@ -32,7 +32,15 @@ pub(crate) async fn guard(
         sender.reveal(&mut answer);
         return answer;
     }
-    let mut response = match admit(&shared, &sender, &path, &request) {
+    let ticket = Ticket::take(&mut request, Need::of(path.as_str()));
+    let admitted = match sender.refusal(&request) {
+        Some(problem) => {
+            tracing::debug!(path = path.as_str(), "refused: {}", problem.detail);
+            Err(Box::new(problem.into_response()))
+        }
+        None => admit(&shared, path.as_str(), request.headers(), ticket).await,
+    };
+    let mut response = match admitted {
         Ok(pass) => {
             request.extensions_mut().insert(pass);
             next.run(request).await
@@ -50,18 +58,20 @@ pub(crate) async fn guard(
 }
 
 /// Lets a request in, or has the answer to it.
-fn admit(
+async fn admit(
     shared: &Shared,
-    sender: &Sender,
-    path: &MatchedPath,
-    request: &Request,
+    path: &str,
+    headers: &HeaderMap,
+    ticket: Option<Ticket>,
 ) -> Result<Pass, Box<Response>> {
-    let path = path.as_str();
-    if let Some(problem) = sender.refusal(request) {
-        tracing::debug!(path, "refused: {}", problem.detail);
-        return Err(Box::new(problem.into_response()));
-    }
-    shared.auth.admit(request.headers(), Need::of(path), SystemTime::now()).map_err(|denied| {
+    let need = Need::of(path);
+    let admitted = match (shared.auth.admit(headers, need, SystemTime::now()), ticket) {
+        (Err(Denied::NoKey), Some(ticket)) => {
+            shared.tickets.admit(&shared.auth, &shared.bus, &ticket, need).await
+        }
+        (admitted, _) => admitted,
+    };
+    admitted.map_err(|denied| {
         tracing::debug!(path, "refused: {denied}");
         Box::new(denied.into_response())
     })

@@ -9,27 +9,29 @@
 //! | `denied` | why somebody is not let in, and how he is told |
 //! | `keys` | API keys: their file, and the ones in force |
 //! | `tokens` | tokens that somebody else signs |
-//! | `followed` | what a file says, while the file may change |
+//! | `tickets` | tickets, which stand for what was shown once |
 //! | `config` | what can be set |
 
 mod config;
 mod denied;
-mod followed;
 mod guard;
 pub mod keys;
 mod origin;
 mod scope;
 mod shown;
+mod tickets;
 mod tokens;
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::SystemTime};
 
 use axum::http::{Extensions, HeaderMap};
-use cloudpose_wire::Caller;
+use cloudpose_policy::quota::Limits;
+use cloudpose_wire::{Caller, Tenant};
 use futures_util::future::OptionFuture;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
-    config::{Config, Way},
+    config::{Config, KeySet, Way},
     origin::Origin,
 };
 pub(crate) use self::{
@@ -37,6 +39,7 @@ pub(crate) use self::{
     guard::guard,
     scope::{Need, Scope},
     shown::PROTOCOL,
+    tickets::{Error as TicketError, GOOD_FOR as TICKETS_ARE_GOOD_FOR, Tickets},
 };
 use self::{
     keys::{Digest, Keyring},
@@ -47,7 +50,7 @@ use crate::Error;
 
 /// How clients say who they are.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(clippy::large_enum_variant, reason = "there is one in a gateway"))]
+#[expect(clippy::large_enum_variant, reason = "there is one in a gateway")]
 pub(crate) enum Auth {
     /// Not at all: all are one caller.
     None,
@@ -66,7 +69,8 @@ pub(crate) struct Pass {
 }
 
 /// What has let somebody in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum Proof {
     /// Nobody has asked.
     None,
@@ -88,12 +92,11 @@ impl Auth {
     /// If the keys, or those of who signs tokens, cannot be read.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         let keys = config.keys.clone().map(Keyring::open).transpose()?;
-        let tokens = config.jwks.clone().map(|path| {
+        let tokens = config.jwks.as_ref().map(|set| {
             let audience =
                 config.jwt_audience.clone().ok_or("say whom tokens are for, with --jwt-audience".into());
-            let tokens =
-                audience.and_then(|audience| Tokens::open(path.clone(), audience, config.jwt_issuer.clone()));
-            tokens.map_err(|why| Error::Signers { path, why })
+            let tokens = audience.and_then(|audience| Tokens::open(set, audience, config.jwt_issuer.clone()));
+            tokens.map_err(|why| Error::Signers { set: set.to_string(), why })
         });
         Ok(match (keys, tokens.transpose()?) {
             (None, None) => Self::None,
@@ -120,11 +123,28 @@ impl Auth {
             (Need::Nothing, _) => Ok(nobody()),
             (_, Shown::Key(text)) => match (keys, tokens) {
                 (_, Some(tokens)) if Tokens::is_one(&text) => tokens.admit(&text, need, now),
-                (Some(keys), _) => keys.admit(&text, need, now),
+                (Some(keys), _) => keys.admit(Digest::of(&text), need, now),
                 (None, _) => Err(Denied::UnknownKey),
             },
             (_, Shown::Nothing) => Err(Denied::NoKey),
             (_, Shown::Nonsense) => Err(Denied::NotAKey),
+        }
+    }
+
+    /// Lets in who had shown this before, if he may for `need`.
+    fn again(&self, proof: &Proof, need: Need, now: SystemTime) -> Result<Pass, Denied> {
+        match (self, proof) {
+            (Self::Asks { keys: Some(keys), .. }, Proof::Key(sha256)) => keys.admit(*sha256, need, now),
+            (Self::Asks { tokens: Some(tokens), .. }, Proof::Token(token)) => tokens.admit(token, need, now),
+            _ => Err(Denied::Ticket),
+        }
+    }
+
+    /// What the file of keys says that a tenant may use.
+    pub(crate) fn quota(&self, tenant: &Tenant) -> Limits {
+        match self {
+            Self::Asks { keys: Some(keys), .. } => keys.quota(tenant),
+            _ => Limits::default(),
         }
     }
 

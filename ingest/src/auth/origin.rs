@@ -102,7 +102,7 @@ impl Sender {
         let Self::Allowed(_) = self else { return None };
         asks.then(|| {
             let headers = [
-                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+                (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"),
                 (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, accept, traceparent"),
                 (header::ACCESS_CONTROL_MAX_AGE, "600"),
             ];

@@ -69,31 +69,50 @@ impl Need {
     pub(crate) fn of(path: &str) -> Self {
         match path {
             "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" | "/v2/health/live"
-            | "/v2/health/ready" => Self::Nothing,
+            | "/v2/health/ready" | "/info" => Self::Nothing,
             "/v1/models"
+            | "/v1/tickets"
             | "/v2"
+            | "/v2/models/stats"
             | "/v2/models/{model}"
             | "/v2/models/{model}/ready"
             | "/v2/models/{model}/config"
+            | "/v2/models/{model}/stats"
             | "/v2/models/{model}/versions/{version}"
             | "/v2/models/{model}/versions/{version}/ready"
             | "/v2/models/{model}/versions/{version}/config"
+            | "/v2/models/{model}/versions/{version}/stats"
             | "/v2/repository/index"
             | "/v2/repository/models/{model}/load"
-            | "/v2/repository/models/{model}/unload" => Self::Key,
+            | "/v2/repository/models/{model}/unload"
+            | "/model/registry"
+            | "/model/add"
+            | "/model/remove"
+            | "/model/clear" => Self::Key,
             "/v1/pose"
             | "/v1/classify"
             | "/predict"
             | "/v2/models/{model}/infer"
             | "/v2/models/{model}/versions/{version}/infer"
+            | "/infer/keypoints_detection"
+            | "/infer/object_detection"
+            | "/infer/classification"
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
+            "/v1/jobs"
+            | "/v1/jobs/{job}"
+            | "/v1/jobs/{job}/results"
+            | "/v1/jobs/{job}/items/{item}/overlay"
+            | "/v1/jobs/{job}/items/{item}/thumbnail"
+            | "/upload"
+            | "/status/{image_id}" => Self::Scope(Scope::Jobs),
             "/v1/stream" => Self::Scope(Scope::Stream),
             // The second is the third as the documents write it.
             "/v1/streams"
             | "/v1/streams/{stream}.mjpeg"
             | "/v1/streams/{stream}"
             | "/v1/streams/{stream}/watch" => Self::Scope(Scope::Watch),
+            "/v1/cameras" | "/v1/cameras/{stream}" => Self::Scope(Scope::Cameras),
             _ => Self::Scope(Scope::Admin),
         }
     }

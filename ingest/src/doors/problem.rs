@@ -8,7 +8,7 @@ use axum::{
 use cloudpose_wire::DropReason;
 use serde::Serialize;
 
-use crate::{doors::brief, settings::BadSetting, still::Refusal};
+use crate::{doors::brief, quotas::Refused, settings::BadSetting, still::Refusal};
 
 /// When to come again after a 503, in seconds: a full queue is worked off in about that time.
 const RETRY_AFTER_S: &str = "1";
@@ -28,6 +28,10 @@ pub(crate) struct Problem {
     pub(crate) status: u16,
     /// What was wrong this time, and what to do.
     pub(crate) detail: String,
+    /// When to come again, in seconds, if that is known better than by the status.
+    #[serde(skip)]
+    #[schema(ignore)]
+    retry_after_s: Option<u64>,
 }
 
 macro_rules! problems {
@@ -41,6 +45,7 @@ macro_rules! problems {
                         title: $title,
                         status: StatusCode::$status.as_u16(),
                         detail: brief(detail.into()),
+                        retry_after_s: None,
                     }
                 }
             )*
@@ -51,18 +56,25 @@ macro_rules! problems {
 problems! {
     bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
+    bad_address: BAD_REQUEST, "bad-address", "This address is not fetched";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
+    https_only: BAD_REQUEST, "https-only", "This port speaks HTTPS";
     unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
     unauthorized: UNAUTHORIZED, "unauthorized", "Say who you are";
     forbidden: FORBIDDEN, "forbidden", "The key is not for this";
     foreign_origin: FORBIDDEN, "foreign-origin", "Pages of this site may not do this";
     no_stream: NOT_FOUND, "no-stream", "No stream of this name is live";
+    no_camera: NOT_FOUND, "no-camera", "No camera is fetched for this stream";
     not_found: NOT_FOUND, "not-found", "There is nothing here";
     method_not_allowed: METHOD_NOT_ALLOWED, "method-not-allowed", "This method is not for this address";
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
     other_skeleton: CONFLICT, "other-skeleton", "This call tells of COCO's 17 keypoints only";
     other_task: CONFLICT, "other-task", "The model finds something else";
     kept: CONFLICT, "model-kept", "Models are not unloaded by clients";
+    camera_exists: CONFLICT, "camera-exists", "The stream has a camera already";
+    too_many_cameras: CONFLICT, "too-many-cameras", "There are as many cameras as there may be";
+    fixed_camera: CONFLICT, "fixed-camera", "The camera is from the command line";
+    slow_head: REQUEST_TIMEOUT, "slow-head", "The request took too long to arrive";
     slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
     too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
     unsupported_content_type: UNSUPPORTED_MEDIA_TYPE, "unsupported-content-type", "This content type is not taken";
@@ -70,7 +82,15 @@ problems! {
     bad_id: UNPROCESSABLE_ENTITY, "bad-id", "The id is not valid";
     undecodable: UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be read";
     upgrade_required: UPGRADE_REQUIRED, "not-a-websocket", "This address speaks WebSocket";
+    over_quota: TOO_MANY_REQUESTS, "over-quota", "More is used than may be";
     crowded: TOO_MANY_REQUESTS, "too-many-connections", "One address has too many connections";
+    no_job: NOT_FOUND, "no-job", "There is no such job";
+    no_picture: NOT_FOUND, "no-picture", "There is no such picture";
+    key_reused: UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key is taken";
+    too_many_jobs: TOO_MANY_REQUESTS, "too-many-jobs", "There are too many jobs";
+    no_store: NOT_IMPLEMENTED, "no-store", "The server keeps no jobs";
+    store_unavailable: SERVICE_UNAVAILABLE, "store-unavailable", "The store of jobs cannot be used";
+    store_full: INSUFFICIENT_STORAGE, "store-full", "The store of jobs is full";
     failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";
     unavailable: SERVICE_UNAVAILABLE, "no-room", "The server has no room now";
     queue_full: SERVICE_UNAVAILABLE, "queue-full", "Too many images are waiting";
@@ -95,12 +115,24 @@ impl Problem {
         Self::crowded("your address has as many connections as one may have; use those, or close some")
     }
 
+    pub(crate) fn tls_wanted() -> Self {
+        Self::https_only("this port speaks TLS: use https:// or wss://")
+    }
+
+    pub(crate) fn no_head() -> Self {
+        Self::slow_head("the head of the request was not complete in time; send it at once")
+    }
+
     /// The whole response, for a connection that serves no request.
     pub(crate) fn raw(&self) -> String {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = self.json();
+        let again = match status {
+            StatusCode::BAD_REQUEST => String::new(),
+            _ => format!("retry-after: {RETRY_AFTER_S}\r\n"),
+        };
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: {TYPE}\r\nretry-after: {RETRY_AFTER_S}\r\nconnection: close\r\n\
+            "HTTP/1.1 {status}\r\ncontent-type: {TYPE}\r\n{again}connection: close\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         )
@@ -121,14 +153,19 @@ impl Problem {
     /// The status and the headers that belong to the problem, around `body`.
     pub(crate) fn respond(&self, content_type: &'static str, body: String) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let extra: Option<(HeaderName, &'static str)> = match status {
-            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, RETRY_AFTER_S)),
-            StatusCode::UPGRADE_REQUIRED => Some((header::UPGRADE, "websocket")),
+        let extra: Option<(HeaderName, HeaderValue)> = match (status, self.retry_after_s) {
+            (_, Some(seconds)) => Some((header::RETRY_AFTER, seconds.into())),
+            (StatusCode::SERVICE_UNAVAILABLE, None) => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S)))
+            }
+            (StatusCode::UPGRADE_REQUIRED, None) => {
+                Some((header::UPGRADE, HeaderValue::from_static("websocket")))
+            }
             _ => None,
         };
         let mut response = (status, [(header::CONTENT_TYPE, content_type)], body).into_response();
         if let Some((name, value)) = extra {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+            response.headers_mut().insert(name, value);
         }
         response
     }
@@ -155,11 +192,22 @@ impl From<BadSetting> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        // In whole seconds, never too soon. When a session or photo ends nobody knows.
+        let again = refused.exceeded.again.map_or(1, |again| again.as_millis().div_ceil(1000).max(1));
+        let detail = format!("{refused}; come again in {again} s");
+        Self { retry_after_s: u64::try_from(again).ok(), ..Self::over_quota(detail) }
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(Refusal { reason, detail }: Refusal) -> Self {
         match reason {
             DropReason::Undecodable => Self::undecodable(detail),
-            DropReason::QueueFull => Self::queue_full("the queue for single images is full; try again"),
+            DropReason::QueueFull | DropReason::OverQuota => {
+                Self::queue_full("the queue for single images is full; try again")
+            }
             DropReason::TooLarge => Self::too_large(detail),
             DropReason::BusDown => {
                 Self::unavailable("the workers cannot be reached now; try again in a moment")

@@ -1,6 +1,7 @@
 //! A connection as its requests see it.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -17,7 +18,8 @@ pub(crate) struct Line(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     /// A WebSocket has it for as long as it knows its line.
-    _place: Place,
+    _place: Option<Place>,
+    address: IpAddr,
     read: u64,
     progress: Progress,
     /// A request came, ever.
@@ -26,6 +28,8 @@ struct State {
     asks: bool,
     /// An answer is made and not written.
     answers: bool,
+    /// It is cut off, because it did not ask in time.
+    late: bool,
     /// It has become a WebSocket.
     upgraded: bool,
     /// Of the answers that are not written.
@@ -34,13 +38,24 @@ struct State {
 
 impl Line {
     pub(super) fn new(now: Instant, place: Place) -> Self {
+        Self::with(now, place.address, Some(place))
+    }
+
+    /// What one of many requests at once sees of its connection.
+    pub(super) fn of_request(now: Instant, address: IpAddr) -> Self {
+        Self::with(now, address, None)
+    }
+
+    fn with(now: Instant, address: IpAddr, place: Option<Place>) -> Self {
         Self(Arc::new(Mutex::new(State {
             _place: place,
+            address,
             read: 0,
             progress: Progress::new(now),
             has_asked: false,
             asks: false,
             answers: false,
+            late: false,
             upgraded: false,
             seats: Vec::new(),
         })))
@@ -49,6 +64,11 @@ impl Line {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in it is left half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the client is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.state().address
     }
 
     /// Bytes that came from the client, in all.
@@ -73,6 +93,17 @@ impl Line {
 
     pub(super) fn has_asked(&self) -> bool {
         self.state().has_asked
+    }
+
+    /// It is cut off now, because nothing was asked for in time.
+    pub(super) fn is_late(&self) {
+        self.state().late = true;
+    }
+
+    /// Whether it was cut off with a head that had begun: its client is told.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        let state = self.state();
+        state.late && state.read > 0
     }
 
     /// Whether nobody waits for anything here.

@@ -1,8 +1,11 @@
 //! The socket that clients connect to: how many may, how long they may take to ask, and how they are served.
 //!
-//! `line` is a connection as its requests see it, `watched` its bytes. What is decided is in `cloudpose-policy`.
+//! `line` is a connection as its requests see it, `watched` its bytes, `tls` what they are wrapped in, `many` HTTP/2. What is
+//! decided is in `cloudpose-policy`.
 
 mod line;
+mod many;
+mod tls;
 mod watched;
 
 use std::{
@@ -22,14 +25,17 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use line::Line;
+pub use tls::Config as TlsConfig;
+pub(crate) use tls::Tls;
 use watched::Watched;
 
 use crate::{Config, doors::Problem, metrics};
@@ -50,11 +56,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// At most one warning in this time says that there is no room.
 const WARNINGS: Duration = Duration::from_secs(10);
 
-/// Serves until `stop`, then lets those who have asked be answered.
-pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config, stop: CancellationToken) {
+/// Serves until `stop`, then lets those who have asked be answered. With `tls` nothing else is spoken.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: &Config,
+    tls: Option<&Tls>,
+    stop: CancellationToken,
+) {
     let guests = Guests::new(config.max_connections, config.max_connections_per_address);
     let guests = Arc::new(Mutex::new(guests));
-    let mut door = Doorkeeper::new();
+    let mut door = Doorkeeper::new(tls.is_some());
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -72,10 +84,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, config: &Config
         match Place::take(&guests, peer.ip()) {
             Ok(place) => {
                 let line = Line::new(Instant::now().into_std(), place);
-                connections.spawn(connection(stream, line, router.clone(), config, stop.clone()));
+                let times = Times::new(config);
+                let acceptor = tls.map(Tls::acceptor);
+                connections.spawn(connection(stream, line, router.clone(), times, acceptor, stop.clone()));
             }
             Err(full) => {
-                metrics::connection_refused();
+                metrics::connection_refused(match full {
+                    Full::All => "connections",
+                    Full::Address => "address_connections",
+                });
                 door.warn(match full {
                     Full::All => "all connections are taken: see --max-connections",
                     Full::Address => {
@@ -112,64 +129,118 @@ impl Drop for Place {
     }
 }
 
+/// What a connection has time for.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    accepted: Instant,
+    /// To ask, from then on.
+    head: Duration,
+    /// To take something of what is written.
+    write: Duration,
+}
+
+impl Times {
+    fn new(config: &Config) -> Self {
+        Self { accepted: Instant::now(), head: config.head_timeout, write: config.write_timeout }
+    }
+
+    fn first_head(&self) -> Instant {
+        self.accepted + self.head
+    }
+}
+
 /// Serves one connection to its end.
-fn connection(
+async fn connection(
     stream: TcpStream,
     line: Line,
     router: Router,
-    config: &Config,
+    times: Times,
+    acceptor: Option<TlsAcceptor>,
     stop: CancellationToken,
-) -> impl Future<Output = ()> + Send + use<> {
+) {
     // Results are small and wait for nothing.
     let set = stream.set_nodelay(true);
     if let Err(error) = set.and_then(|()| socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)) {
         tracing::debug!(%error, "cannot set an option of a socket");
     }
-    // WebSockets look after themselves, and say why they end.
-    let io = TokioIo::new(Watched::new(stream, line.clone(), config.write_timeout));
-    let head_timeout = config.head_timeout;
-    async move {
-        let of_requests = line.clone();
-        let router = TowerToHyperService::new(router);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            of_requests.asked();
-            request.extensions_mut().insert(of_requests.clone());
-            let answer = hyper::service::Service::call(&router, request);
-            let line = of_requests.clone();
-            async move {
-                let answer = answer.await;
-                line.answered();
-                answer
+    let Some(acceptor) = acceptor else {
+        let io = Watched::new(stream, line.clone(), times.write);
+        return one_by_one(io, line, router, times, stop).await;
+    };
+    let handshake = async {
+        if !tls::spoken(&stream).await? {
+            say(stream, &Problem::tls_wanted().raw()).await;
+            return Ok(None);
+        }
+        acceptor.accept(Watched::mute(stream, line.clone(), times.write)).await.map(Some)
+    };
+    let last_call = async {
+        stop.cancelled().await;
+        sleep(LAST_CALL).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout_at(times.first_head(), handshake) => shaken.unwrap_or_else(|late| Err(late.into())),
+        () = last_call => return,
+    };
+    match shaken {
+        Ok(Some(io)) if io.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
+            many::serve(io, line.address(), router, times, stop).await;
+        }
+        Ok(Some(io)) => one_by_one(io, line, router, times, stop).await,
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "no TLS with a client"),
+    }
+}
+
+/// Serves HTTP/1.1, and what becomes a WebSocket.
+async fn one_by_one<I>(io: I, line: Line, router: Router, times: Times, stop: CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let of_requests = line.clone();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        of_requests.asked();
+        request.extensions_mut().insert(of_requests.clone());
+        let answer = hyper::service::Service::call(&router, request);
+        let line = of_requests.clone();
+        async move {
+            let answer = answer.await;
+            line.answered();
+            answer
+        }
+    });
+    let mut serving = http1::Builder::new();
+    serving.timer(TokioTimer::new()).header_read_timeout(KEPT.max(times.head));
+    let mut served = pin!(serving.serve_connection(TokioIo::new(io), service).with_upgrades());
+    // The first head must come sooner than those that follow on a connection that is known.
+    let mut wake = Some(times.first_head());
+    let mut last_call = false;
+    loop {
+        tokio::select! {
+            ended = served.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::trace!(%error, "a connection ends");
+                }
+                return;
             }
-        });
-        let mut serving = http1::Builder::new();
-        serving.timer(TokioTimer::new()).header_read_timeout(KEPT.max(head_timeout));
-        let mut served = pin!(serving.serve_connection(io, service).with_upgrades());
-        // The first head must come sooner than those that follow on a connection that is known.
-        let mut wake = Some(Instant::now() + head_timeout);
-        let mut last_call = false;
-        loop {
-            tokio::select! {
-                ended = served.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::trace!(%error, "a connection ends");
+            () = stop.cancelled(), if !last_call => {
+                served.as_mut().graceful_shutdown();
+                last_call = true;
+                wake = Some(Instant::now() + LAST_CALL);
+            }
+            () = until(wake) => {
+                // What a client has asked for may have come since the wait began.
+                let cut_off = if last_call { line.is_idle() } else { !line.has_asked() };
+                if cut_off {
+                    tracing::debug!("a client that asks for nothing is cut off");
+                    if !last_call {
+                        line.is_late();
+                        metrics::connection_cut(if line.is_to_be_told() { "half_head" } else { "silence" });
                     }
                     return;
                 }
-                () = stop.cancelled(), if !last_call => {
-                    served.as_mut().graceful_shutdown();
-                    last_call = true;
-                    wake = Some(Instant::now() + LAST_CALL);
-                }
-                () = until(wake) => {
-                    // What a client has asked for may have come since the wait began.
-                    let cut_off = if last_call { line.is_idle() } else { !line.has_asked() };
-                    if cut_off {
-                        tracing::debug!("a client that asks for nothing is cut off");
-                        return;
-                    }
-                    wake = last_call.then(|| Instant::now() + LAST_CALL);
-                }
+                wake = last_call.then(|| Instant::now() + LAST_CALL);
             }
         }
     }
@@ -185,6 +256,8 @@ async fn until(time: Option<Instant>) {
 
 /// Turns away those for whom there is no room.
 struct Doorkeeper {
+    /// Over TLS nothing can be said for less than a handshake.
+    mute: bool,
     farewells: Arc<()>,
     warned: Option<Instant>,
     /// Kept open to be closed when the process may open no more files.
@@ -192,8 +265,8 @@ struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    fn new() -> Self {
-        Self { farewells: Arc::default(), warned: None, spare: spare() }
+    fn new(mute: bool) -> Self {
+        Self { mute, farewells: Arc::default(), warned: None, spare: spare() }
     }
 
     fn warn(&mut self, what: &str) {
@@ -206,7 +279,10 @@ impl Doorkeeper {
 
     /// Tells a client why it is turned away. What it has sent meanwhile is read, since a connection that is closed
     /// with bytes unread is reset, and a reset can overtake what was said; unless there are too many of them.
-    fn farewell(&self, mut stream: TcpStream, full: Full) -> Option<impl Future<Output = ()> + Send + use<>> {
+    fn farewell(&self, stream: TcpStream, full: Full) -> Option<impl Future<Output = ()> + Send + use<>> {
+        if self.mute {
+            return None;
+        }
         let answer = match full {
             Full::All => Problem::no_connections(),
             Full::Address => Problem::too_many_connections(),
@@ -218,14 +294,7 @@ impl Doorkeeper {
         }
         let one_of_them = Arc::clone(&self.farewells);
         Some(async move {
-            let told = timeout(FAREWELL, async {
-                stream.write_all(answer.as_bytes()).await?;
-                stream.shutdown().await?;
-                let mut ignored = [0; 1024];
-                while stream.read(&mut ignored).await? > 0 {}
-                io::Result::Ok(())
-            });
-            drop(told.await);
+            say(stream, &answer).await;
             drop(one_of_them);
         })
     }
@@ -241,12 +310,15 @@ impl Doorkeeper {
             }
             return;
         }
-        metrics::connection_refused();
+        metrics::connection_refused("files");
         self.warn(
             "cannot accept a connection: the process may open no more files; raise its limit (ulimit -n)",
         );
         let had = self.spare.take().is_some();
-        if had && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await {
+        if had
+            && let Ok(Ok((stream, _))) = timeout(PAUSE, listener.accept()).await
+            && !self.mute
+        {
             tell(&stream, &Problem::no_connections().raw());
         }
         self.spare = spare();
@@ -258,6 +330,18 @@ impl Doorkeeper {
 
 fn spare() -> Option<File> {
     File::open("/dev/null").ok()
+}
+
+/// Tells a client why it goes, and reads what it has sent meanwhile, for a moment.
+async fn say(mut stream: TcpStream, answer: &str) {
+    let told = timeout(FAREWELL, async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    });
+    drop(told.await);
 }
 
 /// Writes what the kernel takes at once.

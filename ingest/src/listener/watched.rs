@@ -13,7 +13,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::Line;
+use super::{Line, tell};
+use crate::doors::Problem;
 
 /// A WebSocket reads no more than this without a pause.
 const BREATH: usize = 256 << 10;
@@ -24,15 +25,31 @@ pub(super) struct Watched {
     stream: TcpStream,
     line: Line,
     write_timeout: Duration,
+    is_mute: bool,
     /// What a WebSocket has read since it was last made to pause.
     unseen: usize,
     /// While something waits to be written.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.is_mute && self.line.is_to_be_told() {
+            tell(&self.stream, &Problem::no_head().raw());
+        }
+    }
+}
+
 impl Watched {
     pub(super) fn new(stream: TcpStream, line: Line, write_timeout: Duration) -> Self {
-        Self { stream, line, write_timeout, unseen: 0, stalled: None }
+        Self { stream, line, write_timeout, is_mute: false, unseen: 0, stalled: None }
+    }
+
+    /// One over which TLS is spoken: nothing is said to its client by itself.
+    pub(super) fn mute(stream: TcpStream, line: Line, write_timeout: Duration) -> Self {
+        let mut watched = Self::new(stream, line, write_timeout);
+        watched.is_mute = true;
+        watched
     }
 
     /// The outcome of a write.

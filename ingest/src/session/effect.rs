@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{DropReason, Frame, SharedEvent};
 
 /// What its door has to do for a session, or can tell the client.
@@ -21,7 +22,7 @@ pub(crate) enum Effect {
         detail: String,
     },
     /// Frames come faster than they can be worked on: at most so many a second waste none.
-    Hint { fps: f32 },
+    Hint { fps: f32, quota: Option<Resource> },
 }
 
 /// What the client gets of a frame. When it has taken it, tell with [`Session::sent`](super::Session::sent).

@@ -9,6 +9,7 @@
 //! until [`Session::next_deadline`] or until something happens.
 
 mod effect;
+mod flight;
 mod stamps;
 mod terms;
 
@@ -18,18 +19,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use cloudpose_pixels::PlanarImage;
 use cloudpose_policy::{
     admit::{Admit, Next, Rules},
     deadline::{self, GRACE},
     order::{Arrival, Order},
     pace::Pace,
+    quota::Resource,
     retry::{self, Retry},
 };
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{
     Caller, Draw, DropReason, Frame, FrameHeader, FrameResult, Mode, Outcome, Payload, Prior, Route,
-    SharedEvent, StreamName, TraceParent, Want, frame::ResultBody,
+    StreamName, TraceParent, Want, frame::ResultBody,
 };
 use tracing::{Span, field::Empty};
 
@@ -39,6 +41,8 @@ use crate::{
     settings::BadSetting,
     watch::{Going, Source},
 };
+
+use flight::{Arrived, Done, Flight, Place};
 
 pub(crate) use effect::{Delivered, Effect};
 pub(crate) use stamps::Stamps;
@@ -62,59 +66,6 @@ pub(crate) const DRAWN_OTHERWISE: &str = "the worker cannot draw it so; it may b
 #[error("this frame came after `end` and was not taken")]
 pub(crate) struct AfterEnd;
 
-/// A frame that has come in and waits for a credit.
-#[derive(Debug)]
-struct Arrived {
-    settings: Settings,
-    received_at: u64,
-    /// Width and height in pixels; zeros if they are not known.
-    size: [u32; 2],
-    image: Payload,
-}
-
-/// A frame that holds a credit.
-#[derive(Debug)]
-struct Flight {
-    received: Instant,
-    want: Want,
-    draw: Draw,
-    /// How long it has, from when the bus takes it.
-    budget: Duration,
-    place: Place,
-    /// What to tell a broker that has forgotten it: a complete session loses no frame.
-    again: Option<Box<Frame>>,
-    /// From here until its end.
-    span: Span,
-}
-
-/// Where a frame that holds a credit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Here: it waits until it is offered to the bus again.
-    Gateway,
-    /// The bus was offered it and has not answered: it may have it.
-    Offered,
-    /// On the bus. It counts as lost when it is `due`.
-    Bus { due: Instant },
-    /// Its result is here.
-    Done,
-}
-
-impl Place {
-    fn due(self) -> Option<Instant> {
-        match self {
-            Self::Bus { due } => Some(due),
-            Self::Gateway | Self::Offered | Self::Done => None,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Done {
-    event: SharedEvent,
-    overlay: Option<Bytes>,
-}
-
 /// One streaming session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -132,6 +83,8 @@ pub(crate) struct Session {
     /// A complete session's frames that the bus did not take.
     retry: Retry<Frame>,
     last_seq: u64,
+    /// What has kept frames out since the last hint.
+    over: Option<Resource>,
     ending: bool,
     effects: VecDeque<Effect>,
 }
@@ -158,6 +111,7 @@ impl Session {
             tracks: Registry::default(),
             pace: Pace::default(),
             last_seq: 0,
+            over: None,
             ending: false,
             effects: VecDeque::new(),
         }
@@ -168,17 +122,52 @@ impl Session {
         self.admit.accepts()
     }
 
-    /// An image came. Encoded ones are looked at first; how large decoded ones are is the door's affair.
-    pub(crate) fn image(&mut self, now: Instant, image: impl Into<Payload>) -> Result<(), AfterEnd> {
+    /// True if no frame may be lost.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.terms.mode == Mode::Complete
+    }
+
+    /// A frame came, and is numbered.
+    fn accept(&mut self, now: Instant) -> Result<u64, AfterEnd> {
         if self.ending {
             return Err(AfterEnd);
         }
         self.last_seq += 1;
-        let seq = self.last_seq;
-        self.account.accept(seq);
+        self.account.accept(self.last_seq);
         if let Some(fps) = self.pace.received(now) {
-            self.effects.push_back(Effect::Hint { fps });
+            self.effects.push_back(Effect::Hint { fps, quota: self.over.take() });
         }
+        Ok(self.last_seq)
+    }
+
+    /// An image came that may not, since so much was used already.
+    pub(crate) fn over_quota(
+        &mut self,
+        now: Instant,
+        what: Resource,
+        detail: String,
+    ) -> Result<(), AfterEnd> {
+        self.over = Some(what);
+        let seq = self.accept(now)?;
+        self.pace.superseded();
+        self.dropped(seq, DropReason::OverQuota, detail);
+        Ok(())
+    }
+
+    /// An image came. Encoded ones are looked at first; how large decoded ones are is the door's affair. Returns width and
+    /// height in pixels, zeros if it has none or they are not known.
+    pub(crate) fn image(&mut self, now: Instant, image: impl Into<Payload>) -> Result<[u32; 2], AfterEnd> {
+        self.captured(now, now, image)
+    }
+
+    /// An image came `now` that the client captured `at`. Returns what [`image`](Self::image) does.
+    pub(crate) fn captured(
+        &mut self,
+        now: Instant,
+        at: Instant,
+        image: impl Into<Payload>,
+    ) -> Result<[u32; 2], AfterEnd> {
+        let seq = self.accept(now)?;
         let image = image.into();
         let limits = cloudpose_pixels::Limits { max_pixels: self.terms.max_image_pixels };
         let size = match &image {
@@ -186,17 +175,26 @@ impl Session {
                 Ok(header) => [header.width, header.height],
                 Err(error) => {
                     self.dropped(seq, DropReason::Undecodable, error.to_string());
-                    return Ok(());
+                    return Ok([0, 0]);
                 }
             },
-            Payload::Decoded(_) => [0, 0],
+            Payload::Decoded(decoded) => decoded
+                .get::<PlanarImage>()
+                .map_or([0, 0], |planes| [planes.width() as u32, planes.height() as u32]),
         };
-        let (settings, received_at) = (self.settings.clone(), self.stamps.at(now));
+        let (settings, received_at) = (self.settings.clone(), self.stamps.at(at));
         let arrived = Arrived { settings, received_at, size, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
             self.pace.superseded();
             self.dropped(old, DropReason::Superseded, String::new());
         }
+        Ok(size)
+    }
+
+    /// What came is no image, for its door knows better than to hand it in.
+    pub(crate) fn undecodable(&mut self, now: Instant, why: String) -> Result<(), AfterEnd> {
+        let seq = self.accept(now)?;
+        self.dropped(seq, DropReason::Undecodable, why);
         Ok(())
     }
 
@@ -311,6 +309,11 @@ impl Session {
     /// True after [`end`](Self::end) when every frame has ended.
     pub(crate) fn finished(&self) -> bool {
         self.ending && self.account.own().in_flight() == 0
+    }
+
+    /// Frames that have come and have not ended.
+    pub(crate) fn in_flight(&self) -> usize {
+        usize::try_from(self.account.own().in_flight()).unwrap_or(usize::MAX)
     }
 
     /// What is still open ends now, for `reason`.

@@ -1,8 +1,10 @@
 mod complete;
 mod promises;
+mod quota;
 mod spans;
 mod watched;
 
+use bytes::Bytes;
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
 use cloudpose_testing::sample::address;
 use cloudpose_wire::track::{Joint, Track};

@@ -17,13 +17,12 @@ use super::{
     elsewhere::{Elsewhere, FORGOTTEN_AFTER},
     mailbox::{End, Mailbox},
 };
+use crate::meter::Meter;
 
 /// Those who watch a stream that has gone wait so long for it to come back.
 const COMES_BACK: Duration = Duration::from_secs(10);
 /// Who has asked for the list of streams probably asks again within that time.
 const CURIOUS: Duration = Duration::from_secs(10);
-/// Over how long frames are counted, and after which a stream without frames is silent.
-const SPAN: Duration = Duration::from_secs(2);
 
 /// The streams of one gateway.
 #[derive(Debug)]
@@ -72,46 +71,6 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(model: ModelId, since: u64) -> Self {
         Self { model, since, size: [0, 0], meter: Meter::default(), pictured: HashMap::new() }
-    }
-}
-
-/// How many frames come.
-#[derive(Debug, Default)]
-struct Meter {
-    /// The newest.
-    last: Option<Instant>,
-    /// Those that are being counted, and from when on.
-    counted: Option<(Instant, u32)>,
-    fps: f32,
-}
-
-impl Meter {
-    fn count(&mut self, now: Instant) {
-        self.last = Some(now);
-        let (since, frames) = self.counted.get_or_insert((now, 0));
-        let span = now.saturating_duration_since(*since);
-        if span >= SPAN {
-            self.fps = *frames as f32 / span.as_secs_f32();
-            self.counted = Some((now, 1));
-        } else {
-            *frames += 1;
-        }
-    }
-
-    fn is_silent(&self, now: Instant) -> bool {
-        self.last.is_none_or(|last| now.saturating_duration_since(last) > SPAN)
-    }
-
-    fn fps(&self, now: Instant) -> f32 {
-        match self.counted {
-            _ if self.is_silent(now) => 0.0,
-            // The first span is not over.
-            Some((since, frames)) if self.fps == 0.0 => {
-                let span = now.saturating_duration_since(since).as_secs_f32();
-                if span > 0.0 { frames as f32 / span.max(0.5) } else { 0.0 }
-            }
-            _ => self.fps,
-        }
     }
 }
 
@@ -201,7 +160,7 @@ impl Streams {
     pub(super) fn found(&mut self, now: Instant, key: &Key, session: &SessionId, view: &View) -> bool {
         let Some(stream) = self.streams.get_mut(key) else { return false };
         if let Some(sender) = stream.senders.get_mut(session) {
-            sender.meter.count(now);
+            sender.meter.count(now, 1);
             if view.picture.is_some() {
                 sender.pictured.insert(view.draw, view.seq);
             }
@@ -388,7 +347,7 @@ impl Stream {
 
     /// What is said of it, if sessions here send it.
     fn live(&self, now: Instant, key: &Key) -> Option<LiveStream> {
-        let newest = self.senders.values().max_by_key(|sender| (sender.meter.last, sender.since))?;
+        let newest = self.senders.values().max_by_key(|sender| (sender.meter.last(), sender.since))?;
         let [width, height] = newest.size;
         let silent = self.senders.values().all(|sender| sender.meter.is_silent(now));
         Some(LiveStream {

@@ -64,7 +64,9 @@ async fn silence_and_half_a_head_are_cut_off() {
     let mut silent = connect(&server).await;
     let mut half = connect(&server).await;
     write(&mut half, b"POST /v1/pose HTTP/1.1\r\nhost: x\r\n").await;
-    assert_eq!(rest(&mut silent).await + &rest(&mut half).await, "");
+    assert_eq!(rest(&mut silent).await, "");
+    let told = rest(&mut half).await;
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("urn:cloudpose:problem:slow-head"), "{told}");
 }
 
 #[tokio::test]
@@ -84,6 +86,40 @@ async fn connection_that_has_asked_in_time_stays() {
     assert_eq!(&begin, b"HTTP/1.1 200");
     write(&mut idle, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(rest(&mut idle).await.contains("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn silent_clients_are_told_and_cut_off_while_others_are_waited_for() {
+    let server = Server::start(Config::default()).await;
+    let mut silent = connect(&server).await;
+    let mut half = connect(&server).await;
+    write(&mut half, b"POST /v1/pose HTTP/1.1\r\nhost: x\r\n").await;
+    let mut body = connect(&server).await;
+    let whole = request(JPEG);
+    write(&mut body, &whole[..whole.len() - 10]).await;
+    let mut kept = connect(&server).await;
+    write(&mut kept, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = vec![0; 12];
+    soon(kept.read_exact(&mut answer)).await.unwrap();
+    let mut client = Client::greeted(&server, "").await;
+    let mut asker = connect(&server).await;
+    write(&mut asker, &whole).await;
+    let delivery = server.frame().await;
+
+    server.token.cancel();
+    // Whoever is not cut off stays for a minute: the time for what is in flight.
+    assert_eq!(rest(&mut silent).await + &rest(&mut half).await, "");
+    assert!(!rest(&mut kept).await.contains("HTTP/1.1"));
+    assert!(rest(&mut body).await.starts_with("HTTP/1.1 503 "));
+    client.error(ErrorCode::ShuttingDown).await;
+    assert_eq!(client.next().await, Heard::Closed(1001));
+    // The one that had asked is answered.
+    let header = &delivery.frame.header;
+    server.bus.reply(header.done(event(header).into(), Some(Bytes::from_static(b"x")))).await.unwrap();
+    delivery.ack().await;
+    assert!(rest(&mut asker).await.starts_with("HTTP/1.1 200 "));
+    server.stop().await;
+    drop(client);
 }
 
 #[tokio::test]

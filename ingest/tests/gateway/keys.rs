@@ -12,6 +12,7 @@ use cloudpose_ingest::{
     keys::{Digest, Key, KeyFile, Scope},
 };
 use cloudpose_wire::ws::ErrorCode;
+use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,7 +32,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 33] = [
+const ROUTES: [(&str, &str, Asks); 58] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
@@ -39,6 +40,7 @@ const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/openapi.json", Asks::Nothing),
     ("GET", "/health", Asks::Nothing),
     ("GET", "/v1/models", Asks::AnyKey),
+    ("POST", "/v1/tickets", Asks::AnyKey),
     ("POST", "/v1/pose", Asks::For(Scope::Photo)),
     ("POST", "/v1/classify", Asks::For(Scope::Photo)),
     ("POST", "/predict", Asks::For(Scope::Photo)),
@@ -49,6 +51,11 @@ const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/v1/streams", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}.mjpeg", Asks::For(Scope::Watch)),
     ("GET", "/v1/streams/{stream}/watch", Asks::For(Scope::Watch)),
+    ("GET", "/v1/cameras", Asks::For(Scope::Cameras)),
+    ("POST", "/v1/cameras", Asks::For(Scope::Cameras)),
+    ("GET", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
+    ("PATCH", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
+    ("DELETE", "/v1/cameras/{stream}", Asks::For(Scope::Cameras)),
     ("HEAD", "/v1/models", Asks::AnyKey),
     ("GET", "/v2", Asks::AnyKey),
     ("GET", "/v2/health/live", Asks::Nothing),
@@ -56,34 +63,51 @@ const ROUTES: [(&str, &str, Asks); 33] = [
     ("GET", "/v2/models/{model}", Asks::AnyKey),
     ("GET", "/v2/models/{model}/ready", Asks::AnyKey),
     ("GET", "/v2/models/{model}/config", Asks::AnyKey),
+    ("GET", "/v2/models/stats", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/stats", Asks::AnyKey),
     ("POST", "/v2/models/{model}/infer", Asks::For(Scope::Photo)),
     ("GET", "/v2/models/{model}/versions/1", Asks::AnyKey),
     ("GET", "/v2/models/{model}/versions/1/ready", Asks::AnyKey),
     ("GET", "/v2/models/{model}/versions/1/config", Asks::AnyKey),
+    ("GET", "/v2/models/{model}/versions/1/stats", Asks::AnyKey),
     ("POST", "/v2/models/{model}/versions/1/infer", Asks::For(Scope::Photo)),
     ("POST", "/v2/repository/index", Asks::AnyKey),
     ("POST", "/v2/repository/models/{model}/load", Asks::AnyKey),
     ("POST", "/v2/repository/models/{model}/unload", Asks::AnyKey),
+    ("GET", "/info", Asks::Nothing),
+    ("GET", "/model/registry", Asks::AnyKey),
+    ("POST", "/model/add", Asks::AnyKey),
+    ("POST", "/model/remove", Asks::AnyKey),
+    ("POST", "/model/clear", Asks::AnyKey),
+    ("POST", "/infer/keypoints_detection", Asks::For(Scope::Photo)),
+    ("POST", "/infer/object_detection", Asks::For(Scope::Photo)),
+    ("POST", "/infer/classification", Asks::For(Scope::Photo)),
+    ("POST", "/v1/jobs", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("DELETE", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/results", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/overlay", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs/{job}/items/{item}/thumbnail", Asks::For(Scope::Jobs)),
+    ("POST", "/upload", Asks::For(Scope::Jobs)),
+    ("GET", "/status/{image_id}", Asks::For(Scope::Jobs)),
     ("GET", "/metrics", Asks::For(Scope::Admin)),
 ];
 
-struct Keyed {
-    folder: TempDir,
-    server: Server,
+pub(crate) struct Keyed {
+    pub(crate) folder: TempDir,
+    pub(crate) server: Server,
 }
 
 impl Keyed {
     /// A gateway that asks for keys: one for each scope, named and spelled as it, and one for everything that has expired.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = KeyFile::new(folder.path().join("keys.json"));
         for scope in Scope::ALL {
             file.add(key(scope.as_str(), &[scope], None)).unwrap();
         }
         file.add(key("expired", &Scope::ALL, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)))).unwrap();
-        let keys = Some(folder.path().join("keys.json"));
-        let auth = AuthConfig { keys, ..AuthConfig::default() };
-        let server = Server::with_worker(Config { auth, ..Config::default() }).await;
+        let server = Server::with_worker(with_keys(&folder)).await;
         Self { folder, server }
     }
 
@@ -91,7 +115,7 @@ impl Keyed {
         self.folder.path().join("keys.json")
     }
 
-    fn file(&self) -> KeyFile {
+    pub(crate) fn file(&self) -> KeyFile {
         KeyFile::new(self.path())
     }
 
@@ -135,6 +159,12 @@ impl Keyed {
     }
 }
 
+/// What asks for the keys in `folder`.
+pub(crate) fn with_keys(folder: &TempDir) -> Config {
+    let keys = Some(folder.path().join("keys.json"));
+    Config { auth: AuthConfig { keys, ..AuthConfig::default() }, ..Config::default() }
+}
+
 struct Answer {
     status: StatusCode,
     challenge: Option<String>,
@@ -142,7 +172,7 @@ struct Answer {
     text: String,
 }
 
-fn key(secret: &str, scopes: &[Scope], expires: Option<SystemTime>) -> Key {
+pub(crate) fn key(secret: &str, scopes: &[Scope], expires: Option<SystemTime>) -> Key {
     Key {
         name: secret.parse().unwrap(),
         tenant: "acme".parse().unwrap(),
@@ -311,8 +341,26 @@ async fn watching_ends_when_its_key_is_revoked() {
     let request = reqwest::Client::new().get(keyed.server.url(&address)).bearer_auth("watch");
     let mut watched = soon(request.send()).await.unwrap();
     assert_eq!(watched.status(), StatusCode::OK);
+    let socket = format!("ws://{}{}", keyed.server.address, address.replace(".mjpeg", "/watch"));
+    let mut socket = socket.into_client_request().unwrap();
+    socket.headers_mut().insert("authorization", "Bearer watch".parse().unwrap());
+    let mut watching = soon(connect_async(socket)).await.unwrap().0;
     keyed.file().revoke(&"acme".parse().unwrap(), &"watch".parse().unwrap()).unwrap();
     while soon(watched.chunk()).await.unwrap().is_some() {}
+    let mut told = Vec::new();
+    while let Some(Ok(message)) = soon(watching.next()).await {
+        told.push(message);
+    }
+    let [
+        tungstenite::Message::Text(_),
+        tungstenite::Message::Text(error),
+        tungstenite::Message::Close(Some(close)),
+    ] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(error.contains(r#""code":"unauthorized""#), "{error}");
+    assert_eq!(u16::from(close.code), 4401);
     // The stream goes on, for those who may.
     sender.image(JPEG).await;
     assert_eq!(sender.result(false).await, 1);
@@ -354,7 +402,7 @@ async fn a_file_that_cannot_be_used_is_said_at_the_start() {
     std::fs::write(&path, r#"{"keys":[{"name":"a"}]}"#).unwrap();
     assert!(bind().await.contains("scopes"));
     std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
-    let jwks = AuthConfig { jwks: Some(path.clone()), ..AuthConfig::default() };
+    let jwks = AuthConfig { jwks: Some(path.clone().into()), ..AuthConfig::default() };
     assert!(bound("127.0.0.1:0", jwks.clone()).await.unwrap_err().contains("--jwt-audience"));
     let jwks = AuthConfig { jwt_audience: Some("cloudpose".into()), ..jwks };
     assert!(bound("127.0.0.1:0", jwks).await.unwrap_err().contains("no public key"));
@@ -374,7 +422,7 @@ async fn a_token_does_as_well_as_a_key_and_beside_it() {
     std::fs::write(&jwks, set.to_string()).unwrap();
     let auth = AuthConfig {
         keys: Some(keys),
-        jwks: Some(jwks),
+        jwks: Some(jwks.into()),
         jwt_audience: Some("cloudpose".into()),
         ..AuthConfig::default()
     };

@@ -3,15 +3,23 @@
 
 mod bad_streams;
 mod broker;
+mod cameras;
+mod codec;
 mod homeward;
 mod hostile;
 mod http;
+mod images;
+mod jobs;
 mod keys;
 mod legacy;
 mod oip;
 mod origins;
 mod pages;
+mod quotas;
+mod roboflow;
 mod stage;
 mod streams;
+mod tickets;
+mod tls;
 mod trace;
 mod watch;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::stage::{JPEG, Server, soon};
 
 /// A gateway whose worker says that it serves `fast`.
-async fn server() -> Server {
-    let server = Server::with_worker(Config::default()).await;
+pub(crate) async fn server(config: Config) -> Server {
+    let server = Server::with_worker(config).await;
     server.bus.announce(vec![ModelInfo {
         id: "fast".parse().unwrap(),
         title: "Fast".into(),
@@ -41,7 +41,7 @@ fn element(file: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn images_of_a_request_are_found_in_their_order() {
-    let server = server().await;
+    let server = server(Config::default()).await;
     let binary = [element(JPEG), element(JPEG)].concat();
     let outputs = json!([{ "name": "boxes" }, { "name": "scores", "parameters": { "binary_data": true } }]);
     let request = json!({ "inputs": [image(2, binary.len())], "outputs": outputs });
@@ -59,8 +59,79 @@ async fn images_of_a_request_are_found_in_their_order() {
 }
 
 #[tokio::test]
+async fn each_image_of_a_request_counts_for_its_tenant() {
+    let quota = "photos=1,frames=0.01".parse().unwrap();
+    let server = server(Config { tenant_quota: quota, ..Config::default() }).await;
+    let binary = [element(JPEG), element(JPEG), element(JPEG)].concat();
+    let request = json!({ "inputs": [image(3, binary.len())] });
+    assert_eq!(infer(&server, &request, &binary).await.status(), 200);
+    let refused = infer(&server, &request, &binary).await;
+    assert_eq!(refused.status(), 429);
+    // A hundredth of a frame a second.
+    let again: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((250..=300).contains(&again), "{again}");
+    assert_eq!(server.stop().await.accepted, 3);
+}
+
+#[tokio::test]
+async fn statistics_tell_of_requests_and_images() {
+    let server = server(Config::default()).await;
+    let two = [element(JPEG), element(JPEG)].concat();
+    infer(&server, &json!({ "inputs": [image(2, two.len())] }), &two).await;
+    infer(&server, &json!({ "inputs": [] }), b"").await;
+    let stats = async |path| -> Value {
+        soon(Client::new().get(server.url(path)).send()).await.unwrap().json().await.unwrap()
+    };
+    let told = stats("/v2/models/fast/stats").await;
+    assert_eq!(told, stats("/v2/models/stats").await);
+    assert_eq!(told, stats("/v2/models/fast/versions/1/stats").await);
+    let of_model = &told["model_stats"][0];
+    assert_eq!((&of_model["name"], &of_model["inference_count"]), (&json!("fast"), &json!(2)));
+    let sums = &of_model["inference_stats"];
+    assert_eq!((&sums["success"]["count"], &sums["fail"]["count"]), (&json!(1), &json!(1)));
+    assert_eq!(sums["compute_infer"]["count"], 2);
+    assert!(sums["success"]["ns"].as_u64() > Some(0), "{told}");
+}
+
+#[tokio::test]
+async fn lengths_that_lie_are_refused_as_the_protocol_has_it() {
+    let server = server(Config::default()).await;
+    let body = json!({ "inputs": [image(1, 4 + JPEG.len())] }).to_string();
+    let whole = [body.as_bytes(), &element(JPEG)].concat();
+    let ask = async |length: &str, packing: &str, body: &[u8]| {
+        let request = Client::new()
+            .post(server.url("/v2/models/fast/infer"))
+            .header("inference-header-content-length", length)
+            .header("content-encoding", packing)
+            .body(body.to_vec());
+        let answer = soon(request.send()).await.unwrap();
+        let status = answer.status().as_u16();
+        let told: Value = answer.json().await.unwrap();
+        (status, told["error"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(ask(&body.len().to_string(), "identity", &whole).await, (200, String::new()));
+    for (length, packing, body, status) in [
+        ("0", "identity", &whole[..], 400),
+        (&(body.len() - 1).to_string(), "identity", &whole, 400),
+        (&(body.len() + 1).to_string(), "identity", &whole, 400),
+        ("18446744073709551615", "identity", &whole, 400),
+        ("18446744073709551616", "identity", &whole, 400),
+        ("-1", "identity", &whole, 400),
+        (&body.len().to_string(), "identity", &whole[..whole.len() - 1], 400),
+        (&body.len().to_string(), "identity", &[&whole[..], b"more"].concat(), 400),
+        (&body.len().to_string(), "gzip", &whole, 400),
+        (&body.len().to_string(), "deflate", &whole, 400),
+        (&body.len().to_string(), "br", &whole, 415),
+    ] {
+        let (told, why) = ask(length, packing, body).await;
+        assert_eq!(told, status, "{length} {packing}: {why}");
+        assert!(!why.is_empty(), "{length} {packing}");
+    }
+}
+
+#[tokio::test]
 async fn errors_are_as_the_protocol_has_them() {
-    let server = server().await;
+    let server = server(Config::default()).await;
     let damaged = [element(JPEG), element(b"no image")].concat();
     let refused = infer(&server, &json!({ "inputs": [image(2, damaged.len())] }), &damaged).await;
     assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);

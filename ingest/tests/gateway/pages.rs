@@ -1,6 +1,6 @@
 //! The page, the description of the API, and what monitors read.
 
-use cloudpose_ingest::Config;
+use cloudpose_ingest::{CamerasConfig, Config};
 use reqwest::{Client, Response};
 use serde_json::Value;
 
@@ -53,7 +53,9 @@ async fn what_monitors_ask_is_answered_beside_the_rest_and_in_its_manner() {
 
 #[tokio::test]
 async fn every_described_address_answers() {
-    let server = Server::with_worker(Config::default()).await;
+    let camera = format!("door=file:{}/tests/images", env!("CARGO_MANIFEST_DIR"));
+    let cameras = CamerasConfig { camera: vec![camera.parse().unwrap()], ..Default::default() };
+    let server = Server::with_worker(Config { cameras, ..Config::default() }).await;
     let api: Value = get(&server, "/openapi.json", "*/*").await.json().await.unwrap();
     let paths = api["paths"].as_object().unwrap();
     assert!(paths.len() >= 4);

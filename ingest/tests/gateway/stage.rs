@@ -13,7 +13,11 @@ use cloudpose_wire::{
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt, StreamExt};
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +130,11 @@ impl Server {
         .await
     }
 
+    /// Ends the gateway as it is, in the middle of what it does.
+    pub(crate) async fn kill(&mut self) {
+        self.gateway.shutdown().await;
+    }
+
     /// Stops the gateway and checks that it stopped well and that the ledger closed.
     pub(crate) async fn stop(mut self) -> Ledger {
         self.token.cancel();
@@ -204,7 +213,7 @@ pub(crate) enum Heard {
     Lost,
 }
 
-pub(crate) struct Client(pub(crate) WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Client<S = MaybeTlsStream<TcpStream>>(pub(crate) WebSocketStream<S>);
 
 impl Client {
     pub(crate) async fn connect(server: &Server, query: &str) -> Self {
@@ -219,7 +228,9 @@ impl Client {
         assert!(matches!(first, Heard::Message(ServerMessage::Hello { .. })), "{first:?}");
         client
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn image(&mut self, image: impl Into<Bytes>) {
         soon(self.0.send(Message::Binary(image.into()))).await.unwrap();
     }

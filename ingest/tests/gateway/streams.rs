@@ -21,6 +21,7 @@ async fn hello_tells_what_is_in_force() {
     let Heard::Message(ServerMessage::Hello {
         session,
         stream,
+        codec: None,
         mode,
         want,
         draw: _,

@@ -2,21 +2,26 @@
 //! and the autoscaler. What sessions and lane decide, `cloudpose-policy` decides, as it does where they run.
 //! Deterministic: the same plan gives the same record.
 
+mod record;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     time::{Duration, Instant},
 };
 
-use cloudpose_policy::lanes::{Bounds, Lanes, Next, Queued};
-use cloudpose_wire::Kind;
+use cloudpose_policy::lanes::{Bounds, Lanes, Next, Owner, Queued};
+use cloudpose_wire::{Kind, StreamName, Tenant};
 use hdrhistogram::Histogram;
 
 use super::{
+    first::First,
     hpa::{self, Hpa, Rules},
     load::Shape,
     session::Session,
 };
+
+pub use record::{Record, Slice};
 
 /// Over how long rates and utilisations are averaged, as by `rate(…[30s])`.
 const AVERAGED: Duration = Duration::from_secs(30);
@@ -49,6 +54,8 @@ pub struct Plan {
     pub service: Duration,
     /// Frames that a replica works on at once.
     pub slots: u32,
+    /// Others that are served before them.
+    pub first: Option<First>,
     /// From being ordered until a replica takes its first frame: scheduling, image, model.
     pub start: Duration,
     /// How often metrics are collected.
@@ -63,36 +70,6 @@ pub struct Plan {
     pub p95: Duration,
 }
 
-/// What happened.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record {
-    /// Share of the time in which the objective was missed while there was load.
-    pub out_of_objective: f64,
-    /// Replicas ordered, on average.
-    pub mean_replicas: f64,
-    /// How often the direction of scaling turned around.
-    pub flaps: u32,
-    /// The longest time without meeting the objective.
-    pub longest_outage: Duration,
-    /// At the end of each slice: seconds, streams, replicas ordered, frames on the lane, whether it was met.
-    pub slices: Vec<Slice>,
-}
-
-/// Five seconds of a record.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Slice {
-    /// Seconds from the start.
-    pub at: f64,
-    /// Streams then.
-    pub streams: u32,
-    /// Replicas ordered then.
-    pub replicas: u32,
-    /// Frames on the lane and in hand then.
-    pub depth: u32,
-    /// Whether the objective was met in it.
-    pub met: bool,
-}
-
 type Nanos = u64;
 
 /// What happens next, in the order of time; the number keeps the order of those at the same time.
@@ -100,7 +77,7 @@ type Nanos = u64;
 enum Event {
     FrameDue(u32),
     Done {
-        replica: u32,
+        worker: Worker,
         frame: Frame,
     },
     /// No word of it came in time.
@@ -109,6 +86,13 @@ enum Event {
     Scrape,
     Decide,
     SliceEnds,
+}
+
+/// Who works on a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worker {
+    First,
+    Replica(u32),
 }
 
 #[derive(Debug)]
@@ -144,6 +128,8 @@ struct Cluster<'a> {
     /// Live ones by number; one that has gone leaves its number free for ever.
     replicas: Vec<Option<Replica>>,
     ordered: u32,
+    /// Frames in the hands of those that are served first.
+    first_busy: u32,
     hpa: Hpa,
     /// What the last scrape said.
     scraped: Scraped,
@@ -220,6 +206,7 @@ impl<'a> Cluster<'a> {
             lanes: Lanes::new(Bounds::default()),
             replicas: vec![Some(ready); plan.rules.min as usize],
             ordered: plan.rules.min,
+            first_busy: 0,
             hpa: Hpa::new(plan.rules.clone()),
             scraped: Scraped { ready: plan.rules.min, ..Scraped::default() },
             history: VecDeque::from([Sample::default()]),
@@ -257,7 +244,7 @@ impl<'a> Cluster<'a> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::FrameDue(stream) => self.frame(stream),
-            Event::Done { replica, frame } => self.done(replica, frame),
+            Event::Done { worker, frame } => self.done(worker, frame),
             Event::Overdue(frame) => self.close_frame(frame),
             Event::ReplicaReady => {
                 if let Some(replica) = self.replicas.iter_mut().flatten().find(|r| !r.ready && !r.leaving) {
@@ -313,7 +300,9 @@ impl<'a> Cluster<'a> {
             let frame = Frame { stream, seq: published.seq };
             self.after(published.due - now, Event::Overdue(frame));
             // The gateway hears nothing of a frame that gives way: it closes it when it is overdue.
-            let queued = Queued { kind: Kind::Live, since: now, budget: published.budget, frame };
+            let name = StreamName::new(&stream.to_string()).expect("a number is a name");
+            let owner = Owner { tenant: Tenant::default(), stream: name };
+            let queued = Queued { kind: Kind::Live, owner, since: now, budget: published.budget, frame };
             self.lanes.push(queued).expect("a live lane refuses nothing");
         }
     }
@@ -321,33 +310,66 @@ impl<'a> Cluster<'a> {
     /// Gives frames to free slots, oldest first.
     fn hand_out(&mut self) {
         while !self.lanes.is_empty() {
-            let free = self.replicas.iter().position(|replica| {
-                replica.is_some_and(|r| r.ready && !r.leaving && r.busy < self.plan.slots)
-            });
-            let Some(number) = free else { break };
+            let Some(worker) = self.free() else { break };
             match self.lanes.poll(self.instant()) {
-                Some(Next::Begin(queued)) => self.begin(number, queued.frame),
+                Some(Next::Begin(queued)) => self.begin(worker, queued.frame),
                 Some(Next::Expire(queued)) => self.close_frame(queued.frame),
                 None => break,
             }
         }
     }
 
-    fn begin(&mut self, number: usize, frame: Frame) {
-        if let Some(replica) = &mut self.replicas[number] {
-            replica.busy += 1;
+    /// Who is handed the next frame.
+    fn free(&self) -> Option<Worker> {
+        if self.first().is_some_and(|first| self.first_busy < first.slots) {
+            return Some(Worker::First);
         }
-        let takes = self.plan.service.mul_f64(0.8 + 0.4 * self.chance.f64());
-        self.used += takes.as_secs_f64();
-        self.after(takes, Event::Done { replica: number as u32, frame });
+        let is_free = |replica: &Replica| replica.ready && !replica.leaving && replica.busy < self.plan.slots;
+        let number = self.replicas.iter().position(|replica| replica.as_ref().is_some_and(is_free));
+        number.map(|number| Worker::Replica(number as u32))
     }
 
-    fn done(&mut self, number: u32, Frame { stream, seq }: Frame) {
-        let place = &mut self.replicas[number as usize];
-        if let Some(replica) = place {
-            replica.busy -= 1;
-            if replica.leaving && replica.busy == 0 {
-                *place = None;
+    /// Those that are served first, while they are there.
+    fn first(&self) -> Option<&'a First> {
+        self.plan.first.as_ref().filter(|first| first.is_there(Duration::from_nanos(self.now)))
+    }
+
+    fn begin(&mut self, worker: Worker, frame: Frame) {
+        let chance = 0.8 + 0.4 * self.chance.f64();
+        let takes = match worker {
+            Worker::First => {
+                self.first_busy += 1;
+                self.first().map_or(Duration::ZERO, |first| first.service).mul_f64(chance)
+            }
+            Worker::Replica(number) => {
+                if let Some(replica) = &mut self.replicas[number as usize] {
+                    replica.busy += 1;
+                }
+                let takes = self.plan.service.mul_f64(chance);
+                self.used += takes.as_secs_f64();
+                takes
+            }
+        };
+        self.after(takes, Event::Done { worker, frame });
+    }
+
+    fn done(&mut self, worker: Worker, Frame { stream, seq }: Frame) {
+        match worker {
+            Worker::First => {
+                self.first_busy -= 1;
+                if self.first().is_none() {
+                    // Gone with whoever had it: nothing more is heard of it, and it is overdue in time.
+                    return;
+                }
+            }
+            Worker::Replica(number) => {
+                let place = &mut self.replicas[number as usize];
+                if let Some(replica) = place {
+                    replica.busy -= 1;
+                    if replica.leaving && replica.busy == 0 {
+                        *place = None;
+                    }
+                }
             }
         }
         let now = self.instant();
@@ -368,11 +390,12 @@ impl<'a> Cluster<'a> {
 
     fn depth(&self) -> u32 {
         let busy: u32 = self.replicas.iter().flatten().map(|replica| replica.busy).sum();
-        busy + self.lanes.depth(Kind::Live) as u32
+        busy + self.first_busy + self.lanes.depth(Kind::Live) as u32
     }
 
     fn scrape(&mut self) {
-        let depth = f64::from(self.depth());
+        let theirs = self.plan.first.as_ref().map_or(0, |first| first.takes(Duration::from_nanos(self.now)));
+        let depth = f64::from(self.depth().saturating_sub(theirs));
         self.history.push_back(Sample { at: self.now, depth, offered: self.offered, used: self.used });
         while self.history.len() > 2 && self.now - self.history[0].at > nanos(AVERAGED) {
             self.history.pop_front();

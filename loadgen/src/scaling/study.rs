@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{
     cluster::{Plan, Record, Signal, simulate},
+    first::{First, Reckoned},
     hpa::{Behavior, Change, Policy, Rules, Select},
     load::Shape,
 };
@@ -68,6 +69,7 @@ fn plan(command: &ScaleSim, shape: Shape, signal: Signal) -> Plan {
         max_age: Duration::from_secs(1),
         service: command.service,
         slots: command.slots,
+        first: None,
         start: command.start,
         scrape: command.scrape,
         rules: chart_rules(command),
@@ -95,8 +97,39 @@ pub(crate) fn run(command: &ScaleSim, say: impl Fn(&str)) -> Result<(), Error> {
         draw(&command.output, &shape, &records)?;
     }
     say(&table.markdown());
+    say(&gpus_gone(command).markdown());
     say(&format!("plots are in {}", command.output.display()));
     Ok(())
+}
+
+/// Workers that are served before the scaled ones, go for some minutes and come back: what of all frames the autoscaler
+/// takes to be theirs.
+fn gpus_gone(command: &ScaleSim) -> Table {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let mut table = Table {
+        heads: vec![
+            "first pool",
+            "its frames",
+            "out of objective",
+            "longest",
+            "mean replicas",
+            "most",
+            "turns",
+        ],
+        rows: Vec::new(),
+    };
+    let streams = command.streams.to;
+    let shape = Shape::Step { from: streams, to: streams, at: Duration::ZERO, lasts: minutes(20) };
+    // One GPU of the chart's settings takes 68 frames, four at their target 192.
+    for (name, reckoned) in [("of those there", Reckoned::There), ("at its largest", Reckoned::Largest(192))]
+    {
+        let signal = Signal::QueueDepth(command.depth * f64::from(command.slots));
+        let service = Duration::from_millis(15);
+        let first = First { slots: 68, service, gone: minutes(4)..minutes(12), reckoned };
+        let plan = Plan { first: Some(first), ..plan(command, shape.clone(), signal) };
+        table.rows.push(row("gone for 8 min", name, &simulate(&plan)));
+    }
+    table
 }
 
 fn row(load: &str, signal: &str, record: &Record) -> Vec<String> {

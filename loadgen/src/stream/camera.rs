@@ -159,7 +159,9 @@ impl Camera<'_> {
                             code => goodbye = Some(Failure::Refused(code)),
                         },
                         Ok(ServerMessage::Hint { .. }) => {}
-                        Ok(ServerMessage::Hello { .. }) | Err(_) => self.fail(Failure::BadAnswer),
+                        Ok(ServerMessage::Hello { .. } | ServerMessage::Keyframe) | Err(_) => {
+                            self.fail(Failure::BadAnswer)
+                        }
                     }
                 }
                 Message::Binary(picture) => match before_picture.take() {

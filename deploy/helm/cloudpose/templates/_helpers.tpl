@@ -24,6 +24,15 @@ app.kubernetes.io/part-of: cloudpose
 {{- end }}
 {{- end -}}
 
+{{/* Of pods: nothing that says which chart or version made them, or every version of the chart would restart them all. */}}
+{{- define "cloudpose.podLabels" -}}
+app.kubernetes.io/part-of: cloudpose
+{{ include "cloudpose.selector" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* What never changes over a release's life. */}}
 {{- define "cloudpose.selector" -}}
 app.kubernetes.io/name: {{ include "cloudpose.name" . }}
@@ -55,9 +64,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{/* What the pod security standard `restricted` asks for. */}}
 {{- define "cloudpose.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- with .Values.podSecurity.userId }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -87,18 +98,6 @@ topologySpreadConstraints:
     matchLabelKeys: [pod-template-hash]
 {{- end }}
 {{- end }}
-{{- end -}}
-
-{{- define "cloudpose.natsUrl" -}}
-{{- .Values.nats.url | default (printf "nats://%s-nats:4222" (include "cloudpose.fullname" .)) -}}
-{{- end -}}
-
-{{- define "cloudpose.natsSecret" -}}
-{{- if .Values.nats.existingSecret -}}
-{{- .Values.nats.existingSecret -}}
-{{- else if not .Values.nats.url -}}
-{{- printf "%s-nats" (include "cloudpose.fullname" .) -}}
-{{- end -}}
 {{- end -}}
 
 {{/* (dict "root" $ "user" gateway or worker "extra" list): who the process is on NATS, and the rest of its environment. */}}
@@ -190,6 +189,18 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{/* Settings of every process. */}}
+{{- define "cloudpose.settings" -}}
+CLOUDPOSE_GRACE: {{ printf "%ds" (int .Values.drain.graceSeconds) }}
+CLOUDPOSE_NATS_PREFIX: {{ .Values.nats.prefix }}
+{{- if and (not .Values.nats.url) (gt (int .Values.nats.bundled.servers) 1) }}
+CLOUDPOSE_NATS_REPLICAS: {{ .Values.nats.bundled.servers | quote }}
+{{- end }}
+{{- range $name, $value := .Values.config }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
 {{- define "cloudpose.grace" -}}
 {{- add .Values.drain.preStopSeconds .Values.drain.graceSeconds 10 -}}
 {{- end -}}
@@ -210,27 +221,4 @@ readinessProbe:
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: 2
-{{- end -}}
-
-{{/* Frames that the pools before the overflow pools hold when they are as large as they get. */}}
-{{- define "cloudpose.offset" -}}
-{{- $frames := 0 -}}
-{{- range .Values.infer.pools -}}
-{{- if and .enabled (not .overflow) -}}
-{{- $frames = add $frames (mul .autoscaling.maxReplicas .autoscaling.framesPerReplica) -}}
-{{- end -}}
-{{- end -}}
-{{- $frames -}}
-{{- end -}}
-
-{{/* The rule that mode hpa scales on: frames waiting and in hand at a stage, less what the pools before take. Every
-     gateway tells of the same lanes, each a moment apart from the others. */}}
-{{- define "cloudpose.poolFrames" -}}
-{{- $of := printf "stage=%q, %s" .stage .of -}}
-- record: cloudpose_pool_frames
-  expr: >-
-    clamp_min(
-      sum(max by (kind) (cloudpose_lane_frames{ {{- $of -}} } + cloudpose_lane_in_hand_frames{ {{- $of -}} }))
-      - {{ .after }}, 0)
-  labels: { namespace: {{ .root.Release.Namespace }}, release: {{ .root.Release.Name }}, pool: {{ .pool }} }
 {{- end -}}

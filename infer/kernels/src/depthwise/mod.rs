@@ -17,7 +17,7 @@
 pub(crate) mod five;
 pub(crate) mod kernel;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -4,20 +4,20 @@ use super::Stride;
 use crate::Clamp;
 
 /// One convolution: `image` is `[height, width, channels]`, `weights` `[size, size, channels]`.
-pub(super) struct Case {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) channels: usize,
-    pub(super) size: usize,
-    pub(super) stride: Stride,
-    pub(super) image: Vec<f32>,
-    pub(super) weights: Vec<f32>,
-    pub(super) bias: Option<Vec<f32>>,
-    pub(super) clamp: Clamp,
+pub(crate) struct Case {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) channels: usize,
+    pub(crate) size: usize,
+    pub(crate) stride: Stride,
+    pub(crate) image: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) clamp: Clamp,
 }
 
 /// Each element of the result with its error bound.
-pub(super) fn convolution(case: &Case) -> Vec<(f64, f64)> {
+pub(crate) fn convolution(case: &Case) -> Vec<(f64, f64)> {
     let Case { height, width, channels, size, .. } = *case;
     let step = case.stride.pixels();
     let pad = case.stride.pad_before(size);

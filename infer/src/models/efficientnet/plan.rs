@@ -97,7 +97,7 @@ impl Plan {
             let separable = separable.clone();
             let layers = Layers { source, separable, then: None, stride, residual: block.residual };
             let stage = Stage::new(layers, size, size, threads);
-            output = Some(builder.stage(block.name(), stage, output, None));
+            output = Some(builder.step(block.name(), stage, output, None));
             size /= stride.pixels();
         }
         let (program, [features]) = builder.finish([output.expect("there are blocks")]);

@@ -71,7 +71,7 @@ fn the_second_run_of_a_plan_gives_the_same_bits() {
 #[test]
 fn inputs_of_another_size_are_refused() {
     let (_, model) = shipped(224);
-    let processor = Processor { kernels: Kernels::detect().unwrap(), pool: None };
+    let processor = Processor { kernels: Kernels::detect().unwrap(), half: None, pool: None };
     for mut execution in [model.on_cpu(&processor), model.reference(&candle_core::Device::Cpu).unwrap()] {
         let error = execution.run(&ModelInput::black(192)).unwrap_err();
         assert!(matches!(error, Fault::Input { .. }), "{error}");

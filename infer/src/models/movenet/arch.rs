@@ -177,6 +177,9 @@ pub struct Config {
     pub width_percent: usize,
     /// The sizes of input.
     pub input: InputSize,
+    /// Whether its accuracy was measured to hold in bfloat16.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bfloat16: bool,
 }
 
 impl Config {
@@ -224,7 +227,7 @@ pub struct Architecture {
 impl Architecture {
     /// Describes a model that finds `keypoints` of a person.
     pub fn new(config: Config, keypoints: usize) -> Self {
-        let Config { width_percent, input } = config;
+        let Config { width_percent, input, .. } = config;
         let stem = scaled(32, width_percent);
         let mut inputs = stem;
         let mut blocks = Vec::with_capacity(BLOCKS.len());
@@ -334,7 +337,7 @@ mod tests {
     #[test]
     fn widths_are_those_of_the_published_graphs() {
         let outputs = |width_percent| {
-            let config = Config { width_percent, input: InputSize::Square(192) };
+            let config = Config { width_percent, input: InputSize::Square(192), bfloat16: false };
             Architecture::new(config, 17).blocks.iter().map(|b| b.outputs).collect::<Vec<_>>()
         };
         assert_eq!(outputs(100), [16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320]);
@@ -347,7 +350,7 @@ mod tests {
 
     #[test]
     fn residuals_join_equal_shapes_only() {
-        let config = Config { width_percent: 100, input: InputSize::Square(192) };
+        let config = Config { width_percent: 100, input: InputSize::Square(192), bfloat16: false };
         let architecture = Architecture::new(config, 17);
         let residual: Vec<usize> =
             architecture.blocks.iter().filter(|b| b.residual).map(|b| b.index).collect();
@@ -357,7 +360,8 @@ mod tests {
     #[test]
     fn tensor_names_are_unique() {
         for input in [InputSize::Square(192), InputSize::Multiple { longer: 256 }] {
-            let tensors = Architecture::new(Config { width_percent: 100, input }, 5).tensors();
+            let tensors =
+                Architecture::new(Config { width_percent: 100, input, bfloat16: false }, 5).tensors();
             let names: std::collections::HashSet<&str> = tensors.iter().map(|(n, _)| n.as_str()).collect();
             assert_eq!(names.len(), tensors.len());
         }

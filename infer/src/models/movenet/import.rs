@@ -48,7 +48,7 @@ pub const PUBLISHED: [Published; 3] = [
         graph: "movenet-multipose",
         file: "movenet-multipose-lightning",
         input: "longer side 256, both sides multiples of 32",
-        config: Config { width_percent: 150, input: InputSize::Multiple { longer: 256 } },
+        config: Config { width_percent: 150, input: InputSize::Multiple { longer: 256 }, bfloat16: true },
     },
     Published {
         name: "lightning",
@@ -57,7 +57,7 @@ pub const PUBLISHED: [Published; 3] = [
         graph: "movenet-lightning",
         file: "movenet-singlepose-lightning",
         input: "192x192",
-        config: Config { width_percent: 100, input: InputSize::Square(192) },
+        config: Config { width_percent: 100, input: InputSize::Square(192), bfloat16: true },
     },
     Published {
         name: "thunder",
@@ -66,7 +66,7 @@ pub const PUBLISHED: [Published; 3] = [
         graph: "movenet-thunder",
         file: "movenet-singlepose-thunder",
         input: "256x256",
-        config: Config { width_percent: 175, input: InputSize::Square(256) },
+        config: Config { width_percent: 175, input: InputSize::Square(256), bfloat16: true },
     },
 ];
 

@@ -35,7 +35,7 @@ pub use weights::Weights;
 
 use super::{Entry, Error, Execution, Family, Finds, Model, Processor};
 use crate::contract::{Fault, Found};
-use crate::cpu::{PackedModel, Plans};
+use crate::cpu::{Half, PackedModel, Plans};
 use crate::gpu::{DeviceError, OnGpu, Place};
 use crate::preprocess::{Fit, ModelInput, Square};
 use arch::{Architecture, Config, InputSize};
@@ -67,8 +67,12 @@ pub struct MoveNetModel {
 struct Read {
     weights: Weights,
     skeleton: Arc<Skeleton>,
+    /// Whether its accuracy was measured to hold in bfloat16.
+    bears_half: bool,
     /// For the processor, once somebody runs it there.
     packed: OnceLock<Arc<PackedModel>>,
+    /// The same in bfloat16.
+    packed_half: OnceLock<Arc<PackedModel>>,
 }
 
 impl MoveNetModel {
@@ -92,7 +96,17 @@ impl MoveNetModel {
             InputSize::Multiple { longer } => Fit::Aspect { longer_side: longer },
         };
         let decoder = Decoder::new(&weights);
-        Ok(Self { read: Arc::new(Read { weights, skeleton, packed: OnceLock::new() }), fit, decoder })
+        Ok(Self {
+            read: Arc::new(Read {
+                weights,
+                skeleton,
+                bears_half: config.bfloat16,
+                packed: OnceLock::new(),
+                packed_half: OnceLock::new(),
+            }),
+            fit,
+            decoder,
+        })
     }
 
     /// The weights as they were read.
@@ -102,8 +116,10 @@ impl MoveNetModel {
 
     /// The weights as the processor reads them.
     pub fn packed(&self, processor: &Processor) -> &Arc<PackedModel> {
-        let Read { weights, packed, .. } = &*self.read;
-        packed.get_or_init(|| Arc::new(PackedModel::pack(weights, processor.kernels)))
+        let Read { weights, packed, packed_half, .. } = &*self.read;
+        let half = processor.half.and_then(|half| half.kernels(self.read.bears_half));
+        let packed = if half.is_some() { packed_half } else { packed };
+        packed.get_or_init(|| Arc::new(PackedModel::pack(weights, processor.kernels, half)))
     }
 }
 
@@ -141,6 +157,10 @@ impl Model for MoveNetModel {
     fn on_cpu(&self, processor: &Processor) -> Box<dyn Execution> {
         let plans = Plans::new(self.packed(processor).clone(), processor.pool.clone());
         Box::new(Planned { plans, decoder: self.decoder.clone() })
+    }
+
+    fn in_half(&self, half: Half) -> bool {
+        half.kernels(self.read.bears_half).is_some()
     }
 
     fn reference(&self, device: &candle_core::Device) -> Result<Box<dyn Execution>, Fault> {

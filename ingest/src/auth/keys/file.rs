@@ -75,14 +75,15 @@ impl KeyFile {
         let folder = File::open(folder).map_err(cannot_write)?;
         // Until it is closed; the file itself is another one after each change.
         folder.lock().map_err(cannot_write)?;
-        let mut keys = match self.read() {
-            Ok(keys) => keys.list,
-            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+        let (mut keys, quotas) = match self.read() {
+            Ok(keys) => (keys.list, keys.quotas),
+            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Default::default(),
             Err(error) => return Err(error),
         };
         change(&mut keys)?;
-        let keys = Keys::new(keys).map_err(|flaw| self.flawed(flaw))?.list;
-        let json = serde_json::to_vec_pretty(&Listed { keys }).map_err(|flaw| self.flawed(flaw.into()))?;
+        let Keys { list: keys, quotas, .. } = Keys::new(keys, quotas).map_err(|flaw| self.flawed(flaw))?;
+        let json =
+            serde_json::to_vec_pretty(&Listed { keys, quotas }).map_err(|flaw| self.flawed(flaw.into()))?;
         replace(&path, &json).and_then(|()| folder.sync_all()).map_err(cannot_write)
     }
 

@@ -9,6 +9,9 @@
 //! }]}
 //! ```
 //!
+//! Beside `keys` may stand `"quotas"`, what each tenant may use: `{"acme": {"sessions": 50, "frames": 200}}`
+//! ([`cloudpose_policy::quota`]).
+//!
 //! `tenant` and `expires` may be absent. The hash is a plain one: a key has 256 random bits, which nobody guesses, however
 //! fast the hash is.
 
@@ -16,13 +19,14 @@ mod file;
 mod ring;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     path::PathBuf,
     time::SystemTime,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cloudpose_policy::quota::{BadLimits, Limits};
 use cloudpose_wire::{Caller, KeyName, Tenant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -99,6 +103,14 @@ pub enum Flaw {
         tenant: Tenant,
         /// Which.
         name: KeyName,
+    },
+    /// A tenant's quota cannot be one.
+    #[error("the quota of tenant {tenant}: {why}")]
+    Quota {
+        /// Whose.
+        tenant: Tenant,
+        /// What is wrong with it.
+        why: BadLimits,
     },
     /// One key has two names.
     #[error("{0} and {1} are the same key")]
@@ -198,11 +210,30 @@ pub fn random_key() -> Result<String, Error> {
 }
 
 /// The keys of a file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Keys {
     list: Vec<Key>,
     /// Where each is in the list.
     places: HashMap<Digest, usize>,
+    quotas: BTreeMap<Tenant, Quota>,
+}
+
+/// What a tenant may use, by resource.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Quota {
+    said: BTreeMap<String, f64>,
+    #[serde(skip)]
+    limits: Limits,
+}
+
+impl Quota {
+    fn check(&mut self) -> Result<(), BadLimits> {
+        for (resource, amount) in &self.said {
+            self.limits.set(resource.parse()?, *amount)?;
+        }
+        Ok(())
+    }
 }
 
 /// The file as it is.
@@ -210,6 +241,8 @@ pub struct Keys {
 #[serde(deny_unknown_fields)]
 struct Listed {
     keys: Vec<Key>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    quotas: BTreeMap<Tenant, Quota>,
 }
 
 impl Keys {
@@ -218,11 +251,14 @@ impl Keys {
     /// # Errors
     /// [`Flaw`].
     pub fn parse(json: &[u8]) -> Result<Self, Flaw> {
-        let Listed { keys } = serde_json::from_slice(json)?;
-        Self::new(keys)
+        let Listed { keys, quotas } = serde_json::from_slice(json)?;
+        Self::new(keys, quotas)
     }
 
-    fn new(list: Vec<Key>) -> Result<Self, Flaw> {
+    fn new(list: Vec<Key>, mut quotas: BTreeMap<Tenant, Quota>) -> Result<Self, Flaw> {
+        for (tenant, quota) in &mut quotas {
+            quota.check().map_err(|why| Flaw::Quota { tenant: tenant.clone(), why })?;
+        }
         let mut places = HashMap::with_capacity(list.len());
         let mut names = HashSet::new();
         for (place, key) in list.iter().enumerate() {
@@ -233,7 +269,7 @@ impl Keys {
                 return Err(Flaw::SameKey(list[other].name.clone(), key.name.clone()));
             }
         }
-        Ok(Self { list, places })
+        Ok(Self { list, places, quotas })
     }
 
     /// All, in the file's order.

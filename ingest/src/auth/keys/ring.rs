@@ -7,8 +7,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use cloudpose_policy::quota::Limits;
+use cloudpose_wire::Tenant;
+
 use super::{Digest, Error, Key, Keys};
-use crate::auth::{Denied, Need, Pass, Proof, followed::Followed, need_met};
+use crate::{
+    auth::{Denied, Need, Pass, Proof, need_met},
+    followed::{Followed, Parse},
+};
 
 /// Longest wait for an end before the clock is asked again: somebody may have set it.
 pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -26,13 +32,12 @@ impl Keyring {
         let json = fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         let keys = Keys::parse(&json).map_err(|flaw| Error::Flawed { path: path.clone(), flaw })?;
         tracing::info!(keys = keys.list().len(), "clients show a key of {}", path.display());
-        let parse = |json: &[u8]| Keys::parse(json).map_err(|flaw| flaw.to_string());
-        Ok(Self(Followed::new(path, (json, keys), parse)))
+        let parse: Parse<Keys> = |files| Keys::parse(&files[0]).map_err(|flaw| flaw.to_string());
+        Ok(Self(Followed::new(vec![path], vec![json], keys, parse)))
     }
 
-    /// Lets in who shows a key for `need`.
-    pub(crate) fn admit(&self, presented: &str, need: Need, now: SystemTime) -> Result<Pass, Denied> {
-        let sha256 = Digest::of(presented);
+    /// Lets in who shows the key with this SHA-256, if it is for `need`.
+    pub(crate) fn admit(&self, sha256: Digest, need: Need, now: SystemTime) -> Result<Pass, Denied> {
         let keys = self.0.current();
         let key = valid(&keys, &sha256, need, now)?;
         Ok(Pass { caller: key.caller(), proof: Proof::Key(sha256) })
@@ -57,6 +62,11 @@ impl Keyring {
         }
     }
 
+    /// What the file says that a tenant may use.
+    pub(crate) fn quota(&self, tenant: &Tenant) -> Limits {
+        self.0.current().quotas.get(tenant).map(|quota| quota.limits).unwrap_or_default()
+    }
+
     /// Keeps up with the file.
     pub(crate) async fn follow(&self) -> Infallible {
         self.0.follow().await
@@ -64,7 +74,7 @@ impl Keyring {
 
     #[cfg(test)]
     pub(super) fn take_in(&self, read: Result<Vec<u8>, String>) {
-        self.0.take_in(read);
+        self.0.take_in(read.map(|json| vec![json]));
     }
 }
 

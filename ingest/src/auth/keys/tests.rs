@@ -130,8 +130,9 @@ fn a_key_lets_in_for_what_it_is_and_while_it_lasts() {
     file.add(ends).unwrap();
     let ring = Keyring::open(path).unwrap();
     let photo = Need::Scope(Scope::Photo);
-    let admit =
-        |secret: &str, need, now| ring.admit(secret, need, now).map(|pass| pass.caller.key.to_string());
+    let admit = |secret: &str, need, now| {
+        ring.admit(Digest::of(secret), need, now).map(|pass| pass.caller.key.to_string())
+    };
     assert_eq!(admit("2", photo, now).as_deref(), Ok("ends"));
     assert_eq!(admit("2", photo, now + Duration::from_secs(5)), Err(Denied::Expired));
     assert_eq!(admit("1", photo, now), Err(Denied::Scope(Scope::Photo)));
@@ -147,7 +148,7 @@ fn what_cannot_be_used_changes_nothing() {
     let file = KeyFile::new(&path);
     file.add(key("acme", "old", "1", &[Scope::Stream])).unwrap();
     let ring = Keyring::open(path.clone()).unwrap();
-    let opens = |secret: &str| ring.admit(secret, Need::Key, SystemTime::now()).is_ok();
+    let opens = |secret: &str| ring.admit(Digest::of(secret), Need::Key, SystemTime::now()).is_ok();
     for bad in [Ok(Vec::new()), Ok(b"{\"keys\":[{}]}".to_vec()), Err("it is gone".to_owned())] {
         ring.take_in(bad);
         assert!(opens("1"));
@@ -171,7 +172,7 @@ async fn a_pass_ends_with_its_key() {
         file.add(key("acme", name, secret, &[Scope::Stream])).unwrap();
     }
     let ring = Keyring::open(path.clone()).unwrap();
-    let pass = |secret: &str| ring.admit(secret, stream, now).unwrap();
+    let pass = |secret: &str| ring.admit(Digest::of(secret), stream, now).unwrap();
     // Whole seconds stand in the file, and this one may be over.
     let caller = Caller { tenant: "acme".parse().unwrap(), ..Caller::default() };
     let short = Pass { caller, proof: Proof::Key(Digest::of("1")) };
@@ -187,7 +188,7 @@ async fn a_pass_ends_with_its_key() {
         key("other", "moved", "4", &[Scope::Stream]),
         key("acme", "kept-under-another-name", "5", &[Scope::Stream, Scope::Photo]),
     ];
-    let json = serde_json::to_vec(&Listed { keys: changed.into() }).unwrap();
+    let json = serde_json::to_vec(&Listed { keys: changed.into(), quotas: Default::default() }).unwrap();
     let waiting = async { tokio::join!(ended(&revoked), ended(&narrowed), ended(&moved)) };
     let change = async { ring.take_in(Ok(json)) };
     let (ends, ()) = tokio::join!(waiting, change);

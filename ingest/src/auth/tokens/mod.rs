@@ -10,6 +10,7 @@
 //! | `tenant` | on whose account; the default one if absent |
 //! | `sub` | whose it is: takes the place of a key's name |
 
+mod fetch;
 mod jwks;
 mod signatures;
 
@@ -17,7 +18,6 @@ use std::{
     collections::BTreeSet,
     convert::Infallible,
     fs,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -25,14 +25,15 @@ use std::{
 use cloudpose_wire::{Caller, KeyName, Tenant};
 use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
-use self::jwks::Signers;
+use self::{fetch::Source, jwks::Signers};
 use super::{
-    Denied, Need, Pass, Proof, Scope,
-    followed::Followed,
+    Denied, KeySet, Need, Pass, Proof, Scope,
     keys::{ASK_AGAIN, Digest},
     need_met,
 };
+use crate::followed::Followed;
 
 /// How much an issuer's clock may be ahead of ours.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -41,8 +42,51 @@ const AHEAD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Tokens {
     signers: Followed<Signers>,
+    /// Where they are published, if not in a file.
+    published: Option<Published>,
     audience: String,
     issuer: Option<String>,
+}
+
+/// A key set at an address.
+#[derive(Debug)]
+struct Published {
+    source: Source,
+    /// A token came whose key is not in it.
+    unknown: Notify,
+    pace: Pace,
+}
+
+/// How often a key set is fetched.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    every: Duration,
+    /// After a failure.
+    again: Duration,
+    /// Not more often, whatever keys tokens name.
+    apart: Duration,
+}
+
+const PACE: Pace =
+    Pace { every: Duration::from_secs(300), again: Duration::from_secs(10), apart: Duration::from_secs(30) };
+
+impl Published {
+    async fn follow(&self, signers: &Followed<Signers>) -> Infallible {
+        let Pace { every, again, apart } = self.pace;
+        loop {
+            let fetched = self.source.fetch().await;
+            let pause = if fetched.is_ok() { every } else { again };
+            signers.take_in(fetched.map(|json| vec![json]));
+            let unknown = async {
+                tokio::time::sleep(apart).await;
+                self.unknown.notified().await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = unknown => {}
+            }
+        }
+    }
 }
 
 /// What a token says that is good.
@@ -91,14 +135,36 @@ impl Scopes {
 impl Tokens {
     /// Reads the keys of those who sign.
     ///
+    /// Those that are published are fetched beside; until they are there nobody is believed.
+    ///
     /// # Errors
-    /// Why the file cannot be used.
-    pub(crate) fn open(path: PathBuf, audience: String, issuer: Option<String>) -> Result<Self, String> {
+    /// Why the set cannot be used.
+    pub(crate) fn open(set: &KeySet, audience: String, issuer: Option<String>) -> Result<Self, String> {
         signatures::install();
+        let path = match set {
+            KeySet::File(path) => path.clone(),
+            KeySet::Address(address) => {
+                let published =
+                    Published { source: Source::new(address.clone())?, unknown: Notify::new(), pace: PACE };
+                tracing::info!(audience, "clients show a token that a key of {address} has signed");
+                return Ok(Self::publishing(published, audience, issuer));
+            }
+        };
         let json = fs::read(&path).map_err(|error| error.to_string())?;
         let signers = Signers::parse(&json)?;
         tracing::info!(audience, "clients show a token that a key of {} has signed", path.display());
-        Ok(Self { signers: Followed::new(path, (json, signers), Signers::parse), audience, issuer })
+        Ok(Self {
+            signers: Followed::new(vec![path], vec![json], signers, |files| Signers::parse(&files[0])),
+            published: None,
+            audience,
+            issuer,
+        })
+    }
+
+    fn publishing(published: Published, audience: String, issuer: Option<String>) -> Self {
+        let name = vec![format!("{:?}", published.source).into()];
+        let signers = Followed::new(name, Vec::new(), Signers::none(), |files| Signers::parse(&files[0]));
+        Self { signers, published: Some(published), audience, issuer }
     }
 
     /// Whether this looks like a token at all.
@@ -131,15 +197,23 @@ impl Tokens {
         }
     }
 
-    /// Keeps up with the file.
+    /// Keeps up with the set.
     pub(crate) async fn follow(&self) -> Infallible {
-        self.signers.follow().await
+        match &self.published {
+            None => self.signers.follow().await,
+            Some(published) => published.follow(&self.signers).await,
+        }
     }
 
     fn check(&self, signers: &Signers, token: &str, now: SystemTime) -> Result<Said, Denied> {
         let header = decode_header(token).map_err(|_| Denied::Token("it is none that can be read"))?;
         if header.crit.is_some() {
             return Err(Denied::Token("it demands what this server does not know (`crit`)"));
+        }
+        if let Some(published) = &self.published
+            && signers.of(header.kid.as_deref(), header.alg).next().is_none()
+        {
+            published.unknown.notify_one();
         }
         let mut denied = Denied::Token("no key that this server believes has signed it");
         for signer in signers.of(header.kid.as_deref(), header.alg) {

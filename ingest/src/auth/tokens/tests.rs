@@ -113,8 +113,14 @@ fn believing(keys: &[Value]) -> Tokens {
     signatures::install();
     let json = json!({"keys": keys}).to_string().into_bytes();
     let signers = Signers::parse(&json).unwrap();
-    let signers = Followed::new("keys.json".into(), (json, signers), Signers::parse);
-    Tokens { signers, audience: "cloudpose".into(), issuer: Some("https://id.example.com".into()) }
+    let signers =
+        Followed::new(vec!["keys.json".into()], vec![json], signers, |files| Signers::parse(&files[0]));
+    Tokens {
+        signers,
+        published: None,
+        audience: "cloudpose".into(),
+        issuer: Some("https://id.example.com".into()),
+    }
 }
 
 fn stream(tokens: &Tokens, token: &str) -> Result<Caller, Denied> {
@@ -253,9 +259,9 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
     let token = until(Duration::from_secs(3600));
     let rotate = async {
         let next = json!({"keys": [Issuer::ec().key("b")]}).to_string();
-        tokens.signers.take_in(Ok(b"broken".to_vec()));
+        tokens.signers.take_in(Ok(vec![b"broken".to_vec()]));
         assert!(tokens.admit(&token, Need::Key, SystemTime::now()).is_ok());
-        tokens.signers.take_in(Ok(next.into_bytes()));
+        tokens.signers.take_in(Ok(vec![next.into_bytes()]));
     };
     let (ended, ()) = tokio::join!(tokens.ended(&token), rotate);
     assert!(matches!(ended, Denied::Token(_)), "{ended}");
@@ -265,8 +271,66 @@ async fn a_token_ends_with_its_time_and_with_its_key() {
 fn a_file_is_read_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
-    let open = || Tokens::open(path.clone(), "cloudpose".into(), None);
+    let open = || Tokens::open(&path.clone().into(), "cloudpose".into(), None);
     assert!(open().is_err());
     fs::write(&path, json!({"keys": [Issuer::ed().key("a")]}).to_string()).unwrap();
     assert!(open().is_ok());
+}
+
+/// Answers every request with what is in `set` now, if anything is.
+fn provider(set: Arc<std::sync::Mutex<Option<String>>>) -> (axum::http::Uri, tokio::task::JoinSet<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = format!("http://{}/keys", listener.local_addr().unwrap()).parse().unwrap();
+    let router = axum::Router::new().route(
+        "/keys",
+        axum::routing::get(async move || {
+            let set = set.lock().unwrap().clone();
+            set.ok_or(axum::http::StatusCode::BAD_GATEWAY)
+        }),
+    );
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let mut served = tokio::task::JoinSet::new();
+    served.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (address, served)
+}
+
+#[tokio::test]
+async fn published_keys_are_fetched_again_for_a_key_that_is_not_known_and_kept_while_nobody_answers() {
+    signatures::install();
+    let (one, two) = (Issuer::ed(), Issuer::ec());
+    let set = |issuer: &Issuer, id: &str| json!({"keys": [issuer.key(id)]}).to_string();
+    let published = Arc::new(std::sync::Mutex::new(None));
+    let (address, _served) = provider(Arc::clone(&published));
+    let hour = Duration::from_secs(3600);
+    let pace = Pace { every: hour, again: Duration::from_millis(10), apart: Duration::from_millis(10) };
+    let source = Source::new(address).unwrap();
+    let tokens = Tokens::publishing(
+        Published { source, unknown: Notify::new(), pace },
+        "cloudpose".into(),
+        Some("https://id.example.com".into()),
+    );
+    let token = |issuer: &Issuer| issuer.token(&claims(json!({})));
+    let until = async |issuer: &Issuer| {
+        while stream(&tokens, &token(issuer)).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let story = async {
+        assert!(stream(&tokens, &token(&one)).is_err(), "nothing is published yet");
+        *published.lock().unwrap() = Some(set(&one, "a"));
+        until(&one).await;
+        // Fetched again only because a token names a key that is not known: the pace is an hour.
+        *published.lock().unwrap() = Some(set(&two, "a"));
+        until(&two).await;
+        assert!(stream(&tokens, &token(&one)).is_err(), "its key is not published any more");
+        *published.lock().unwrap() = None;
+        tokens.published.as_ref().unwrap().unknown.notify_one();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(stream(&tokens, &token(&two)).is_ok(), "what was fetched last stays in force");
+    };
+    tokio::select! {
+        () = story => {}
+        never = tokens.follow() => match never {},
+    }
 }

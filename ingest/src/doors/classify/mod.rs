@@ -69,7 +69,8 @@ pub(crate) struct Prediction {
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "The image cannot be read, or is missing."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "The client's address has too many connections."),
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "Too much work is waiting: come again after `Retry-After` seconds."),
         (status = 504, body = Problem, content_type = "application/problem+json",
@@ -147,7 +148,7 @@ async fn run(
     top: u16,
     request: Request,
 ) -> Result<(SharedEvent, Vec<Class>), Problem> {
-    let Received { id, image, caller, trace, seat: _seat } = receive(shared, request).await?;
+    let Received { id, image, caller, guest, trace, seat: _seat } = receive(shared, request).await?;
     let still = Still {
         id,
         image,
@@ -158,6 +159,7 @@ async fn run(
         min_score: shared.config.min_score,
         top,
         caller,
+        guest,
         trace,
     };
     let event = still.run(shared).await?.event;

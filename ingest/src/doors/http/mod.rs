@@ -12,8 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{Caller, Draw, Event, ModelId, StreamName, TraceParent, Want, frame::USUAL_TOP};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use self::negotiation::{Media, negotiate};
 use crate::{
@@ -21,6 +23,7 @@ use crate::{
     config::PHOTO_MODEL,
     doors::{Problem, trace_of},
     listener::Line,
+    quotas::Guest,
     seats::Occupied,
     settings::{DEFAULT_QUALITY, check_draw, check_model, check_quality},
     shared::{Shared, token_of},
@@ -76,22 +79,39 @@ pub(crate) struct Received {
     pub(crate) id: StreamName,
     pub(crate) image: Bytes,
     pub(crate) caller: Caller,
+    pub(crate) guest: Guest,
     pub(crate) trace: Option<TraceParent>,
     /// Held until the answer is with the client.
     pub(crate) seat: Occupied,
 }
 
-/// Takes a seat once the body is there: who only begins to send keeps nobody from theirs. If there is none to be had, a
-/// body need not be sent.
+/// A request that has its seat.
+pub(crate) struct Seated<T> {
+    /// Whose quotas it uses.
+    pub(crate) guest: Guest,
+    /// Held until the answer is with the client.
+    pub(crate) seat: Occupied,
+    pub(crate) body: T,
+}
+
+/// Takes a seat once the body is there, of so many `bytes`: who only begins to send keeps nobody from theirs. If there is
+/// none to be had, or its quotas are used up, a body need not be sent.
 pub(crate) async fn seated<T>(
     shared: &Shared,
     caller: &Caller,
     line: Option<Line>,
     body: impl Future<Output = Result<T, Problem>>,
-) -> Result<(Occupied, T), Problem> {
+    bytes: impl Fn(&T) -> usize,
+) -> Result<Seated<T>, Problem> {
+    let guest = shared.guest(caller, line.as_ref());
+    let now = || Instant::now().into_std();
+    guest.may_come(now())?;
     let body = if shared.seats.any() { Some(body.await?) } else { None };
-    let seat = shared.seats.take(caller).ok_or_else(Problem::no_room)?;
-    body.map(|body| (Occupied::new(seat, line), body)).ok_or_else(Problem::no_room)
+    guest.came(now(), body.as_ref().map_or(0, |body| bytes(body) as u64));
+    let photo = guest.begin(Resource::Photos)?;
+    let seat = shared.seats.take(caller).ok_or_else(Problem::no_room)?.counting(photo);
+    let seat = Occupied::new(seat, line);
+    body.map(|body| Seated { guest, seat, body }).ok_or_else(Problem::no_room)
 }
 
 /// Takes the image of a request, if there is room for it.
@@ -99,14 +119,17 @@ pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Receive
     let Pass { caller, .. } = Pass::of(request.extensions());
     let trace = trace_of(request.headers());
     let line = request.extensions().get().cloned();
-    let (seat, upload) =
-        seated(shared, &caller, line, body::upload(request, &body::Bounds::of(shared))).await?;
+    let Seated { guest, seat, body: upload } =
+        seated(shared, &caller, line, body::upload(request, &body::Bounds::of(shared)), |upload| {
+            upload.image.len()
+        })
+        .await?;
     let body::Upload { id, image } = upload;
     let id = match id {
         Some(id) => StreamName::new(&id).map_err(|error| Problem::bad_id(error.to_string()))?,
         None => token_of("still"),
     };
-    Ok(Received { id, image, caller, trace, seat })
+    Ok(Received { id, image, caller, guest, trace, seat })
 }
 
 /// Finds the poses in one image.
@@ -139,7 +162,8 @@ pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Receive
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "The image cannot be read, or is missing."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "The client's address has too many connections."),
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "Too much work is waiting: come again after `Retry-After` seconds."),
         (status = 504, body = Problem, content_type = "application/problem+json",
@@ -165,14 +189,14 @@ pub(crate) async fn pose(
     let media = negotiate(request.headers())
         .ok_or_else(|| Problem::not_acceptable("accept application/json or image/jpeg"))?;
 
-    let Received { id, image, caller, trace, seat: _seat } = receive(&shared, request).await?;
+    let Received { id, image, caller, guest, trace, seat: _seat } = receive(&shared, request).await?;
     let want = match media {
         Media::Json => Want::Pose,
         Media::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
     let top = USUAL_TOP;
-    let still = Still { id, image, want, draw, model, quality, min_score, top, caller, trace };
+    let still = Still { id, image, want, draw, model, quality, min_score, top, caller, guest, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),

@@ -23,7 +23,7 @@ use crate::{
     config::LEGACY_MODEL,
     doors::{
         Problem,
-        http::{body, seated},
+        http::{Seated, body, seated},
         trace_of,
     },
     shared::{Shared, token_of},
@@ -201,8 +201,9 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
     let limit = body::json_limit(shared.config.max_image_bytes);
     let bounds = body::Bounds::of(shared);
     let line = parts.extensions.get().cloned();
-    let (_seat, body) =
-        seated(shared, &caller, line, body::read(&parts.headers, body, limit, &bounds)).await?;
+    let Seated { guest, seat: _seat, body } =
+        seated(shared, &caller, line, body::read(&parts.headers, body, limit, &bounds), |body| body.len())
+            .await?;
     let json = body::content_type(&parts.headers)
         .is_none_or(|kind| kind == "application/json" || kind.ends_with("+json"));
     let Fields { id, image } = match serde_json::from_slice(&body) {
@@ -219,6 +220,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         min_score: shared.config.min_score,
         top: USUAL_TOP,
         caller,
+        guest,
         trace: trace_of(&parts.headers),
     };
     let finished = still.run(shared).await.map_err(|refusal| match Problem::from(refusal) {

@@ -7,6 +7,8 @@ use serde::{
     de::{DeserializeSeed, Error, SeqAccess, Visitor},
 };
 
+use crate::doors::MOST_IMAGES;
+
 /// What is in the lists, in order. A tensor has one kind only; the other is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Data<'a> {
@@ -24,6 +26,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Data<'a> {
 }
 
 struct Into<'b, 'a>(&'b mut Data<'a>);
+
+impl<'a> Into<'_, 'a> {
+    fn push<E: Error>(self, text: Cow<'a, str>) -> Result<(), E> {
+        if self.0.texts.len() == MOST_IMAGES {
+            return Err(E::custom(format!("there are more than {MOST_IMAGES} strings")));
+        }
+        self.0.texts.push(text);
+        Ok(())
+    }
+}
 
 impl<'de: 'a, 'a> DeserializeSeed<'de> for Into<'_, 'a> {
     type Value = ();
@@ -48,13 +60,11 @@ impl<'de: 'a, 'a> Visitor<'de> for Into<'_, 'a> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
-        self.0.texts.push(Cow::Borrowed(text));
-        Ok(())
+        self.push(Cow::Borrowed(text))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.0.texts.push(Cow::Owned(text.to_owned()));
-        Ok(())
+        self.push(Cow::Owned(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
@@ -66,6 +76,15 @@ impl<'de: 'a, 'a> Visitor<'de> for Into<'_, 'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strings_are_bounded_while_they_are_read() {
+        let list = |of: &str, count| format!("[{}]", vec![of; count].join(","));
+        let texts =
+            |count| serde_json::from_str::<Data<'_>>(&list(r#""""#, count)).map(|data| data.texts.len());
+        assert_eq!(texts(MOST_IMAGES).unwrap(), MOST_IMAGES);
+        assert!(texts(MOST_IMAGES + 1).is_err());
+    }
 
     #[test]
     fn lists_of_any_depth_are_read_row_by_row() {

@@ -6,7 +6,10 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use flate2::read::{GzDecoder, ZlibDecoder};
 
-use crate::doors::Problem;
+use crate::{doors::Problem, unfinished::Share};
+
+/// Bytes that are unpacked between two looks at the limits.
+const STEP: u64 = 256 << 10;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,29 +33,37 @@ impl Packing {
         }
     }
 
-    /// Unpacks to at most `limit` bytes: a bomb is not unpacked further than that.
-    pub(super) fn unpack(self, body: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    /// Unpacks to at most `limit` bytes, as far as there is room for them: a bomb is not unpacked further than that, nor
+    /// many at once.
+    pub(super) fn unpack(self, body: Bytes, limit: usize, room: &mut Share) -> Result<Bytes, Problem> {
         match self {
             Self::Plain => Ok(body),
-            Self::Gzip => bounded(GzDecoder::new(&body[..]), limit),
-            Self::Deflate => bounded(ZlibDecoder::new(&body[..]), limit),
+            Self::Gzip => bounded(GzDecoder::new(&body[..]), limit, room),
+            Self::Deflate => bounded(ZlibDecoder::new(&body[..]), limit, room),
         }
     }
 }
 
-fn bounded(packed: impl Read, limit: usize) -> Result<Bytes, Problem> {
+fn bounded(mut packed: impl Read, limit: usize, room: &mut Share) -> Result<Bytes, Problem> {
     let mut plain = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    packed
-        .take(most)
-        .read_to_end(&mut plain)
-        .map_err(|error| Problem::bad_body(format!("the body cannot be unpacked: {error}")))?;
-    if plain.len() > limit {
-        return Err(Problem::too_large(format!(
-            "the body unpacks to more than {limit} bytes; send fewer images"
-        )));
+    loop {
+        let before = plain.len();
+        packed
+            .by_ref()
+            .take(STEP)
+            .read_to_end(&mut plain)
+            .map_err(|error| Problem::bad_body(format!("the body cannot be unpacked: {error}")))?;
+        if plain.len() == before {
+            return Ok(plain.into());
+        }
+        if plain.len() > limit {
+            let detail = format!("the body unpacks to more than {limit} bytes; send fewer images");
+            return Err(Problem::too_large(detail));
+        }
+        if !room.hold(plain.len() as u64) {
+            return Err(Problem::unavailable("too much is being sent at once; try again in a moment"));
+        }
     }
-    Ok(plain.into())
 }
 
 #[cfg(test)]
@@ -65,6 +76,11 @@ mod tests {
     };
 
     use super::*;
+    use crate::unfinished::Budget;
+
+    fn room() -> Share {
+        Budget::new(1 << 30).share()
+    }
 
     fn gzip(plain: &[u8]) -> Bytes {
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());
@@ -83,18 +99,27 @@ mod tests {
             (Packing::Deflate, deflated),
             (Packing::Plain, plain.clone().into()),
         ] {
-            assert_eq!(packing.unpack(packed, 1000).unwrap(), plain, "{packing:?}");
+            assert_eq!(packing.unpack(packed, 1000, &mut room()).unwrap(), plain, "{packing:?}");
         }
-        assert_eq!(Packing::Gzip.unpack(gzip(&plain), 999).unwrap_err().status, 413);
-        assert_eq!(Packing::Gzip.unpack(gzip(&vec![0; 64 << 20]), 4096).unwrap_err().status, 413);
+        assert_eq!(Packing::Gzip.unpack(gzip(&plain), 999, &mut room()).unwrap_err().status, 413);
+        let bomb = gzip(&vec![0; 64 << 20]);
+        assert_eq!(Packing::Gzip.unpack(bomb.clone(), 4096, &mut room()).unwrap_err().status, 413);
+        let budget = Budget::new(20 << 20);
+        let mut others = budget.share();
+        assert!(others.hold(16 << 20));
+        let refused = Packing::Gzip.unpack(bomb, 64 << 20, &mut budget.share()).unwrap_err();
+        assert_eq!(refused.status, 503, "{refused:?}");
     }
 
     #[test]
     fn what_is_not_packed_so_is_refused() {
         for packing in [Packing::Gzip, Packing::Deflate] {
-            assert_eq!(packing.unpack(Bytes::from_static(b"plain"), 100).unwrap_err().status, 400);
+            assert_eq!(
+                packing.unpack(Bytes::from_static(b"plain"), 100, &mut room()).unwrap_err().status,
+                400
+            );
             let cut = gzip(&[1; 500]).slice(..12);
-            assert_eq!(packing.unpack(cut, 1000).unwrap_err().status, 400);
+            assert_eq!(packing.unpack(cut, 1000, &mut room()).unwrap_err().status, 400);
         }
         let mut headers = HeaderMap::new();
         assert_eq!(Packing::of(&headers).unwrap(), Packing::Plain);

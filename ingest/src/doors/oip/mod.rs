@@ -10,47 +10,42 @@ mod inflate;
 pub(crate) mod models;
 mod png;
 mod request;
+mod statistics;
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use cloudpose_wire::{
-    Caller, Class, ModelInfo, Output, Person, SharedEvent, Task, TraceParent, Want,
-    frame::{MOST_TOP, USUAL_TOP},
-};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use cloudpose_wire::{Class, ModelInfo, Output, Person, SharedEvent, Task};
 use serde_json::json;
+use tokio::time::Instant;
 
 use self::{
     inflate::Packing,
     models::Named,
     request::{Asked, Image},
+    statistics::Statistics,
 };
 use crate::{
     auth::Pass,
     doors::{
-        Problem,
-        http::{body, seated},
+        Problem, Terms, Whose,
+        http::{Seated, body, seated},
         trace_of,
     },
-    settings::DEFAULT_QUALITY,
-    shared::{Shared, token_of},
-    still::Still,
+    shared::Shared,
 };
 
 /// How much of a body is JSON, in bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 /// A body may be as large as so many of the largest images.
 const IMAGES_OF_A_BODY: usize = 4;
-/// Images of one request that are worked on at once: enough for a GPU's batch, and others get their turn.
-const AT_ONCE: usize = 8;
 
 /// The addresses.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -59,17 +54,20 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
             .route(at, get(models::metadata))
             .route(&format!("{at}/ready"), get(models::model_ready))
             .route(&format!("{at}/config"), get(models::config))
+            .route(&format!("{at}/stats"), get(models::stats))
             .route(&format!("{at}/infer"), post(infer))
     };
     Router::new()
         .route("/v2", get(models::server))
         .route("/v2/health/live", get(models::live))
         .route("/v2/health/ready", get(models::ready))
+        .route("/v2/models/stats", get(models::all_stats))
         .route("/v2/repository/index", post(models::index))
         .route("/v2/repository/models/{model}/load", post(models::load))
         .route("/v2/repository/models/{model}/unload", post(models::unload))
         .merge(of_a_model("/v2/models/{model}"))
         .merge(of_a_model("/v2/models/{model}/versions/{version}"))
+        .layer(Extension(Arc::new(Statistics::default())))
 }
 
 /// A problem, as clients of this protocol read it.
@@ -114,23 +112,40 @@ impl IntoResponse for Refused {
 )]
 pub(crate) async fn infer(
     State(shared): State<Arc<Shared>>,
+    Extension(statistics): Extension<Arc<Statistics>>,
     Path(named): Path<Named>,
     request: Request,
 ) -> Result<Response, Refused> {
+    let model = named.find(&shared)?;
+    let began = Instant::now();
+    let done = work(&shared, &model, request).await;
+    let found = done.as_ref().ok().map(|(_, found)| &found[..]);
+    statistics.record(&model.id, began.elapsed(), found);
+    let (asked, found) = done?;
+    let (body, json) = answer(&model, &asked, &found)?;
+    Ok(respond(body, json))
+}
+
+/// Has everything done that a request asks for.
+async fn work(
+    shared: &Shared,
+    model: &Arc<ModelInfo>,
+    request: Request,
+) -> Result<(Asked, Vec<SharedEvent>), Problem> {
     let Pass { caller, .. } = Pass::of(request.extensions());
     let trace = trace_of(request.headers());
     let line = request.extensions().get().cloned();
     let (parts, body) = request.into_parts();
-    let model = named.find(&shared)?;
     let packing = Packing::of(&parts.headers)?;
     let json = json_length(&parts.headers)?;
-    let limit = body::json_limit(shared.config.max_image_bytes.saturating_mul(IMAGES_OF_A_BODY));
-    let bounds = body::Bounds::of(&shared);
-    let (_seat, whole) =
-        seated(&shared, &caller, line, body::read(&parts.headers, body, limit, &bounds)).await?;
     let largest = shared.config.max_image_bytes;
+    let limit = body::json_limit(largest.saturating_mul(IMAGES_OF_A_BODY));
+    let bounds = body::Bounds::of(shared);
+    let body = body::read(&parts.headers, body, limit, &bounds);
+    let Seated { guest, seat: _seat, body } = seated(shared, &caller, line, body, Bytes::len).await?;
+    let mut room = bounds.unfinished.share();
     let (asked, files) = tokio::task::spawn_blocking(move || {
-        let mut asked = request::read(&packing.unpack(whole, limit)?, json)?;
+        let mut asked = request::read(&packing.unpack(body, limit, &mut room)?, json)?;
         let images = std::mem::take(&mut asked.images);
         let files: Vec<Bytes> =
             images.into_iter().map(|image| file(image, largest)).collect::<Result<_, _>>()?;
@@ -138,10 +153,10 @@ pub(crate) async fn infer(
     })
     .await
     .map_err(|_| Problem::failed("the request could not be read"))??;
-    let terms = Terms::of(&asked, &shared, model)?;
-    let found = terms.run(&shared, files, caller, trace).await?;
-    let (body, json) = answer(&terms.model, &asked, &found)?;
-    Ok(respond(body, json))
+    let found = Terms::of(shared, model, asked.min_score, asked.top)?
+        .run(shared, files, Whose { caller, guest, trace })
+        .await?;
+    Ok((asked, found))
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
@@ -152,75 +167,18 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
 
 /// The image as a file, if it is not too large.
 fn file(image: Image, largest: usize) -> Result<Bytes, Problem> {
-    let too_large = |size| {
-        let detail = format!(
-            "an image has {size} bytes, at most {largest} may come; send it as a JPEG, or scale it down"
-        );
-        Problem::too_large(detail)
+    let file = match image {
+        Image::File(file) => file,
+        Image::Pixels { width, height, rgb } => png::png(width, height, &rgb),
     };
-    match image {
-        Image::File(file) if file.len() > largest => Err(too_large(file.len())),
-        Image::File(file) => Ok(file),
-        Image::Pixels { rgb, .. } if rgb.len() > largest => Err(too_large(rgb.len())),
-        Image::Pixels { width, height, rgb } => Ok(png::png(width, height, &rgb)),
+    if file.len() > largest {
+        let detail = format!(
+            "an image has {} bytes, at most {largest} may come; send it as a JPEG, or scale it down",
+            file.len()
+        );
+        return Err(Problem::too_large(detail));
     }
-}
-
-/// How the images of a request are worked on.
-struct Terms {
-    model: Arc<ModelInfo>,
-    min_score: f32,
-    top: u16,
-}
-
-impl Terms {
-    fn of(asked: &Asked, shared: &Shared, model: Arc<ModelInfo>) -> Result<Self, Problem> {
-        let min_score = asked.min_score.unwrap_or(shared.config.min_score);
-        if !(0.0..=1.0).contains(&min_score) {
-            return Err(Problem::bad_body(format!("min_score is {min_score}; use 0 to 1")));
-        }
-        let top = asked.top.unwrap_or(USUAL_TOP);
-        if !(1..=MOST_TOP).contains(&top) {
-            return Err(Problem::bad_body(format!("top is {top}; use 1 to {MOST_TOP}")));
-        }
-        Ok(Self { model, min_score, top })
-    }
-
-    /// Has all images worked on, and answers what was found in each. The first that fails ends the others.
-    async fn run(
-        &self,
-        shared: &Shared,
-        files: Vec<Bytes>,
-        caller: Caller,
-        trace: Option<TraceParent>,
-    ) -> Result<Vec<SharedEvent>, Problem> {
-        let many = files.len() > 1;
-        let stills: Vec<Still> = files
-            .into_iter()
-            .map(|image| Still {
-                id: token_of("still"),
-                image,
-                want: Want::Pose,
-                draw: shared.config.draw_only.unwrap_or_default(),
-                model: self.model.id.clone(),
-                quality: DEFAULT_QUALITY,
-                min_score: self.min_score,
-                top: self.top,
-                caller: caller.clone(),
-                trace,
-            })
-            .collect();
-        let runs = stills.into_iter().enumerate().map(|(n, still)| async move {
-            still.run(shared).await.map(|done| done.event).map_err(|refusal| {
-                let mut problem = Problem::from(refusal);
-                if many {
-                    problem.detail = format!("image {n}: {}", problem.detail);
-                }
-                problem
-            })
-        });
-        stream::iter(runs).buffered(AT_ONCE).try_collect().await
-    }
+    Ok(file)
 }
 
 fn answer(

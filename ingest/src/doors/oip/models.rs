@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Path, State},
 };
-use cloudpose_wire::{ModelId, ModelInfo, Task};
+use cloudpose_wire::{ModelInfo, Task};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Refused, request::IMAGE};
-use crate::{doors::Problem, settings::check_model, shared::Shared};
+use super::{Refused, request::IMAGE, statistics::Statistics};
+use crate::{
+    doors::{Problem, find_model},
+    shared::Shared,
+};
 
 /// Models have no versions here: what changes its weights has another name.
 pub(super) const VERSION: &str = "1";
+
+/// What is there beyond the protocol's minimum, as Triton calls it.
+const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
 
 /// What the address says.
 #[derive(Debug, Deserialize)]
@@ -26,20 +32,11 @@ pub(crate) struct Named {
 impl Named {
     /// The model of that name and version.
     pub(super) fn find(&self, shared: &Shared) -> Result<Arc<ModelInfo>, Problem> {
-        let id: ModelId = self.model.parse().map_err(|_| {
-            Problem::unknown_model(format!(
-                "{:?} is no model's name; POST /v2/repository/index lists them",
-                self.model
-            ))
-        })?;
-        check_model(&id, &shared.models)?;
+        let model = find_model(shared, &self.model)?;
         if self.version.as_deref().is_some_and(|version| version != VERSION) {
             return Err(Problem::unknown_model(format!("models have one version here, {VERSION}")));
         }
-        shared
-            .models
-            .get(&id)
-            .ok_or_else(|| Problem::unavailable("no worker is there yet; try again in a moment"))
+        Ok(model)
     }
 }
 
@@ -69,7 +66,7 @@ pub(crate) async fn server() -> Json<Value> {
     Json(json!({
         "name": "cloudpose",
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "model_configuration", "model_repository"],
+        "extensions": EXTENSIONS,
     }))
 }
 
@@ -161,6 +158,33 @@ pub(crate) async fn config(
         "input": [{ "name": IMAGE, "data_type": "TYPE_STRING", "dims": [-1] }],
         "output": outputs,
     })))
+}
+
+/// Tells what this gateway's clients of the protocol have had worked on by a model, as Triton's statistics do.
+#[utoipa::path(get, path = "/v2/models/{model}/stats", tag = "Open Inference Protocol",
+    params(("model" = String, Path, description = "One of `GET /v1/models`.")),
+    responses(
+        (status = 200, body = Object, description = "How many requests and images, and where their time went."),
+        (status = 404, body = Object, description = "No worker serves the model."),
+    ))]
+pub(crate) async fn stats(
+    State(shared): State<Arc<Shared>>,
+    Extension(statistics): Extension<Arc<Statistics>>,
+    Path(named): Path<Named>,
+) -> Result<Json<Value>, Refused> {
+    let model = named.find(&shared)?;
+    Ok(Json(statistics.of(std::iter::once(&model.id))))
+}
+
+/// Tells what this gateway's clients of the protocol have had worked on, as Triton's statistics do.
+#[utoipa::path(get, path = "/v2/models/stats", tag = "Open Inference Protocol",
+    responses((status = 200, body = Object, description = "Of each model that workers serve.")))]
+pub(crate) async fn all_stats(
+    State(shared): State<Arc<Shared>>,
+    Extension(statistics): Extension<Arc<Statistics>>,
+) -> Json<Value> {
+    let models = shared.models.list();
+    Json(statistics.of(models.iter().map(|model| &model.id)))
 }
 
 /// Lists the models that workers serve (Open Inference Protocol).

@@ -13,12 +13,10 @@ use bytes::{Buf as _, Bytes};
 use serde::Deserialize;
 
 use super::data::Data;
-use crate::doors::{Problem, http::body::decode_base64};
+use crate::doors::{Few, MOST_IMAGES, Problem, http::body::decode_base64};
 
 /// The input of every model.
 pub(super) const IMAGE: &str = "image";
-/// Images of one request: what comes back of them is written at once.
-pub(super) const MOST_IMAGES: usize = 32;
 
 /// What is asked for.
 #[derive(Debug, PartialEq)]
@@ -54,14 +52,14 @@ struct Request<'a> {
     id: Option<String>,
     parameters: Option<Parameters>,
     #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
-    outputs: Option<Vec<Output>>,
+    inputs: Few<Input<'a>>,
+    outputs: Option<Few<Output>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
-    shape: Vec<u64>,
+    shape: Few<u64>,
     datatype: String,
     parameters: Option<InputParameters>,
     #[serde(borrow)]
@@ -117,7 +115,7 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, Problem> 
         .map_err(|error| bad(format!("the JSON is not understood: {error}")))?;
     let mut rest = body.slice(json..);
     let mut images = None;
-    for input in request.inputs {
+    for input in request.inputs.0 {
         if input.name != IMAGE || images.is_some() {
             return Err(bad(format!("input {:?} is not taken; there is one, `{IMAGE}`", input.name)));
         }
@@ -129,7 +127,7 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, Problem> 
     }
     let Parameters { binary_data_output, min_score, top } = request.parameters.unwrap_or_default();
     let outputs = match request.outputs {
-        Some(outputs) if !outputs.is_empty() => Outputs::These(
+        Some(Few(outputs)) if !outputs.is_empty() => Outputs::These(
             outputs.into_iter().map(|o| wanted(o, binary_data_output)).collect::<Result<_, _>>()?,
         ),
         _ => Outputs::All { binary: binary_data_output },
@@ -164,17 +162,14 @@ fn read_input(input: Input<'_>, rest: &mut Bytes) -> Result<Vec<Image>, Problem>
     match (input.datatype.as_str(), binary, input.data) {
         (_, Some(_), Some(_)) => Err(bad("the input has both `data` and `binary_data_size`; send one")),
         (_, None, None) => Err(Problem::missing_image("the input has neither `data` nor `binary_data_size`")),
-        ("BYTES", Some(binary), None) => files(elements(binary)?, &input.shape),
+        ("BYTES", Some(binary), None) => files(elements(binary)?, &input.shape.0),
         ("BYTES", None, Some(Data { texts, numbers })) if numbers.is_empty() => {
-            if texts.len() > MOST_IMAGES {
-                return Err(too_many(texts.len()));
-            }
             let decoded = texts.iter().map(|text: &Cow<'_, str>| decode_base64(text));
-            files(decoded.collect::<Result<_, _>>()?, &input.shape)
+            files(decoded.collect::<Result<_, _>>()?, &input.shape.0)
         }
-        ("UINT8", Some(binary), None) => pixels(binary, &input.shape),
+        ("UINT8", Some(binary), None) => pixels(binary, &input.shape.0),
         ("UINT8", None, Some(Data { texts, numbers })) if texts.is_empty() => {
-            pixels(numbers.into(), &input.shape)
+            pixels(numbers.into(), &input.shape.0)
         }
         ("BYTES", ..) => Err(bad("BYTES in JSON are image files in base64, as strings")),
         ("UINT8", ..) => Err(bad("UINT8 in JSON are whole numbers from 0 to 255")),

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{
     Caller, DropReason, TraceParent,
-    ws::{ErrorCode, ServerMessage},
+    frame::ResultBody,
+    ws::{Codec, ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -16,11 +18,14 @@ use super::{
     messages::{self, Asked},
     query::StreamQuery,
     socket::{Event, Socket},
+    units::{Done, Units},
 };
 use crate::{
     dispatch::Inbox,
     doors::brief,
+    metrics,
     publisher::{Answered, Publisher},
+    quotas::Guest,
     session::{AfterEnd, Effect, Session, Stamps},
     shared::Shared,
 };
@@ -41,55 +46,82 @@ pub(super) struct Connection<'a> {
     shared: Arc<Shared>,
     session: Session,
     inbox: Inbox,
+    /// Whose quotas it uses.
+    guest: Guest,
     publisher: Publisher,
     socket: &'a mut Socket,
     /// The client is told of each dropped frame.
     tell_drops: bool,
+    /// Where frames come as video.
+    units: Option<Units>,
+    /// The client has said that no more frames will come.
+    ending: bool,
 }
 
 impl<'a> Connection<'a> {
     /// Opens the session that `query` asks for, and greets its client.
+    ///
+    /// # Errors
+    /// If the codec that it asks for is not decoded here.
     pub(super) fn open(
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
-        asker: (Caller, Option<TraceParent>),
-    ) -> Self {
+        (caller, guest, trace): (Caller, Guest, Option<TraceParent>),
+    ) -> Result<Self, String> {
+        let codec = query.codec();
+        let units = codec.map(|Codec::H264| Units::new(&shared)).transpose();
+        let units = units.map_err(|error| error.to_string())?;
         let (address, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %address.session, "session begins");
-        let (terms, settings) = query.into_terms(&shared, address, asker);
-        queue(socket, &messages::hello(&terms, &settings, shared.config.max_image_bytes));
+        let (terms, settings) = query.into_terms(&shared, address, (caller, trace));
+        queue(socket, &messages::hello(&terms, &settings, codec, shared.config.max_image_bytes));
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let (stamps, model) = (Stamps::from_now(), settings.model.clone());
         let stream = (terms.caller.tenant.clone(), terms.stream.clone());
         let since = stamps.at(Instant::now().into_std());
         let source = shared.watch.open(stream, terms.address.session.clone(), model, since);
-        Self {
+        Ok(Self {
             session: Session::new(terms, settings, stamps, account, source),
             inbox,
+            guest,
             publisher: Publisher::new(Arc::clone(&shared)),
             socket,
             tell_drops: false,
+            units,
+            ending: false,
             shared,
-        }
+        })
     }
 
     pub(super) async fn run(mut self) -> End {
         let mut heard = Instant::now();
         let mut pinged = false;
-        let mut drain_ends = None;
+        // Once we stop: when it is this one's turn to go, and when the time is over for what is in flight then.
+        let (mut goes, mut drain_ends) = (None, None);
         let mut connection = self.shared.bus.connection();
         let mut bus_gone_since = None;
         loop {
-            self.carry_out();
             let now = Instant::now();
+            if let Some((turn, ends)) = goes
+                && drain_ends.is_none()
+                && now >= turn
+            {
+                drain_ends = Some(ends);
+                self.session.end();
+            }
+            self.carry_out();
             if self.session.finished() && self.socket.stalled_since().is_none() {
                 return match drain_ends {
                     Some(_) => self.shut_down(),
                     None => End::Finished,
                 };
             }
-            let reading = drain_ends.is_none() && self.session.accepts();
+            // Of a session that loses no frame none is taken that may not come.
+            let quota =
+                if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
+            let quota = quota.map(Instant::from_std);
+            let reading = drain_ends.is_none() && self.accepts() && quota.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -100,7 +132,8 @@ impl<'a> Connection<'a> {
             let policy = self.session.next_deadline().map(Instant::from_std);
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
-            let wake = [stalled, policy, drain_ends, bus_gives_up, late]
+            let turn = goes.filter(|_| drain_ends.is_none()).map(|(turn, _)| turn);
+            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -114,7 +147,13 @@ impl<'a> Connection<'a> {
                         return end;
                     }
                 }
-                result = self.inbox.next() => self.session.result(result),
+                done = next_done(&mut self.units, self.session.accepts()) => self.on_unit(done),
+                result = self.inbox.next() => {
+                    if let ResultBody::Done { event, .. } = &result.body {
+                        self.guest.worked(Instant::now().into_std(), event);
+                    }
+                    self.session.result(result);
+                }
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
                     connection = later;
@@ -123,9 +162,9 @@ impl<'a> Connection<'a> {
                 () = self.shared.bus.wait_until(bus_gone_since.is_some()) => {
                     bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
                 }
-                () = self.shared.stopping.cancelled(), if drain_ends.is_none() => {
-                    drain_ends = Some(Instant::now() + self.shared.drain);
-                    self.session.end();
+                () = self.shared.stopping.cancelled(), if goes.is_none() => {
+                    let now = Instant::now();
+                    goes = Some((now + self.shared.goes_on(), now + self.shared.drain));
                 }
                 () = sleep_until(wake) => {
                     let now = Instant::now();
@@ -169,9 +208,7 @@ impl<'a> Connection<'a> {
     fn on_event(&mut self, event: Event) -> Option<End> {
         match event {
             Event::Image(image) => {
-                if let Err(AfterEnd) = self.session.image(Instant::now().into_std(), image) {
-                    self.bad_message(AfterEnd.to_string());
-                }
+                self.on_image(image);
             }
             Event::Text(text) => self.on_text(&text),
             Event::Sent(Some(seq)) => self.session.sent(Instant::now().into_std(), seq),
@@ -191,14 +228,74 @@ impl<'a> Connection<'a> {
         None
     }
 
+    fn on_image(&mut self, image: bytes::Bytes) {
+        let (now, bytes) = (Instant::now().into_std(), image.len() as u64);
+        let taken = match (self.guest.may_come(now), &mut self.units) {
+            (_, Some(_)) if self.ending => Err(AfterEnd),
+            // What builds on a frame that is dropped here could not be decoded: it is dropped when it is.
+            (_, Some(units)) => {
+                self.guest.used(now, Resource::Bytes, bytes as f64);
+                units.push(now, image);
+                Ok(())
+            }
+            (Err(refused), None) if !self.session.is_complete() => {
+                self.session.over_quota(now, refused.exceeded.resource, refused.to_string())
+            }
+            _ => self.session.image(now, image).map(|size| {
+                self.guest.came(now, bytes);
+                self.guest.decodes(now, size);
+            }),
+        };
+        if let Err(AfterEnd) = taken {
+            self.bad_message(AfterEnd.to_string());
+        }
+    }
+
     fn on_text(&mut self, text: &str) {
         match messages::asked(text) {
-            Ok(Asked::End) => self.session.end(),
+            Ok(Asked::End) => {
+                self.ending = true;
+                self.end_when_decoded();
+            }
             Ok(Asked::Configure { change, drops }) => match self.session.configure(change) {
                 Ok(()) => self.tell_drops = drops.unwrap_or(self.tell_drops),
                 Err(bad) => self.bad_message(bad.to_string()),
             },
             Err(why) => self.bad_message(why),
+        }
+    }
+
+    /// True if the client may be listened to.
+    fn accepts(&self) -> bool {
+        self.session.accepts() && self.units.as_ref().is_none_or(Units::accepts)
+    }
+
+    /// What came as video is a frame from here on, as any other, or none.
+    fn on_unit(&mut self, done: Done) {
+        let Done { received, captured, picture, asks, advice } = done;
+        let taken = match (picture, self.guest.may_come(received)) {
+            (Err(why), _) => self.session.undecodable(received, why),
+            (Ok(_), Err(refused)) if !self.session.is_complete() => {
+                self.session.over_quota(received, refused.exceeded.resource, refused.to_string())
+            }
+            (Ok(picture), _) => self.session.captured(received, captured, picture).map(|size| {
+                self.guest.used(received, Resource::Frames, 1.0);
+                self.guest.decodes(received, size);
+            }),
+        };
+        if taken.is_ok() && asks {
+            metrics::keyframe_asked();
+            queue(self.socket, &ServerMessage::Keyframe);
+        }
+        if let Some((fps, bitrate)) = advice {
+            queue(self.socket, &ServerMessage::Hint { fps, quota: None, bitrate: Some(bitrate) });
+        }
+        self.end_when_decoded();
+    }
+
+    fn end_when_decoded(&mut self) {
+        if self.ending && self.units.as_ref().is_none_or(Units::is_idle) {
+            self.session.end();
         }
     }
 
@@ -229,7 +326,11 @@ impl<'a> Connection<'a> {
                         queue(self.socket, &message);
                     }
                 }
-                Effect::Hint { fps } => queue(self.socket, &ServerMessage::Hint { fps }),
+                Effect::Hint { fps, quota } => {
+                    let quota = quota.map(|resource| resource.to_string());
+                    let bitrate = self.units.as_ref().map(|units| units.enough(fps));
+                    queue(self.socket, &ServerMessage::Hint { fps, quota, bitrate });
+                }
             }
         }
     }
@@ -250,6 +351,14 @@ impl<'a> Connection<'a> {
     fn shut_down(&mut self) -> End {
         self.session.give_up(DropReason::ShuttingDown);
         End::Refused(ErrorCode::ShuttingDown, "the server is going away; connect again".into())
+    }
+}
+
+/// Waits for what becomes of the next unit, for ever where frames come as images.
+async fn next_done(units: &mut Option<Units>, begins: bool) -> Done {
+    match units {
+        Some(units) => units.next(begins).await,
+        None => std::future::pending().await,
     }
 }
 

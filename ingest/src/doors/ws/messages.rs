@@ -3,7 +3,7 @@
 use axum::extract::ws::Message;
 use cloudpose_wire::{
     DropReason,
-    ws::{Allowance, ClientMessage, ErrorCode, ServerMessage},
+    ws::{Allowance, ClientMessage, Codec, ErrorCode, ServerMessage},
 };
 
 use crate::session::{Change, Delivered, Settings, Terms};
@@ -31,10 +31,16 @@ pub(super) fn asked(text: &str) -> Result<Asked, String> {
 }
 
 /// The first message of a session.
-pub(super) fn hello(terms: &Terms, settings: &Settings, max_image_bytes: usize) -> ServerMessage {
+pub(super) fn hello(
+    terms: &Terms,
+    settings: &Settings,
+    codec: Option<Codec>,
+    max_image_bytes: usize,
+) -> ServerMessage {
     ServerMessage::Hello {
         session: terms.address.session.clone(),
         stream: terms.stream.clone(),
+        codec,
         mode: terms.mode,
         want: settings.want,
         draw: settings.draw,
@@ -63,12 +69,14 @@ pub(super) fn delivered(delivered: Delivered) -> impl Iterator<Item = Message> {
     text(&result).into_iter().chain(overlay.map(Message::Binary))
 }
 
-/// What is said of a frame without a result: of one that is no image always, of others if the client wants to know.
+/// What is said of a frame without a result: of one that is no image why it is none, if there are words for it; of all if the
+/// client wants to know.
 pub(super) fn dropped(
     (seq, reason, detail): (u64, DropReason, String),
     tell: bool,
 ) -> impl Iterator<Item = ServerMessage> {
-    let unreadable = (reason == DropReason::Undecodable).then(|| ServerMessage::Error {
+    let is_said = reason == DropReason::Undecodable && !detail.is_empty();
+    let unreadable = is_said.then(|| ServerMessage::Error {
         code: ErrorCode::BadFrame,
         message: format!("frame {seq}: {detail}"),
     });

@@ -7,6 +7,7 @@ mod connection;
 mod messages;
 mod query;
 pub(super) mod socket;
+mod units;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use axum::{
     http::{HeaderMap, Uri},
     response::Response,
 };
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{
     TraceParent,
     ws::{ErrorCode, ServerMessage},
@@ -29,6 +31,7 @@ use crate::{
     auth::{Need, PROTOCOL, Pass, Scope},
     doors::{Problem, brief, trace_of},
     listener::Line,
+    quotas::Guest,
     shared::Shared,
 };
 
@@ -61,11 +64,12 @@ pub(super) fn close_code(error: ErrorCode) -> u16 {
 #[utoipa::path(
     get, path = "/v1/stream", tag = "stream", params(StreamQuery),
     responses(
-        (status = 101, description = "A WebSocket. Binary messages are images, text messages are JSON."),
+        (status = 101, description = "A WebSocket. Binary messages are images, or access units of `codec`; text messages are JSON."),
         (status = 426, body = Problem, content_type = "application/problem+json",
             description = "The request does not ask for a WebSocket."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "The client's address has too many connections."),
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "No room for another session, or shutting down: come again later."),
     ),
@@ -82,20 +86,22 @@ pub(crate) async fn stream(
     if shared.stopping.is_cancelled() {
         return Err(Problem::shutting_down());
     }
-    let seat = shared.seats.take(&pass.caller).ok_or_else(Problem::no_room)?;
+    let line = line.map(|Extension(line)| line);
+    let guest = shared.guest(&pass.caller, line.as_ref());
+    let counted = guest.begin(Resource::Sessions)?;
+    let seat = shared.seats.take(&pass.caller).ok_or_else(Problem::no_room)?.counting(counted);
     let query = StreamQuery::parse(&uri);
     let asker = (pass, trace_of(&headers));
     let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
     // The key that a browser offers beside it is never said back.
     let upgrade = upgrade.protocols([PROTOCOL]);
-    let line = line.map(|Extension(line)| line);
     if let Some(line) = &line {
         line.upgrade();
     }
     Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
         let socket = Socket::new(socket, shared.config.max_image_bytes, &shared, line);
-        serve(shared, socket, query, asker).await;
+        serve(shared, socket, query, (asker.0, guest, asker.1)).await;
         drop((seat, tracked));
     }))
 }
@@ -104,18 +110,20 @@ async fn serve(
     shared: Arc<Shared>,
     mut socket: Socket,
     query: Result<StreamQuery, String>,
-    (pass, trace): (Pass, Option<TraceParent>),
+    (pass, guest, trace): (Pass, Guest, Option<TraceParent>),
 ) {
     let end = match query.and_then(|query| query.served(&shared)) {
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
-            let asker = (pass.caller.clone(), trace);
-            let connection = Connection::open(Arc::clone(&shared), &mut socket, query, asker);
-            tokio::select! {
-                end = connection.run() => end,
-                denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {
-                    End::Refused(ErrorCode::Unauthorized, denied.to_string())
-                }
+            let asker = (pass.caller.clone(), guest, trace);
+            match Connection::open(Arc::clone(&shared), &mut socket, query, asker) {
+                Err(message) => End::Refused(ErrorCode::BadQuery, message),
+                Ok(connection) => tokio::select! {
+                    end = connection.run() => end,
+                    denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {
+                        End::Refused(ErrorCode::Unauthorized, denied.to_string())
+                    }
+                },
             }
         }
     };

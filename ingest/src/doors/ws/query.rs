@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{Address, Caller, Draw, Mode, ModelId, StreamName, TraceParent, Want};
+use cloudpose_wire::{Address, Caller, Draw, Mode, ModelId, StreamName, TraceParent, Want, ws::Codec};
 use serde::Deserialize;
 
 use crate::{
@@ -41,6 +41,9 @@ pub(crate) struct StreamQuery {
     quality: Option<u8>,
     /// Whether keypoints are smoothed over time (default), or left as found in each frame.
     smooth: Option<bool>,
+    /// How frames come: `h264`, or as images if absent.
+    #[param(inline)]
+    codec: Option<Codec>,
 }
 
 impl StreamQuery {
@@ -55,6 +58,11 @@ impl StreamQuery {
             }
             _ => Ok(query),
         }
+    }
+
+    /// How frames come, if not as images.
+    pub(super) fn codec(&self) -> Option<Codec> {
+        self.codec
     }
 
     /// Checks that a worker may serve the model, and that pictures may be drawn so.

@@ -39,7 +39,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Image if bench.session.accepts() => bench.image(),
-                Step::Junk => bench.session.image(bench.now, Bytes::new()).unwrap(),
+                Step::Junk => {
+                    bench.session.image(bench.now, Bytes::new()).unwrap();
+                }
                 Step::Finish(index) if index < bench.bus.len() => bench.finish(index),
                 Step::Fail(index) if index < bench.bus.len() => {
                     let header = bench.bus.remove(index).header;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::scaling::session::WINDOW;
+use crate::scaling::{first::Reckoned, session::WINDOW};
 
 fn plan(streams: u32, replicas: u32, signal: Signal) -> Plan {
     let mut rules = Rules::defaults(replicas, replicas);
@@ -10,6 +10,7 @@ fn plan(streams: u32, replicas: u32, signal: Signal) -> Plan {
         max_age: Duration::from_secs(1),
         service: Duration::from_millis(40),
         slots: 1,
+        first: None,
         start: Duration::from_secs(10),
         scrape: Duration::from_secs(5),
         rules,
@@ -72,4 +73,32 @@ fn queue_and_offered_load_bring_the_objective_back_after_a_step_and_let_replicas
         assert!(before_the_end.clone().all(|slice| slice.replicas >= 8), "{signal:?}");
         assert!(record.slices.last().unwrap().replicas <= 2, "{signal:?}: {:?}", record.slices.last());
     }
+}
+
+/// GPUs that take everything, and are gone from the second minute to the sixth.
+fn gpus_gone(reckoned: Reckoned) -> Record {
+    let seconds = Duration::from_secs;
+    let mut plan = plan(30, 1, Signal::QueueDepth(0.75));
+    plan.rules.max = 40;
+    let service = Duration::from_millis(15);
+    plan.first = Some(First { slots: 68, service, gone: seconds(120)..seconds(360), reckoned });
+    plan.shape = Shape::Step { from: 30, to: 30, at: Duration::ZERO, lasts: seconds(900) };
+    simulate(&plan)
+}
+
+#[test]
+fn processors_come_when_the_gpus_go_and_leave_when_they_are_back() {
+    let record = gpus_gone(Reckoned::There);
+    let during = |from, until| record.slices.iter().filter(move |slice| (from..until).contains(&slice.at));
+    assert!(during(0.0, 120.0).all(|slice| slice.met && slice.replicas == 1), "the GPUs do it");
+    assert!(during(240.0, 355.0).all(|slice| slice.met), "the processors do it");
+    assert!(during(365.0, 900.0).all(|slice| slice.met), "and the GPUs again");
+    assert_eq!(record.slices.last().unwrap().replicas, 1);
+}
+
+#[test]
+fn gpus_that_are_reckoned_with_when_they_are_gone_keep_the_processors_away() {
+    let record = gpus_gone(Reckoned::Largest(192));
+    assert!(record.slices.iter().all(|slice| slice.replicas == 1));
+    assert!(record.longest_outage > Duration::from_secs(220), "nobody does the work: {record:?}");
 }

@@ -1,24 +1,32 @@
 //! H.264 in MP4 and MOV (ISO/IEC 14496-12 and -15), decoded in this process.
 
+mod outline;
+
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufReader, Read as _, Seek as _, SeekFrom},
+    panic::catch_unwind,
     path::Path,
     time::Duration,
 };
 
 use cloudpose_pixels::PlanarImage;
 use re_mp4::{Sample, StsdBoxContent, TrackKind};
-use rusty_h264_common::YuvFrame;
-use rusty_h264_decoder::Decoder;
 
-use crate::{Error, Info, check_size, range, while_doing};
+use self::outline::Outline;
+use crate::{
+    Error, Info, MOST_PIXELS, check_size,
+    h264::{Picture, Rules, START, Stream},
+    range, while_doing,
+};
 
 /// Pictures that wait for one that is shown before them, at most: as many as H.264 lets a decoder keep (clause A.3.1).
 const MOST_WAITING: usize = 16;
 /// Frames a second where a file does not say how long it is.
 const USUAL_RATE: f64 = 30.0;
+/// Blocks of all pictures that a file has kept, at most: level 6.2's (ITU-T H.264, table A-1).
+const MOST_KEPT: usize = 696_320;
 /// Bytes of an access unit, at most; an uncompressed picture of 4096×4096 pixels has 24 MiB.
 const MOST_BYTES: u64 = 32 << 20;
 
@@ -30,7 +38,7 @@ pub(crate) struct Mp4 {
     /// The samples in the order in which they are shown, and the place of each there.
     order: Vec<usize>,
     places: Vec<usize>,
-    decoder: Decoder,
+    stream: Stream,
     /// Bytes of the number before each unit that says how long it is.
     length_bytes: usize,
     /// Parameter sets, as a stream has them.
@@ -38,8 +46,10 @@ pub(crate) struct Mp4 {
     /// The next sample to decode, and the next place to show.
     next: usize,
     shown: usize,
+    /// The file ends before all its pictures have come.
+    is_cut: bool,
     /// By their places.
-    waiting: BTreeMap<usize, YuvFrame>,
+    waiting: BTreeMap<usize, Picture>,
     unit: Vec<u8>,
 }
 
@@ -57,8 +67,12 @@ impl Mp4 {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(while_doing("cannot read it"))?;
         let bytes = file.metadata().map_err(while_doing("cannot read it"))?.len();
-        let mp4 = re_mp4::Mp4::read(BufReader::new(&file), bytes)
-            .map_err(|error| Error::Video(format!("it is no MP4 that can be read ({error})")))?;
+        let outline = Outline::read(BufReader::new(&file), bytes)?;
+        (&file).rewind().map_err(while_doing("cannot read it"))?;
+        // Whatever its tables say beyond what has been looked at.
+        let read = catch_unwind(|| re_mp4::Mp4::read(outline.veil(BufReader::new(&file)), outline.end));
+        let read = read.map_err(|_| Error::Video("its tables make no sense".into()))?;
+        let mp4 = read.map_err(|error| Error::Video(format!("it is no MP4 that can be read ({error})")))?;
         let tracks = mp4.tracks();
         let track = tracks.values().find(|track| track.kind == Some(TrackKind::Video));
         let track = track.ok_or_else(|| Error::Video("there is no video in it".into()))?;
@@ -86,7 +100,7 @@ impl Mp4 {
             height: 0,
             rate: if seconds > 0.0 { samples.len() as f64 / seconds } else { USUAL_RATE },
             frames: Some(samples.len() as u64),
-            has_sound: tracks.values().any(|track| track.kind == Some(TrackKind::Audio)),
+            has_sound: outline.has_sound,
         };
         let mut mp4 = Self {
             info,
@@ -94,21 +108,25 @@ impl Mp4 {
             samples,
             order,
             places,
-            decoder: Decoder::new(),
+            stream: Stream::new(Rules { most_pixels: MOST_PIXELS, most_kept: MOST_KEPT, is_live: false }),
             length_bytes,
             sets,
             next: 0,
             shown: 0,
+            is_cut: false,
             waiting: BTreeMap::new(),
             unit: Vec::new(),
         };
         // What the decoder cannot do shows in the first picture.
         while mp4.waiting.is_empty() {
             if !mp4.decode_next()? {
-                return Err(Error::Video("there is no picture in it".into()));
+                return Err(match mp4.is_cut {
+                    true => Error::CutOff("all of its pictures"),
+                    false => Error::Video("there is no picture in it".into()),
+                });
             }
         }
-        let first = mp4.waiting.values().next().map(|frame| (frame.width, frame.height));
+        let first = mp4.waiting.values().next().map(|picture| (picture.frame.width, picture.frame.height));
         (mp4.info.width, mp4.info.height) = first.unwrap_or_default();
         Ok(mp4)
     }
@@ -118,28 +136,29 @@ impl Mp4 {
     }
 
     pub(crate) fn next_into(&mut self, picture: &mut PlanarImage) -> Result<Option<Duration>, Error> {
-        let Some((place, frame)) = self.next_frame()? else { return Ok(None) };
-        check_size(frame.width, frame.height)?;
-        let planes = range::Planes {
-            width: frame.width,
-            height: frame.height,
-            luma: &frame.y,
-            chroma: [&frame.u, &frame.v],
+        let Some((place, decoded)) = self.next_frame()? else {
+            // Said once.
+            return if std::mem::take(&mut self.is_cut) {
+                Err(Error::CutOff("some of its pictures"))
+            } else {
+                Ok(None)
+            };
         };
-        range::read(&planes, picture);
+        check_size(decoded.frame.width, decoded.frame.height)?;
+        range::read(&range::Planes::of(&decoded.frame), decoded.colours, picture);
         Ok(Some(self.time(place)))
     }
 
     /// The next picture in the order in which they are shown, and its place there.
-    fn next_frame(&mut self) -> Result<Option<(usize, YuvFrame)>, Error> {
+    fn next_frame(&mut self) -> Result<Option<(usize, Picture)>, Error> {
         loop {
             // A sample without a picture leaves its place empty.
             let goes_on = self.next == self.samples.len() || self.waiting.len() > MOST_WAITING;
             let next = self.waiting.first_entry().filter(|entry| *entry.key() == self.shown || goes_on);
             if let Some(entry) = next {
-                let (place, frame) = entry.remove_entry();
+                let (place, picture) = entry.remove_entry();
                 self.shown = place + 1;
-                return Ok(Some((place, frame)));
+                return Ok(Some((place, picture)));
             }
             if !self.decode_next()? {
                 return Ok(None);
@@ -164,7 +183,13 @@ impl Mp4 {
         }
         let mut bytes = vec![0; sample.size as usize];
         self.file.seek(SeekFrom::Start(sample.offset)).map_err(while_doing("cannot read it"))?;
-        self.file.read_exact(&mut bytes).map_err(|_| Error::Video("the file ends too early".into()))?;
+        match self.file.read_exact(&mut bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                (self.is_cut, self.next) = (true, self.samples.len());
+                return Ok(false);
+            }
+            read => read.map_err(while_doing("cannot read it"))?,
+        }
         self.unit.clear();
         // Whoever begins here needs them, and they change nothing for others.
         if sample.is_sync || self.next == 1 {
@@ -172,17 +197,14 @@ impl Mp4 {
         }
         to_stream(&bytes, self.length_bytes, &mut self.unit)
             .ok_or_else(|| Error::Video("one of its pictures is cut off".into()))?;
-        let decoded = self.decoder.decode(&self.unit);
-        let frame = decoded
-            .map_err(|error| Error::Video(format!("picture {} is not decoded: {error}", self.next)))?;
-        if let Some(frame) = frame {
-            self.waiting.insert(place, frame);
+        let decoded = self.stream.decode(&self.unit, &mut |_| true);
+        let picture = decoded.map_err(|refused| Error::Video(format!("picture {}: {refused}", self.next)))?;
+        if let Some(picture) = picture {
+            self.waiting.insert(place, picture);
         }
         Ok(true)
     }
 }
-
-const START: [u8; 4] = [0, 0, 0, 1];
 
 /// The parameter sets of a configuration (ISO/IEC 14496-15, 5.3.3.1) as a stream has them, and the bytes of a length.
 fn parameter_sets(config: &[u8]) -> Option<(usize, Vec<u8>)> {
@@ -248,7 +270,7 @@ mod tests {
         let expected: Vec<&str> = lines.map(|line| line.rsplit(", ").next().unwrap()).collect();
         let mut mp4 = Mp4::open(&folder.join("high_b_frames.mp4")).unwrap();
         let mut got = Vec::new();
-        while let Some((place, frame)) = mp4.next_frame().unwrap() {
+        while let Some((place, Picture { frame, .. })) = mp4.next_frame().unwrap() {
             assert_eq!(place, got.len());
             got.push(format!("{:#010x}", adler([&frame.y, &frame.u, &frame.v])));
         }

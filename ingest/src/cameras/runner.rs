@@ -1,0 +1,249 @@
+//! The loop between a camera's source, its session and the bus.
+//!
+//! The session is there for as long as the camera is wanted: also while it is away the stream is listed, as silent, and
+//! who watches it stays.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use cloudpose_policy::backoff::Backoff;
+use cloudpose_wire::{DropReason, Mode};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    Camera, Wishes,
+    feed::Feed,
+    lock,
+    reach::Reach,
+    source::{self, Bounds, Trouble},
+};
+use crate::{
+    config::STREAM_MODEL,
+    dispatch::Inbox,
+    metrics,
+    publisher::{Answered, Publisher},
+    session::{Change, Effect, Session, Settings, Stamps, Terms},
+    settings::{DEFAULT_QUALITY, check_draw},
+    shared::Shared,
+};
+
+/// Pauses before a camera that has gone is tried again. With them, and the time that a connection may take, one that
+/// has come back is fetched within three seconds.
+const FIRST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(1);
+/// Pause before one is tried again that somebody has to do something about: many cameras lock out who shows them wrong
+/// passwords too often.
+const HOPELESS: Duration = Duration::from_secs(30);
+/// Pause before another seat is asked for.
+const NO_SEAT: Duration = Duration::from_secs(1);
+
+/// Fetches `camera` until it is not wanted any more, or the gateway stops.
+pub(super) async fn run(shared: Arc<Shared>, camera: Arc<Camera>, reach: Reach) {
+    let seat = loop {
+        match shared.seats.take(&camera.caller) {
+            Some(seat) => break seat,
+            None => {
+                let why = "all sessions of the gateway are taken (--max-sessions)";
+                lock(&camera.status).failed(Trouble::Gone(why.into()));
+            }
+        }
+        tokio::select! {
+            () = sleep(NO_SEAT) => {}
+            () = camera.stop.cancelled() => return,
+            () = shared.stopping.cancelled() => return,
+        }
+    };
+    let stop = camera.stop.clone();
+    tracing::info!(stream = %camera.stream, url = camera.address.shown(), "camera: it is fetched from now on");
+    tokio::select! {
+        () = Work::new(shared, Arc::clone(&camera), reach).run() => {}
+        () = stop.cancelled() => {}
+    }
+    tracing::info!(stream = %camera.stream, "camera: it is fetched no more");
+    drop(seat);
+}
+
+/// A camera at work.
+struct Work {
+    shared: Arc<Shared>,
+    camera: Arc<Camera>,
+    bounds: Bounds,
+    feed: Arc<Feed>,
+    session: Session,
+    inbox: Inbox,
+    publisher: Publisher,
+    backoff: Backoff,
+    /// Frames of the session that have not ended, in the session's hands or on the bus.
+    window: usize,
+}
+
+impl Work {
+    fn new(shared: Arc<Shared>, camera: Arc<Camera>, reach: Reach) -> Self {
+        let config = &shared.config;
+        let (address, inbox) = shared.open(2 * config.window + 2);
+        let Wishes { model, fps, want } = camera.wishes();
+        let settings = Settings {
+            want,
+            draw: check_draw(None, config.draw_only).unwrap_or_default(),
+            model: model.unwrap_or_else(|| shared.default_model(STREAM_MODEL)),
+            quality: DEFAULT_QUALITY,
+            smooth: true,
+        };
+        let terms = Terms {
+            caller: camera.caller.clone(),
+            address,
+            stream: camera.stream.clone(),
+            mode: Mode::Live,
+            window: config.window,
+            max_age: config.max_age,
+            max_image_pixels: cloudpose_pixels::Limits::default().max_pixels,
+            min_score: config.min_score,
+            draw_only: config.draw_only,
+            models: shared.models.clone(),
+            trace: None,
+        };
+        let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
+        let stamps = Stamps::from_now();
+        let source = shared.watch.open(
+            (terms.caller.tenant.clone(), terms.stream.clone()),
+            terms.address.session.clone(),
+            settings.model.clone(),
+            stamps.at(Instant::now().into_std()),
+        );
+        Self {
+            bounds: Bounds {
+                decoders: shared.decoders.clone(),
+                reach,
+                max_image_bytes: config.max_image_bytes,
+            },
+            feed: Arc::new(Feed::new(fps)),
+            inbox,
+            publisher: Publisher::new(Arc::clone(&shared)),
+            backoff: Backoff::new(&terms.address.session, FIRST, LONGEST),
+            window: config.window,
+            session: Session::new(terms, settings, stamps, account, source),
+            shared,
+            camera,
+        }
+    }
+
+    async fn run(mut self) {
+        let mut attempt = self.attempt(Duration::ZERO);
+        let mut connection = self.shared.bus.connection();
+        let mut drain_ends = None;
+        let feed = Arc::clone(&self.feed);
+        let camera = Arc::clone(&self.camera);
+        loop {
+            self.carry_out();
+            if self.session.finished() {
+                return;
+            }
+            let goes_on = drain_ends.is_none();
+            let far = Instant::now() + HOPELESS;
+            let policy = self.session.next_deadline().map(Instant::from_std);
+            let wake = [policy, drain_ends].into_iter().flatten().fold(far, Instant::min);
+            tokio::select! {
+                trouble = &mut attempt, if goes_on => {
+                    let pause = self.failed(trouble);
+                    attempt = self.attempt(pause);
+                }
+                (frames, picture) = feed.next(), if goes_on => {
+                    lock(&camera.status).came(Instant::now().into_std(), frames);
+                    if let Some(picture) = picture {
+                        // Only after its `end` does a session take none.
+                        self.session.image(picture.at, picture.payload).ok();
+                    }
+                }
+                result = self.inbox.next() => self.session.result(result),
+                answered = self.publisher.next() => self.on_answer(answered),
+                later = self.shared.bus.later_connection(connection) => {
+                    connection = later;
+                    self.session.reconnected(Instant::now().into_std());
+                }
+                () = camera.changed.notified() => self.change(),
+                () = self.shared.stopping.cancelled(), if goes_on => {
+                    drain_ends = Some(Instant::now() + self.shared.drain);
+                    self.session.end();
+                }
+                () = sleep_until(wake) => {
+                    if drain_ends.is_some_and(|at| Instant::now() >= at) {
+                        return self.session.give_up(DropReason::ShuttingDown);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Fetches the camera, after a pause.
+    fn attempt(&self, pause: Duration) -> Pin<Box<dyn Future<Output = Trouble> + Send>> {
+        let (camera, feed) = (Arc::clone(&self.camera), Arc::clone(&self.feed));
+        let bounds = self.bounds.clone();
+        Box::pin(async move {
+            sleep(pause).await;
+            let fps = camera.wishes().fps;
+            source::fetch(&camera.address, &bounds, &feed, fps).await
+        })
+    }
+
+    /// How long to wait before the next attempt.
+    fn failed(&mut self, trouble: Trouble) -> Duration {
+        let mut status = lock(&self.camera.status);
+        if status.is_live() {
+            self.backoff.succeeded();
+        }
+        let pause = match &trouble {
+            Trouble::Gone(_) => self.backoff.failed(),
+            Trouble::Wrong(_) => HOPELESS,
+        };
+        let (Trouble::Gone(why) | Trouble::Wrong(why)) = &trouble;
+        // Said once: it is tried every second.
+        if status.says(why) {
+            tracing::debug!(stream = %self.camera.stream, why, "camera: no frames");
+        } else {
+            tracing::warn!(stream = %self.camera.stream, why, "camera: no frames");
+        }
+        metrics::camera_failed();
+        status.failed(trouble);
+        pause
+    }
+
+    /// The wishes have changed.
+    fn change(&mut self) {
+        let Wishes { model, fps, want } = self.camera.wishes();
+        self.feed.change(fps);
+        let change = Change { want: Some(want), model, ..Change::default() };
+        if let Err(bad) = self.session.configure(change) {
+            lock(&self.camera.status).note(bad.to_string());
+        }
+    }
+
+    fn on_answer(&mut self, Answered { frame, taken }: Answered) {
+        let now = Instant::now().into_std();
+        match taken {
+            Ok(()) => self.session.published(now, frame.header.seq),
+            Err(error) => self.session.refused(now, frame, error.reason()),
+        }
+    }
+
+    /// Does what has become possible or due.
+    fn carry_out(&mut self) {
+        let now = Instant::now().into_std();
+        self.session.advance(now);
+        while let Some(effect) = self.session.next_effect() {
+            match effect {
+                Effect::Publish(frame) => self.publisher.push(*frame),
+                Effect::Deliver(delivered) => self.session.sent(now, delivered.seq),
+                Effect::Dropped { seq, reason, detail } => {
+                    self.publisher.withdraw(seq);
+                    if reason == DropReason::Undecodable {
+                        let why = format!("it sends what is no picture: {detail}");
+                        lock(&self.camera.status).note(self.camera.address.hide(&why));
+                    }
+                }
+                Effect::Hint { .. } => {}
+            }
+        }
+        // What `sent` frees is used at once.
+        self.session.advance(now);
+        self.feed.has_room(self.session.in_flight() < self.window);
+    }
+}

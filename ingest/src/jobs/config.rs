@@ -1,0 +1,57 @@
+//! What can be set about jobs.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Longest time that jobs can be kept.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Settings of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Jobs")]
+#[group(id = "jobs_config")]
+pub struct Config {
+    /// Folder where jobs lie, with their images and results; gateways on one NATS server share it [default: no jobs are
+    /// taken]
+    #[arg(long, env = "CLOUDPOSE_STORE", value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// How long a job is kept after it was handed in, with all that belongs to it.
+    #[arg(long, env = "CLOUDPOSE_STORE_TTL", value_name = "TIME", default_value = "24h", value_parser = ttl)]
+    pub store_ttl: Duration,
+
+    /// Images of a job.
+    #[arg(long, env = "CLOUDPOSE_MAX_JOB_ITEMS", value_name = "N", default_value = "1000",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_job_items: u32,
+
+    /// Bytes of all images of a job.
+    #[arg(long, env = "CLOUDPOSE_MAX_JOB_BYTES", value_name = "BYTES", default_value = "268435456",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_job_bytes: u64,
+
+    /// Jobs of a tenant that are kept at once.
+    #[arg(long, env = "CLOUDPOSE_MAX_JOBS", value_name = "N", default_value = "100",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_jobs: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store: None,
+            store_ttl: Duration::from_secs(24 * 3600),
+            max_job_items: 1000,
+            max_job_bytes: 256 << 20,
+            max_jobs: 100,
+        }
+    }
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than nothing".into()),
+        Ok(time) if time > LONGEST => Err("must be at most 30d".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}; write it like 30m, 24h or 7d")),
+    }
+}

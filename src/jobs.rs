@@ -1,0 +1,316 @@
+//! `cloudpose jobs`: hands images in at a server, says how far it is, and fetches the results.
+#![expect(clippy::print_stdout, reason = "the answer of a command")]
+
+use std::{
+    fs,
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use cloudpose_wire::{Draw, JobId, ModelId};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode,
+    multipart::{Form, Part},
+};
+use serde::Deserialize;
+use tokio::time::sleep;
+
+use crate::{detect, outputs::create, plain::plain};
+
+/// How often a request is sent that a server does not answer, or not now.
+const TRIES: u32 = 6;
+/// Pause before the second; each later one is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often the server is asked how far a job is.
+const LOOK: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Hand in images, and print the job's name
+    #[command(after_help = "Examples:
+  cloudpose jobs submit album/
+  cloudpose jobs submit a.jpg b.jpg --want both --model accurate --server http://10.0.0.7:60000
+  cloudpose jobs fetch $(cloudpose jobs submit album/ --want both) -o out")]
+    Submit(Submit),
+    /// Say how far a job is
+    #[command(after_help = "Example:
+  cloudpose jobs status job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60")]
+    Status(One),
+    /// Wait until a job is done, and print a line of JSON for each image
+    #[command(after_help = "Examples:
+  cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 > results.jsonl
+  cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 -o out   writes out/results.jsonl, and the pictures if
+                                                               they were wanted")]
+    Fetch(Fetch),
+}
+
+/// Where jobs are.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The server
+    #[arg(long, env = "CLOUDPOSE_SERVER", default_value = "http://127.0.0.1:60000", value_name = "URL")]
+    server: String,
+    /// The key to show it
+    #[arg(long, env = "CLOUDPOSE_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    /// Images (JPEG, PNG, WebP), folders of them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// What is wanted: pose, overlay (annotated pictures) or both
+    #[arg(long, default_value = "pose", value_parser = ["pose", "overlay", "both"])]
+    want: String,
+    /// How pictures are drawn: overlay, skeleton or redacted [default: overlay]
+    #[arg(long, value_name = "HOW")]
+    draw: Option<Draw>,
+    /// The model to run [default: as the server has it]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<ModelId>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The job
+    job: JobId,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    #[command(flatten)]
+    one: One,
+    /// Write results.jsonl and pictures into this folder
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// What is read of how far a job is.
+#[derive(Debug, Deserialize)]
+struct Status {
+    id: String,
+    state: String,
+    items: u64,
+    done: u64,
+    failed: u64,
+    want: String,
+}
+
+/// What is read of a line of results.
+#[derive(Debug, Deserialize)]
+struct Line {
+    item: u64,
+    name: Option<String>,
+    error: Option<Failure>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failure {
+    detail: String,
+}
+
+/// What is read of a problem.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If nothing is there to hand in, the server refuses or does not answer, or the output cannot be written.
+pub(crate) async fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Submit(submit) => hand_in(submit).await,
+        Command::Status(One { job, server }) => {
+            let Status { id, state, items, done, failed, .. } = server.status(job).await?;
+            println!("{id}: {state}, {done} of {items} done, {failed} failed");
+            Ok(())
+        }
+        Command::Fetch(fetch) => fetch.run().await,
+    }
+}
+
+async fn hand_in(Submit { paths, want, draw, model, server }: &Submit) -> Result<()> {
+    let files = detect::find(paths, &[])?;
+    let mut images = Vec::new();
+    for file in &files {
+        let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        images.push((name.unwrap_or_default(), Bytes::from(image)));
+    }
+    let mut query = vec![("want", want.clone())];
+    query.extend(draw.map(|draw| ("draw", draw.to_string())));
+    query.extend(model.as_ref().map(|model| ("model", model.to_string())));
+    let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let path = format!("/v1/jobs?{}", query.join("&"));
+    // So that a request whose answer is lost can be sent again.
+    let key = new_key();
+    let response = server.send(Method::POST, &path, |request| {
+        let form = images.iter().fold(Form::new(), |form, (name, image)| {
+            let part = Part::stream_with_length(image.clone(), image.len() as u64);
+            form.part("file", part.file_name(name.clone()))
+        });
+        request.header("idempotency-key", &key).multipart(form)
+    });
+    let job: Status = response.await?.json().await.context("the server's answer is none")?;
+    println!("{}", job.id);
+    Ok(())
+}
+
+/// A value that no other request has.
+fn new_key() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    format!("{}-{}", std::process::id(), since.unwrap_or_default().as_nanos())
+}
+
+impl Server {
+    async fn status(&self, job: &JobId) -> Result<Status> {
+        let response = self.get(&format!("/v1/jobs/{job}")).await?;
+        response.json().await.context("the server's answer is none")
+    }
+
+    async fn get(&self, path: &str) -> Result<Response> {
+        self.send(Method::GET, path, |request| request).await
+    }
+
+    /// Sends a request, again if the server is not there or has no room.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        with: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response> {
+        let url = format!("{}{path}", self.server.trim_end_matches('/'));
+        let client = reqwest::Client::new();
+        let mut pause = PAUSE;
+        for left in (0..TRIES).rev() {
+            let mut request = client.request(method.clone(), &url);
+            if let Some(key) = &self.key {
+                request = request.bearer_auth(key);
+            }
+            match with(request).send().await {
+                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE && left > 0 => {}
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) => {
+                    let status = response.status();
+                    let why = response.json::<Problem>().await.map(|problem| plain(&problem.detail));
+                    bail!("{} says {status}: {}", self.server, why.unwrap_or_else(|_| "no reason".into()));
+                }
+                Err(error) if left == 0 || error.is_builder() => {
+                    return Err(error).with_context(|| format!("cannot ask {}", self.server));
+                }
+                Err(_) => {}
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        bail!("{} has no room now; try again later", self.server)
+    }
+}
+
+impl Fetch {
+    async fn run(&self) -> Result<()> {
+        let One { job, server } = &self.one;
+        let status = self.wait().await?;
+        let mut lines: Box<dyn std::io::Write> = match &self.output {
+            None => Box::new(std::io::stdout().lock()),
+            Some(folder) => {
+                fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+                Box::new(create(&folder.join("results.jsonl"))?)
+            }
+        };
+        let mut told = 0;
+        while told < status.items {
+            let text = server.get(&format!("/v1/jobs/{job}/results?after={told}")).await?.text().await?;
+            ensure!(!text.is_empty(), "the server tells of {told} of {} images only", status.items);
+            lines.write_all(text.as_bytes()).context("cannot write the results")?;
+            for line in text.lines() {
+                let line: Line = serde_json::from_str(line).context("the server's results are none")?;
+                told = line.item;
+                self.take(&line, &status).await?;
+            }
+        }
+        lines.flush().context("cannot write the results")?;
+        if status.failed > 0 {
+            bail!("{} of {} images could not be done", status.failed, status.items);
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong with an image, or fetches its picture.
+    async fn take(&self, line: &Line, status: &Status) -> Result<()> {
+        let name = line.name.as_deref().unwrap_or("image");
+        if let Some(failure) = &line.error {
+            eprintln!("{}. {}: {}", line.item, plain(name), plain(&failure.detail));
+            return Ok(());
+        }
+        let Some(folder) = self.output.as_ref().filter(|_| status.want != "pose") else { return Ok(()) };
+        let One { job, server } = &self.one;
+        let picture =
+            server.get(&format!("/v1/jobs/{job}/items/{}/overlay", line.item)).await?.bytes().await?;
+        let target = folder.join(picture_name(line.item, name));
+        create(&target)?.write_all(&picture).with_context(|| format!("cannot write {}", target.display()))
+    }
+
+    /// Waits until the job is done.
+    async fn wait(&self) -> Result<Status> {
+        let One { job, server } = &self.one;
+        let bar = ProgressBar::hidden();
+        loop {
+            let status = server.status(job).await?;
+            if bar.length().is_none() && std::io::stderr().is_terminal() {
+                let style = ProgressStyle::with_template("{bar:30.cyan} {pos}/{len} {eta} left  {msg}");
+                bar.set_style(style.expect("the template is a constant"));
+                bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            }
+            bar.set_length(status.items);
+            bar.set_position(status.done);
+            if status.failed > 0 {
+                bar.set_message(format!("{} failed", status.failed));
+            }
+            if status.state == "done" {
+                bar.finish_and_clear();
+                return Ok(status);
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// What a picture is called: its number first, so that two of one name stay two; the rest comes from whoever handed it
+/// in.
+fn picture_name(item: u64, name: &str) -> String {
+    let stem = Path::new(name).file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let stem: String =
+        stem.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect();
+    format!("{item:05}-{stem}.jpg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_stay_in_their_folder_whatever_they_are_called() {
+        for (name, file) in [
+            ("a.jpg", "00007-a.jpg"),
+            ("Tür 1.png", "00007-Tür_1.jpg"),
+            ("../../etc/passwd", "00007-passwd.jpg"),
+            ("..", "00007-.jpg"),
+            ("a\nb\u{1b}[2J.jpg", "00007-a_b__2J.jpg"),
+        ] {
+            assert_eq!(picture_name(7, name), file, "{name:?}");
+        }
+    }
+}
