@@ -95,4 +95,4 @@ deny: ## Licences and sources of all dependencies (needs cargo-deny).
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-checkov tests/.prometheus tests/.models
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-others tests/.venv-checkov tests/.prometheus tests/.models

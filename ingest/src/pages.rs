@@ -38,11 +38,12 @@ const JPEG: &str = "image/jpeg";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 11] = assets! {
+const PAGE: [Asset; 12] = assets! {
     "../web":
     "app.js": JS;
     "cameras.js": JS;
     "key.js": JS;
+    "phrases.js": JS;
     "source.js": JS;
     "stats.js": JS;
     "style.css": CSS;

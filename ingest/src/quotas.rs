@@ -96,15 +96,24 @@ impl Guest {
 
     /// Begins a connection, a session, or a photo, which lasts until what is returned is dropped.
     pub(crate) fn begin(&self, resource: Resource) -> Result<Begun, Refused> {
+        self.try_begin(resource).map_err(|(user, exceeded)| self.refused(user, exceeded))
+    }
+
+    fn try_begin(&self, resource: Resource) -> Result<Begun, (&User, Exceeded)> {
         let mut begun = Begun { guest: self.clone(), resource, count: 0 };
         for (user, limits) in &*self.users {
             let admitted = self.with(user, limits, |usage| usage.begin(limits, resource));
             if let Err(exceeded) = admitted {
-                return Err(self.refused(user, exceeded));
+                return Err((user, exceeded));
             }
             begun.count += 1;
         }
         Ok(begun)
+    }
+
+    /// Begins as many photos, up to `count`, as there may be.
+    pub(crate) fn begin_at_most(&self, count: usize) -> Vec<Begun> {
+        (0..count).map_while(|_| self.try_begin(Resource::Photos).ok()).collect()
     }
 
     /// Whether a frame or photo may come now.

@@ -2,13 +2,14 @@
 
 import { COCO, Live, Session, streamUrl } from "./client/cloudpose.js";
 import { fetchWithKey, isKeyWanted, key, renewKey } from "./key.js";
+import { say, translate } from "./phrases.js";
 import { encodeStill, openCamera, openVideo, release } from "./source.js";
 import { Recent } from "./stats.js";
 import * as view from "./view.js";
 import { DROP_REASONS, cameraError, foundWords, serverError } from "./words.js";
 
-const WELCOME = { title: "See how people move", text: "Start your webcam, or drop a picture or a video here." };
-const PRIVACY = "Frames go only to this server, which keeps none of them.";
+const WELCOME = { title: say`See how people move`, text: say`Start your webcam, or drop a picture or a video here.` };
+const PRIVACY = say`Frames go only to this server, which keeps none of them.`;
 /** Rates and latencies are those of the last seconds. Milliseconds. */
 const RECENT_MS = 3000;
 const REFRESH_MS = 250;
@@ -82,7 +83,7 @@ function begin(kind, name) {
   if (!isModelChosen) view.chooseModel(kind === "still" ? usual.still : usual.stream);
   view.showSourceName(name);
   view.showTools(["stop"]);
-  element("stop").textContent = kind === "still" ? "Close" : "Stop";
+  element("stop").textContent = kind === "still" ? say`Close` : say`Stop`;
   element("stop").focus();
   return activity;
 }
@@ -104,14 +105,14 @@ function end() {
 function stop() {
   end();
   view.showPanel(WELCOME);
-  view.showStatus("idle", "Ready");
+  view.showStatus("idle", say`Ready`);
   element("start-camera").focus();
 }
 
 function fail(problem) {
   end();
   view.showPanel(problem);
-  view.showStatus("failed", "Stopped");
+  view.showStatus("failed", say`Stopped`);
   element("start-camera").focus();
 }
 
@@ -120,14 +121,14 @@ function connectionHandlers(mine) {
   return {
     connecting() {
       mine.retryAt = null;
-      if (mine.connection === "lost") view.showBanner("Connecting again …");
-      else view.showStatus("connecting", "Connecting");
+      if (mine.connection === "lost") view.showBanner(say`Connecting again …`);
+      else view.showStatus("connecting", say`Connecting`);
     },
     lost(retryAt, error) {
       mine.connection = "lost";
       mine.retryAt = retryAt;
-      mine.why = error === null ? "The connection is lost." : serverError(error.code, "");
-      view.showStatus("reconnecting", "Reconnecting");
+      mine.why = error === null ? say`The connection is lost.` : serverError(error.code, "");
+      view.showStatus("reconnecting", say`Reconnecting`);
       refresh();
     },
     note(error) {
@@ -135,7 +136,7 @@ function connectionHandlers(mine) {
     },
     unauthorized: renewKey,
     failed(error) {
-      fail({ title: "The server ended the session", text: serverError(error.code, error.message) });
+      fail({ title: say`The server ended the session`, text: serverError(error.code, error.message) });
     },
     drops(counts) {
       numbers.drops = counts;
@@ -153,11 +154,11 @@ function count({ pose, latencyMs, roundTripMs }) {
 // Webcam and video files.
 
 async function startCamera() {
-  const mine = begin("camera", "Webcam");
-  view.showStatus("connecting", "Waiting for the webcam");
+  const mine = begin("camera", say`Webcam`);
+  view.showStatus("connecting", say`Waiting for the webcam`);
   try {
     await openCamera(video, mine.over.signal, () =>
-      fail({ title: "The webcam is gone", text: "It was unplugged, or the browser took it back." }),
+      fail({ title: say`The webcam is gone`, text: say`It was unplugged, or the browser took it back.` }),
     );
   } catch (error) {
     if (mine === activity) fail(cameraError(error));
@@ -168,7 +169,7 @@ async function startCamera() {
 
 async function startVideo(file) {
   const mine = begin("video", file.name);
-  view.showStatus("connecting", "Opening the video");
+  view.showStatus("connecting", say`Opening the video`);
   try {
     await openVideo(video, file, { loop: settings().mode === "live" });
   } catch {
@@ -207,7 +208,7 @@ function openStream(mine) {
     },
     sent: (bytes) => numbers.sent.add(performance.now(), bytes),
     skipped: (n) => (numbers.skipped += n),
-    broke: (error) => fail({ title: "The page stumbled", text: `${error.message}. Start again.` }),
+    broke: (error) => fail({ title: say`The page stumbled`, text: say`${error.message}. Start again.` }),
   });
   mine.session.paused = mine.paused;
 }
@@ -234,10 +235,10 @@ function setPaused(mine, paused) {
 }
 
 function showPaused(mine) {
-  element("pause").textContent = mine.paused ? "Resume" : "Pause";
+  element("pause").textContent = mine.paused ? say`Resume` : say`Pause`;
   if (mine.connection !== "open") return;
-  if (mine.paused) view.showStatus("paused", video.ended ? "Finished" : "Paused");
-  else view.showStatus("live", "Live");
+  if (mine.paused) view.showStatus("paused", video.ended ? say`Finished` : say`Paused`);
+  else view.showStatus("live", say`Live`);
 }
 
 function showMirror() {
@@ -248,7 +249,7 @@ function showMirror() {
 
 async function startStill(file) {
   const mine = begin("still", file.name);
-  view.showStatus("connecting", "Reading the picture");
+  view.showStatus("connecting", say`Reading the picture`);
   mine.file = file;
   mine.bitmap = await createImageBitmap(file).catch(() => null);
   if (mine !== activity) return;
@@ -264,15 +265,15 @@ function openStill(mine) {
     async connected(limits) {
       mine.connection = "open";
       if (usual.stream === undefined) loadModels();
-      view.showStatus("connecting", "Looking for people");
+      view.showStatus("connecting", say`Looking for people`);
       const { session } = mine;
       session.send(await encodeStill(mine.file, mine.bitmap, limits, quality));
     },
     drops(counts) {
       const reason = Object.keys(counts).find((reason) => reason !== "connection_lost" && counts[reason] > 0);
       if (reason === undefined) return;
-      const text = mine.note ?? `The server says: ${DROP_REASONS[reason] ?? reason}.`;
-      fail({ title: "This picture got no result", text });
+      const text = mine.note ?? say`The server says: ${DROP_REASONS[reason] ?? reason}.`;
+      fail({ title: say`This picture got no result`, text });
     },
     async result(result) {
       mine.session.close();
@@ -290,7 +291,7 @@ function openStill(mine) {
 async function startSample() {
   const response = await fetch("/sample.jpg").catch(() => null);
   if (!response?.ok) {
-    fail({ title: "The sample did not come", text: "The server did not send it. Is it still running?" });
+    fail({ title: say`The sample did not come`, text: say`The server did not send it. Is it still running?` });
     return;
   }
   startStill(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
@@ -303,8 +304,8 @@ function startFile(file) {
 
 function unreadable(file) {
   return {
-    title: "The browser cannot open this file",
-    text: `${file.name} is no picture (JPEG, PNG, WebP, …) and no video (MP4, WebM, …) that it knows.`,
+    title: say`The browser cannot open this file`,
+    text: say`${file.name} is no picture (JPEG, PNG, WebP, …) and no video (MP4, WebM, …) that it knows.`,
   };
 }
 
@@ -392,10 +393,11 @@ function refresh() {
   view.showDrops(numbers.drops, numbers.skipped);
   if (activity?.connection === "lost" && activity.retryAt !== null) {
     const seconds = Math.max(1, Math.ceil((activity.retryAt - now) / 1000));
-    view.showBanner(`${activity.why} Trying again in ${seconds} s.`);
+    view.showBanner(say`${activity.why} Trying again in ${seconds} s.`);
   }
 }
 
+translate(document);
 showExamples({});
 loadModels();
 setInterval(refresh, REFRESH_MS);

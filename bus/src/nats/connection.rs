@@ -69,6 +69,9 @@ pub struct Config {
         value_parser = replicas
     )]
     pub replicas: Option<usize>,
+    /// Give pose events the headers of CloudEvents (ce-id, ce-type, …); the messages stay as they are
+    #[arg(long = "nats-cloudevents", env = "CLOUDPOSE_NATS_CLOUDEVENTS")]
+    pub cloudevents: bool,
     /// In which turn this process's workers get frames.
     #[arg(skip)]
     pub turn: Turn,

@@ -20,6 +20,7 @@ mod announce;
 mod ask;
 mod bucket;
 mod clock;
+mod cloudevents;
 mod connection;
 mod delivery;
 mod desk;
@@ -99,6 +100,8 @@ struct Shared {
     role: Option<Role>,
     /// Copies of each queue.
     replicas: usize,
+    /// Whether events have the headers of CloudEvents.
+    cloudevents: bool,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -146,6 +149,7 @@ impl Nats {
             turn: config.turn,
             role: config.role,
             replicas: config.replicas.unwrap_or(1),
+            cloudevents: config.cloudevents,
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
@@ -329,7 +333,10 @@ impl Nats {
         };
         let to = subject::event(&self.0.prefix, tenant, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
-        let (headers, payload) = (message::event_headers(session, trace), message::event_payload(shared));
+        let (mut headers, payload) = (message::event_headers(session, trace), message::event_payload(shared));
+        if self.0.cloudevents {
+            cloudevents::mark(&mut headers, event, &self.0.prefix, tenant, trace);
+        }
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }

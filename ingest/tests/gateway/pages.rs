@@ -62,7 +62,8 @@ async fn every_described_address_answers() {
     assert!(paths.len() >= 4);
     let _sender = stage::Client::greeted(&server, "?stream=door").await;
     for path in paths.keys() {
-        let status = get(&server, &path.replace("{stream}", "door"), "*/*").await.status();
+        let status =
+            get(&server, &path.replace("{stream}", "door").replace("{model}", "fast"), "*/*").await.status();
         assert_ne!(status, 404, "{path}");
     }
     assert_eq!(get(&server, "/v1/stream", "*/*").await.status(), 426);
