@@ -60,6 +60,7 @@ use crate::auth::Need;
         crate::doors::roboflow::objects,
         crate::doors::roboflow::classes,
     ),
+    components(schemas(crate::doors::roboflow::Found, crate::doors::roboflow::Message)),
     tags(
         (name = "pose", description = "One image"),
         (name = "classify", description = "What one image shows"),

@@ -129,7 +129,7 @@ export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate, s
   const isMuch = sentBits === null || sentBits >= 1e6;
   write("uplink", sentBits === null ? null : sentBits / (isMuch ? 1e6 : 1e3), isMuch ? 1 : 0);
   element("uplink-unit").textContent = isMuch ? "Mbit/s" : "kbit/s";
-  element("uplink-title").textContent = codec === null ? "Uplink" : `Uplink, ${codec}`;
+  element("uplink-title").textContent = codec === null ? say`Uplink` : say`Uplink, ${codec}`;
 }
 
 /** The drops by reason; `skipped` frames were never sent, since the ones before them were on their way. */

@@ -10,7 +10,7 @@ const TEST_MS = { timeout: 120_000 };
 const STEP_MS = 45_000;
 /** Written so in every language. */
 const NAMES =
-  /CloudPose|JSON|JPEG|PNG|WebP|API|OpenAPI|HTTP|RTSP|H\.264|Motion|MultiPose|SinglePose|MoveNet|Lightning|Thunder|EfficientNet-Lite0|ImageNet|sample\.jpg/g;
+  /CloudPose|Mbit|JSON|JPEG|PNG|WebP|API|OpenAPI|HTTP|RTSP|H\.264|Motion|MultiPose|SinglePose|MoveNet|Lightning|Thunder|EfficientNet-Lite0|ImageNet|sample\.jpg/g;
 
 let server;
 let browser;

@@ -8,7 +8,7 @@ import { PHRASES, languageOf } from "../../ingest/web/phrases.js";
 
 const WEB = new URL("../../ingest/web/", import.meta.url);
 /** The same in every language. */
-const NAMES = new Set(["CloudPose", "–", "80", "x", "y", "cpk_…", "rtsp://user:password@host/path"]);
+const NAMES = new Set(["CloudPose", "–", "80", "x", "y", "cpk_…", "Mbit/s", "rtsp://user:password@host/path"]);
 
 const entities = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"' };
 const plain = (html) => html.replace(/&\w+;/g, (entity) => entities[entity] ?? assert.fail(entity)).trim();

@@ -1,6 +1,7 @@
 """Every HTTP call of the gateway and of the workers, but those of the existing API."""
 
 import asyncio
+import time
 
 import pytest
 from exchange import CUT_OFF, FORM, IMAGES, JPEG, JSON, SAMPLE, base64_of, exchange, form, json_of, send
@@ -202,4 +203,7 @@ def test_no_room(narrow, snapshots):
 def test_workers_pages(system, snapshots, role):
     requests = {f"GET {path}": ("GET", path) for path in ["/health", "/ready", "/metrics", "/"]}
     worker = type(system)(system.workers[role])
+    # It listens before its models are loaded.
+    while send(worker, "GET", "/ready")[0] != 200:
+        time.sleep(0.1)
     snapshots.check("http-worker", answers(worker, requests))

@@ -43,14 +43,14 @@ def broker(tmp_path_factory):
 
 
 def mosquitto(port, *options, user="listener", password=PASSWORDS["listener"]):
-    command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-u", user, "-P", password, "-d", *options]
+    command = ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-u", user, "-P", password, "-d", *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def said(process, marker):
-    """The line in which a subscriber says `marker`."""
+    """The first line of a subscriber that holds `marker`, or begins with it if that is a topic."""
     for line in process.stdout:
-        if marker in line:
+        if line.startswith(marker) or "/" not in marker and marker in line:
             return line
     raise AssertionError(f"it ended with {process.wait()} and never said {marker}")
 

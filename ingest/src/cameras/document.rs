@@ -175,7 +175,7 @@ mod tests {
             (camera_key(&key), Written { revision: 3, value }),
             ("cameras.default".into(), Written { revision: 4, value: Bytes::new() }),
             ("gateways.g".into(), Written { revision: 5, value: r#"{"own":["yard"],"later":1}"#.into() }),
-            ("gateways.h".into(), Written { revision: 6, value: "[]".into() }),
+            ("gateways.h".into(), Written { revision: 6, value: "7".into() }),
         ];
         let all = All::read(documents.into());
         assert_eq!(all.cameras, [(key, (3, document))].into());

@@ -160,14 +160,15 @@ enum Answers {
 
 /// What was found in an image.
 #[derive(utoipa::ToSchema)]
-#[schema(value_type = Object)]
+#[schema(as = InferenceFound, value_type = Object)]
 #[expect(dead_code, reason = "describes what `answer` writes")]
-struct Found(serde_json::Value);
+pub(crate) struct Found(serde_json::Value);
 
 /// What was wrong, and what to do.
 #[derive(utoipa::ToSchema)]
+#[schema(as = InferenceMessage)]
 #[expect(dead_code, reason = "describes what `Refused` answers")]
-struct Message {
+pub(crate) struct Message {
     message: String,
 }
 
