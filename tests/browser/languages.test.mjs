@@ -61,7 +61,8 @@ test("whoever reads Chinese sees the whole page in it", TEST_MS, async () => {
   await page.click("#try-sample");
   await page.waitForSelector('#stage[data-state="still"]');
   assert.match(await page.textContent("#status"), /^找到 [23] 人$/);
-  assert.equal(await page.textContent("#persons tr:nth-child(2) th"), "鼻子");
+  const joint = await page.textContent("#persons tr:nth-child(2) th");
+  assert.ok(["鼻子", "左眼", "右眼", "左耳", "右耳"].includes(joint), joint);
   assert.deepEqual(await englishOf(page), []);
   await page.context().close();
 });
