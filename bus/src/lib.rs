@@ -34,6 +34,7 @@ mod attachment;
 mod bucket;
 mod ends;
 mod error;
+mod heard;
 mod jobs;
 mod local;
 pub mod metrics;
@@ -50,15 +51,14 @@ use cloudpose_wire::{
     Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SessionId, SharedEvent, Stage, StreamName, Tenant,
     TraceParent, View,
 };
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::MissedTickBehavior,
-};
+use tokio::time::MissedTickBehavior;
 
 pub use attachment::Attachment;
 pub use bucket::{Bucket, BucketError, Changes, Document, Over};
 use ends::{expired, given_up};
 pub use error::{Bound, PublishError, Queue};
+use heard::Source;
+pub use heard::{Events, Heard, Results};
 pub use jobs::JobResult;
 pub use local::{Capacity, Local};
 pub use models::Models;
@@ -459,54 +459,4 @@ impl Drop for Delivery {
             Origin::Nats(origin) => origin.abandon(),
         }
     }
-}
-
-/// Results addressed to one gateway.
-#[derive(Debug)]
-pub struct Results(Source<mpsc::Receiver<FrameResult>, FrameResult>);
-
-impl Results {
-    /// Waits for the next result. `None`: another subscription took this gateway's place, or the bus is gone.
-    pub async fn next(&mut self) -> Option<FrameResult> {
-        match &mut self.0 {
-            Source::Local(results) => results.recv().await,
-            Source::Nats(results) => results.next().await,
-        }
-    }
-}
-
-/// Events as they happen.
-#[derive(Debug)]
-pub struct Events(Source<broadcast::Receiver<SharedEvent>, SharedEvent>);
-
-impl Events {
-    /// Waits for the next event. Events that came faster than they were read are skipped.
-    /// `None`: the bus is gone.
-    pub async fn next(&mut self) -> Option<SharedEvent> {
-        match &mut self.0 {
-            Source::Local(events) => local::next(events).await,
-            Source::Nats(events) => events.next().await,
-        }
-    }
-}
-
-/// What gateways tell or show each other.
-#[derive(Debug)]
-pub struct Heard<T>(Source<broadcast::Receiver<T>, T>);
-
-impl<T: Clone> Heard<T> {
-    /// Waits for the next one. What came faster than it was read is skipped. `None`: the bus is gone.
-    pub async fn next(&mut self) -> Option<T> {
-        match &mut self.0 {
-            Source::Local(heard) => local::next(heard).await,
-            Source::Nats(heard) => heard.next().await,
-        }
-    }
-}
-
-/// Where messages come from.
-#[derive(Debug)]
-enum Source<L, T> {
-    Local(L),
-    Nats(nats::Inbox<T>),
 }
