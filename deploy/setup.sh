@@ -88,6 +88,7 @@ test)
     need python3 python3
     need dpkg-deb dpkg
     need mosquitto_sub mosquitto-clients
+    need openssl openssl
     # An RTSP camera of the tests.
     /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
         missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
