@@ -14,7 +14,7 @@ use cloudpose_wire::{
 };
 use server::Server;
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 /// An hour, in milliseconds.
 const HOUR: u64 = 3600 * 1000;
@@ -57,10 +57,8 @@ struct Reader {
 
 impl Reader {
     async fn connect(postgres: &Postgres) -> Self {
-        let (client, socket) = tokio_postgres::connect(&postgres.url(), NoTls).await.unwrap();
-        let mut running = JoinSet::new();
-        running.spawn(async move { drop(socket.await) });
-        Self { client, _socket: running }
+        let (client, _socket) = postgres.connect().await;
+        Self { client, _socket }
     }
 
     async fn rows(&self, query: &str) -> Vec<Row> {

@@ -15,7 +15,7 @@ use cloudpose_wire::{
     Event, Keypoint, Output, Person, SharedEvent, SkeletonName, StreamName, Tenant, event::BoundingBox,
 };
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 const EVENTS: u64 = 100_000;
@@ -178,10 +178,8 @@ struct Reader {
 
 impl Reader {
     async fn connect(postgres: &Postgres) -> Self {
-        let (client, socket) = tokio_postgres::connect(&postgres.url(), NoTls).await.unwrap();
-        let mut running = JoinSet::new();
-        running.spawn(async move { drop(socket.await) });
-        Self { client, _socket: running }
+        let (client, _socket) = postgres.connect().await;
+        Self { client, _socket }
     }
 
     async fn frames(&self) -> i64 {

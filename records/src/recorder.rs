@@ -1,6 +1,9 @@
 //! The loop: takes events that are kept, stores them, acknowledges them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    pin::pin,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use cloudpose_bus::{
     Bus,
@@ -38,9 +41,6 @@ pub enum LoadError {
     /// The broker does not keep them.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// The database does not take them, and somebody has to do something.
-    #[error(transparent)]
-    Database(#[from] Error),
 }
 
 /// Records until it is stopped.
@@ -53,7 +53,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Has the broker keep events from now on. The database may come later; one that says no ends it.
+    /// Has the broker keep events from now on. The database may come later.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -76,66 +76,72 @@ impl Recorder {
     }
 
     async fn record(&mut self) -> Result<(), Error> {
+        let Self { records, postgres, streams, keep } = self;
         let mut patience = Patience::default();
-        while let Err(error) = self.postgres.connect().await {
+        while let Err(error) = postgres.connect().await {
             patience.after(error).await?;
         }
         tracing::info!("record: ready");
-        let mut gaps = self.records.newest().await.map(Gaps::after);
-        let mut forget = interval(FORGET_EVERY);
-        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut gaps = records.newest().await.map(Gaps::after);
+        let mut due = interval(FORGET_EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                biased;
-                _ = forget.tick(), if self.keep.is_some() => self.forget().await?,
-                batch = self.records.take(BATCH, LINGER) => {
-                    let gaps = gaps.get_or_insert_with(|| Gaps::after(u64::MAX));
-                    count_lost(gaps, &batch);
-                    self.store(batch).await?;
-                }
-            }
-        }
-    }
-
-    async fn store(&mut self, mut batch: Batch) -> Result<(), Error> {
-        let streams = self.streams.clone();
-        batch.events.retain(|recorded| {
-            recorded.event.event().is_ok_and(|event| streams.have(&recorded.tenant, &event.stream))
-        });
-        if !batch.events.is_empty() {
-            let begun = Instant::now();
-            let events = &batch.events;
-            let mut patience = Patience::default();
-            let stored = loop {
-                match self.postgres.store(events).await {
-                    Ok(stored) => break stored,
-                    Err(error) => patience.after(error).await?,
+            let mut taking = pin!(records.take(BATCH, LINGER));
+            // Taking goes on meanwhile: what a dropped one had taken would come late, and count as lost until then.
+            let mut batch = loop {
+                tokio::select! {
+                    biased;
+                    _ = due.tick() => {
+                        if let Some(keep) = *keep {
+                            forget(postgres, keep).await?;
+                        }
+                    }
+                    batch = &mut taking => break batch,
                 }
             };
-            count_stored(stored);
-            metrics::batch(begun.elapsed(), age_of_newest(&batch, SystemTime::now()));
-        }
-        metrics::pending(batch.pending);
-        self.records.ack(&batch).await;
-        Ok(())
-    }
-
-    async fn forget(&mut self) -> Result<(), Error> {
-        let Some(until) = self.keep.and_then(|keep| SystemTime::now().checked_sub(keep)) else {
-            return Ok(());
-        };
-        let mut patience = Patience::default();
-        let days = loop {
-            match self.postgres.forget(until).await {
-                Ok(days) => break days,
-                Err(error) => patience.after(error).await?,
+            count_lost(&mut gaps, &batch);
+            batch.events.retain(|recorded| {
+                recorded.event.event().is_ok_and(|event| streams.have(&recorded.tenant, &event.stream))
+            });
+            if !batch.events.is_empty() {
+                store(postgres, &batch).await?;
             }
-        };
-        if days > 0 {
-            tracing::info!(days, "dropped records that were kept long enough");
+            metrics::pending(batch.pending);
+            records.ack(&batch).await;
         }
-        Ok(())
     }
+}
+
+async fn store(postgres: &mut Postgres, batch: &Batch) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut patience = Patience::default();
+    let Stored { new, known, refused } = loop {
+        match postgres.store(&batch.events).await {
+            Ok(stored) => break stored,
+            Err(error) => patience.after(error).await?,
+        }
+    };
+    metrics::ended(End::Stored, new);
+    metrics::ended(End::Known, known);
+    metrics::ended(End::Refused, refused);
+    metrics::batch(begun.elapsed(), age_of_newest(batch, SystemTime::now()));
+    Ok(())
+}
+
+/// Drops the days that were kept long enough.
+async fn forget(postgres: &mut Postgres, keep: Duration) -> Result<(), Error> {
+    let Some(until) = SystemTime::now().checked_sub(keep) else { return Ok(()) };
+    let mut patience = Patience::default();
+    let days = loop {
+        match postgres.forget(until).await {
+            Ok(days) => break days,
+            Err(error) => patience.after(error).await?,
+        }
+    };
+    if days > 0 {
+        tracing::info!(days, "dropped records that were kept long enough");
+    }
+    Ok(())
 }
 
 /// Waits longer and longer while the database does not do what it is asked. Events wait at the broker meanwhile.
@@ -162,18 +168,15 @@ impl Patience {
     }
 }
 
-fn count_lost(gaps: &mut Gaps, batch: &Batch) {
+/// Goes on after the newest event that was handed out before, or begins with the batch where nobody told which that is.
+fn count_lost(gaps: &mut Option<Gaps>, batch: &Batch) {
+    let first = batch.numbers.first().copied().unwrap_or_default();
+    let gaps = gaps.get_or_insert_with(|| Gaps::after(first.saturating_sub(1)));
     let lost: u64 = batch.numbers.iter().map(|&number| gaps.before(number)).sum();
     if lost > 0 {
         metrics::ended(End::Lost, lost);
         tracing::warn!(lost, "events were discarded before they could be recorded: raise --max-spool-bytes");
     }
-}
-
-fn count_stored(Stored { new, known, refused }: Stored) {
-    metrics::ended(End::Stored, new);
-    metrics::ended(End::Known, known);
-    metrics::ended(End::Refused, refused);
 }
 
 /// How long ago the newest event was received, by this machine's clock.

@@ -9,6 +9,8 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
 
 const MISSING: &str = "\
 PostgreSQL's server is missing. `deploy/setup.sh test` installs it. By hand: install the package postgresql, or name the \
@@ -117,6 +119,14 @@ impl Postgres {
     /// The address of its database.
     pub fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// A connection to its database, and what reads and writes the socket as long as it is kept.
+    pub async fn connect(&self) -> (Client, JoinSet<()>) {
+        let (client, socket) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+        let mut running = JoinSet::new();
+        running.spawn(async move { drop(socket.await) });
+        (client, running)
     }
 
     /// Its process, and those that it has for its connections and its housekeeping.

@@ -146,7 +146,7 @@ impl Records {
 
     /// Waits for events, then takes up to `max` of them, or those that come within `linger`.
     ///
-    /// Never returns an empty batch. Dropping the future loses nothing; what it had taken comes again.
+    /// Never returns an empty batch. Dropping the future loses nothing; what it had taken comes again, after later ones.
     pub async fn take(&self, max: usize, linger: Duration) -> Batch {
         loop {
             self.bus.wait_until(true).await;
@@ -185,18 +185,21 @@ impl Records {
         Ok(batch)
     }
 
-    /// Fills `batch` with what waits already.
+    /// Fills `batch` with what waits already. What it has is handed out whatever happens then: left here it would come
+    /// again after later ones.
     async fn look(&self, asked: &mut Asked, max: usize, batch: &mut Batch) -> Result<(), async_nats::Error> {
         loop {
             let wanted = AT_ONCE.min(max - batch.numbers.len());
             let mut found = Vec::new();
-            asked.look(wanted, &mut found).await?;
+            let looked = asked.look(wanted, &mut found).await;
             let count = found.len();
             for message in found {
                 self.receive(message, batch).await?;
             }
-            if count < AT_ONCE || batch.numbers.len() >= max {
-                return Ok(());
+            match looked {
+                Err(why) if batch.numbers.is_empty() => return Err(why.into()),
+                Ok(()) if count == AT_ONCE && batch.numbers.len() < max => {}
+                _ => return Ok(()),
             }
         }
     }

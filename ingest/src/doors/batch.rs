@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::Request;
 use bytes::Bytes;
 use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{
@@ -12,8 +13,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::{
-    doors::Problem,
+    auth::Pass,
+    doors::{
+        Problem,
+        http::{Seated, body, seated},
+        trace_of,
+    },
     quotas::Guest,
+    seats::Occupied,
     settings::{DEFAULT_QUALITY, check_model},
     shared::{Shared, token_of},
     still::Still,
@@ -23,6 +30,37 @@ use crate::{
 pub(crate) const MOST_IMAGES: usize = 32;
 /// Images of one request that are worked on at once: enough for a GPU's batch, and others get their turn.
 const AT_ONCE: usize = 8;
+
+/// A body may be as large as so many of the largest images.
+const IMAGES_OF_A_BODY: usize = 4;
+
+/// How long a body of several images may be, in bytes.
+pub(crate) fn body_limit(shared: &Shared) -> usize {
+    body::json_limit(shared.config.max_image_bytes.saturating_mul(IMAGES_OF_A_BODY))
+}
+
+/// A request that is here whole, and has its seat.
+pub(crate) struct Received {
+    pub(crate) body: Bytes,
+    pub(crate) whose: Whose,
+    /// Held until the answer is with the client.
+    pub(crate) seat: Occupied,
+}
+
+/// Reads a request of several images.
+///
+/// # Errors
+/// It is too large or too slow, or there is no room for it.
+pub(crate) async fn receive(shared: &Shared, request: Request) -> Result<Received, Problem> {
+    let Pass { caller, .. } = Pass::of(request.extensions());
+    let trace = trace_of(request.headers());
+    let line = request.extensions().get().cloned();
+    let (parts, body) = request.into_parts();
+    let bounds = body::Bounds::of(shared);
+    let body = body::read(&parts.headers, body, body_limit(shared), &bounds);
+    let Seated { guest, seat, body } = seated(shared, &caller, line, body, Bytes::len).await?;
+    Ok(Received { body, whose: Whose { caller, guest, trace }, seat })
+}
 
 /// The model of that name, if it is served.
 pub(crate) fn find_model(shared: &Shared, name: &str) -> Result<Arc<ModelInfo>, Problem> {
@@ -36,9 +74,9 @@ pub(crate) fn find_model(shared: &Shared, name: &str) -> Result<Arc<ModelInfo>, 
 
 /// Whose images they are.
 pub(crate) struct Whose {
-    pub(crate) caller: Caller,
-    pub(crate) guest: Guest,
-    pub(crate) trace: Option<TraceParent>,
+    caller: Caller,
+    guest: Guest,
+    trace: Option<TraceParent>,
 }
 
 /// How they are worked on.

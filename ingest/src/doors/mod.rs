@@ -35,7 +35,7 @@ pub(crate) mod ws;
 use axum::http::HeaderMap;
 use cloudpose_wire::{TraceParent, trace::TRACEPARENT};
 
-pub(crate) use batch::{MOST_IMAGES, Terms, Whose, find_model};
+pub(crate) use batch::{MOST_IMAGES, Received, Terms, body_limit, find_model, receive};
 pub(crate) use brief::brief;
 pub(crate) use few::Few;
 pub(crate) use problem::Problem;

@@ -191,14 +191,15 @@ impl Postgres {
 
     /// What the database answered, or that it did not. A connection on which that happened is not used again.
     fn settle<T>(&mut self, answer: Result<Result<T, tokio_postgres::Error>, Elapsed>) -> Result<T, Error> {
-        let place = self.address.to_string();
-        answer.map_or_else(
-            |_| {
+        let place = || self.address.to_string();
+        match answer {
+            Ok(answer) => answer.map_err(|source| Error::Database { place: place(), source }),
+            Err(_) => {
+                let place = place();
                 self.connection = None;
-                Err(Error::Silent { place: place.clone() })
-            },
-            |answer| answer.map_err(|source| Error::Database { place: place.clone(), source }),
-        )
+                Err(Error::Silent { place })
+            }
+        }
     }
 
     async fn connection(&mut self) -> Result<&mut Connection, Error> {

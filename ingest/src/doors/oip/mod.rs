@@ -33,19 +33,12 @@ use self::{
     statistics::Statistics,
 };
 use crate::{
-    auth::Pass,
-    doors::{
-        Problem, Terms, Whose,
-        http::{Seated, body, seated},
-        trace_of,
-    },
+    doors::{Problem, Received, Terms, body_limit, receive},
     shared::Shared,
 };
 
 /// How much of a body is JSON, in bytes.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
-/// A body may be as large as so many of the largest images.
-const IMAGES_OF_A_BODY: usize = 4;
 
 /// The addresses.
 pub(crate) fn routes() -> Router<Arc<Shared>> {
@@ -132,18 +125,11 @@ async fn work(
     model: &Arc<ModelInfo>,
     request: Request,
 ) -> Result<(Asked, Vec<SharedEvent>), Problem> {
-    let Pass { caller, .. } = Pass::of(request.extensions());
-    let trace = trace_of(request.headers());
-    let line = request.extensions().get().cloned();
-    let (parts, body) = request.into_parts();
-    let packing = Packing::of(&parts.headers)?;
-    let json = json_length(&parts.headers)?;
-    let largest = shared.config.max_image_bytes;
-    let limit = body::json_limit(largest.saturating_mul(IMAGES_OF_A_BODY));
-    let bounds = body::Bounds::of(shared);
-    let body = body::read(&parts.headers, body, limit, &bounds);
-    let Seated { guest, seat: _seat, body } = seated(shared, &caller, line, body, Bytes::len).await?;
-    let mut room = bounds.unfinished.share();
+    let packing = Packing::of(request.headers())?;
+    let json = json_length(request.headers())?;
+    let Received { body, whose, seat: _seat } = receive(shared, request).await?;
+    let (largest, limit) = (shared.config.max_image_bytes, body_limit(shared));
+    let mut room = shared.unfinished.share();
     let (asked, files) = tokio::task::spawn_blocking(move || {
         let mut asked = request::read(&packing.unpack(body, limit, &mut room)?, json)?;
         let images = std::mem::take(&mut asked.images);
@@ -153,9 +139,7 @@ async fn work(
     })
     .await
     .map_err(|_| Problem::failed("the request could not be read"))??;
-    let found = Terms::of(shared, model, asked.min_score, asked.top)?
-        .run(shared, files, Whose { caller, guest, trace })
-        .await?;
+    let found = Terms::of(shared, model, asked.min_score, asked.top)?.run(shared, files, whose).await?;
     Ok((asked, found))
 }
 

@@ -14,7 +14,6 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bytes::Bytes;
 use cloudpose_wire::{ModelInfo, Task, frame::MOST_TOP};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,17 +23,10 @@ use self::{
     request::{Asked, Images, Named},
 };
 use crate::{
-    auth::Pass,
-    doors::{
-        Problem, Terms, Whose, find_model,
-        http::{Seated, body, seated},
-        trace_of,
-    },
+    doors::{Problem, Received, Terms, find_model, http::body, receive},
     shared::Shared,
 };
 
-/// A body may be as large as so many of the largest images.
-const IMAGES_OF_A_BODY: usize = 4;
 /// Of a body that names a model and no image, in bytes.
 const SHORT_BODY: usize = 16 << 10;
 
@@ -204,15 +196,8 @@ pub(crate) async fn classes(
 
 async fn infer(shared: &Shared, request: Request, kind: Kind) -> Result<Response, Problem> {
     let began = Instant::now();
-    let Pass { caller, .. } = Pass::of(request.extensions());
-    let trace = trace_of(request.headers());
-    let line = request.extensions().get().cloned();
-    let (parts, body) = request.into_parts();
+    let Received { body, whose, seat: _seat } = receive(shared, request).await?;
     let largest = shared.config.max_image_bytes;
-    let limit = body::json_limit(largest.saturating_mul(IMAGES_OF_A_BODY));
-    let bounds = body::Bounds::of(shared);
-    let body = body::read(&parts.headers, body, limit, &bounds);
-    let Seated { guest, seat: _seat, body } = seated(shared, &caller, line, body, Bytes::len).await?;
     let asked = tokio::task::spawn_blocking(move || request::read(&body, largest))
         .await
         .map_err(|_| Problem::failed("the request could not be read"))??;
@@ -221,7 +206,7 @@ async fn infer(shared: &Shared, request: Request, kind: Kind) -> Result<Response
     kind.goes_with(&model)?;
     // Of classes those that are sure enough are kept at the end, and all are told of before.
     let terms = Terms::of(shared, &model, confidence, (kind == Kind::Classes).then_some(MOST_TOP))?;
-    let found = terms.run(shared, images, Whose { caller, guest, trace }).await?;
+    let found = terms.run(shared, images, whose).await?;
     let mut answers = Vec::with_capacity(found.len());
     for event in &found {
         let event = event
