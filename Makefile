@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack attack-memory deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack attack-memory soak deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -87,9 +87,12 @@ attack: build ## What hostile clients can do to `cloudpose serve`, on loopback, 
 attack-memory: build ## What `cloudpose serve` keeps of the memory that an attack took, by settings of the allocator (ARGS="--rounds 1").
 	python3 benches/attack/memory.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
+soak: build setup-test ## Memory of every role for half an hour at 80 % load, with attacks in between (ARGS="--minutes 5").
+	python3 benches/attack/soak.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-checkov tests/.prometheus tests/.models
+	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-others tests/.venv-checkov tests/.prometheus tests/.models

@@ -25,11 +25,11 @@ give_up() {
     exit 1
 }
 
-venv() { # venv FOLDER REQUIREMENTS
+venv() { # venv FOLDER REQUIREMENTS [PIP OPTION]
     cmp -s "$2" "$1/requirements.txt" && return
     echo "installing what $(basename "$2") lists into $1"
     python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    "$1/bin/pip" install --quiet --disable-pip-version-check "${@:3}" -r "$2"
     cp "$2" "$1/requirements.txt"
 }
 
@@ -87,12 +87,16 @@ test)
     need chromium chromium
     need python3 python3
     need dpkg-deb dpkg
+    need mosquitto_sub mosquitto-clients
+    need openssl openssl
     # An RTSP camera of the tests.
     /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
         missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
     for plugins in base good; do
         dpkg -s gstreamer1.0-plugins-$plugins >/dev/null 2>&1 || missing+=(gstreamer1.0-plugins-$plugins)
     done
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || [ -n "${POSTGRES_BIN:-}" ] || missing+=(postgresql)
+    need setpriv util-linux
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     install_missing
     tests=$(cd "$(dirname "$0")/../tests" && pwd)
@@ -102,6 +106,7 @@ test)
     # Its dependencies and the others' do not agree.
     venv "$tests/.venv-checkov" "$tests/deploy/checkov.txt"
     venv "$tests/.venv-clients" "$tests/clients/requirements.txt"
+    venv "$tests/.venv-others" "$tests/clients/others.txt" --no-deps
     prometheus "$tests/.prometheus"
     if ! cargo nextest --version >/dev/null 2>&1; then
         echo "installing the test runner: cargo-nextest (some minutes)"

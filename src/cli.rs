@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use axum::http::Uri;
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +55,12 @@ pub(crate) enum Command {
     Keys(keys::Command),
     /// Ask a running process how it is
     Health(Health),
+    /// Say what this machine offers, and what to do about what is missing
+    Doctor(Doctor),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands
+    Man(Man),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -142,6 +148,52 @@ pub(crate) struct Eval {
     pub(crate) numbers: cloudpose_infer::PrecisionConfig,
     #[command(flatten)]
     pub(crate) store: cloudpose_infer::StoreConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Looks at instruction sets, processors, memory, open files, GPU, port, webcam, NATS, ffmpeg and cameras. Exits 1 if
+something would be in the way of what you want.
+
+Examples:
+  cloudpose doctor
+  cloudpose doctor --listen 0.0.0.0:80 --nats nats://broker.example.com:4222
+  cloudpose doctor --camera rtsp://192.168.1.20/stream1"
+)]
+pub(crate) struct Doctor {
+    /// Where you want to serve
+    #[arg(long, env = "CLOUDPOSE_LISTEN", default_value = "127.0.0.1:60000", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// You want to serve over TLS
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// The NATS server that you want to use, or several, separated by commas
+    #[arg(long, env = "CLOUDPOSE_NATS", hide_env_values = true, value_name = "URL")]
+    pub(crate) nats: Option<String>,
+    /// A camera that you want fetched; may be given several times
+    #[arg(long, value_name = "URL")]
+    pub(crate) camera: Vec<Uri>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cloudpose completions bash > /etc/bash_completion.d/cloudpose
+  cloudpose completions zsh > \"${fpath[1]}/_cloudpose\"
+  cloudpose completions fish > ~/.config/fish/completions/cloudpose.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cloudpose man | man -l -
+  cloudpose man /usr/local/share/man/man1       writes a page for each command")]
+pub(crate) struct Man {
+    /// Write the pages of all commands into this folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

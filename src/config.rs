@@ -6,7 +6,7 @@ use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches, Subcommand, erro
 use cloudpose_bus::nats::{self, Turn};
 
 use crate::{
-    roles::{ROLES, Role},
+    roles::{self, Role, SERVED},
     traces,
 };
 
@@ -76,8 +76,8 @@ impl FromArgMatches for Config {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let (named, options) =
             matches.subcommand().ok_or_else(|| clap::Error::new(ErrorKind::MissingSubcommand))?;
-        let alone = ROLES.iter().find(|role| role.name == named);
-        let (name, roles) = alone.map_or((ALL, &ROLES[..]), |role| (role.name, slice::from_ref(role)));
+        let alone = roles::all().find(|role| role.name == named);
+        let (name, roles) = alone.map_or((ALL, &SERVED[..]), |role| (role.name, slice::from_ref(role)));
         let mut process = Process::from_arg_matches(options)?;
         process.nats.role = alone.map(|role| role.on_nats);
         if let Ok(Some(true)) = options.try_get_one("overflow") {
@@ -94,7 +94,7 @@ impl FromArgMatches for Config {
 
 impl Subcommand for Config {
     fn augment_subcommands(command: Command) -> Command {
-        command.subcommand(all()).subcommands(ROLES.iter().map(alone))
+        command.subcommand(all()).subcommands(roles::all().map(alone))
     }
 
     fn augment_subcommands_for_update(command: Command) -> Command {
@@ -102,13 +102,13 @@ impl Subcommand for Config {
     }
 
     fn has_subcommand(name: &str) -> bool {
-        name == ALL || ROLES.iter().any(|role| role.name == name)
+        name == ALL || roles::all().any(|role| role.name == name)
     }
 }
 
-/// Every role in one process.
+/// All that frames need, in one process.
 fn all() -> Command {
-    with_options(Command::new(ALL), &ROLES)
+    with_options(Command::new(ALL), &SERVED)
         .about("Serve everything from one process: web page, WebSocket, HTTP")
         .after_help(
             "Examples:
@@ -168,13 +168,14 @@ mod tests {
 
     #[test]
     fn roles_by_themselves_need_a_broker() {
-        for Role { name, .. } in &ROLES {
+        for Role { name, .. } in roles::all() {
             let without = parse(name);
             assert!(without.is_err_and(|error| error.to_string().contains("--nats")), "{name}");
-            let with = parse(&format!("{name} --nats nats://a:4222,nats://b:4222")).unwrap();
+            let to = if *name == "record" { " --to postgres://user@host/poses" } else { "" };
+            let with = parse(&format!("{name} --nats nats://a:4222,nats://b:4222{to}")).unwrap();
             assert_eq!(with.roles.iter().map(|role| role.name).collect::<Vec<_>>(), [*name]);
         }
-        assert_eq!(parse("serve").unwrap().roles.len(), ROLES.len());
+        assert_eq!(parse("serve").unwrap().roles.len(), SERVED.len());
     }
 
     #[test]

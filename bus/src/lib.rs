@@ -24,14 +24,17 @@
 //! - **News** of gateways and **views** of streams reach every gateway that listens at that moment, or are lost: like
 //!   events. Views travel only to who listens to their stream.
 //! - **Tickets**: a gateway that is [shown](Bus::redeem) another's asks that one, and gets its answer or none.
+//! - **Buckets** keep small documents: of several who write over the same revision of one, one does.
 //! - An [`Attachment`] spares the next stage work that this process has done already. It is never promised:
 //!   it leaves no process, and a frame that comes again comes without.
 //!
 //! The bus knows nothing of roles and of what the bytes mean.
 
 mod attachment;
+mod bucket;
 mod ends;
 mod error;
+mod heard;
 mod jobs;
 mod local;
 pub mod metrics;
@@ -45,17 +48,17 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_wire::{
-    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SharedEvent, Stage, StreamName, Tenant,
+    Frame, FrameResult, GatewayId, Lane, ModelInfo, News, SessionId, SharedEvent, Stage, StreamName, Tenant,
     TraceParent, View,
 };
-use tokio::{
-    sync::{broadcast, mpsc},
-    time::MissedTickBehavior,
-};
+use tokio::time::MissedTickBehavior;
 
 pub use attachment::Attachment;
+pub use bucket::{Bucket, BucketError, Changes, Document, Over};
 use ends::{expired, given_up};
 pub use error::{Bound, PublishError, Queue};
+use heard::Source;
+pub use heard::{Events, Heard, Results};
 pub use jobs::JobResult;
 pub use local::{Capacity, Local};
 pub use models::Models;
@@ -177,12 +180,30 @@ impl Bus {
         }
     }
 
+    /// On how many frames workers work at once, as far as they say, where a lane serves a tenant's frames in the order in which
+    /// they came. None where its streams have turns.
+    pub fn first_come_slots(&self) -> Option<usize> {
+        match self {
+            Self::Local(_) => None,
+            Self::Nats(_) => {
+                let slots = self.models().slots();
+                Some(slots.first.saturating_add(slots.overflow)).filter(|slots| *slots > 0)
+            }
+        }
+    }
+
     /// Tells everyone who listens what was found in a frame of `tenant`. On NATS, where a tenant's events can be listened
-    /// to alone, the message says which `trace` it comes from.
-    pub async fn publish_event(&self, event: &SharedEvent, tenant: &Tenant, trace: Option<TraceParent>) {
+    /// to alone, the message says of which `session` and which `trace` it comes from.
+    pub async fn publish_event(
+        &self,
+        event: &SharedEvent,
+        tenant: &Tenant,
+        session: Option<&SessionId>,
+        trace: Option<TraceParent>,
+    ) {
         match self {
             Self::Local(bus) => bus.publish_event(event),
-            Self::Nats(bus) => bus.publish_event(event, tenant, trace).await,
+            Self::Nats(bus) => bus.publish_event(event, tenant, session, trace).await,
         }
     }
 
@@ -438,54 +459,4 @@ impl Drop for Delivery {
             Origin::Nats(origin) => origin.abandon(),
         }
     }
-}
-
-/// Results addressed to one gateway.
-#[derive(Debug)]
-pub struct Results(Source<mpsc::Receiver<FrameResult>, FrameResult>);
-
-impl Results {
-    /// Waits for the next result. `None`: another subscription took this gateway's place, or the bus is gone.
-    pub async fn next(&mut self) -> Option<FrameResult> {
-        match &mut self.0 {
-            Source::Local(results) => results.recv().await,
-            Source::Nats(results) => results.next().await,
-        }
-    }
-}
-
-/// Events as they happen.
-#[derive(Debug)]
-pub struct Events(Source<broadcast::Receiver<SharedEvent>, SharedEvent>);
-
-impl Events {
-    /// Waits for the next event. Events that came faster than they were read are skipped.
-    /// `None`: the bus is gone.
-    pub async fn next(&mut self) -> Option<SharedEvent> {
-        match &mut self.0 {
-            Source::Local(events) => local::next(events).await,
-            Source::Nats(events) => events.next().await,
-        }
-    }
-}
-
-/// What gateways tell or show each other.
-#[derive(Debug)]
-pub struct Heard<T>(Source<broadcast::Receiver<T>, T>);
-
-impl<T: Clone> Heard<T> {
-    /// Waits for the next one. What came faster than it was read is skipped. `None`: the bus is gone.
-    pub async fn next(&mut self) -> Option<T> {
-        match &mut self.0 {
-            Source::Local(heard) => local::next(heard).await,
-            Source::Nats(heard) => heard.next().await,
-        }
-    }
-}
-
-/// Where messages come from.
-#[derive(Debug)]
-enum Source<L, T> {
-    Local(L),
-    Nats(nats::Inbox<T>),
 }

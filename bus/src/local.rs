@@ -21,8 +21,11 @@ use tokio::{
 };
 
 use crate::{
-    Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue, expired, given_up,
-    jobs::LocalResults, tickets::LocalTickets,
+    Attachment, Bound, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, Queue,
+    bucket::{LocalBucket, LocalBuckets},
+    expired, given_up,
+    jobs::LocalResults,
+    tickets::LocalTickets,
 };
 
 /// Results that may wait for one gateway, and events for one listener.
@@ -67,6 +70,7 @@ struct Shared {
     models: Models,
     jobs: LocalResults,
     tickets: LocalTickets,
+    buckets: LocalBuckets,
 }
 
 #[derive(Debug)]
@@ -133,6 +137,7 @@ impl Local {
             models: Models::new(false),
             jobs: LocalResults::new(capacity.job_results),
             tickets: LocalTickets::default(),
+            buckets: LocalBuckets::default(),
         }))
     }
 
@@ -229,6 +234,10 @@ impl Local {
 
     pub(crate) fn events(&self) -> broadcast::Receiver<SharedEvent> {
         self.0.events.subscribe()
+    }
+
+    pub(crate) fn bucket(&self, name: &str) -> LocalBucket {
+        self.0.buckets.named(name)
     }
 
     pub(crate) fn tickets(&self) -> &LocalTickets {

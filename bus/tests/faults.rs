@@ -451,7 +451,7 @@ async fn strangers_messages_are_dropped_and_work_goes_on() {
     })
     .await;
     bus.reply(delivery.frame.header.done(pose(1), None)).await.unwrap();
-    bus.publish_event(&pose(1), &Default::default(), None).await;
+    bus.publish_event(&pose(1), &Default::default(), None, None).await;
     assert_eq!(soon(results.next()).await.unwrap().seq, 1);
     assert_eq!(soon(events.next()).await.unwrap(), pose(1));
 }

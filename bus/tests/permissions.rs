@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cloudpose_bus::{
-    Bus, Capacity,
+    BucketError, Bus, Capacity, Over,
     nats::{Config, ConnectError, Role},
 };
 use cloudpose_testing::{
@@ -16,6 +16,8 @@ use cloudpose_wire::{GatewayId, Kind, Lane, Stage, StreamName, Tenant};
 use futures_util::StreamExt as _;
 
 const PASSWORD: &str = "secret";
+/// The stream of the bucket that has the passwords of cameras.
+const CAMERAS: &str = "KV_cloudpose-cameras";
 
 async fn bus(config: Config) -> Bus {
     Bus::nats(&config, Capacity::default()).await.unwrap()
@@ -100,6 +102,47 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
 }
 
+#[tokio::test]
+async fn who_records_takes_events_and_nothing_else() {
+    let server = NatsServer::with(
+        "records.conf",
+        [
+            ("CLOUDPOSE_GATEWAY_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_WORKER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_LISTENER_PASSWORD", PASSWORD),
+            ("CLOUDPOSE_RECORDER_PASSWORD", PASSWORD),
+        ],
+    );
+    let role = |user, role| Config {
+        servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
+        role: Some(role),
+        ..Config::default()
+    };
+    let Bus::Nats(recorder) = bus(role("recorder", Role::Recorder)).await else { unreachable!() };
+    let records = recorder.records("test", 1 << 20).await.unwrap();
+    let worker = bus(role("worker", Role::Worker)).await;
+    worker.publish_event(&pose(2), &Tenant::new("acme").unwrap(), None, None).await;
+    let batch = soon(records.take(10, Duration::ZERO)).await;
+    assert_eq!((batch.events[0].tenant.as_str(), batch.numbers.clone()), ("acme", vec![1]));
+    records.ack(&batch).await;
+
+    let rogue = rogue(&server, "recorder").await;
+    for question in ["STREAM.INFO.cloudpose-infer-live", "STREAM.DELETE.cloudpose-events", "STREAM.NAMES"] {
+        assert_eq!(api(&rogue, question, "").await, None, "{question}");
+    }
+    let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());
+    let listener = listener.connect(server.url()).await.unwrap();
+    assert!(
+        !hears(&listener, "cloudpose.poses.*", &rogue, "cloudpose.poses.cam").await,
+        "it says nothing itself"
+    );
+    let worker = self::rogue(&server, "worker").await;
+    assert!(
+        !hears(&rogue, "cloudpose.poses.*", &worker, "cloudpose.poses.cam").await,
+        "nor does it listen to all"
+    );
+}
+
 /// A client of a role that keeps to nothing of ours.
 async fn rogue(server: &NatsServer, user: &str) -> async_nats::Client {
     let options = async_nats::ConnectOptions::with_user_and_password(user.into(), PASSWORD.into());
@@ -181,11 +224,20 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, format!("CONSUMER.CREATE.{lane}.evil"), consumer("evil")),
         (&worker, "CONSUMER.CREATE.cloudpose-jobs.gateways".into(), consumer("gateways")),
         (&worker, "CONSUMER.MSG.NEXT.cloudpose-jobs.gateways".into(), "1".into()),
+        (&worker, format!("CONSUMER.CREATE.{CAMERAS}.workers"), consumer("workers").replace(lane, CAMERAS)),
+        (&worker, format!("CONSUMER.MSG.NEXT.{CAMERAS}.workers"), "1".into()),
+        (&worker, format!("DIRECT.GET.{CAMERAS}"), r#"{"seq":1}"#.into()),
+        (&worker, format!("STREAM.INFO.{CAMERAS}"), String::new()),
+        (&worker, format!("STREAM.CREATE.{CAMERAS}"), evil(CAMERAS)),
+        (&gateway, format!("CONSUMER.CREATE.{CAMERAS}.evil"), consumer("evil").replace(lane, CAMERAS)),
     ] {
         assert_eq!(api(client, &question, &body).await, None, "{question}");
     }
     for client in [&gateway, &worker] {
         for (question, body) in [
+            (format!("STREAM.DELETE.{CAMERAS}"), ""),
+            (format!("STREAM.PURGE.{CAMERAS}"), ""),
+            (format!("STREAM.MSG.GET.{CAMERAS}"), r#"{"seq":1}"#),
             (format!("STREAM.DELETE.{lane}"), ""),
             (format!("STREAM.PURGE.{lane}"), ""),
             (format!("STREAM.MSG.GET.{lane}"), r#"{"seq":1}"#),
@@ -218,6 +270,9 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, "cloudpose.watch.>", &gateway, "cloudpose.watch.x"),
         (&worker, "cloudpose.tickets.>", &gateway, "cloudpose.tickets.g"),
         (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
+        (&worker, "$KV.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
+        (&worker, "$KV.cloudpose-cameras.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
+        (&listener, "$KV.cloudpose-cameras.cameras.>", &gateway, "$KV.cloudpose-cameras.cameras.a.b"),
         (&worker, "cloudpose.poses.>", &worker, "cloudpose.poses.x"),
         (&worker, ">", &gateway, "cloudpose.gateways"),
         (&listener, "cloudpose.>", &worker, "cloudpose.poses.x"),
@@ -234,6 +289,7 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, "cloudpose.watch.x", &gateway, "cloudpose.watch.*"),
         (&worker, "cloudpose.gateways", &gateway, "cloudpose.gateways"),
         (&worker, "cloudpose.tickets.g", &gateway, "cloudpose.tickets.*"),
+        (&worker, "$KV.cloudpose-cameras.cameras.a.b", &gateway, "$KV.cloudpose-cameras.cameras.>"),
         (&listener, "cloudpose.poses.x", &listener, "cloudpose.poses.>"),
     ] {
         assert!(!hears(client, pattern, from, subject).await, "{subject}");
@@ -260,7 +316,7 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
         // Handed back, and passed on from stage to stage, as workers do.
         soon(worker.pull(Stage::Infer, 1)).await.remove(0).hand_back().await;
         let taken = soon(worker.pull(Stage::Infer, 1)).await.remove(0);
-        worker.publish_event(&pose(seq), &Default::default(), None).await;
+        worker.publish_event(&pose(seq), &Default::default(), None, None).await;
         worker.publish(Stage::Annotate, taken.frame.clone()).await.unwrap();
         taken.ack().await;
         let drawn = soon(worker.pull(Stage::Annotate, 1)).await.remove(0);
@@ -292,6 +348,18 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     assert_eq!(answer.as_deref(), Some(&b"good"[..]));
     assert_eq!(soon(gateway.redeem(&gateways[1], "ticket".into())).await, None);
 
+    let cameras = gateway.bucket("cameras");
+    assert!(cameras.read().await.unwrap().is_empty());
+    let mut changes = cameras.changes("cameras").await;
+    let written =
+        cameras.write("cameras.default.door", "rtsp://joe:secret@door/".into(), Over::Nothing, None);
+    let revision = written.await.unwrap();
+    soon(changes.next()).await;
+    assert_eq!(cameras.read().await.unwrap()["cameras.default.door"].revision, revision);
+    let read = soon(worker.bucket("cameras").read()).await;
+    assert!(matches!(read, Err(BucketError::Unreachable(_))), "{read:?}");
+    cameras.remove("cameras.default.door", Over::Revision(revision)).await.unwrap();
+
     let mut told = gateway.news().await;
     gateway.tell(news("g")).await.unwrap();
     assert_eq!(soon(told.next()).await.unwrap(), news("g"));
@@ -303,7 +371,7 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     listener.publish("cloudpose.infer.live.x", "intruder".into()).await.unwrap();
     listener.publish("cloudpose.poses.x", "intruder".into()).await.unwrap();
     listener.flush().await.unwrap();
-    worker.publish_event(&pose(3), &Default::default(), None).await;
+    worker.publish_event(&pose(3), &Default::default(), None, None).await;
     let next = soon(heard.next()).await.unwrap();
     assert_ne!(&next.payload[..], b"intruder", "listeners only listen");
     assert_eq!(gateway.depth(Lane { stage: Stage::Infer, kind: Kind::Live }).await.frames, 0);

@@ -6,7 +6,7 @@ use cloudpose_testing::{
     sample::{bus, frame, pose},
     soon, subscribed,
 };
-use cloudpose_wire::{Kind, Stage, Tenant};
+use cloudpose_wire::{Kind, SessionId, Stage, Tenant};
 use futures_util::StreamExt;
 
 #[tokio::test]
@@ -28,10 +28,15 @@ async fn tenants_frames_reach_the_workers_and_its_events_are_apart() {
     let mut of_others = client.subscribe("test.poses.>").await.unwrap();
     subscribed(&client).await;
     let mut all = bus.events().await;
-    bus.publish_event(&pose(1), &acme, None).await;
-    bus.publish_event(&pose(2), &Tenant::default(), None).await;
-    assert!(soon(of_tenant.next()).await.unwrap().subject.starts_with("test.tenants.acme.poses."));
+    let session = SessionId::new("s-1").unwrap();
+    bus.publish_event(&pose(1), &acme, Some(&session), None).await;
+    bus.publish_event(&pose(2), &Tenant::default(), None, None).await;
+    let told = soon(of_tenant.next()).await.unwrap();
+    assert!(told.subject.starts_with("test.tenants.acme.poses."));
+    let headers = told.headers.expect("an event says of which session it is");
+    assert_eq!(headers.get("Cloudpose-Session").map(|name| name.as_str()), Some("s-1"));
     let other = soon(of_others.next()).await.unwrap();
+    assert_eq!(other.headers, None, "nobody said of which");
     assert_eq!(other.payload, pose(2).json().get().as_bytes());
     let heard = [soon(all.next()).await.unwrap(), soon(all.next()).await.unwrap()];
     let mut seqs = heard.map(|event| event.event().unwrap().seq);

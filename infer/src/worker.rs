@@ -356,7 +356,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery:
             metrics::timings(&header.model, &found.timings_ms);
             let queue = delivery.waited.as_secs_f32() * 1000.0;
             let event = SharedEvent::from(found.into_event(&header, &shared.device(&header.model), queue));
-            bus.publish_event(&event, &header.caller.tenant, header.trace).await;
+            bus.publish_event(&event, &header.caller.tenant, header.route.session(), header.trace).await;
             if !header.watched.is_empty() {
                 let left = header.budget().saturating_sub(delivery.waited + begun.elapsed());
                 asides = copies(&header, left.min(WATCHED_FOR), &event, &delivery.frame.image);

@@ -11,7 +11,7 @@ use axum::Router;
 use cloudpose_bus::Bus;
 use cloudpose_wire::GatewayId;
 use futures_util::future::OptionFuture;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::openapi::OpenApi;
 
@@ -21,6 +21,7 @@ use crate::{
     cameras::Cameras,
     decoders::Decoders,
     dispatch::Dispatch,
+    gate::Gate,
     jobs::Jobs,
     ledger::Books,
     listener::{self, Tls},
@@ -120,7 +121,7 @@ impl Gateway {
             draw_only: self.config.draw_only,
         };
         let (watch, exchange) = Hub::new(id.clone(), bounds);
-        let cameras = Cameras::new(self.config.cameras.clone());
+        let cameras = Cameras::new(self.config.cameras.clone(), &self.bus, id.clone());
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             quotas: Arc::default(),
@@ -132,6 +133,7 @@ impl Gateway {
             tickets: Tickets::new(id.clone()),
             cameras,
             models: self.bus.models(),
+            gate: Gate::new(self.bus.clone()),
             bus: self.bus,
             books: self.books,
             jobs: self.jobs,
@@ -143,7 +145,7 @@ impl Gateway {
             drain: patience.frames,
             leaving: Mutex::default(),
         });
-        shared.cameras.start(&shared);
+        shared.sessions.spawn(Cameras::keep(Arc::clone(&shared)));
         let router = router::new(Arc::clone(&shared), self.ops.routes);
         let work = async {
             listener::serve(self.listener, router, &shared.config, self.tls.as_ref(), token.clone()).await;
@@ -151,11 +153,14 @@ impl Gateway {
             shared.sessions.wait().await;
             Ok(())
         };
-        // Beside serving: a broker that does not answer now keeps nobody from being told so.
-        let hand_out = async {
-            let results = shared.bus.results(&shared.id).await;
-            dispatch.run(results, &shared.watch).await;
-        };
+        // Beside serving: a broker that does not answer now keeps nobody from being told so. A task of its own: a result
+        // wakes nothing else of what goes on here.
+        let mut handing_out = JoinSet::new();
+        let shared_too = Arc::clone(&shared);
+        handing_out.spawn(async move {
+            let results = shared_too.bus.results(&shared_too.id).await;
+            dispatch.run(results, &shared_too.watch).await;
+        });
         let work_on_jobs = OptionFuture::from(
             shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
         );
@@ -165,7 +170,7 @@ impl Gateway {
         };
         tokio::select! {
             worked = work => worked,
-            () = hand_out => Err(Error::ResultsLost),
+            Some(_) = handing_out.join_next() => Err(Error::ResultsLost),
             never = shared.auth.follow() => match never {},
             Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
             never = shared.tickets.answer(&shared.bus) => match never {},

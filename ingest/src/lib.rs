@@ -16,6 +16,7 @@
 //! | `cameras` | cameras that the gateway fetches |
 //! | `jobs` | images that are worked on while nobody waits |
 //! | `watch` | live streams, and those who watch them |
+//! | `gate` | where they wait for their turn |
 //! | `publisher` | a session's frames on their way to the bus |
 //! | `quotas` | how much each tenant and each address may use |
 //! | `decoders` | how many may decode video, and what memory they may take |
@@ -38,6 +39,7 @@ mod dispatch;
 mod doors;
 mod error;
 mod followed;
+mod gate;
 mod gateway;
 mod jobs;
 mod ledger;

@@ -47,7 +47,7 @@ pub fn describe() {
     describe_counter!(REFUSED, "Sessions refused because the gateway had no room.");
     describe_counter!(TURNED_AWAY, "Connections refused because there were too many, or no files left.");
     describe_counter!(REFUSALS, "What was refused, by reason: a quota, or a bound on connections.");
-    for reason in Resource::ALL.map(Resource::as_str).into_iter().chain(CONNECTIONS) {
+    for reason in Resource::ALL.map(reason).into_iter().chain(CONNECTIONS) {
         counter!(REFUSALS, "reason" => reason).increment(0);
     }
     describe_counter!(UNCLAIMED, "Results that came after their frame or session had ended.");
@@ -84,7 +84,7 @@ pub fn describe() {
     for state in CameraState::ALL {
         camera_state(state.as_str(), 0.0);
     }
-    for outcome in ["taken", "paced", "busy", "superseded", "damaged"] {
+    for outcome in ["taken", "paced", "busy", "superseded", "over_quota", "damaged"] {
         counter!(CAMERA_FRAMES, "outcome" => outcome).increment(0);
     }
     counter!(CAMERA_FAILURES).increment(0);
@@ -157,9 +157,18 @@ pub(crate) fn connection_cut(reason: &'static str) {
     counter!(REFUSALS, "reason" => reason).increment(1);
 }
 
+/// Why something is refused that a quota is for.
+const fn reason(resource: Resource) -> &'static str {
+    match resource {
+        // The name alone is that of all the connections that there may be.
+        Resource::Connections => "quota_connections",
+        resource => resource.as_str(),
+    }
+}
+
 /// A tenant has used up what it may of a resource, or its address has.
-pub(crate) fn refused(resource: &'static str, tenant: &Tenant) {
-    let reason = Label::new("reason", resource);
+pub(crate) fn refused(resource: Resource, tenant: &Tenant) {
+    let reason = Label::new("reason", reason(resource));
     counter!(REFUSALS, [reason].into_iter().chain(of_tenant(tenant)).collect::<Vec<_>>()).increment(1);
 }
 
@@ -206,7 +215,8 @@ pub(crate) fn camera_state(state: &'static str, more: f64) {
 }
 
 /// A camera sent a frame: it was `taken`, or comes faster than it is wanted (`paced`), or than it can be worked on
-/// (`busy`, before it was decoded; `superseded`, before its session had it), or cannot be decoded (`damaged`).
+/// (`busy`, before it was decoded; `superseded`, before its session had it), or than its tenant may send (`over_quota`), or
+/// cannot be decoded (`damaged`).
 pub(crate) fn camera_frame(outcome: &'static str) {
     counter!(CAMERA_FRAMES, "outcome" => outcome).increment(1);
 }

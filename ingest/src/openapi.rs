@@ -3,7 +3,8 @@
 use utoipa::{
     OpenApi,
     openapi::{
-        self, Content, Ref, Response,
+        self, Content, Ref, RefOr, Response, Schema,
+        schema::SchemaType,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -38,7 +39,28 @@ use crate::auth::Need;
         crate::doors::classify::predict,
         crate::doors::images::upload,
         crate::doors::images::status,
+        crate::doors::oip::models::server,
+        crate::doors::oip::models::live,
+        crate::doors::oip::models::ready,
+        crate::doors::oip::models::metadata,
+        crate::doors::oip::models::model_ready,
+        crate::doors::oip::models::config,
+        crate::doors::oip::models::stats,
+        crate::doors::oip::models::all_stats,
+        crate::doors::oip::models::index,
+        crate::doors::oip::models::load,
+        crate::doors::oip::models::unload,
+        crate::doors::oip::infer,
+        crate::doors::roboflow::info,
+        crate::doors::roboflow::registry,
+        crate::doors::roboflow::add,
+        crate::doors::roboflow::remove,
+        crate::doors::roboflow::clear,
+        crate::doors::roboflow::keypoints,
+        crate::doors::roboflow::objects,
+        crate::doors::roboflow::classes,
     ),
+    components(schemas(crate::doors::roboflow::Found, crate::doors::roboflow::Message)),
     tags(
         (name = "pose", description = "One image"),
         (name = "classify", description = "What one image shows"),
@@ -47,6 +69,8 @@ use crate::auth::Need;
         (name = "cameras", description = "Cameras that the server fetches"),
         (name = "jobs", description = "Many images, whose results are fetched later"),
         (name = "existing API", description = "For clients of the earlier service"),
+        (name = "Open Inference Protocol", description = "For clients of KServe and Triton"),
+        (name = "inference-sdk", description = "For programs on Roboflow's inference-sdk"),
         (name = "operation", description = "For monitors"),
     )
 )]
@@ -56,10 +80,52 @@ struct Api;
 /// anybody asks.
 pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
     let mut api = Api::openapi().merge_from(ops);
+    tell_of_connections(&mut api);
+    if let Some(components) = &mut api.components {
+        components.schemas.values_mut().for_each(only_describe);
+    }
     if keys {
         ask_for_keys(&mut api);
     }
     api.to_json().expect("a description made of strings is JSON")
+}
+
+/// What says something of a field beside its type is made an object by utoipa, and no field is that and a word.
+fn only_describe(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => object.properties.values_mut().for_each(only_describe),
+        RefOr::T(Schema::AllOf(all)) => {
+            for item in &mut all.items {
+                if let RefOr::T(Schema::Object(words)) = item
+                    && words.properties.is_empty()
+                    && words.description.is_some()
+                {
+                    words.schema_type = SchemaType::AnyValue;
+                }
+            }
+        }
+        RefOr::T(_) | RefOr::Ref(_) => {}
+    }
+}
+
+/// Every call may be one too many, whatever else it answers.
+fn tell_of_connections(api: &mut openapi::OpenApi) {
+    for item in api.paths.paths.values_mut() {
+        for operation in operations(item) {
+            let responses = &mut operation.responses.responses;
+            let answer = || problem("The client's tenant or its address has too many connections.").into();
+            responses.entry("429".to_owned()).or_insert_with(answer);
+        }
+    }
+}
+
+fn operations(item: &mut openapi::PathItem) -> impl Iterator<Item = &mut openapi::path::Operation> {
+    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn problem(description: &str) -> Response {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    Response::builder().description(description).content("application/problem+json", content).build()
 }
 
 fn ask_for_keys(api: &mut openapi::OpenApi) {
@@ -73,17 +139,12 @@ fn ask_for_keys(api: &mut openapi::OpenApi) {
             Need::Key => Vec::new(),
             Need::Scope(scope) => vec![scope.as_str()],
         };
-        for operation in
-            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
-        {
+        for operation in operations(item) {
             operation.security = Some(vec![SecurityRequirement::new(KEY, scopes.clone())]);
             for (status, description) in
                 [("401", "No key, or one that is not good."), ("403", "The key lacks the scope.")]
             {
-                let content = Content::new(Some(Ref::from_schema_name("Problem")));
-                let answer = Response::builder().description(description);
-                let answer = answer.content("application/problem+json", content).build();
-                operation.responses.responses.insert(status.to_owned(), answer.into());
+                operation.responses.responses.insert(status.to_owned(), problem(description).into());
             }
         }
     }

@@ -25,8 +25,8 @@ struct Asset {
 }
 
 macro_rules! assets {
-    ($($name:literal: $kind:ident;)*) => {
-        [$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!("../web/", $name)) }),*]
+    ($folder:literal: $($name:literal: $kind:ident;)*) => {
+        [$(Asset { name: $name, kind: $kind, bytes: include_bytes!(concat!($folder, "/", $name)) }),*]
     };
 }
 
@@ -35,13 +35,15 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The page's parts, each at `/<name>`.
 const PAGE: [Asset; 12] = assets! {
+    "../web":
     "app.js": JS;
     "cameras.js": JS;
     "key.js": JS;
-    "session.js": JS;
+    "phrases.js": JS;
     "source.js": JS;
     "stats.js": JS;
     "style.css": CSS;
@@ -50,6 +52,17 @@ const PAGE: [Asset; 12] = assets! {
     "words.js": JS;
     "favicon.svg": SVG;
     "sample.jpg": JPEG;
+};
+/// The client for browsers, which the page itself uses, each at `/client/<name>`.
+const CLIENT: [Asset; 7] = assets! {
+    "../../clients/js":
+    "cloudpose.d.ts": TEXT;
+    "cloudpose.js": JS;
+    "draw.js": JS;
+    "film.js": JS;
+    "key.js": JS;
+    "live.js": JS;
+    "session.js": JS;
 };
 const INDEX: Asset = Asset { name: "", kind: HTML, bytes: include_bytes!("../web/index.html") };
 const DOCS: Asset = Asset { name: "docs", kind: HTML, bytes: include_bytes!("../docs/docs.html") };
@@ -80,6 +93,14 @@ pub(crate) async fn index(headers: HeaderMap) -> Response {
 /// A part of the page.
 pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     match PAGE.iter().chain([&DOCS, &DOCS_JS, &DOCS_CSS]).find(|asset| asset.name == name) {
+        Some(asset) => asset.into_response(),
+        None => not_found().await.into_response(),
+    }
+}
+
+/// A part of the client.
+pub(crate) async fn client(Path(name): Path<String>) -> Response {
+    match CLIENT.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.into_response(),
         None => not_found().await.into_response(),
     }
@@ -128,13 +149,21 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_file_of_the_page_is_served() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
+    /// The names of the files in a folder that have one of `suffixes`.
+    fn files(folder: &str, suffixes: &[&str]) -> BTreeSet<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let files =
             fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-        let files: BTreeSet<String> =
-            files.filter(|name| !name.ends_with(".txt") && name != "index.html").collect();
-        assert_eq!(files, PAGE.iter().map(|asset| asset.name.to_owned()).collect());
+        files.filter(|name| suffixes.iter().any(|suffix| name.ends_with(suffix))).collect()
+    }
+
+    fn names(assets: &[Asset]) -> BTreeSet<String> {
+        assets.iter().map(|asset| asset.name.to_owned()).collect()
+    }
+
+    #[test]
+    fn every_file_of_the_page_and_of_the_client_is_served() {
+        assert_eq!(files("web", &[".js", ".css", ".svg", ".jpg"]), names(&PAGE));
+        assert_eq!(files("../clients/js", &[".js", ".ts"]), names(&CLIENT));
     }
 }

@@ -50,6 +50,12 @@ impl std::fmt::Display for Refused {
         let Exceeded { resource, limit, .. } = self.exceeded;
         let whose = if self.by_address { "your address" } else { "your tenant" };
         let what = match resource {
+            Resource::Connections => {
+                return write!(
+                    f,
+                    "{whose} has as many connections as it may: {limit}; use those, or close some"
+                );
+            }
             Resource::Sessions => return write!(f, "{whose} has as many sessions as it may: {limit}"),
             Resource::Photos => {
                 return write!(f, "{whose} has as many images being worked on as it may: {limit}");
@@ -83,20 +89,31 @@ impl Guest {
         Self { quotas: Arc::clone(quotas), tenant: tenant.clone(), users }
     }
 
-    /// Begins a session, or a photo, which lasts until what is returned is dropped.
+    /// On whose account it is.
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    /// Begins a connection, a session, or a photo, which lasts until what is returned is dropped.
     pub(crate) fn begin(&self, resource: Resource) -> Result<Begun, Refused> {
+        self.try_begin(resource).map_err(|(user, exceeded)| self.refused(user, exceeded))
+    }
+
+    fn try_begin(&self, resource: Resource) -> Result<Begun, (&User, Exceeded)> {
         let mut begun = Begun { guest: self.clone(), resource, count: 0 };
         for (user, limits) in &*self.users {
-            let admitted = self.with(user, limits, |usage| match resource {
-                Resource::Sessions => usage.session(limits),
-                _ => usage.photo(limits),
-            });
+            let admitted = self.with(user, limits, |usage| usage.begin(limits, resource));
             if let Err(exceeded) = admitted {
-                return Err(self.refused(user, exceeded));
+                return Err((user, exceeded));
             }
             begun.count += 1;
         }
         Ok(begun)
+    }
+
+    /// Begins as many photos, up to `count`, as there may be.
+    pub(crate) fn begin_at_most(&self, count: usize) -> Vec<Begun> {
+        (0..count).map_while(|_| self.try_begin(Resource::Photos).ok()).collect()
     }
 
     /// Whether a frame or photo may come now.
@@ -162,12 +179,12 @@ impl Guest {
     }
 
     fn refused(&self, user: &User, exceeded: Exceeded) -> Refused {
-        metrics::refused(exceeded.resource.as_str(), &self.tenant);
+        metrics::refused(exceeded.resource, &self.tenant);
         Refused { exceeded, by_address: matches!(user, User::Address(_)) }
     }
 }
 
-/// A session or photo that counts until it is dropped.
+/// A connection, session or photo that counts until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Begun {
     guest: Guest,
@@ -179,10 +196,7 @@ pub(crate) struct Begun {
 impl Drop for Begun {
     fn drop(&mut self) {
         for (user, limits) in &self.guest.users[..self.count] {
-            self.guest.with(user, limits, |usage| match self.resource {
-                Resource::Sessions => usage.session_ended(),
-                _ => usage.photo_ended(),
-            });
+            self.guest.with(user, limits, |usage| usage.ended(self.resource));
         }
     }
 }

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth,
-    doors::{cameras, classify, http, images, jobs, legacy, tickets, watch, ws},
+    doors::{cameras, classify, http, images, jobs, legacy, oip, roboflow, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -54,9 +54,12 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route("/api/pose_detection", post(legacy::pose_detection))
         .route("/api/pose_detection_annotation", post(legacy::pose_detection_annotation))
         .route("/predict", post(classify::predict))
+        .merge(oip::routes())
+        .merge(roboflow::routes())
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
         .route("/{asset}", get(pages::asset))
+        .route("/client/{asset}", get(pages::client))
         .merge(ops.with_state(()))
         .fallback(pages::not_found)
         .method_not_allowed_fallback(pages::method_not_allowed)

@@ -18,6 +18,7 @@ use crate::{
     cameras::Cameras,
     decoders::Decoders,
     dispatch::{Dispatch, Inbox},
+    gate::Gate,
     jobs::Jobs,
     ledger::Books,
     listener::Line,
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) leaving: Mutex<Option<Leaving>>,
     pub(crate) id: GatewayId,
     pub(crate) dispatch: Dispatch,
+    /// Where frames of streams wait for their turn.
+    pub(crate) gate: Gate,
     /// The live streams, and who watches them.
     pub(crate) watch: Hub,
 }

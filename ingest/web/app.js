@@ -1,14 +1,15 @@
 // The page: one source at a time → a session → the picture.
 
-import { fetchWithKey, isKeyWanted } from "./key.js";
-import { Session, streamUrl } from "./session.js";
-import { encodeStill, openCamera, openVideo, play, release, streamVideo } from "./source.js";
+import { COCO, Live, Session, streamUrl } from "./client/cloudpose.js";
+import { fetchWithKey, isKeyWanted, key, renewKey } from "./key.js";
+import { say, translate } from "./phrases.js";
+import { encodeStill, openCamera, openVideo, release } from "./source.js";
 import { Recent } from "./stats.js";
 import * as view from "./view.js";
 import { DROP_REASONS, cameraError, foundWords, serverError } from "./words.js";
 
-const WELCOME = { title: "See how people move", text: "Start your webcam, or drop a picture or a video here." };
-const PRIVACY = "Frames go only to this server, which keeps none of them.";
+const WELCOME = { title: say`See how people move`, text: say`Start your webcam, or drop a picture or a video here.` };
+const PRIVACY = say`Frames go only to this server, which keeps none of them.`;
 /** Rates and latencies are those of the last seconds. Milliseconds. */
 const RECENT_MS = 3000;
 const REFRESH_MS = 250;
@@ -20,9 +21,8 @@ const video = element("source");
 const form = element("settings");
 
 /**
- * What goes on, or null. `kind`: camera, video or still. `over` aborts when it ends. `session` and `run`,
- * which aborts with it, are replaced when the mode changes. `connection`: opening, open or lost. Stills
- * hold their `file`, and its `result`.
+ * What goes on, or null. `kind`: camera, video or still. `over` aborts when it ends. `session`, a Session or a Live,
+ * is replaced when the mode changes. `connection`: opening, open or lost. Stills hold their `file`, and its `result`.
  */
 let activity = null;
 let numbers = freshNumbers();
@@ -46,12 +46,15 @@ function settings() {
     mode: data.get("mode"),
     quality: Number(data.get("quality")),
     mirror: data.has("mirror"),
+    drawsHere: data.has("draws-here"),
   };
 }
 
 /** The models for streams and pictures, until somebody chooses one; as `/v1/models` tells them. */
 let usual = {};
 let isModelChosen = false;
+/** What poses are drawn by, by their names. */
+let skeletons = new Map();
 
 /** Asks for the models until there are some: workers may start after the gateway. */
 async function loadModels() {
@@ -61,12 +64,13 @@ async function loadModels() {
   const list = response?.ok ? await response.json() : { models: [] };
   view.showModels(list);
   usual = { stream: list.default, still: list.default_photo };
+  skeletons = new Map(list.models.map(({ skeleton }) => [skeleton?.name, skeleton]));
   if (list.models.length === 0) setTimeout(loadModels, MODELS_AGAIN_MS);
   else showExamples({ model: list.default });
 }
 
 function showExamples(parameters) {
-  view.showExamples(location.origin, streamUrl({ want: "both", ...parameters, mode: "live" }), isKeyWanted());
+  view.showExamples(location.origin, streamUrl(location.href, { want: "both", ...parameters, mode: "live" }), isKeyWanted());
 }
 
 // Beginning and ending.
@@ -74,12 +78,12 @@ function showExamples(parameters) {
 function begin(kind, name) {
   end();
   const over = new AbortController();
-  activity = { kind, name, over, session: null, run: null, connection: "opening", paused: false };
+  activity = { kind, name, over, session: null, connection: "opening", paused: false };
   numbers = freshNumbers();
   if (!isModelChosen) view.chooseModel(kind === "still" ? usual.still : usual.stream);
   view.showSourceName(name);
   view.showTools(["stop"]);
-  element("stop").textContent = kind === "still" ? "Close" : "Stop";
+  element("stop").textContent = kind === "still" ? say`Close` : say`Stop`;
   element("stop").focus();
   return activity;
 }
@@ -87,7 +91,7 @@ function begin(kind, name) {
 function end() {
   if (activity === null) return;
   activity.over.abort();
-  closeSession(activity);
+  activity.session?.close();
   release(video);
   video.hidden = true;
   activity = null;
@@ -101,20 +105,15 @@ function end() {
 function stop() {
   end();
   view.showPanel(WELCOME);
-  view.showStatus("idle", "Ready");
+  view.showStatus("idle", say`Ready`);
   element("start-camera").focus();
 }
 
 function fail(problem) {
   end();
   view.showPanel(problem);
-  view.showStatus("failed", "Stopped");
+  view.showStatus("failed", say`Stopped`);
   element("start-camera").focus();
-}
-
-function closeSession(mine) {
-  mine.run?.abort();
-  mine.session?.close();
 }
 
 /** Session handlers that all sources share. */
@@ -122,21 +121,22 @@ function connectionHandlers(mine) {
   return {
     connecting() {
       mine.retryAt = null;
-      if (mine.connection === "lost") view.showBanner("Connecting again …");
-      else view.showStatus("connecting", "Connecting");
+      if (mine.connection === "lost") view.showBanner(say`Connecting again …`);
+      else view.showStatus("connecting", say`Connecting`);
     },
     lost(retryAt, error) {
       mine.connection = "lost";
       mine.retryAt = retryAt;
-      mine.why = error === null ? "The connection is lost." : serverError(error.code, "");
-      view.showStatus("reconnecting", "Reconnecting");
+      mine.why = error === null ? say`The connection is lost.` : serverError(error.code, "");
+      view.showStatus("reconnecting", say`Reconnecting`);
       refresh();
     },
     note(error) {
       mine.note = serverError(error.code, error.message);
     },
+    unauthorized: renewKey,
     failed(error) {
-      fail({ title: "The server ended the session", text: serverError(error.code, error.message) });
+      fail({ title: say`The server ended the session`, text: serverError(error.code, error.message) });
     },
     drops(counts) {
       numbers.drops = counts;
@@ -154,11 +154,11 @@ function count({ pose, latencyMs, roundTripMs }) {
 // Webcam and video files.
 
 async function startCamera() {
-  const mine = begin("camera", "Webcam");
-  view.showStatus("connecting", "Waiting for the webcam");
+  const mine = begin("camera", say`Webcam`);
+  view.showStatus("connecting", say`Waiting for the webcam`);
   try {
     await openCamera(video, mine.over.signal, () =>
-      fail({ title: "The webcam is gone", text: "It was unplugged, or the browser took it back." }),
+      fail({ title: say`The webcam is gone`, text: say`It was unplugged, or the browser took it back.` }),
     );
   } catch (error) {
     if (mine === activity) fail(cameraError(error));
@@ -169,7 +169,7 @@ async function startCamera() {
 
 async function startVideo(file) {
   const mine = begin("video", file.name);
-  view.showStatus("connecting", "Opening the video");
+  view.showStatus("connecting", say`Opening the video`);
   try {
     await openVideo(video, file, { loop: settings().mode === "live" });
   } catch {
@@ -189,9 +189,13 @@ function startStream(mine) {
 }
 
 function openStream(mine) {
-  mine.run = new AbortController();
+  mine.session?.close();
   mine.connection = "opening";
-  mine.session = new Session(settings(), {
+  const { model, mode, quality, mirror, drawsHere } = settings();
+  const isFile = mine.kind === "video";
+  const how = { key, want: wanted(), model, mode, quality };
+  const here = { mirror: mirror && !isFile, keepFrames: drawsHere, everyFrame: isFile && mode === "complete" };
+  mine.session = new Live(video, { ...how, ...here }, {
     ...connectionHandlers(mine),
     connected() {
       mine.connection = "open";
@@ -200,37 +204,41 @@ function openStream(mine) {
     },
     async result(result) {
       count(result);
-      const shown = result.image !== null && (await view.showPicture(result.image));
-      if (shown) numbers.shown.add(performance.now());
+      if (await showResult(result)) numbers.shown.add(performance.now());
     },
-  });
-  const hooks = {
-    options() {
-      const { mode, mirror, quality } = settings();
-      const isFile = mine.kind === "video";
-      return { mirror: mirror && !isFile, quality, wait: isFile && mode === "complete", paused: mine.paused };
-    },
-    sent: () => numbers.sent.add(performance.now()),
+    sent: (bytes) => numbers.sent.add(performance.now(), bytes),
     skipped: (n) => (numbers.skipped += n),
-  };
-  streamVideo(video, mine.session, mine.run.signal, hooks).catch((error) => {
-    if (mine === activity) fail({ title: "The page stumbled", text: `${error.message}. Start again.` });
+    broke: (error) => fail({ title: say`The page stumbled`, text: say`${error.message}. Start again.` }),
   });
-  if (!mine.paused) play(video);
+  mine.session.paused = mine.paused;
+}
+
+/** What the server is asked for. */
+const wanted = () => (settings().drawsHere ? "pose" : "both");
+
+/** Resolves to whether there was a picture, and it is still wanted. */
+function showResult({ pose, image, frame }) {
+  if (image !== null) {
+    frame?.close();
+    return view.showPicture(image);
+  }
+  // None is kept of those that were sent before the setting changed.
+  if (frame === null) return false;
+  view.showFrame(frame, pose, skeletons.get(pose.skeleton) ?? COCO);
+  return true;
 }
 
 function setPaused(mine, paused) {
   mine.paused = paused;
-  if (paused) video.pause();
-  else play(video);
+  mine.session.paused = paused;
   showPaused(mine);
 }
 
 function showPaused(mine) {
-  element("pause").textContent = mine.paused ? "Resume" : "Pause";
+  element("pause").textContent = mine.paused ? say`Resume` : say`Pause`;
   if (mine.connection !== "open") return;
-  if (mine.paused) view.showStatus("paused", video.ended ? "Finished" : "Paused");
-  else view.showStatus("live", "Live");
+  if (mine.paused) view.showStatus("paused", video.ended ? say`Finished` : say`Paused`);
+  else view.showStatus("live", say`Live`);
 }
 
 function showMirror() {
@@ -241,7 +249,7 @@ function showMirror() {
 
 async function startStill(file) {
   const mine = begin("still", file.name);
-  view.showStatus("connecting", "Reading the picture");
+  view.showStatus("connecting", say`Reading the picture`);
   mine.file = file;
   mine.bitmap = await createImageBitmap(file).catch(() => null);
   if (mine !== activity) return;
@@ -252,20 +260,20 @@ async function startStill(file) {
 function openStill(mine) {
   const { model, quality } = settings();
   mine.connection = "opening";
-  mine.session = new Session({ model, quality, mode: "complete" }, {
+  mine.session = new Session({ key, want: "both", model, quality, mode: "complete" }, {
     ...connectionHandlers(mine),
     async connected(limits) {
       mine.connection = "open";
       if (usual.stream === undefined) loadModels();
-      view.showStatus("connecting", "Looking for people");
+      view.showStatus("connecting", say`Looking for people`);
       const { session } = mine;
       session.send(await encodeStill(mine.file, mine.bitmap, limits, quality));
     },
     drops(counts) {
       const reason = Object.keys(counts).find((reason) => reason !== "connection_lost" && counts[reason] > 0);
       if (reason === undefined) return;
-      const text = mine.note ?? `The server says: ${DROP_REASONS[reason] ?? reason}.`;
-      fail({ title: "This picture got no result", text });
+      const text = mine.note ?? say`The server says: ${DROP_REASONS[reason] ?? reason}.`;
+      fail({ title: say`This picture got no result`, text });
     },
     async result(result) {
       mine.session.close();
@@ -283,7 +291,7 @@ function openStill(mine) {
 async function startSample() {
   const response = await fetch("/sample.jpg").catch(() => null);
   if (!response?.ok) {
-    fail({ title: "The sample did not come", text: "The server did not send it. Is it still running?" });
+    fail({ title: say`The sample did not come`, text: say`The server did not send it. Is it still running?` });
     return;
   }
   startStill(new File([await response.blob()], "sample.jpg", { type: "image/jpeg" }));
@@ -296,8 +304,8 @@ function startFile(file) {
 
 function unreadable(file) {
   return {
-    title: "The browser cannot open this file",
-    text: `${file.name} is no picture (JPEG, PNG, WebP, …) and no video (MP4, WebM, …) that it knows.`,
+    title: say`The browser cannot open this file`,
+    text: say`${file.name} is no picture (JPEG, PNG, WebP, …) and no video (MP4, WebM, …) that it knows.`,
   };
 }
 
@@ -336,18 +344,19 @@ form.onchange = (event) => {
   showMirror();
   const { name } = event.target;
   isModelChosen ||= name === "model";
-  if (activity?.session == null || name === "mirror") return;
-  const { model, quality, mode } = settings();
+  if (activity?.session == null) return;
+  const { model, quality, mode, mirror, drawsHere } = settings();
   if (activity.kind === "still") {
-    if (name === "mode") return;
-    closeSession(activity);
+    if (name !== "model" && name !== "quality") return;
+    activity.session.close();
     openStill(activity);
   } else if (name === "mode") {
     video.loop = mode === "live";
-    closeSession(activity);
     openStream(activity);
   } else {
-    activity.session.configure({ model, quality });
+    activity.session.mirror = mirror && activity.kind === "camera";
+    activity.session.keepFrames = drawsHere;
+    activity.session.configure({ want: wanted(), model, quality });
   }
 };
 form.onsubmit = (event) => event.preventDefault();
@@ -371,20 +380,24 @@ document.ondrop = (event) => {
 
 function refresh() {
   const now = performance.now();
+  const bytes = numbers.sent.sumRate(now);
   view.showNumbers({
     found: numbers.found,
     latencyMs: numbers.roundTripMs.median(now),
     serverMs: numbers.serverMs.median(now),
     sentRate: numbers.sent.rate(now),
     shownRate: numbers.shown.rate(now),
+    sentBits: bytes === null ? null : 8 * bytes,
+    codec: bytes === null ? null : activity?.session?.codec === "h264" ? "H.264" : "JPEG",
   });
   view.showDrops(numbers.drops, numbers.skipped);
   if (activity?.connection === "lost" && activity.retryAt !== null) {
     const seconds = Math.max(1, Math.ceil((activity.retryAt - now) / 1000));
-    view.showBanner(`${activity.why} Trying again in ${seconds} s.`);
+    view.showBanner(say`${activity.why} Trying again in ${seconds} s.`);
   }
 }
 
+translate(document);
 showExamples({});
 loadModels();
 setInterval(refresh, REFRESH_MS);

@@ -1,12 +1,13 @@
 // Cameras that the server fetches: those that there are, and a form for more of them.
 
 import { fetchWithKey } from "./key.js";
+import { say } from "./phrases.js";
 
 const STATES = {
-  connecting: "Connecting to the camera",
-  live: "The camera is live",
-  waiting: "The camera is away",
-  error: "The camera needs somebody",
+  connecting: say`Connecting to the camera`,
+  live: say`The camera is live`,
+  waiting: say`The camera is away`,
+  error: say`The camera needs somebody`,
 };
 
 const element = (id) => document.getElementById(id);
@@ -56,5 +57,5 @@ export function onCameraAdded(added) {
 
 async function whyNot(response) {
   const problem = await response?.json().catch(() => null);
-  return problem?.detail ?? "The server cannot be reached.";
+  return problem?.detail ?? say`The server cannot be reached.`;
 }

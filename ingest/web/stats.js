@@ -25,6 +25,15 @@ export class Recent {
     return span > 0 ? ((this.#samples.length - 1) * 1000) / span : null;
   }
 
+  /** Sum of the samples' values per second, or null if there are fewer than two in the window. */
+  sumRate(now) {
+    this.#forget(now);
+    if (this.#samples.length < 2) return null;
+    const span = now - this.#samples[0].at;
+    const sum = this.#samples.slice(1).reduce((sum, { value }) => sum + value, 0);
+    return span > 0 ? (sum * 1000) / span : null;
+  }
+
   /** Median of the samples in the window, or null if there are none. */
   median(now) {
     this.#forget(now);
@@ -43,11 +52,4 @@ export class Recent {
     const keep = this.#samples.findIndex((sample) => sample.at >= oldest);
     this.#samples.splice(0, keep === -1 ? this.#samples.length : keep);
   }
-}
-
-/** Adds the counts of `more` to those of `counts`, both `{reason: number}`, into a new object. */
-export function addCounts(counts, more) {
-  const sum = { ...counts };
-  for (const [reason, n] of Object.entries(more)) sum[reason] = (sum[reason] ?? 0) + n;
-  return sum;
 }

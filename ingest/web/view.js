@@ -1,5 +1,7 @@
 // Everything that is written to the page. Knows no sockets and no sources.
 
+import { drawPoses } from "./client/cloudpose.js";
+import { said, say } from "./phrases.js";
 import { DROP_REASONS, foundWords, modelWords, nameWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -55,6 +57,19 @@ export async function showPicture(image) {
   const number = asked;
   const bitmap = await createImageBitmap(image);
   if (number < drawn) return false;
+  show(bitmap, number);
+  return true;
+}
+
+/** Draws a frame, an ImageBitmap, and the poses on it. */
+export function showFrame(frame, event, skeleton) {
+  asked += 1;
+  show(frame, asked);
+  // Classes are not drawn.
+  if (event.persons) drawPoses(context, event, { skeleton });
+}
+
+function show(bitmap, number) {
   drawn = number;
   if (picture.width !== bitmap.width) picture.width = bitmap.width;
   if (picture.height !== bitmap.height) picture.height = bitmap.height;
@@ -62,7 +77,6 @@ export async function showPicture(image) {
   bitmap.close();
   picture.hidden = false;
   picture.dataset.shown = Number(picture.dataset.shown) + 1;
-  return true;
 }
 
 /** Takes the picture away, and those that are on their way. */
@@ -93,24 +107,29 @@ function modelChoice(model, checked) {
   const input = make("input");
   Object.assign(input, { type: "radio", name: "model", value: model.id, checked });
   const words = make("span");
-  words.append(make("b", model.title), ` ${modelWords(model)}`);
+  words.append(make("b", said(model.title)), ` ${modelWords(model)}`);
   const label = make("label");
   label.append(input, words);
   return label;
 }
 
 /** The tiles. Numbers that are null are not known. `found` is the newest event, or null. */
-export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate }) {
+export function showNumbers({ found, latencyMs, serverMs, sentRate, shownRate, sentBits, codec }) {
   const write = (id, number, digits = 0) => {
     element(id).textContent = number === null ? "–" : number.toFixed(digits);
   };
   const best = found?.classes?.[0];
-  element("found-title").textContent = best ? nameWords(best.label) : "Persons";
+  element("found-title").textContent = best ? nameWords(best.label) : say`Persons`;
   element("persons-count").textContent = best ? percent(best.score) : (found?.persons?.length ?? "–");
   write("latency", latencyMs);
   write("server-latency", serverMs);
   write("fps-in", sentRate, 1);
   write("fps-out", shownRate, 1);
+  // A still scene takes next to nothing as video.
+  const isMuch = sentBits === null || sentBits >= 1e6;
+  write("uplink", sentBits === null ? null : sentBits / (isMuch ? 1e6 : 1e3), isMuch ? 1 : 0);
+  element("uplink-unit").textContent = isMuch ? "Mbit/s" : "kbit/s";
+  element("uplink-title").textContent = codec === null ? say`Uplink` : say`Uplink, ${codec}`;
 }
 
 /** The drops by reason; `skipped` frames were never sent, since the ones before them were on their way. */
@@ -118,8 +137,8 @@ export function showDrops(counts, skipped) {
   const reasons = Object.entries(counts).filter(([, n]) => n > 0);
   element("dropped").textContent = reasons.reduce((sum, [, n]) => sum + n, 0);
   const lines = reasons.map(([reason, n]) => `${n} ${DROP_REASONS[reason] ?? reason}`);
-  if (skipped > 0) lines.push(`${skipped} not sent, to keep up`);
-  if (lines.length === 0) lines.push("None so far");
+  if (skipped > 0) lines.push(say`${skipped} not sent, to keep up`);
+  if (lines.length === 0) lines.push(say`None so far`);
   element("drops").replaceChildren(...lines.map((line) => make("li", line)));
 }
 
@@ -146,13 +165,13 @@ function personDetails(person, index) {
   const details = make("details");
   const summary = make("summary");
   summary.append(
-    make("b", `Person ${index + 1}`),
-    make("span", `${percent(person.score)} sure`),
-    make("span", `${seen} of ${person.keypoints.length} joints`),
+    make("b", say`Person ${index + 1}`),
+    make("span", say`${percent(person.score)} sure`),
+    make("span", say`${seen} of ${person.keypoints.length} joints`),
   );
   const table = make("table");
   const head = make("tr");
-  head.append(...["Joint", "x", "y", "Score"].map((title) => headCell(title, "col")));
+  head.append(...[say`Joint`, "x", "y", say`Score`].map((title) => headCell(title, "col")));
   table.createTHead().append(head);
   const body = table.createTBody();
   for (const { name, x, y, score } of person.keypoints) {

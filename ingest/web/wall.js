@@ -4,7 +4,9 @@
 // nothing else any more. Who is not seen is not watched, so that nothing is drawn for nobody.
 
 import { cameraWords, listCameras, onCameraAdded, removeCamera } from "./cameras.js";
-import { fetchWithKey, protocols } from "./key.js";
+import { protocols } from "./client/cloudpose.js";
+import { fetchWithKey, key } from "./key.js";
+import { say } from "./phrases.js";
 import { nameWords, serverError } from "./words.js";
 
 /** How often the list is asked for. */
@@ -38,7 +40,7 @@ class Watch {
   }
 
   #open() {
-    const socket = new WebSocket(this.url, protocols());
+    const socket = new WebSocket(this.url, protocols(key()));
     this.#socket = socket;
     socket.binaryType = "blob";
     socket.onmessage = ({ data }) => {
@@ -133,9 +135,9 @@ function removeTile(stream) {
 /** What is known of a stream, in words; of a camera's that is not live, why. */
 function streamWords({ state, fps, width, height, model, watchers }, camera) {
   if (camera && (camera.state !== "live" || camera.error)) return cameraWords(camera);
-  const words = [state === "live" ? `Live, ${fps.toFixed(fps < 9.95 ? 1 : 0)} /s` : "Silent"];
+  const words = [state === "live" ? say`Live, ${fps.toFixed(fps < 9.95 ? 1 : 0)} /s` : say`Silent`];
   if (width > 0) words.push(`${width} × ${height}`);
-  words.push(nameWords(model), `${watchers} watching`);
+  words.push(nameWords(model), say`${watchers} watching`);
   return words.join(" · ");
 }
 
@@ -149,13 +151,13 @@ function showList(streams, cameras) {
     const state = camera && camera.state !== "live" ? camera.state : live.state;
     item.dataset.state = state;
     words.textContent = streamWords(live, camera);
-    button.setAttribute("aria-label", `${live.stream}: ${words.textContent}. Open large`);
+    button.setAttribute("aria-label", say`${live.stream}: ${words.textContent}. Open large`);
     if (live.stream === large.dataset.stream) {
       showLargeState(state, words.textContent);
       element("large-remove").hidden = !camera || camera.fixed === true;
     }
   }
-  if (large.open && !names.has(large.dataset.stream)) showLargeState("gone", "Nobody sends this stream now");
+  if (large.open && !names.has(large.dataset.stream)) showLargeState("gone", say`Nobody sends this stream now`);
   element("wall-empty").hidden = streams.length > 0;
 }
 

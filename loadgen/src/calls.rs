@@ -5,13 +5,18 @@ use std::{borrow::Cow, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use cloudpose_wire::Skeleton;
-use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
+use reqwest::{
+    Client, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     Error,
+    config::Target,
     failure::Failure,
     http::{CALLS, Call, Service},
+    key::{self, Key},
 };
 
 /// How a JPEG and a PNG begin in base64.
@@ -23,18 +28,21 @@ pub(crate) struct HttpService {
     urls: [String; CALLS.len()],
     /// In base64.
     pictures: Vec<String>,
+    /// Of which each request shows one.
+    keys: Vec<Key>,
 }
 
 impl HttpService {
     /// `url`: without a path. `pictures`: at least one, sent one after another.
-    pub(crate) fn new(url: &str, pictures: &[Bytes], timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(url: &str, pictures: &[Bytes], target: &Target) -> Result<Self, Error> {
         // Services close idle connections (uvicorn after 5 s): one that is about to go must not be used.
         let builder = Client::builder().pool_idle_timeout(Duration::from_secs(4));
-        let client = builder.tcp_nodelay(true).connect_timeout(timeout).build();
+        let client = builder.tcp_nodelay(true).connect_timeout(target.timeout).build();
         Ok(Self {
             client: client.map_err(Error::Client)?,
             urls: CALLS.map(|call| format!("{}{}", url.trim_end_matches('/'), call.path)),
             pictures: pictures.iter().map(|picture| STANDARD.encode(picture)).collect(),
+            keys: target.keys.clone(),
         })
     }
 }
@@ -53,9 +61,14 @@ struct Answer<'a> {
 impl Service for HttpService {
     async fn call(&self, call: Call, id: u64) -> Result<u64, Failure> {
         let picture = &self.pictures[(id % self.pictures.len() as u64) as usize];
+        let key = key::of_user(&self.keys, id);
         let id = format!("loadgen-{id}");
         let body = ["{\"id\":\"", &id, "\",\"image\":\"", picture, "\"}"].concat();
-        let request = self.client.post(&self.urls[call as usize]).header(CONTENT_TYPE, "application/json");
+        let mut request =
+            self.client.post(&self.urls[call as usize]).header(CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header(AUTHORIZATION, key.bearer());
+        }
         let response = request.body(body).send().await.map_err(failure)?;
         if response.status() != StatusCode::OK {
             return Err(Failure::Status(response.status().as_u16()));

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use cloudpose_wire::{Mode, ModelId, Want};
 
-use crate::{range::Range, threshold::Threshold, verdict::Objective};
+use crate::{key::Key, range::Range, threshold::Threshold, verdict::Objective};
 
 /// What `cloudpose loadgen` does.
 #[derive(Debug, Clone, Subcommand)]
@@ -21,7 +21,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   cloudpose loadgen stream --users 4 --fps 15                 the built-in photo, again and again
   cloudpose loadgen stream --users 8 --frames clip.mjpeg --want both --fail-if 'delivered<95%'
-  cloudpose loadgen stream --users 4 --idle 500 --slow-readers 1")]
+  cloudpose loadgen stream --users 4 --idle 500 --slow-readers 1
+  cloudpose loadgen stream --users 4 --key cpk_… --key cpk_…  two users of each of two tenants")]
     Stream(StreamRun),
     /// Find the largest number of users that a service holds
     #[command(
@@ -95,6 +96,9 @@ pub struct Target {
     /// Address of the service
     #[arg(long, env = "CLOUDPOSE_URL", value_name = "URL", default_value = "http://127.0.0.1:60000")]
     pub url: String,
+    /// Key or token that users show to the service. Of several, as those of several tenants, each user takes one in turn.
+    #[arg(long = "key", env = "CLOUDPOSE_KEY", value_name = "KEY", hide_env_values = true)]
+    pub keys: Vec<Key>,
     /// What the tables call it
     #[arg(long, value_name = "NAME", default_value = "cloudpose")]
     pub name: String,
@@ -150,6 +154,9 @@ pub struct StreamOptions {
     /// The model [default: the service's]
     #[arg(long, value_name = "MODEL")]
     pub model: Option<ModelId>,
+    /// How old a live frame may get until it is given up [default: the service's]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub max_age: Option<Duration>,
     /// So many more streams that send nothing
     #[arg(long, value_name = "N", default_value = "0")]
     pub idle: u32,

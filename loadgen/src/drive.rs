@@ -58,7 +58,7 @@ impl Driver {
         options: &HttpOptions,
         pictures: &[Bytes],
     ) -> Result<Self, Error> {
-        let service = Arc::new(HttpService::new(check(url)?, pictures, target.timeout)?);
+        let service = Arc::new(HttpService::new(check(url)?, pictures, target)?);
         Ok(Self::new(url, target, Users::Http { service, think: options.think }))
     }
 
@@ -69,7 +69,7 @@ impl Driver {
         options: &StreamOptions,
         pictures: &[Bytes],
     ) -> Result<Self, Error> {
-        let streams = Streams::new(check(url)?, pictures.to_vec(), options.clone(), target.timeout);
+        let streams = Streams::new(check(url)?, pictures.to_vec(), options.clone(), target);
         Ok(Self::new(url, target, Users::Stream(Arc::new(streams))))
     }
 

@@ -6,6 +6,7 @@
 //! | `schedule` | when users join, requests and frames are due; pure |
 //! | `http`, `calls` | users who post single images; the existing CloudPose API |
 //! | `stream` | users who stream over WebSocket |
+//! | [`key`] | what users show to say who they are |
 //! | `ledger` | the books of one stream: wrong, missing, doubled and disordered answers; pure |
 //! | `record`, [`summary`] | histograms and counts under way; what comes of them |
 //! | `verdict` | objective, flaws and verdict, as the results hold them |
@@ -29,6 +30,7 @@ mod fairness;
 mod find_max;
 mod http;
 mod judge;
+pub mod key;
 mod ledger;
 pub mod range;
 mod ready;

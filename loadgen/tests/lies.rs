@@ -67,6 +67,24 @@ async fn an_honest_service_passes() {
 }
 
 #[tokio::test]
+async fn users_show_their_keys_in_turn() {
+    let stub = Stub::start(Lie::None).await;
+    loadgen(&stub.url(), STREAM).await.0.unwrap();
+    assert_eq!(stub.shown(), [(String::new(), 2)].into(), "nobody has one");
+    let keys = "--key cpk_one --key cpk_two";
+    let stub = Stub::start(Lie::None).await;
+    loadgen(&stub.url(), &format!("{} --idle 2 {keys}", STREAM.replace("users 2", "users 4")))
+        .await
+        .0
+        .unwrap();
+    let shown = ["Bearer cpk_one", "Bearer cpk_two"].map(str::to_owned);
+    assert_eq!(stub.shown(), shown.clone().map(|key| (key, 3)).into());
+    let stub = Stub::start(Lie::None).await;
+    loadgen(&stub.url(), &format!("{HTTP} {keys}")).await.0.unwrap();
+    assert_eq!(stub.shown().into_keys().collect::<Vec<_>>(), shown);
+}
+
+#[tokio::test]
 async fn lies_over_http_are_named() {
     for (lie, name) in [
         (Lie::WrongId, "wrong id"),

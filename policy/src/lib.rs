@@ -20,9 +20,12 @@
 //! | [`room`] | whether there is room for what clients have not finished sending | the gateway |
 //! | [`tickets`] | what is good once, for a short time | the gateway |
 //! | [`lanes`] | which frame of a stage is handed out next, and what gives way when a lane is full | bus |
+//! | [`gate`] | which stream's frame goes on a lane next that is first come, first served | gateway |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
-//! | [`lease`] | which gateway works on a job | gateway |
+//! | [`lease`] | which gateway works on a job, and how long it may fetch cameras | gateway |
+//! | [`fleet`] | which gateway fetches which camera | gateway |
+//! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
 //! | [`share`] | when an item of a job goes on the lanes | gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
@@ -33,7 +36,10 @@
 pub mod admit;
 pub mod backoff;
 pub mod batch;
+pub mod capture;
 pub mod deadline;
+pub mod fleet;
+pub mod gate;
 pub mod guests;
 pub mod lanes;
 pub mod lease;

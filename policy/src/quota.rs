@@ -1,6 +1,6 @@
 //! How much one may use: one tenant, or one address.
 //!
-//! Sessions and photos are counted while they last. Of what flows (frames, bytes, pixels, processor time) so much a second
+//! Connections, sessions and photos are counted while they last. Of what flows (frames, bytes, pixels, processor time) so much a second
 //! is allowed, and a second's worth at once. What something takes may be known only when it is there or done, so it is
 //! charged then: whoever is in debt by it waits until that is worked off. A photo or frame larger than a second's worth
 //! gets in, and is paid for by the wait after it.
@@ -14,6 +14,8 @@ use std::{
 /// What can be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
+    /// Connections at once.
+    Connections,
     /// WebSockets at once.
     Sessions,
     /// Single images being worked on at once.
@@ -30,12 +32,20 @@ pub enum Resource {
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Sessions, Self::Photos, Self::Frames, Self::Bytes, Self::Megapixels, Self::Cpu];
+    pub const ALL: [Self; 7] = [
+        Self::Connections,
+        Self::Sessions,
+        Self::Photos,
+        Self::Frames,
+        Self::Bytes,
+        Self::Megapixels,
+        Self::Cpu,
+    ];
 
     /// As it is written in options, files, metrics and messages.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Connections => "connections",
             Self::Sessions => "sessions",
             Self::Photos => "photos",
             Self::Frames => "frames",
@@ -54,7 +64,7 @@ impl fmt::Display for Resource {
 
 /// How much there is of each; without end where nothing is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits([Option<f64>; 6]);
+pub struct Limits([Option<f64>; Resource::ALL.len()]);
 
 impl Limits {
     /// Whether nothing is limited.
@@ -72,8 +82,7 @@ impl Limits {
     /// # Errors
     /// Unless it is a number above 0, of what is counted at least 1.
     pub fn set(&mut self, resource: Resource, amount: f64) -> Result<(), BadLimits> {
-        let least =
-            if matches!(resource, Resource::Sessions | Resource::Photos) { 1.0 } else { f64::MIN_POSITIVE };
+        let least = if COUNTED.contains(&resource) { 1.0 } else { f64::MIN_POSITIVE };
         if !amount.is_finite() || amount < least {
             return Err(BadLimits::Amount(resource));
         }
@@ -96,10 +105,10 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLimits {
     /// There is no such resource.
-    #[error("{0:?} cannot be limited; use sessions, photos, frames, bytes, megapixels or cpu")]
+    #[error("{0:?} cannot be limited; use connections, sessions, photos, frames, bytes, megapixels or cpu")]
     Unknown(String),
     /// That cannot be its amount.
-    #[error("{0} needs a number above 0, sessions and photos at least 1")]
+    #[error("{0} needs a number above 0, connections, sessions and photos at least 1")]
     Amount(Resource),
     /// There is no `=` in it.
     #[error("{0:?} is no limit; write it like frames=100,bytes=20000000")]
@@ -153,53 +162,42 @@ pub struct Exceeded {
 /// What one uses.
 #[derive(Debug, Default)]
 pub struct Usage {
-    sessions: usize,
-    photos: usize,
+    /// Of each of [`COUNTED`] how many there are.
+    counts: [usize; COUNTED.len()],
     /// Of each resource what is over the allowance, at the time of the last look; below 0 what is left of it.
-    debts: [f64; 6],
+    debts: [f64; Resource::ALL.len()],
     looked: Option<Instant>,
 }
 
 /// Nobody is told to wait longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// What is counted while it lasts: these come first in [`Resource::ALL`].
+const COUNTED: [Resource; 3] = [Resource::Connections, Resource::Sessions, Resource::Photos];
+
 /// What frames and photos use, of which so much a second is allowed.
 const FLOWS: [Resource; 4] = [Resource::Frames, Resource::Bytes, Resource::Megapixels, Resource::Cpu];
 
 impl Usage {
-    /// Another session begins. What is admitted must be [`ended`](Self::session_ended).
+    /// Another connection, session or photo begins. What is admitted must be [`ended`](Self::ended).
     ///
     /// # Errors
     /// [`Exceeded`]: it has to wait.
-    pub fn session(&mut self, limits: &Limits) -> Result<(), Exceeded> {
-        Self::count(&mut self.sessions, limits, Resource::Sessions)
-    }
-
-    /// A session has ended.
-    pub fn session_ended(&mut self) {
-        self.sessions = self.sessions.saturating_sub(1);
-    }
-
-    /// Another photo is to be worked on. What is admitted must be [`ended`](Self::photo_ended).
-    ///
-    /// # Errors
-    /// [`Exceeded`]: it has to wait.
-    pub fn photo(&mut self, limits: &Limits) -> Result<(), Exceeded> {
-        Self::count(&mut self.photos, limits, Resource::Photos)
-    }
-
-    /// A photo is answered.
-    pub fn photo_ended(&mut self) {
-        self.photos = self.photos.saturating_sub(1);
-    }
-
-    fn count(used: &mut usize, limits: &Limits, resource: Resource) -> Result<(), Exceeded> {
+    pub fn begin(&mut self, limits: &Limits, resource: Resource) -> Result<(), Exceeded> {
+        let Some(count) = self.counts.get_mut(resource as usize) else { return Ok(()) };
         match limits.get(resource) {
-            Some(limit) if (*used + 1) as f64 > limit => Err(Exceeded { resource, limit, again: None }),
+            Some(limit) if (*count + 1) as f64 > limit => Err(Exceeded { resource, limit, again: None }),
             _ => {
-                *used += 1;
+                *count += 1;
                 Ok(())
             }
+        }
+    }
+
+    /// A connection or session has ended, or a photo is answered.
+    pub fn ended(&mut self, resource: Resource) {
+        if let Some(count) = self.counts.get_mut(resource as usize) {
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -231,7 +229,7 @@ impl Usage {
         let full = |resource: Resource| {
             limits.get(resource).is_none_or(|limit| self.debts[resource as usize] <= -limit)
         };
-        self.sessions == 0 && self.photos == 0 && FLOWS.into_iter().all(full)
+        self.counts.iter().all(|count| *count == 0) && FLOWS.into_iter().all(full)
     }
 
     /// Time brings back what it brings.
@@ -262,29 +260,43 @@ mod tests {
 
     #[test]
     fn limits_are_read_and_written() {
-        let all = "sessions=2,photos=1,frames=30,bytes=1000000,megapixels=4.5,cpu=0.5";
+        let all = "connections=9,sessions=2,photos=1,frames=30,bytes=1000000,megapixels=4.5,cpu=0.5";
         assert_eq!(limits(all).to_string(), all);
         assert_eq!(limits(" cpu = 2 , frames=1,").to_string(), "frames=1,cpu=2");
         assert!(limits("").is_none());
         assert_eq!(limits("frames=1").or(limits("frames=2,cpu=3")), limits("frames=1,cpu=3"));
-        for bad in
-            ["frames", "frames=", "frames=-1", "frames=NaN", "sessions=0.5", "luck=1", "cpu=0", "cpu=inf"]
-        {
+        for bad in [
+            "frames",
+            "frames=",
+            "frames=-1",
+            "frames=NaN",
+            "sessions=0.5",
+            "connections=0",
+            "luck=1",
+            "cpu=0",
+            "cpu=inf",
+        ] {
             assert!(bad.parse::<Limits>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_is_counted_comes_free_when_it_ends() {
-        let (limits, mut usage) = (limits("sessions=2,photos=1"), Usage::default());
-        let full = |resource, limit| Err(Exceeded { resource, limit, again: None });
-        assert_eq!((usage.session(&limits), usage.session(&limits)), (Ok(()), Ok(())));
-        assert_eq!(usage.session(&limits), full(Resource::Sessions, 2.0));
-        usage.session_ended();
-        assert_eq!(usage.session(&limits), Ok(()));
-        assert_eq!((usage.photo(&limits), usage.photo(&limits)), (Ok(()), full(Resource::Photos, 1.0)));
-        usage.photo_ended();
-        assert_eq!(usage.photo(&limits), Ok(()));
+        assert_eq!(Resource::ALL[..COUNTED.len()], COUNTED);
+        let (limits, mut usage, now) =
+            (limits("connections=3,sessions=2,photos=1"), Usage::default(), Instant::now());
+        for (resource, limit) in COUNTED.into_iter().zip([3, 2, 1]) {
+            for _ in 0..limit {
+                assert_eq!(usage.begin(&limits, resource), Ok(()));
+            }
+            let full = Exceeded { resource, limit: f64::from(limit), again: None };
+            assert_eq!(usage.begin(&limits, resource), Err(full));
+            usage.ended(resource);
+            assert_eq!(usage.begin(&limits, resource), Ok(()));
+            assert!(!usage.is_idle(now, &limits));
+            (0..limit).for_each(|_| usage.ended(resource));
+        }
+        assert!(usage.is_idle(now, &limits));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the tests of several crates share. A dev-dependency only: nothing that ships knows of it.
 //!
 //! - [`NatsServer`]: a real nats-server of its own for one test
+//! - [`Postgres`]: a real PostgreSQL of its own
 //! - [`Link`]: a network that breaks when it is told to
 //! - [`sample`]: frames to send around, and a bus to send them on
 //! - [`golden`]: photos, and what TensorFlow saw in them
@@ -11,6 +12,7 @@
 pub mod golden;
 mod link;
 mod nats_server;
+mod postgres;
 pub mod sample;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use futures_util::StreamExt as _;
 
 pub use link::Link;
 pub use nats_server::NatsServer;
+pub use postgres::Postgres;
 
 /// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {

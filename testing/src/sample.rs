@@ -79,6 +79,7 @@ pub fn news(gateway: &str) -> News {
         asks: true,
         streams: vec![Hosted { tenant: Tenant::default(), live }],
         watched: vec![Watched { tenant: Tenant::default(), stream, watchers: 1, events: true, pictures }],
+        claims: Vec::new(),
     }
 }
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+# Has clients that do not go together with ours.
+OTHERS = REPOSITORY / "tests/.venv-others/bin/python"
 sys.path.append(str(REPOSITORY / "tests/contract"))
 
 from processes import Processes  # noqa: E402

@@ -23,11 +23,20 @@ async def connected(gateway):
         await client.close()
 
 
+# Workers say at times of their own what they serve, whatever anybody asks.
+ANNOUNCEMENTS = "cloudpose.models"
+
+
 async def overhear(gateway, count, talk):
-    """The `count` messages that flow while `talk` goes on, and what came of it."""
+    """The `count` messages that flow because of `talk`, and what came of it."""
     heard = asyncio.Queue()
+
+    async def hear(message):
+        if message.subject != ANNOUNCEMENTS:
+            await heard.put(message)
+
     async with connected(gateway) as client:
-        await client.subscribe("cloudpose.>", cb=heard.put)
+        await client.subscribe("cloudpose.>", cb=hear)
         await client.flush()
         said = await talk
         messages = [await asyncio.wait_for(heard.get(), PATIENCE) for _ in range(count)]

@@ -47,11 +47,10 @@ class Processes:
                 return found[1]
         raise RuntimeError(f"{command[0]} ended with {process.wait()} before it was ready")
 
-    def nats(self, store):
+    def nats(self, store, config=REPOSITORY / "deploy/nats/nats-server.conf"):
         """A nats-server as it is deployed. Answers its URL."""
         named = os.environ.get("NATS_SERVER") or shutil.which("nats-server")
         server = named or Path(sys.executable).with_name("nats-server")
-        config = REPOSITORY / "deploy/nats/nats-server.conf"
         where = ["--config", config, "--store_dir", store, "--addr", "127.0.0.1", "--port", "-1"]
         return "nats://" + self.start(r"client connections on (\S+)", server, *where)
 

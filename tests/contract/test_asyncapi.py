@@ -120,7 +120,7 @@ def test_every_message_of_a_session_is_as_described(system):
         check(names[text["type"]], text)
     assert pictures == sum(text.get("overlay", False) for text in texts) > 0
     subjects = {
-        r"cloudpose\.poses\.cam": ("TraceHeaders", "PoseEvent"),
+        r"cloudpose\.poses\.cam": ("EventHeaders", "PoseEvent"),
         r"cloudpose\.(infer|annotate)\.live\.cam": ("FrameHeaders", None),
         r"cloudpose\.results\.[\w-]+\.[\w-]+": ("ResultHeaders", None),
         r"cloudpose\.models": (None, "Announcement"),

@@ -1,6 +1,7 @@
 """Every HTTP call of the gateway and of the workers, but those of the existing API."""
 
 import asyncio
+import time
 
 import pytest
 from exchange import CUT_OFF, FORM, IMAGES, JPEG, JSON, SAMPLE, base64_of, exchange, form, json_of, send
@@ -18,6 +19,11 @@ ASSETS = {
         [f"web/{file.name}" for file in (REPOSITORY / "ingest/web").iterdir() if file.suffix != ".txt"]
         + [f"docs/{file.name}" for file in (REPOSITORY / "ingest/docs").iterdir()]
     )
+}
+CLIENT = {
+    f"/client/{file.name}": file
+    for file in sorted((REPOSITORY / "clients/js").iterdir())
+    if file.suffix in (".js", ".ts")
 }
 HANDSHAKE = {
     "connection": "upgrade",
@@ -144,6 +150,9 @@ def test_assets(alone, snapshots):
         request = ("GET", at, {"accept": "text/html"})
         assert send(alone, *request)[2] == file.read_bytes(), path
         seen[at] = exchange(alone, *request)
+    for at, file in CLIENT.items():
+        assert send(alone, "GET", at)[2] == file.read_bytes(), at
+        seen[at] = exchange(alone, "GET", at)
     snapshots.check("http-assets", seen)
 
 
@@ -194,4 +203,7 @@ def test_no_room(narrow, snapshots):
 def test_workers_pages(system, snapshots, role):
     requests = {f"GET {path}": ("GET", path) for path in ["/health", "/ready", "/metrics", "/"]}
     worker = type(system)(system.workers[role])
+    # It listens before its models are loaded.
+    while send(worker, "GET", "/ready")[0] != 200:
+        time.sleep(0.1)
     snapshots.check("http-worker", answers(worker, requests))

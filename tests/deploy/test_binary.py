@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import yaml
-from conftest import DEPLOY, named, of_kind, roles
+from conftest import DEPLOY, REPOSITORY, named, of_kind, roles, run
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 
@@ -83,3 +83,15 @@ def test_images_set_and_start_what_the_binary_knows(options):
         assert names <= known, names - known
         probe = shlex.split(re.search(r'CMD \["cloudpose", (.*)\]', content)[1].replace(",", ""))
         assert probe == ["health", "http://127.0.0.1:60000/health"]
+
+
+def test_manual_and_completions_are_written_as_images_and_releases_have_them(cloudpose, tmp_path):
+    run(REPOSITORY / "deploy/extras.sh", tmp_path, cloudpose)
+    pages = {page.name for page in (tmp_path / "man/man1").iterdir()}
+    assert {"cloudpose.1", "cloudpose-serve.1", "cloudpose-doctor.1", "cloudpose-keys-new.1"} <= pages
+    assert "clip.mp4" in (tmp_path / "man/man1/cloudpose-detect.1").read_text()
+    bash = tmp_path / "bash-completion/completions/cloudpose"
+    words = f'source {bash}; COMP_WORDS=(cloudpose do); COMP_CWORD=1; _cloudpose cloudpose do cloudpose; echo "${{COMPREPLY[@]}}"'
+    assert run("bash", "-c", words).split() == ["doctor"]
+    for file in ("zsh/site-functions/_cloudpose", "fish/vendor_completions.d/cloudpose.fish"):
+        assert "doctor" in (tmp_path / file).read_text()

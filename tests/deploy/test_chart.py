@@ -1,7 +1,7 @@
 """The chart makes what its values say, and refuses what cannot work."""
 
 import pytest
-from conftest import CHART, HELM, RELEASE, VALUE_SETS, helm_template, named, of_kind, pod_specs, rendered, roles, run
+from conftest import CHART, HELM, RELEASE, VALUE_SETS, helm_template, named, objects, of_kind, pod_specs, rendered, roles, run
 
 NAME = f"{RELEASE}-cloudpose"
 
@@ -30,9 +30,12 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("nats.url=nats://user:secret@host:4222", "nats/url"),
     ("nats.prefix=studio", "nats.prefix"),
     ("auth.allowOrigins={https://a.example.com/}", "auth/allowOrigins"),
+    ("gateway.cameras.allow={cam.example.com}", "gateway/cameras/allow"),
+    ("gateway.cameras.ports={}", "gateway/cameras/ports"),
     ("autoscaling.mode=hpa,infer.pools.cpu.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
+    ("record.enabled=true", "record.database.secret"),
 ])
 def test_values_that_cannot_work_are_refused_with_a_reason(wrong, told):
     done = helm_template("--set", wrong)
@@ -194,6 +197,27 @@ def test_everything_is_denied_that_is_not_allowed():
     assert all(rule["from"] for rule in nats)
 
 
+def test_gateways_reach_the_cameras_that_they_are_allowed_and_nobody_else_does():
+    documents = rendered("external-nats")
+    policy = named(documents, "NetworkPolicy", f"{NAME}-cameras")["spec"]
+    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    (rule,) = policy["egress"]
+    assert [peer["ipBlock"]["cidr"] for peer in rule["to"]] == ["10.20.0.0/16", "fd12:3456::/32"]
+    assert rule["ports"] == [{"port": port, "protocol": "TCP"} for port in (554, 8554)]
+    for document in roles(documents):
+        settings = {entry["name"]: entry for entry in container(document)["env"]}
+        is_gateway = container(document)["args"][0] == "ingest"
+        assert is_gateway == ("CLOUDPOSE_CAMERA_ALLOW" in settings) == ("CLOUDPOSE_CAMERA" in settings)
+        if is_gateway:
+            # The binary takes them so.
+            assert settings["CLOUDPOSE_CAMERA_ALLOW"]["value"] == "10.20.0.0/16,fd12:3456::/32"
+            secret = {"secretKeyRef": {"name": "cloudpose-cameras", "key": "cameras"}}
+            assert settings["CLOUDPOSE_CAMERA"]["valueFrom"] == secret
+    documents = rendered("defaults")
+    assert not [d for d in of_kind(documents, "NetworkPolicy") if d["metadata"]["name"].endswith("-cameras")]
+    assert not [d for d in roles(documents) if "CLOUDPOSE_CAMERA_ALLOW" in environment(d)]
+
+
 def test_a_nats_of_ones_own_replaces_the_bundled_one():
     documents = rendered("external-nats")
     assert not of_kind(documents, "StatefulSet", "Secret")
@@ -258,3 +282,15 @@ def test_helm_package_holds_the_files_that_are_linked(tmp_path):
     archive = next(tmp_path.glob("cloudpose-*.tgz"))
     packed = run(HELM, "template", RELEASE, archive, "--set", "monitoring.rules.enabled=true")
     assert "CloudPoseNoWorker" in packed and "$JS.API.STREAM.CREATE" in packed
+
+
+def test_who_records_has_a_user_on_nats_and_the_way_to_its_database():
+    chart = objects(helm_template("--values", VALUE_SETS["records"], "--set", "nats.bundled.servers=3").stdout)
+    settings = {entry["name"]: entry for entry in container(named(chart, "Deployment", f"{NAME}-record"))["env"]}
+    assert settings["CLOUDPOSE_RECORD_TO"]["valueFrom"]["secretKeyRef"] == {"name": "database", "key": "url"}
+    assert settings["CLOUDPOSE_NATS"]["value"].startswith("nats://recorder:")
+    [servers] = of_kind(chart, "StatefulSet")
+    assert "CLOUDPOSE_RECORDER_PASSWORD" in environment(servers)
+    assert "user: recorder" in named(chart, "ConfigMap", f"{NAME}-nats")["data"]["roles.conf"]
+    [rule] = named(chart, "NetworkPolicy", f"{NAME}-record")["spec"]["egress"]
+    assert rule == {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}]}

@@ -12,6 +12,7 @@ COMPOSE = DEPLOY / "compose" / "compose.yaml"
 @pytest.mark.parametrize("schema, path, options", [
     ("compose-spec", COMPOSE, []),
     ("github-workflows", REPOSITORY / ".github" / "workflows" / "ci.yaml", []),
+    ("github-workflows", REPOSITORY / ".github" / "workflows" / "release.yaml", []),
     ("gitlab-ci", REPOSITORY / ".gitlab-ci.yml", ["--data-transform", "gitlab-ci"]),
 ])
 def test_files_keep_their_schemas(schema, path, options):

@@ -143,6 +143,14 @@ impl Route {
         }
     }
 
+    /// Which session it is of; a job's frame is of none.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Live(address) | Self::Still(Reply::Session(address)) => Some(&address.session),
+            Self::Still(Reply::Job { .. }) => None,
+        }
+    }
+
     /// Where the result goes.
     pub fn reply(&self) -> Reply {
         match self {

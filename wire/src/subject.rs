@@ -70,6 +70,15 @@ pub fn all_events(prefix: &Prefix) -> Vec<String> {
     [of(prefix.to_string()), of(format!("{prefix}.tenants.*"))].concat()
 }
 
+/// Whose event came on `subject`, one of [`all_events`].
+pub fn tenant_of_event(prefix: &Prefix, subject: &str) -> Option<Tenant> {
+    let path = subject.strip_prefix(prefix.as_str())?.strip_prefix('.')?;
+    match path.strip_prefix("tenants.") {
+        Some(rest) => rest.split('.').next()?.parse().ok(),
+        None => Some(Tenant::default()),
+    }
+}
+
 /// Where workers say which models they serve.
 pub fn models(prefix: &Prefix) -> String {
     format!("{prefix}.models")
@@ -137,6 +146,10 @@ mod tests {
         assert_eq!(event(&x, &nobody, &cam, &poses), "x.poses.cam");
         assert_eq!(event(&x, &acme, &cam, &poses), "x.tenants.acme.poses.cam");
         assert_eq!(event(&x, &nobody, &cam, &Output::Classes(Vec::new())), "x.classes.cam");
+        for tenant in [&nobody, &acme] {
+            assert_eq!(tenant_of_event(&x, &event(&x, tenant, &cam, &poses)).as_ref(), Some(tenant));
+        }
+        assert_eq!(tenant_of_event(&x, "y.poses.cam"), None);
         assert_eq!(gateways(&x), "x.gateways");
         assert_eq!(tickets(&x, &gateway), "x.tickets.g1");
         assert_eq!(watch(&x, &nobody, &cam), "x.watch.cam");

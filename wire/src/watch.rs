@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Draw, GatewayId, ModelId, SharedEvent, StreamName, Tenant, Want,
+    Draw, GatewayId, ModelId, SessionId, SharedEvent, StreamName, Tenant, Want,
     ws::{ErrorCode, read_event},
 };
 
@@ -23,6 +23,21 @@ pub struct News {
     /// The streams that clients of it watch, wherever their sessions are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub watched: Vec<Watched>,
+    /// The streams that one session of it has to itself. This is said whether some gateway asks or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
+}
+
+/// A session has a stream to itself: all others that send it end, unless one has claimed it since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Whose stream.
+    #[serde(default, skip_serializing_if = "Tenant::is_default")]
+    pub tenant: Tenant,
+    /// Which.
+    pub stream: StreamName,
+    /// The session. Names of later ones are greater.
+    pub session: SessionId,
 }
 
 /// A tenant's stream.
@@ -196,6 +211,7 @@ mod tests {
             asks: true,
             streams: Vec::new(),
             watched: vec![watched],
+            claims: Vec::new(),
         };
         let json = r#"{"gateway":"g","asks":true,"watched":[{"stream":"door","watchers":2,"events":false,"pictures":[{"draw":"overlay"}]}]}"#;
         assert_eq!(serde_json::to_string(&news).unwrap(), json);

@@ -176,6 +176,19 @@ pub struct Allowance {
     pub max_age_ms: u32,
 }
 
+/// What becomes of a session whose stream others send already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IfTaken {
+    /// All send it, unless one of them has it to itself.
+    #[default]
+    Share,
+    /// It is refused. If none sends it, it has the stream to itself.
+    Refuse,
+    /// The others end. It has the stream to itself.
+    TakeOver,
+}
+
 /// Codes of [`ServerMessage::Error`]. All but `bad_frame` and `bad_message` are followed by a
 /// close; `bad_message` is if the message broke the WebSocket protocol itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -199,6 +212,8 @@ pub enum ErrorCode {
     Unavailable,
     /// The key that opened the session has been revoked, or has expired.
     Unauthorized,
+    /// Another session has the stream to itself, or takes it over.
+    StreamTaken,
     /// There is no such stream, or no more. Only on `/v1/streams/{stream}/watch`.
     NoStream,
 }

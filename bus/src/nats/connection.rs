@@ -69,6 +69,9 @@ pub struct Config {
         value_parser = replicas
     )]
     pub replicas: Option<usize>,
+    /// Give pose events the headers of CloudEvents (ce-id, ce-type, …); the messages stay as they are
+    #[arg(long = "nats-cloudevents", env = "CLOUDPOSE_NATS_CLOUDEVENTS")]
+    pub cloudevents: bool,
     /// In which turn this process's workers get frames.
     #[arg(skip)]
     pub turn: Turn,
@@ -85,6 +88,8 @@ pub enum Role {
     Gateway,
     /// It takes frames from lanes, and keeps them as they should be.
     Worker,
+    /// It takes events that are kept, and has nothing to do with lanes.
+    Recorder,
 }
 
 impl Role {
@@ -93,6 +98,7 @@ impl Role {
         match self {
             Self::Gateway => "_INBOX.gateway",
             Self::Worker => "_INBOX.worker",
+            Self::Recorder => "_INBOX.recorder",
         }
     }
 }

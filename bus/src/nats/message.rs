@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | frame | the encoded image as it came | `Cloudpose-Frame`: [`FrameHeader`] as JSON; `Cloudpose-Pose`: the [`SharedEvent`], on the annotate lanes |
 //! | a frame handed back | the same | besides: `Cloudpose-Attempt`, `Cloudpose-Since` (nanoseconds since 1970, the broker's clock) |
-//! | event | [`SharedEvent`] as JSON | |
+//! | event | [`SharedEvent`] as JSON | of a session's frame: `Cloudpose-Session` |
 //! | news of a gateway | [`News`] as JSON | |
 //! | view of a watched stream | the annotated JPEG, or nothing | `Cloudpose-View`: [`View`] as JSON |
 //! | announcement of models | [`Announcement`] as JSON | |
@@ -16,7 +16,7 @@
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use cloudpose_wire::{
-    Address, Frame, FrameHeader, FrameResult, Kind, News, Reply, SharedEvent, TraceParent, View,
+    Address, Frame, FrameHeader, FrameResult, Kind, News, Reply, SessionId, SharedEvent, TraceParent, View,
     frame::ResultBody, model::Announcement, trace::TRACEPARENT,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 const FRAME: &str = "Cloudpose-Frame";
 const POSE: &str = "Cloudpose-Pose";
 const RESULT: &str = "Cloudpose-Result";
+const SESSION: &str = "Cloudpose-Session";
 const VIEW: &str = "Cloudpose-View";
 const ATTEMPT: &str = "Cloudpose-Attempt";
 const SINCE: &str = "Cloudpose-Since";
@@ -109,6 +110,20 @@ pub(super) fn result(message: Message) -> Result<FrameResult, Malformed> {
         *overlay = (!message.payload.is_empty()).then_some(message.payload);
     }
     Ok(result)
+}
+
+/// Of whose session's frame an event is, as its `hello` named it, and the trace.
+pub(super) fn event_headers(session: Option<&SessionId>, trace: Option<TraceParent>) -> HeaderMap {
+    let mut headers = trace_headers(trace);
+    if let Some(session) = session {
+        headers.insert(SESSION, session.as_str());
+    }
+    headers
+}
+
+/// Of whose session's frame an event is, if it says so.
+pub(super) fn session(message: &Message) -> Option<SessionId> {
+    message.headers.as_ref()?.get(SESSION)?.as_str().parse().ok()
 }
 
 pub(super) fn event_payload(event: &SharedEvent) -> Bytes {

@@ -3,6 +3,7 @@
 //! - `connection`: settings, and whether there is a connection
 //! - `lanes`: streams and consumers
 //! - `jobs`: results that are kept
+//! - `records`: events that are kept
 //! - `set_up`: making what is missing, once
 //! - `store`: what the broker keeps, and what it says to that
 //! - `pull`: frames for the workers of this process, with `desk` and `ask`
@@ -11,12 +12,15 @@
 //! - `announce`: which models are served
 //! - `gateways`: what gateways tell and show each other
 //! - `tickets`: what one gateway asks of another's tickets
+//! - `bucket`: documents that gateways change together
 //! - `message`: what goes over the wire
 //! - `clock`: ages by the broker's clock
 
 mod announce;
 mod ask;
+mod bucket;
 mod clock;
+mod cloudevents;
 mod connection;
 mod delivery;
 mod desk;
@@ -25,6 +29,7 @@ mod jobs;
 mod lanes;
 mod message;
 mod pull;
+mod records;
 mod set_up;
 mod store;
 mod tenants;
@@ -42,23 +47,27 @@ use async_nats::{
 };
 use cloudpose_policy::deadline;
 use cloudpose_wire::{
-    Address, DropReason, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SharedEvent, Stage, Tenant,
-    TraceParent, frame::ResultBody, model::Announcement, subject,
+    Address, DropReason, FrameResult, GatewayId, Kind, Lane, Prefix, Reply, SessionId, SharedEvent, Stage,
+    Tenant, TraceParent, frame::ResultBody, model::Announcement, subject,
 };
 use futures_util::{StreamExt as _, stream::SelectAll};
 use serde::Deserialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::connection::{Config, ConnectError, Role, Turn};
+pub(crate) use self::{
+    bucket::{Bucket, Changes},
+    delivery::Origin,
+    jobs::Kept,
+    tickets::{AllShown, Asker},
+};
 use self::{
     clock::BrokerClock, connection::Link, desk::Desk, message::Malformed, pull::Puller, set_up::SetUp,
     store::Place,
 };
-pub(crate) use self::{
-    delivery::Origin,
-    jobs::Kept,
-    tickets::{AllShown, Asker},
+pub use self::{
+    connection::{Config, ConnectError, Role, Turn},
+    records::{Batch, Recorded, Records, RecordsError},
 };
 use crate::{
     Capacity, Delivery, Depth, MAX_DELIVERIES, Models, PublishError, expired, given_up, metrics,
@@ -91,6 +100,8 @@ struct Shared {
     role: Option<Role>,
     /// Copies of each queue.
     replicas: usize,
+    /// Whether events have the headers of CloudEvents.
+    cloudevents: bool,
     capacity: Capacity,
     clock: BrokerClock,
     desks: Mutex<HashMap<Stage, Arc<Desk>>>,
@@ -138,6 +149,7 @@ impl Nats {
             turn: config.turn,
             role: config.role,
             replicas: config.replicas.unwrap_or(1),
+            cloudevents: config.cloudevents,
             capacity,
             clock: BrokerClock::new(Instant::now()),
             desks: Mutex::default(),
@@ -164,7 +176,7 @@ impl Nats {
             tokio::select! {
                 () = self.0.stop.cancelled() => break,
                 _ = sign_of_life.tick(), if self.0.link.borrow().up => self.keep_stills().await,
-                _ = look_at_clock.tick(), if self.0.link.borrow().up => self.read_clock().await,
+                _ = look_at_clock.tick(), if self.0.link.borrow().up && self.has_lanes() => self.read_clock().await,
                 changed = link.changed() => {
                     if changed.is_err() {
                         break;
@@ -179,8 +191,16 @@ impl Nats {
         }
     }
 
+    /// Whether this process has to do with lanes.
+    fn has_lanes(&self) -> bool {
+        self.0.role != Some(Role::Recorder)
+    }
+
     /// Makes the lanes where they are missing, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), async_nats::Error> {
+        if !self.has_lanes() {
+            return Ok(());
+        }
         let make = async {
             let Shared { jetstream, prefix, capacity, replicas, role, .. } = &*self.0;
             lanes::set_up(jetstream, prefix, capacity, *replicas, *role).await?;
@@ -304,6 +324,7 @@ impl Nats {
         &self,
         shared: &SharedEvent,
         tenant: &Tenant,
+        session: Option<&SessionId>,
         trace: Option<TraceParent>,
     ) {
         let event = match shared.event() {
@@ -312,7 +333,10 @@ impl Nats {
         };
         let to = subject::event(&self.0.prefix, tenant, &event.stream, &event.output);
         let up = self.0.link.borrow().up;
-        let (headers, payload) = (message::trace_headers(trace), message::event_payload(shared));
+        let (mut headers, payload) = (message::event_headers(session, trace), message::event_payload(shared));
+        if self.0.cloudevents {
+            cloudevents::mark(&mut headers, event, &self.0.prefix, tenant, trace);
+        }
         if !up || self.0.client.publish_with_headers(to, headers, payload).await.is_err() {
             metrics::lost(Loss::Disconnected);
         }

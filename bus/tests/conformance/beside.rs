@@ -103,7 +103,7 @@ pub(super) async fn what_is_known_of_a_frame_is_handed_on_as_it_came(bus: Bus, i
 pub(super) async fn listeners_get_the_event_as_it_was_written(bus: Bus, in_process: bool) {
     let mut events = bus.events().await;
     let event = spaced(&pose(1));
-    bus.publish_event(&event, &Tenant::default(), None).await;
+    bus.publish_event(&event, &Tenant::default(), None, None).await;
     let heard = events.next().await.unwrap();
     assert_eq!(heard.json().get(), event.json().get());
     assert_eq!(ptr::eq(heard.json(), event.json()), in_process);

@@ -7,6 +7,7 @@
 
 mod alone;
 mod beside;
+mod buckets;
 mod gateways;
 mod shares;
 
@@ -16,6 +17,10 @@ use std::{
 };
 
 use alone::what_a_worker_died_with_is_worked_on_alone_and_then_given_up;
+use buckets::{
+    of_several_who_write_over_the_same_one_does, what_is_removed_or_has_lasted_is_nothing,
+    who_wants_to_know_is_told_of_changes,
+};
 use bytes::Bytes;
 use cloudpose_bus::{Bound, Bus, Capacity, JobResult, MAX_DELIVERIES, PublishError, Queue, work};
 use cloudpose_testing::{
@@ -326,13 +331,13 @@ async fn a_job_is_told_of_a_frame_that_was_given_up(bus: Bus) {
 }
 
 async fn everyone_who_listens_gets_events_and_slow_ones_slow_nobody(bus: Bus) {
-    bus.publish_event(&pose(0), &Default::default(), None).await;
+    bus.publish_event(&pose(0), &Default::default(), None, None).await;
     let mut one = bus.events().await;
     let mut two = bus.events().await;
-    bus.publish_event(&pose(1), &Default::default(), None).await;
+    bus.publish_event(&pose(1), &Default::default(), None, None).await;
     assert_eq!(one.next().await.unwrap(), pose(1));
     for seq in 2..2000 {
-        bus.publish_event(&pose(seq), &Default::default(), None).await;
+        bus.publish_event(&pose(seq), &Default::default(), None, None).await;
     }
     let next = two.next().await.unwrap().event().unwrap().seq;
     assert!(next >= 1, "a listener gets nothing from before it listened");
@@ -480,6 +485,9 @@ conformance!(
     a_job_is_told_of_a_frame_that_was_given_up,
     work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took,
     gateways_tell_and_show_each_other,
+    of_several_who_write_over_the_same_one_does,
+    what_is_removed_or_has_lasted_is_nothing,
+    who_wants_to_know_is_told_of_changes,
     a_tenants_flood_keeps_no_other_from_its_turns,
     who_takes_many_gets_some_of_every_tenants,
     a_tenant_that_fills_the_still_lane_keeps_no_other_out,

@@ -8,14 +8,19 @@ use std::{
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
 
 use super::{Denied, Need, Pass, origin::Sender, tickets::Shown as Ticket};
-use crate::{doors::http::body::json_limit, shared::Shared};
+use crate::{
+    doors::{Problem, http::body::json_limit},
+    listener::Line,
+    quotas::Refused,
+    shared::Shared,
+};
 
 /// How long who is not let in may go on sending.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +45,10 @@ pub(crate) async fn guard(
         }
         None => admit(&shared, path.as_str(), request.headers(), ticket).await,
     };
+    let admitted = admitted.and_then(|pass| match of_tenant(&shared, path.as_str(), &request, &pass) {
+        Ok(()) => Ok(pass),
+        Err(refused) => Err(Box::new(one_too_many(&request, refused))),
+    });
     let mut response = match admitted {
         Ok(pass) => {
             request.extensions_mut().insert(pass);
@@ -75,6 +84,26 @@ async fn admit(
         tracing::debug!(path, "refused: {denied}");
         Box::new(denied.into_response())
     })
+}
+
+/// Counts the connection of a request as one of its tenant's. Where nobody is asked who he is, nobody is counted.
+fn of_tenant(shared: &Shared, path: &str, request: &Request, pass: &Pass) -> Result<(), Refused> {
+    match request.extensions().get::<Line>() {
+        Some(line) if Need::of(path) != Need::Nothing => {
+            line.used_by(&shared.guest(&pass.caller, Some(line)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The answer to a request on a connection that its tenant may not have. It ends the connection, where that carries one
+/// request at a time.
+fn one_too_many(request: &Request, refused: Refused) -> Response {
+    let mut answer = Problem::from(refused).into_response();
+    if request.version() <= Version::HTTP_11 {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// Reads what is still being sent, and keeps none of it: who is cut off while he sends does not see the answer.

@@ -68,11 +68,35 @@ impl Need {
     /// closed until somebody has said here whom it is for.
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/" | "/{asset}" | "/openapi.json" | "/health" | "/ready" => Self::Nothing,
-            "/v1/models" | "/v1/tickets" => Self::Key,
+            "/" | "/{asset}" | "/client/{asset}" | "/openapi.json" | "/health" | "/ready"
+            | "/v2/health/live" | "/v2/health/ready" | "/info" => Self::Nothing,
+            "/v1/models"
+            | "/v1/tickets"
+            | "/v2"
+            | "/v2/models/stats"
+            | "/v2/models/{model}"
+            | "/v2/models/{model}/ready"
+            | "/v2/models/{model}/config"
+            | "/v2/models/{model}/stats"
+            | "/v2/models/{model}/versions/{version}"
+            | "/v2/models/{model}/versions/{version}/ready"
+            | "/v2/models/{model}/versions/{version}/config"
+            | "/v2/models/{model}/versions/{version}/stats"
+            | "/v2/repository/index"
+            | "/v2/repository/models/{model}/load"
+            | "/v2/repository/models/{model}/unload"
+            | "/model/registry"
+            | "/model/add"
+            | "/model/remove"
+            | "/model/clear" => Self::Key,
             "/v1/pose"
             | "/v1/classify"
             | "/predict"
+            | "/v2/models/{model}/infer"
+            | "/v2/models/{model}/versions/{version}/infer"
+            | "/infer/keypoints_detection"
+            | "/infer/object_detection"
+            | "/infer/classification"
             | "/api/pose_detection"
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
             "/v1/jobs"

@@ -44,6 +44,11 @@ impl fmt::Debug for Credentials {
 }
 
 impl Address {
+    /// As it was given. It is for gateways only.
+    pub(super) fn with_password(&self) -> &str {
+        &self.text
+    }
+
     /// The address without what may be secret: the password, and the values of a query, where cameras take passwords too.
     pub(crate) fn shown(&self) -> String {
         let url = match &self.place {

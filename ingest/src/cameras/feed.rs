@@ -5,11 +5,14 @@ use std::{
     time::Instant,
 };
 
-use cloudpose_policy::watch::Taker;
+use cloudpose_policy::{quota::Resource, watch::Taker};
 use cloudpose_wire::Payload;
 use tokio::sync::Notify;
 
-use crate::metrics;
+use crate::{
+    metrics,
+    quotas::{Guest, Refused},
+};
 
 /// A picture of a camera.
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub(super) enum Cost {
 /// Between a camera's source and its session.
 #[derive(Debug)]
 pub(super) struct Feed {
+    guest: Guest,
     state: Mutex<State>,
     came: Notify,
 }
@@ -43,13 +47,15 @@ struct State {
     /// Frames came since this was last asked.
     frames: u32,
     newest: Option<Picture>,
+    /// Why a frame was not taken of late that was wanted.
+    refused: Option<Refused>,
 }
 
 impl Feed {
-    /// `fps` frames a second at most; all if absent.
-    pub(super) fn new(fps: Option<f32>) -> Self {
-        let state = State { taker: Taker::new(fps), has_room: true, frames: 0, newest: None };
-        Self { state: Mutex::new(state), came: Notify::new() }
+    /// `fps` frames a second at most, all if absent; and no more than `guest` may send.
+    pub(super) fn new(fps: Option<f32>, guest: Guest) -> Self {
+        let state = State { taker: Taker::new(fps), has_room: true, frames: 0, newest: None, refused: None };
+        Self { guest, state: Mutex::new(state), came: Notify::new() }
     }
 
     pub(super) fn change(&self, fps: Option<f32>) {
@@ -68,10 +74,14 @@ impl Feed {
         self.came.notify_one();
         let outcome = if cost == Cost::Work && (!state.has_room || state.newest.is_some()) {
             "busy"
-        } else if state.taker.takes(now) {
-            "taken"
-        } else {
+        } else if !state.taker.takes(now) {
             "paced"
+        } else if let Err(refused) = self.guest.may_come(now) {
+            state.refused = Some(refused);
+            "over_quota"
+        } else {
+            self.guest.used(now, Resource::Frames, 1.0);
+            "taken"
         };
         metrics::camera_frame(outcome);
         outcome == "taken"
@@ -83,6 +93,11 @@ impl Feed {
             metrics::camera_frame("superseded");
         }
         self.came.notify_one();
+    }
+
+    /// Why frames were not taken since this was last asked, though they were wanted.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.state().refused.take()
     }
 
     /// Waits until something came: how many frames since this was last asked, and the newest picture of them.
@@ -108,13 +123,32 @@ impl Feed {
 mod tests {
     use std::time::Duration;
 
+    use std::sync::Arc;
+
     use bytes::Bytes;
+    use cloudpose_policy::quota::Limits;
+    use cloudpose_wire::Tenant;
 
     use super::*;
 
+    fn guest(limits: &str) -> Guest {
+        let nobody = (None, Limits::default());
+        Guest::new(&Arc::default(), (&Tenant::default(), limits.parse().unwrap()), nobody)
+    }
+
+    #[test]
+    fn what_a_tenant_may_not_send_is_not_taken_and_told() {
+        let (feed, start) = (Feed::new(None, guest("frames=10")), Instant::now());
+        let at = |n: u64| start + Duration::from_millis(n * 1000 / 30);
+        let taken = (0..300).filter(|n| feed.takes(at(*n), Cost::Work)).count();
+        assert!((95..=125).contains(&taken), "10 a second of 30, for ten seconds: {taken}");
+        assert!(feed.refused().unwrap().to_string().contains("10 frames a second"));
+        assert_eq!(feed.refused(), None);
+    }
+
     #[tokio::test]
     async fn frames_that_nobody_wants_are_not_taken_and_the_newest_picture_wins() {
-        let (feed, start) = (Feed::new(Some(10.0)), Instant::now());
+        let (feed, start) = (Feed::new(Some(10.0), guest("")), Instant::now());
         let taken =
             (0..60).filter(|i| feed.takes(start + Duration::from_millis(i * 1000 / 30), Cost::Nothing));
         assert!((18..=22).contains(&taken.count()), "10 a second of 30");

@@ -1,24 +1,32 @@
 //! Cameras that the gateway fetches. Each is a caller of a session, as the clients of a door are.
 //!
-//! The operator names cameras on the command line, and clients who may name them at a door. A camera's runner holds its
-//! session for as long as the camera is wanted, and fetches it again and again; who else asks (the door, the page) sees
-//! how it is doing. Nothing that is shown, logged or said of a camera has its password in it.
+//! The operator names cameras on the command line, and clients who may name them at a door. Gateways write down what they
+//! know of them in a bucket of the bus; each camera is fetched by one of them (`keeper`), and every one can tell of all and
+//! change them. In one process the bucket is the process's own.
+//!
+//! A camera's runner holds its session for as long as the gateway is to fetch it, and fetches it again and again; who else
+//! asks (the door, the page) sees how it is doing. Nothing that is shown, logged or said of a camera has its password in it.
 //!
 //! | module | what |
 //! |---|---|
 //! | `address` | where a camera is, and what of that may be shown |
 //! | `reach` | which addresses may be fetched |
 //! | `config` | what can be set |
-//! | `status` | how a camera is doing |
+//! | `document` | what gateways write down for each other |
+//! | `known` | what is known of all cameras, and which are fetched here |
+//! | `keeper` | the loop that holds the gateway's lease, takes cameras and gives them away |
+//! | `camera` | one that is fetched here; `status`: how it is doing |
 //! | `source` | the ways to fetch one |
-//! | `captured` | when a frame was captured, by its camera's clock |
 //! | `feed` | what it sends, on its way to its session |
 //! | `runner` | the loop between source, session and bus |
 
 mod address;
-mod captured;
+mod camera;
 mod config;
+mod document;
 mod feed;
+mod keeper;
+mod known;
 mod reach;
 mod runner;
 mod source;
@@ -27,36 +35,33 @@ mod status;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
-use cloudpose_wire::{Caller, ModelId, StreamName, Tenant, Want};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use cloudpose_bus::{Bucket, BucketError, Bus, Over};
+use cloudpose_policy::fleet::Key;
+use cloudpose_wire::{Caller, GatewayId, ModelId, StreamName, Tenant, Want};
+use tokio::time::{Instant, timeout};
 
 pub use self::config::{Camera as NamedCamera, Config};
 pub(crate) use self::{
     address::Address,
+    camera::Wishes,
     status::{CameraState, Report},
 };
-use self::{address::Place, reach::Reach, status::Status};
+use self::{
+    address::Place,
+    document::{All, Document, Named},
+    known::Known,
+    reach::Reach,
+    status::wall_ms,
+};
 use crate::shared::Shared;
 
-/// What is wanted of a camera.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wishes {
-    /// The model; the server's if absent.
-    pub(crate) model: Option<ModelId>,
-    /// So many frames a second at most, more than 0; all if absent.
-    pub(crate) fps: Option<f32>,
-    pub(crate) want: Want,
-}
-
-impl Default for Wishes {
-    fn default() -> Self {
-        Self { model: None, fps: None, want: Want::Pose }
-    }
-}
+/// How often it is tried to change a camera that others change meanwhile.
+const TRIES: u32 = 8;
+/// How long who wants to see cameras waits for what other gateways have written of late.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// What is to be changed about a camera; what is absent stays as it is.
 #[derive(Debug, Default)]
@@ -65,49 +70,6 @@ pub(crate) struct Change {
     pub(crate) model: Option<ModelId>,
     pub(crate) fps: Option<Option<f32>>,
     pub(crate) want: Option<Want>,
-}
-
-/// A camera, and how it is doing.
-#[derive(Debug)]
-pub(crate) struct Camera {
-    pub(crate) stream: StreamName,
-    caller: Caller,
-    /// The operator has named it, on the command line.
-    is_operators: bool,
-    address: Address,
-    wishes: Mutex<Wishes>,
-    status: Mutex<Status>,
-    /// The wishes have changed.
-    changed: Notify,
-    /// It is not wanted any more.
-    stop: CancellationToken,
-}
-
-impl Camera {
-    fn new(stream: StreamName, caller: Caller, address: Address, wishes: Wishes) -> Self {
-        Self {
-            stream,
-            caller,
-            is_operators: false,
-            address,
-            wishes: Mutex::new(wishes),
-            status: Mutex::new(Status::new()),
-            changed: Notify::new(),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    fn wishes(&self) -> Wishes {
-        lock(&self.wishes).clone()
-    }
-
-    /// The camera as it is shown.
-    pub(crate) fn report(&self, now: Instant, shared: &Shared) -> Report {
-        let Wishes { model, fps, want } = self.wishes();
-        let model = model.unwrap_or_else(|| shared.default_model(crate::config::STREAM_MODEL));
-        let of = status::Of { stream: &self.stream, url: self.address.shown(), model, fps, want };
-        lock(&self.status).report(now, of, self.is_operators)
-    }
 }
 
 /// Why a camera is not taken.
@@ -123,127 +85,169 @@ pub(crate) enum Refused {
     Unknown(StreamName),
     #[error("{0} is from the gateway's command line, where --camera names it")]
     Operators(StreamName),
+    #[error("what is wanted of cameras cannot be kept now ({0}); try again in a moment")]
+    NotKept(String),
 }
 
-type Key = (Tenant, StreamName);
+impl From<BucketError> for Refused {
+    fn from(error: BucketError) -> Self {
+        Self::NotKept(error.to_string())
+    }
+}
 
-/// The cameras of a gateway.
+/// The cameras of all gateways on the bus, as one of them sees them.
 #[derive(Debug)]
 pub(crate) struct Cameras {
     bounds: Config,
-    cameras: Mutex<BTreeMap<Key, Arc<Camera>>>,
+    id: GatewayId,
+    bucket: Bucket,
+    known: Mutex<Known>,
+    /// Whoever reads the bucket and draws conclusions does it alone.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Cameras {
-    pub(crate) fn new(bounds: Config) -> Self {
-        Self { bounds, cameras: Mutex::default() }
-    }
-
-    /// Begins to fetch the cameras of the command line.
-    pub(crate) fn start(&self, shared: &Arc<Shared>) {
-        for NamedCamera { stream, address } in self.bounds.camera.clone() {
-            let camera = Camera::new(stream.clone(), Caller::default(), address, Wishes::default());
-            let camera = Arc::new(Camera { is_operators: true, ..camera });
-            let key = (Tenant::default(), stream);
-            if lock(&self.cameras).insert(key, Arc::clone(&camera)).is_some() {
-                tracing::warn!(stream = %camera.stream, "two cameras have this name: the last one counts");
+    /// Nothing is fetched until [`keep`](Self::keep) runs.
+    pub(crate) fn new(bounds: Config, bus: &Bus, id: GatewayId) -> Self {
+        let mut own = BTreeMap::new();
+        for NamedCamera { stream, address } in bounds.camera.clone() {
+            if let Some(_earlier) = own.insert((Tenant::default(), stream.clone()), address) {
+                tracing::warn!(%stream, "two cameras have this name: the last one counts");
             }
-            self.run(shared, camera);
         }
+        let known = Known::new(Instant::now().into_std(), id.clone(), own);
+        let (known, bucket) = (Mutex::new(known), bus.bucket(document::BUCKET));
+        Self { bounds, id, bucket, known, turn: tokio::sync::Mutex::default() }
     }
 
-    /// Begins to fetch a camera that a client names.
-    pub(crate) fn add(
+    /// Has a camera fetched that a client names, by the gateway that has the fewest.
+    pub(crate) async fn add(
         &self,
         shared: &Arc<Shared>,
         caller: Caller,
         stream: StreamName,
-        (address, wishes): (Address, Wishes),
-    ) -> Result<Arc<Camera>, Refused> {
-        self.check(&address)?;
-        let key = (caller.tenant.clone(), stream.clone());
-        let mut cameras = self.cameras();
-        if cameras.contains_key(&key) {
-            return Err(Refused::Exists(stream));
+        (url, wishes): (Address, Wishes),
+    ) -> Result<Report, Refused> {
+        self.check(&url)?;
+        let _turn = self.turn.lock().await;
+        self.read(shared).await?;
+        let key = (caller.tenant.clone(), stream);
+        let named = Named { caller, url, wishes };
+        let holder;
+        let document = {
+            let known = self.known();
+            if known.document(&key).is_some() || known.is_own(&key) {
+                return Err(Refused::Exists(key.1));
+            }
+            let [all, of_tenant] = [known.named(None), known.named(Some(&key.0))];
+            if of_tenant >= self.bounds.max_cameras_per_tenant {
+                return Err(Refused::TooMany(of_tenant));
+            }
+            if all >= self.bounds.max_cameras {
+                return Err(Refused::TooMany(self.bounds.max_cameras));
+            }
+            holder = known.choose(Instant::now().into_std(), &key);
+            Document { named: Some(named), holder: holder.clone(), since: wall_ms() }
+        };
+        match self.write(&key, document, Over::Nothing).await {
+            Err(BucketError::Changed) => return Err(Refused::Exists(key.1)),
+            written => written?,
         }
-        let clients = || cameras.iter().filter(|(_, camera)| !camera.is_operators);
-        let of_tenant = clients().filter(|((tenant, _), _)| *tenant == caller.tenant).count();
-        if of_tenant >= self.bounds.max_cameras_per_tenant {
-            return Err(Refused::TooMany(of_tenant));
+        if holder.as_ref() == Some(&self.id) {
+            self.begin(shared, &key);
         }
-        if clients().count() >= self.bounds.max_cameras {
-            return Err(Refused::TooMany(self.bounds.max_cameras));
-        }
-        let camera = Arc::new(Camera::new(stream, caller, address, wishes));
-        cameras.insert(key, Arc::clone(&camera));
-        drop(cameras);
-        self.run(shared, Arc::clone(&camera));
-        Ok(camera)
+        self.report(shared, &key)
     }
 
     /// A tenant's cameras, by name.
-    pub(crate) fn list(&self, tenant: &Tenant) -> Vec<Arc<Camera>> {
-        self.cameras()
-            .iter()
-            .filter(|((of, _), _)| of == tenant)
-            .map(|(_, camera)| Arc::clone(camera))
-            .collect()
+    pub(crate) async fn list(&self, shared: &Arc<Shared>, tenant: &Tenant) -> Vec<Report> {
+        self.look(shared).await;
+        self.known().list(Instant::now().into_std(), tenant, shared)
     }
 
-    pub(crate) fn get(&self, tenant: &Tenant, stream: &StreamName) -> Result<Arc<Camera>, Refused> {
-        let camera = self.cameras().get(&(tenant.clone(), stream.clone())).cloned();
-        camera.ok_or_else(|| Refused::Unknown(stream.clone()))
+    pub(crate) async fn get(
+        &self,
+        shared: &Arc<Shared>,
+        tenant: &Tenant,
+        stream: &StreamName,
+    ) -> Result<Report, Refused> {
+        self.look(shared).await;
+        self.report(shared, &(tenant.clone(), stream.clone()))
+    }
+
+    fn report(&self, shared: &Shared, key: &Key) -> Result<Report, Refused> {
+        let report = self.known().report(Instant::now().into_std(), key, shared);
+        report.ok_or_else(|| Refused::Unknown(key.1.clone()))
     }
 
     /// Changes a camera of a client. With another address it begins anew.
-    pub(crate) fn change(
+    pub(crate) async fn change(
         &self,
         shared: &Arc<Shared>,
         (tenant, stream): (&Tenant, &StreamName),
         change: Change,
-    ) -> Result<Arc<Camera>, Refused> {
-        let Change { address, model, fps, want } = change;
-        if let Some(address) = &address {
+    ) -> Result<Report, Refused> {
+        if let Some(address) = &change.address {
             self.check(address)?;
         }
-        let mut cameras = self.cameras();
-        let known = cameras.get_mut(&(tenant.clone(), stream.clone()));
-        let known = known.ok_or_else(|| Refused::Unknown(stream.clone()))?;
-        if known.is_operators {
-            return Err(Refused::Operators(stream.clone()));
-        }
-        let old = known.wishes();
-        let wishes = Wishes {
-            model: model.or(old.model),
-            fps: fps.unwrap_or(old.fps),
-            want: want.unwrap_or(old.want),
-        };
-        let Some(address) = address else {
-            *lock(&known.wishes) = wishes;
-            known.changed.notify_one();
-            return Ok(Arc::clone(known));
-        };
-        known.stop.cancel();
-        *known = Arc::new(Camera::new(stream.clone(), known.caller.clone(), address, wishes));
-        let camera = Arc::clone(known);
-        drop(cameras);
-        self.run(shared, Arc::clone(&camera));
-        Ok(camera)
+        let Change { address, model, fps, want } = change;
+        let key = (tenant.clone(), stream.clone());
+        self.rewrite(shared, &key, |named| {
+            let Wishes { model: old, fps: old_fps, want: old_want } = named.wishes;
+            let wishes = Wishes {
+                model: model.clone().or(old),
+                fps: fps.unwrap_or(old_fps),
+                want: want.unwrap_or(old_want),
+            };
+            Some(Named { url: address.clone().unwrap_or(named.url), wishes, ..named })
+        })
+        .await?;
+        self.report(shared, &key)
     }
 
-    /// Fetches a client's camera no more.
-    pub(crate) fn remove(&self, tenant: &Tenant, stream: &StreamName) -> Result<(), Refused> {
-        let key = (tenant.clone(), stream.clone());
-        let mut cameras = self.cameras();
-        match cameras.get(&key) {
-            None => Err(Refused::Unknown(stream.clone())),
-            Some(camera) if camera.is_operators => Err(Refused::Operators(stream.clone())),
-            Some(camera) => {
-                camera.stop.cancel();
-                cameras.remove(&key);
-                Ok(())
+    /// Has a client's camera fetched no more.
+    pub(crate) async fn remove(
+        &self,
+        shared: &Arc<Shared>,
+        tenant: &Tenant,
+        stream: &StreamName,
+    ) -> Result<(), Refused> {
+        self.rewrite(shared, &(tenant.clone(), stream.clone()), |_| None).await
+    }
+
+    /// Writes a client's camera anew, or removes it.
+    async fn rewrite(
+        &self,
+        shared: &Arc<Shared>,
+        key: &Key,
+        anew: impl Fn(Named) -> Option<Named>,
+    ) -> Result<(), Refused> {
+        let _turn = self.turn.lock().await;
+        for _ in 0..TRIES {
+            self.read(shared).await?;
+            if self.known().is_own(key) {
+                return Err(Refused::Operators(key.1.clone()));
+            }
+            let found = self.known().document(key);
+            let (revision, document) = found.ok_or_else(|| Refused::Unknown(key.1.clone()))?;
+            let named = document.named.ok_or_else(|| Refused::Operators(key.1.clone()))?;
+            let written = match anew(named) {
+                Some(named) => {
+                    let document = Document { named: Some(named), ..document };
+                    self.write(key, document, Over::Revision(revision)).await
+                }
+                None => self.erase(key, revision).await,
+            };
+            match written {
+                Err(BucketError::Changed) => {}
+                written => {
+                    written?;
+                    self.settle(shared);
+                    return Ok(());
+                }
             }
         }
+        Err(BucketError::Changed.into())
     }
 
     /// Whether a client may name this address, as far as can be told before its name is looked up.
@@ -263,18 +267,36 @@ impl Cameras {
         Reach::Public(self.bounds.camera_allow.clone())
     }
 
-    fn run(&self, shared: &Arc<Shared>, camera: Arc<Camera>) {
-        let reach = if camera.is_operators { Reach::Anywhere } else { self.for_clients() };
-        let shared = Arc::clone(shared);
-        shared.sessions.clone().spawn(runner::run(shared, camera, reach));
+    /// Takes in what has been written, if it can be read soon.
+    async fn look(&self, shared: &Arc<Shared>) {
+        let looking = async {
+            let _turn = self.turn.lock().await;
+            if self.read(shared).await.is_ok() {
+                self.settle(shared);
+            }
+        };
+        timeout(NEWS, looking).await.ok();
     }
 
-    fn cameras(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Camera>>> {
-        lock(&self.cameras)
+    async fn write(&self, key: &Key, document: Document, over: Over) -> Result<(), BucketError> {
+        let (name, value) = (document::camera_key(key), document::written(&document));
+        let revision = self.bucket.write(&name, value, over, None).await?;
+        self.known().wrote(key, revision, document);
+        Ok(())
+    }
+
+    async fn erase(&self, key: &Key, revision: u64) -> Result<(), BucketError> {
+        self.bucket.remove(&document::camera_key(key), Over::Revision(revision)).await?;
+        self.known().erased(key);
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change under these locks is one assignment.
+    // Each change under these locks is one assignment, or can be done again.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,24 @@
 //! The loop between a camera's source, its session and the bus.
 //!
-//! The session is there for as long as the camera is wanted: also while it is away the stream is listed, as silent, and
-//! who watches it stays.
+//! The session is there for as long as the camera is to be fetched here: also while it is away the stream is listed, as
+//! silent, and who watches it stays.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use cloudpose_policy::backoff::Backoff;
-use cloudpose_wire::{DropReason, Mode};
+use cloudpose_policy::{backoff::Backoff, quota::Resource};
+use cloudpose_wire::{DropReason, Mode, Payload, frame::ResultBody};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Camera, Wishes,
-    feed::Feed,
+    Wishes,
+    camera::Camera,
+    feed::{Feed, Picture},
     lock,
     reach::Reach,
     source::{self, Bounds, Trouble},
@@ -21,6 +28,8 @@ use crate::{
     dispatch::Inbox,
     metrics,
     publisher::{Answered, Publisher},
+    quotas::Guest,
+    seats::Seat,
     session::{Change, Effect, Session, Settings, Stamps, Terms},
     settings::{DEFAULT_QUALITY, check_draw},
     shared::Shared,
@@ -36,30 +45,46 @@ const HOPELESS: Duration = Duration::from_secs(30);
 /// Pause before another seat is asked for.
 const NO_SEAT: Duration = Duration::from_secs(1);
 
-/// Fetches `camera` until it is not wanted any more, or the gateway stops.
+/// Fetches `camera` until it is not wanted any more, is another gateway's, or the gateway stops.
 pub(super) async fn run(shared: Arc<Shared>, camera: Arc<Camera>, reach: Reach) {
+    let _left = camera.is_left.clone().drop_guard();
+    let guest = shared.guest(&camera.caller, None);
     let seat = loop {
-        match shared.seats.take(&camera.caller) {
-            Some(seat) => break seat,
-            None => {
-                let why = "all sessions of the gateway are taken (--max-sessions)";
-                lock(&camera.status).failed(Trouble::Gone(why.into()));
-            }
+        match take_seat(&shared, &camera, &guest) {
+            Ok(seat) => break seat,
+            Err(why) => lock(&camera.status).failed(Trouble::Gone(why)),
         }
         tokio::select! {
             () = sleep(NO_SEAT) => {}
             () = camera.stop.cancelled() => return,
+            () = camera.end.cancelled() => return,
             () = shared.stopping.cancelled() => return,
         }
     };
     let stop = camera.stop.clone();
     tracing::info!(stream = %camera.stream, url = camera.address.shown(), "camera: it is fetched from now on");
     tokio::select! {
-        () = Work::new(shared, Arc::clone(&camera), reach).run() => {}
+        () = Work::new(shared, Arc::clone(&camera), reach, guest).run() => {}
         () = stop.cancelled() => {}
     }
     tracing::info!(stream = %camera.stream, "camera: it is fetched no more");
     drop(seat);
+}
+
+/// Waits until a camera is to be fetched here no more.
+async fn ends(camera: Arc<Camera>, stopping: CancellationToken) {
+    tokio::select! {
+        () = camera.end.cancelled() => {}
+        () = stopping.cancelled() => {}
+    }
+}
+
+/// It counts as any session does.
+fn take_seat(shared: &Shared, camera: &Camera, guest: &Guest) -> Result<Seat, String> {
+    let counted = guest.begin(Resource::Sessions).map_err(|refused| refused.to_string())?;
+    let seat = shared.seats.take(&camera.caller);
+    let seat = seat.ok_or("all sessions of the gateway are taken (--max-sessions)")?;
+    Ok(seat.counting(counted))
 }
 
 /// A camera at work.
@@ -68,6 +93,7 @@ struct Work {
     camera: Arc<Camera>,
     bounds: Bounds,
     feed: Arc<Feed>,
+    guest: Guest,
     session: Session,
     inbox: Inbox,
     publisher: Publisher,
@@ -77,7 +103,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(shared: Arc<Shared>, camera: Arc<Camera>, reach: Reach) -> Self {
+    fn new(shared: Arc<Shared>, camera: Arc<Camera>, reach: Reach, guest: Guest) -> Self {
         let config = &shared.config;
         let (address, inbox) = shared.open(2 * config.window + 2);
         let Wishes { model, fps, want } = camera.wishes();
@@ -103,11 +129,10 @@ impl Work {
         };
         let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let stamps = Stamps::from_now();
-        let source = shared.watch.open(
+        let source = shared.watch.open_camera(
             (terms.caller.tenant.clone(), terms.stream.clone()),
             terms.address.session.clone(),
-            settings.model.clone(),
-            stamps.at(Instant::now().into_std()),
+            (settings.model.clone(), stamps.at(Instant::now().into_std())),
         );
         Self {
             bounds: Bounds {
@@ -115,7 +140,8 @@ impl Work {
                 reach,
                 max_image_bytes: config.max_image_bytes,
             },
-            feed: Arc::new(Feed::new(fps)),
+            feed: Arc::new(Feed::new(fps, guest.clone())),
+            guest,
             inbox,
             publisher: Publisher::new(Arc::clone(&shared)),
             backoff: Backoff::new(&terms.address.session, FIRST, LONGEST),
@@ -132,6 +158,7 @@ impl Work {
         let mut drain_ends = None;
         let feed = Arc::clone(&self.feed);
         let camera = Arc::clone(&self.camera);
+        let mut ends = pin!(ends(Arc::clone(&camera), self.shared.stopping.clone()));
         loop {
             self.carry_out();
             if self.session.finished() {
@@ -148,19 +175,29 @@ impl Work {
                 }
                 (frames, picture) = feed.next(), if goes_on => {
                     lock(&camera.status).came(Instant::now().into_std(), frames);
+                    if let Some(refused) = feed.refused() {
+                        lock(&camera.status).note(refused.to_string());
+                    }
                     if let Some(picture) = picture {
-                        // Only after its `end` does a session take none.
-                        self.session.image(picture.at, picture.payload).ok();
+                        self.take(picture);
                     }
                 }
-                result = self.inbox.next() => self.session.result(result),
+                result = self.inbox.next() => {
+                    self.publisher.back(result.seq);
+                    if let ResultBody::Done { event, .. } = &result.body {
+                        self.guest.worked(Instant::now().into_std(), event);
+                    }
+                    self.session.result(result);
+                }
                 answered = self.publisher.next() => self.on_answer(answered),
                 later = self.shared.bus.later_connection(connection) => {
                     connection = later;
                     self.session.reconnected(Instant::now().into_std());
                 }
                 () = camera.changed.notified() => self.change(),
-                () = self.shared.stopping.cancelled(), if goes_on => {
+                () = &mut ends, if goes_on => {
+                    attempt = Box::pin(pending());
+                    camera.is_left.cancel();
                     drain_ends = Some(Instant::now() + self.shared.drain);
                     self.session.end();
                 }
@@ -182,6 +219,17 @@ impl Work {
             let fps = camera.wishes().fps;
             source::fetch(&camera.address, &bounds, &feed, fps).await
         })
+    }
+
+    fn take(&mut self, Picture { at, payload }: Picture) {
+        let now = Instant::now().into_std();
+        if let Payload::Encoded(bytes) = &payload {
+            self.guest.used(now, Resource::Bytes, bytes.len() as f64);
+        }
+        // Only after its `end` does a session take none.
+        if let Ok(size) = self.session.image(at, payload) {
+            self.guest.decodes(now, size);
+        }
     }
 
     /// How long to wait before the next attempt.
@@ -220,7 +268,7 @@ impl Work {
         let now = Instant::now().into_std();
         match taken {
             Ok(()) => self.session.published(now, frame.header.seq),
-            Err(error) => self.session.refused(now, frame, error.reason()),
+            Err(reason) => self.session.refused(now, frame, reason),
         }
     }
 

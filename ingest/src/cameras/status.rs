@@ -3,13 +3,13 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cloudpose_wire::{ModelId, StreamName, Want};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::source::Trouble;
-use crate::{meter::Meter, metrics};
+use super::{Address, Wishes, source::Trouble};
+use crate::{config::STREAM_MODEL, meter::Meter, metrics, shared::Shared};
 
 /// Whether a camera is fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum CameraState {
     /// For the first time.
@@ -36,11 +36,11 @@ impl CameraState {
 }
 
 /// A camera as it is shown.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct Report {
     /// The stream that its frames are of.
     #[schema(value_type = String)]
-    stream: StreamName,
+    pub(super) stream: StreamName,
     /// Its address, without password.
     #[schema(example = "rtsp://joe:***@cam.example.com/stream1")]
     url: String,
@@ -48,7 +48,7 @@ pub(crate) struct Report {
     #[schema(value_type = String)]
     model: ModelId,
     /// At most so many frames a second are worked on; all if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     fps: Option<f32>,
     /// What is made of each frame though nobody watches: `pose`, `overlay` or `both`.
     #[schema(inline)]
@@ -61,20 +61,48 @@ pub(crate) struct Report {
     /// Frames that it sends a second, of late.
     received_fps: f32,
     /// What was wrong lately, in words; absent if nothing is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// True: it is from the gateway's command line, and cannot be changed here.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     fixed: bool,
+}
+
+impl Report {
+    /// The camera as another gateway reports on it, which may not know yet what is wanted of it now.
+    pub(super) fn of(self, of: Of<'_>) -> Self {
+        let Of { stream, url, model, fps, want } = of;
+        Self { stream: stream.clone(), url, model, fps, want, ..self }
+    }
+
+    /// A camera on which nobody reports now.
+    pub(super) fn unknown(
+        of: Of<'_>,
+        fixed: bool,
+        (state, since): (CameraState, u64),
+        why: Option<&str>,
+    ) -> Self {
+        let Of { stream, url, model, fps, want } = of;
+        let (stream, error) = (stream.clone(), why.map(str::to_owned));
+        Self { stream, url, model, fps, want, state, since, received_fps: 0.0, error, fixed }
+    }
 }
 
 /// What is known of a camera whatever it does.
 pub(super) struct Of<'a> {
-    pub(super) stream: &'a StreamName,
-    pub(super) url: String,
-    pub(super) model: ModelId,
-    pub(super) fps: Option<f32>,
-    pub(super) want: Want,
+    stream: &'a StreamName,
+    url: String,
+    model: ModelId,
+    fps: Option<f32>,
+    want: Want,
+}
+
+impl<'a> Of<'a> {
+    pub(super) fn new(stream: &'a StreamName, address: &Address, wishes: Wishes, shared: &Shared) -> Self {
+        let Wishes { model, fps, want } = wishes;
+        let model = model.unwrap_or_else(|| shared.default_model(STREAM_MODEL));
+        Self { stream, url: address.shown(), model, fps, want }
+    }
 }
 
 /// How a camera is doing. Counted, by its state, while it is there.
@@ -147,7 +175,8 @@ impl Drop for Status {
     }
 }
 
-fn wall_ms() -> u64 {
+/// Milliseconds since 1970-01-01T00:00:00Z.
+pub(super) fn wall_ms() -> u64 {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)
 }

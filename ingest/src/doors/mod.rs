@@ -11,17 +11,23 @@
 //! | `jobs` | `/v1/jobs`: many images, whose results are fetched later |
 //! | `images` | the calls of the existing image service |
 //! | `legacy` | the existing API |
+//! | `oip` | the Open Inference Protocol v2 over HTTP, as KServe's and Triton's clients speak it |
+//! | `roboflow` | the calls of programs on Roboflow's inference-sdk |
 //!
 //! A new one is a folder here and its addresses in `router`.
 
+mod batch;
 mod brief;
 pub(crate) mod cameras;
 pub(crate) mod classify;
+mod few;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod jobs;
 pub(crate) mod legacy;
+pub(crate) mod oip;
 mod problem;
+pub(crate) mod roboflow;
 pub(crate) mod tickets;
 pub(crate) mod watch;
 pub(crate) mod ws;
@@ -29,7 +35,9 @@ pub(crate) mod ws;
 use axum::http::HeaderMap;
 use cloudpose_wire::{TraceParent, trace::TRACEPARENT};
 
+pub(crate) use batch::{MOST_IMAGES, Received, Terms, body_limit, find_model, receive};
 pub(crate) use brief::brief;
+pub(crate) use few::Few;
 pub(crate) use problem::Problem;
 
 /// The trace that a request belongs to, if it says so, and says it once.

@@ -70,6 +70,7 @@ problems! {
     not_acceptable: NOT_ACCEPTABLE, "not-acceptable", "None of the accepted types can be answered";
     other_skeleton: CONFLICT, "other-skeleton", "This call tells of COCO's 17 keypoints only";
     other_task: CONFLICT, "other-task", "The model finds something else";
+    kept: CONFLICT, "model-kept", "Models are not unloaded by clients";
     camera_exists: CONFLICT, "camera-exists", "The stream has a camera already";
     too_many_cameras: CONFLICT, "too-many-cameras", "There are as many cameras as there may be";
     fixed_camera: CONFLICT, "fixed-camera", "The camera is from the command line";

@@ -1,15 +1,35 @@
 //! A connection as its requests see it.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use cloudpose_policy::progress::Progress;
+use cloudpose_policy::{progress::Progress, quota::Resource};
+use cloudpose_wire::Tenant;
 
 use super::Place;
-use crate::seats::Seat;
+use crate::{
+    quotas::{Begun, Guest, Refused},
+    seats::Seat,
+};
+
+/// Tenants that use one connection, as a proxy's may be used by many: it counts for each until it ends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Users(Arc<Mutex<HashMap<Tenant, Begun>>>);
+
+impl Users {
+    fn join(&self, guest: &Guest) -> Result<(), Refused> {
+        // Inserting leaves it whole.
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !users.contains_key(guest.tenant()) {
+            users.insert(guest.tenant().clone(), guest.begin(Resource::Connections)?);
+        }
+        Ok(())
+    }
+}
 
 /// A connection. Its requests find it among their extensions; clones are the same one.
 #[derive(Debug, Clone)]
@@ -34,19 +54,20 @@ struct State {
     upgraded: bool,
     /// Of the answers that are not written.
     seats: Vec<Seat>,
+    users: Users,
 }
 
 impl Line {
     pub(super) fn new(now: Instant, place: Place) -> Self {
-        Self::with(now, place.address, Some(place))
+        Self::with(now, place.address, Some(place), Users::default())
     }
 
     /// What one of many requests at once sees of its connection.
-    pub(super) fn of_request(now: Instant, address: IpAddr) -> Self {
-        Self::with(now, address, None)
+    pub(super) fn of_request(now: Instant, address: IpAddr, users: Users) -> Self {
+        Self::with(now, address, None, users)
     }
 
-    fn with(now: Instant, address: IpAddr, place: Option<Place>) -> Self {
+    fn with(now: Instant, address: IpAddr, place: Option<Place>, users: Users) -> Self {
         Self(Arc::new(Mutex::new(State {
             _place: place,
             address,
@@ -58,6 +79,7 @@ impl Line {
             late: false,
             upgraded: false,
             seats: Vec::new(),
+            users,
         })))
     }
 
@@ -69,6 +91,15 @@ impl Line {
     /// Where the client is.
     pub(crate) fn address(&self) -> IpAddr {
         self.state().address
+    }
+
+    /// A request of `guest` came: from now on the connection is one of its tenant's.
+    ///
+    /// # Errors
+    /// [`Refused`] if that has as many as it may.
+    pub(crate) fn used_by(&self, guest: &Guest) -> Result<(), Refused> {
+        let users = self.state().users.clone();
+        users.join(guest)
     }
 
     /// Bytes that came from the client, in all.

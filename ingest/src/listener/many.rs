@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{KEPT, LAST_CALL, Line, Times};
+use super::{KEPT, LAST_CALL, Line, Times, line::Users};
 
 /// Requests of one connection at once: what RFC 9113 would have it be at least.
 const STREAMS: u32 = 100;
@@ -47,10 +47,10 @@ where
 {
     let requests = Arc::new(Mutex::new(Requests::new(times.accepted.into_std())));
     let enough = CancellationToken::new();
-    let (of_requests, gives_up) = (Arc::clone(&requests), enough.clone());
+    let (of_requests, gives_up, users) = (Arc::clone(&requests), enough.clone(), Users::default());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let open = Open::new(&of_requests, &gives_up, address);
+        let open = Open::new(&of_requests, &gives_up, (address, &users));
         request.extensions_mut().insert(open.line.clone());
         let answer = hyper::service::Service::call(&router, request);
         async move { answer.await.map(|answer| open.answer(answer)) }
@@ -118,13 +118,17 @@ struct Open {
 }
 
 impl Open {
-    fn new(requests: &Arc<Mutex<Requests>>, enough: &CancellationToken, address: IpAddr) -> Self {
+    fn new(
+        requests: &Arc<Mutex<Requests>>,
+        enough: &CancellationToken,
+        (address, users): (IpAddr, &Users),
+    ) -> Self {
         Self {
             requests: Arc::clone(requests),
             enough: enough.clone(),
             number: lock(requests).begin(),
             answered: false,
-            line: Line::of_request(Instant::now().into_std(), address),
+            line: Line::of_request(Instant::now().into_std(), address, users.clone()),
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cloudpose_policy::{deadline::COMPLETE, retry::LONGEST};
 use cloudpose_testing::sample::address;
 use cloudpose_wire::track::{Joint, Track};
-use cloudpose_wire::{Decoded, Event, Kind, ModelId, SkeletonName, Tenant, event::TimingsMs};
+use cloudpose_wire::{Decoded, Event, Kind, ModelId, SkeletonName, Tenant, event::TimingsMs, ws::IfTaken};
 
 use super::*;
 use crate::{
@@ -71,7 +71,9 @@ impl Bench {
         let stream = (Tenant::default(), terms.stream.clone());
         let bounds = Bounds { watchers: 9, patience: MAX_AGE, draw_only: None };
         let (hub, _) = Hub::new(terms.address.gateway.clone(), bounds);
-        let source = hub.open(stream, terms.address.session.clone(), settings.model.clone(), 1);
+        let source =
+            hub.open(stream, terms.address.session.clone(), (settings.model.clone(), 1), IfTaken::Share);
+        let source = source.unwrap();
         Self {
             hub,
             books,

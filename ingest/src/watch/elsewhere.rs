@@ -1,7 +1,7 @@
 //! What other gateways hold and watch, as far as they have said.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -26,17 +26,25 @@ struct Told {
     at: Instant,
     streams: HashMap<Key, LiveStream>,
     watched: HashMap<Key, Watched>,
+    /// Those that one session there has to itself.
+    claims: HashSet<Key>,
 }
 
 impl Elsewhere {
     pub(super) fn heard(&mut self, now: Instant, news: News) {
-        let News { gateway, streams, watched, .. } = news;
-        if streams.is_empty() && watched.is_empty() {
+        let News { gateway, streams, watched, claims, .. } = news;
+        if streams.is_empty() && watched.is_empty() && claims.is_empty() {
             self.0.remove(&gateway);
         } else if self.0.len() < MOST || self.0.contains_key(&gateway) {
             let streams = streams.into_iter().map(|of| ((of.tenant, of.live.stream.clone()), of.live));
             let watched = watched.into_iter().map(|of| ((of.tenant.clone(), of.stream.clone()), of));
-            let told = Told { at: now, streams: streams.collect(), watched: watched.collect() };
+            let claims = claims.into_iter().map(|of| (of.tenant, of.stream));
+            let told = Told {
+                at: now,
+                streams: streams.collect(),
+                watched: watched.collect(),
+                claims: claims.collect(),
+            };
             self.0.insert(gateway, told);
         }
     }
@@ -47,6 +55,11 @@ impl Elsewhere {
 
     pub(super) fn holds(&self, key: &Key) -> bool {
         self.0.values().any(|told| told.streams.contains_key(key))
+    }
+
+    /// Whether one session there has it to itself.
+    pub(super) fn claims(&self, key: &Key) -> bool {
+        self.0.values().any(|told| told.claims.contains(key))
     }
 
     /// The streams of all others; one that several hold comes several times.

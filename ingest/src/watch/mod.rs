@@ -28,9 +28,10 @@ use bytes::Bytes;
 use cloudpose_bus::Bus;
 use cloudpose_wire::{
     Draw, FrameResult, GatewayId, ModelId, News, Reply, SessionId, SharedEvent, StreamName, Tenant, View,
-    Want, frame::ResultBody, watch::LiveStream,
+    Want, frame::ResultBody, watch::LiveStream, ws::IfTaken,
 };
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     exchange::Exchange,
@@ -38,7 +39,7 @@ pub(crate) use self::{
 };
 use self::{
     mailbox::Mailbox,
-    streams::{Sender, Streams},
+    streams::{Hold, Sender, Streams},
 };
 use crate::metrics;
 
@@ -79,6 +80,11 @@ pub(crate) enum Refused {
     Full,
 }
 
+/// Another session has the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another session sends this stream")]
+pub(crate) struct Taken;
+
 /// Bounds of watching.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -112,18 +118,36 @@ impl Hub {
         (hub.clone(), Exchange::new(hub, waiting))
     }
 
-    /// A session that sends frames of `stream` has begun at `since`, milliseconds since 1970-01-01T00:00:00Z.
+    /// A session that sends frames of a stream begins at `since`, milliseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`Taken`] if another has the stream, and does not share it or was not to.
     pub(crate) fn open(
         &self,
-        (tenant, stream): (Tenant, StreamName),
+        stream: (Tenant, StreamName),
         session: SessionId,
-        model: ModelId,
-        since: u64,
+        runs: (ModelId, u64),
+        if_taken: IfTaken,
+    ) -> Result<Source, Taken> {
+        self.begin(stream, session, Sender::new(runs, Hold::Asked(if_taken)))
+    }
+
+    /// A camera's session begins at `since`. Nobody takes its stream over.
+    pub(crate) fn open_camera(
+        &self,
+        stream: (Tenant, StreamName),
+        session: SessionId,
+        runs: (ModelId, u64),
     ) -> Source {
-        let key = (tenant, stream);
-        self.streams().open(key.clone(), session.clone(), Sender::new(model, since));
+        let begun = self.begin(stream, session, Sender::new(runs, Hold::Camera));
+        begun.expect("a camera's stream is never taken")
+    }
+
+    fn begin(&self, key: Key, session: SessionId, sender: Sender) -> Result<Source, Taken> {
+        let ended = sender.ended();
+        self.streams().open(key.clone(), session.clone(), sender)?;
         self.0.changed.notify_one();
-        Source { hub: self.clone(), key, session }
+        Ok(Source { hub: self.clone(), key, session, ended })
     }
 
     /// Watches a stream.
@@ -203,12 +227,14 @@ impl Hub {
     fn news(&self, now: Instant) -> Option<News> {
         let mut streams = self.streams();
         streams.forget(now);
-        let asks = streams.asks(now);
-        if !asks && !streams.is_asked(now) {
+        let (asks, claims) = (streams.asks(now), streams.claims());
+        let somebody_asks = asks || streams.is_asked(now);
+        if !somebody_asks && claims.is_none() {
             return None;
         }
-        let (streams, watched) = streams.tell(now);
-        Some(News { gateway: self.0.id.clone(), asks, streams, watched })
+        let (streams, watched) = if somebody_asks { streams.tell(now) } else { Default::default() };
+        let claims = claims.unwrap_or_default();
+        Some(News { gateway: self.0.id.clone(), asks, streams, watched, claims })
     }
 
     /// Those that clients here watch.
@@ -240,9 +266,15 @@ pub(crate) struct Source {
     hub: Hub,
     key: Key,
     session: SessionId,
+    ended: CancellationToken,
 }
 
 impl Source {
+    /// Cancelled when another session has the stream to itself.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
     /// A frame goes out now. Which pictures of it those who watch want, besides the session's own.
     pub(crate) fn goes(&self, now: Instant, frame: Going<'_>) -> Vec<Draw> {
         let mut streams = self.hub.streams();

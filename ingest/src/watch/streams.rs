@@ -9,11 +9,13 @@ use std::{
 use cloudpose_policy::watch::{Taker, enough};
 use cloudpose_wire::{
     Draw, ModelId, News, SessionId, Tenant, View,
-    watch::{Hosted, LiveStream, StreamState, WantedPicture, Watched},
+    watch::{Claim, Hosted, LiveStream, StreamState, WantedPicture, Watched},
+    ws::IfTaken,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bounds, Going, Key, Refused, Wish,
+    Bounds, Going, Key, Refused, Taken, Wish,
     elsewhere::{Elsewhere, FORGOTTEN_AFTER},
     mailbox::{End, Mailbox},
 };
@@ -31,6 +33,8 @@ pub(super) struct Streams {
     streams: HashMap<Key, Stream>,
     sessions: HashMap<SessionId, Key>,
     elsewhere: Elsewhere,
+    /// Others have last been told of streams that a session here has to itself.
+    claimed: bool,
     /// Somebody here wants to know what others hold until then.
     asks: Option<Instant>,
     /// When another gateway has last asked.
@@ -66,11 +70,46 @@ pub(super) struct Sender {
     meter: Meter,
     /// The newest frame whose picture was shown.
     pictured: HashMap<Draw, u64>,
+    hold: Hold,
+    /// Another has the stream to itself.
+    ended: CancellationToken,
+}
+
+/// How a session holds its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// As its client asked.
+    Asked(IfTaken),
+    /// A camera's, which nobody takes over.
+    Camera,
 }
 
 impl Sender {
-    pub(super) fn new(model: ModelId, since: u64) -> Self {
-        Self { model, since, size: [0, 0], meter: Meter::default(), pictured: HashMap::new() }
+    pub(super) fn new((model, since): (ModelId, u64), hold: Hold) -> Self {
+        Self {
+            model,
+            since,
+            size: [0, 0],
+            meter: Meter::default(),
+            pictured: HashMap::new(),
+            hold,
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when another session has the stream to itself.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    fn is_alone(&self) -> bool {
+        matches!(self.hold, Hold::Asked(IfTaken::Refuse | IfTaken::TakeOver))
+    }
+
+    fn end(&self) {
+        if self.hold != Hold::Camera {
+            self.ended.cancel();
+        }
     }
 }
 
@@ -81,6 +120,7 @@ impl Streams {
             streams: HashMap::new(),
             sessions: HashMap::new(),
             elsewhere: Elsewhere::default(),
+            claimed: false,
             asks: None,
             asked: None,
             watchers: 0,
@@ -88,9 +128,26 @@ impl Streams {
         }
     }
 
-    pub(super) fn open(&mut self, key: Key, session: SessionId, sender: Sender) {
+    /// A session begins, unless its stream is taken. Those that it takes it from are told to end.
+    pub(super) fn open(&mut self, key: Key, session: SessionId, sender: Sender) -> Result<(), Taken> {
+        let senders = self.streams.get(&key).into_iter().flat_map(|stream| stream.senders.values());
+        let others: Vec<&Sender> = senders.filter(|other| !other.ended.is_cancelled()).collect();
+        let is_claimed = || others.iter().any(|other| other.is_alone()) || self.elsewhere.claims(&key);
+        let taken = match sender.hold {
+            Hold::Camera => false,
+            Hold::Asked(IfTaken::Share) => is_claimed(),
+            Hold::Asked(IfTaken::Refuse) => !others.is_empty() || is_claimed() || self.elsewhere.holds(&key),
+            Hold::Asked(IfTaken::TakeOver) => others.iter().any(|other| other.hold == Hold::Camera),
+        };
+        if taken {
+            return Err(Taken);
+        }
+        if sender.is_alone() {
+            others.iter().for_each(|other| other.end());
+        }
         self.sessions.insert(session.clone(), key.clone());
         self.streams.entry(key).or_default().senders.insert(session, sender);
+        Ok(())
     }
 
     pub(super) fn close(&mut self, key: &Key, session: &SessionId) {
@@ -212,6 +269,13 @@ impl Streams {
         if news.asks {
             self.asked = Some(now);
         }
+        for claim in &news.claims {
+            let stream = self.streams.get(&(claim.tenant.clone(), claim.stream.clone()));
+            let here = stream.into_iter().flat_map(|stream| &stream.senders);
+            // Of two who have it to themselves the later one.
+            here.filter(|(session, sender)| !(sender.is_alone() && **session > claim.session))
+                .for_each(|(_, sender)| sender.end());
+        }
         self.elsewhere.heard(now, news);
         at_once
     }
@@ -250,6 +314,22 @@ impl Streams {
                 stream.watchers.values().for_each(|seat| seat.mailbox.end(End::Ended));
             }
         }
+    }
+
+    /// The streams that a session here has to itself. None if others have heard already that there is none.
+    pub(super) fn claims(&mut self) -> Option<Vec<Claim>> {
+        let mut claims = Vec::new();
+        for ((tenant, stream), of) in &self.streams {
+            let alone =
+                of.senders.iter().filter(|(_, sender)| sender.is_alone() && !sender.ended.is_cancelled());
+            claims.extend(alone.map(|(session, _)| Claim {
+                tenant: tenant.clone(),
+                stream: stream.clone(),
+                session: session.clone(),
+            }));
+        }
+        let before = std::mem::replace(&mut self.claimed, !claims.is_empty());
+        (before || self.claimed).then_some(claims)
     }
 
     /// What others are told.

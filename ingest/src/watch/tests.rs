@@ -19,8 +19,12 @@ fn hub(gateway: &str) -> (Hub, Exchange) {
 }
 
 fn open(hub: &Hub, session: &str) -> Source {
+    open_if(hub, session, IfTaken::Share).unwrap()
+}
+
+fn open_if(hub: &Hub, session: &str, if_taken: IfTaken) -> Result<Source, Taken> {
     let stream = (Tenant::default(), cam());
-    hub.open(stream, SessionId::new(session).unwrap(), ModelId::new("fast").unwrap(), 7)
+    hub.open(stream, SessionId::new(session).unwrap(), (ModelId::new("fast").unwrap(), 7), if_taken)
 }
 
 fn watch(hub: &Hub, wish: Wish) -> Watcher {
@@ -286,4 +290,79 @@ fn hub_shows(here: &Hub, out: &mut Exchange, there: &Hub, now: Instant, result: 
     let (key, view) = out.outgoing.try_recv().unwrap();
     here.shown(now, &key, &view);
     there.shown(now, &key, &view);
+}
+
+fn has_ended(source: &Source) -> bool {
+    source.ended().is_cancelled()
+}
+
+/// What `from` has to say reaches the others.
+fn says(from: &Hub, to: &Hub, now: Instant) -> bool {
+    let news = from.news(now);
+    let said = news.is_some();
+    news.into_iter().for_each(|news| to.heard(now, news));
+    said
+}
+
+#[test]
+fn a_stream_is_shared_unless_a_session_is_to_have_it_alone() {
+    let (hub, _exchange) = hub("g");
+    let first = open(&hub, "s1");
+    let second = open(&hub, "s2");
+    assert_eq!(open_if(&hub, "s3", IfTaken::Refuse).err(), Some(Taken));
+    let third = open_if(&hub, "s4", IfTaken::TakeOver).unwrap();
+    assert!(has_ended(&first) && has_ended(&second) && !has_ended(&third));
+    assert_eq!(open_if(&hub, "s5", IfTaken::Share).err(), Some(Taken), "it has it to itself");
+    let fourth = open_if(&hub, "s6", IfTaken::TakeOver).unwrap();
+    assert!(has_ended(&third));
+    drop((first, second, third, fourth));
+    let only = open_if(&hub, "s7", IfTaken::Refuse).unwrap();
+    assert_eq!(open_if(&hub, "s8", IfTaken::Share).err(), Some(Taken));
+    drop(only);
+    open(&hub, "s9");
+}
+
+#[test]
+fn a_cameras_stream_is_shared_or_not_and_never_taken_over() {
+    let (hub, _exchange) = hub("g");
+    let stream = (Tenant::default(), cam());
+    let camera = hub.open_camera(stream, SessionId::new("s1").unwrap(), (ModelId::new("fast").unwrap(), 7));
+    for if_taken in [IfTaken::Refuse, IfTaken::TakeOver] {
+        assert_eq!(open_if(&hub, "s2", if_taken).err(), Some(Taken));
+    }
+    open(&hub, "s2");
+    assert!(!has_ended(&camera));
+}
+
+#[test]
+fn what_a_session_has_to_itself_is_taken_from_those_at_other_gateways_and_kept_from_them() {
+    let (here, _exchange) = hub("here");
+    let (there, _exchange) = hub("there");
+    let now = Instant::now();
+    let theirs = open(&there, "s1");
+    assert!(!says(&there, &here, now), "nobody wants to know");
+    let ours = open_if(&here, "s2", IfTaken::TakeOver).unwrap();
+    assert!(says(&here, &there, now));
+    assert!(has_ended(&theirs));
+    assert_eq!(open_if(&there, "s3", IfTaken::Share).err(), Some(Taken));
+    let later = open_if(&there, "s4", IfTaken::TakeOver).unwrap();
+    assert!(says(&here, &there, now) && !has_ended(&later), "the later one has it");
+    assert!(says(&there, &here, now) && has_ended(&ours));
+    drop((ours, later));
+    assert!(says(&there, &here, now), "that it is free again is said once");
+    assert!(!says(&there, &here, now));
+    open(&here, "s5");
+}
+
+#[test]
+fn a_session_that_is_not_to_share_its_stream_is_refused_where_others_send_it_elsewhere() {
+    let (here, _exchange) = hub("here");
+    let (there, _exchange) = hub("there");
+    let now = Instant::now();
+    let _theirs = open(&there, "s1");
+    here.streams().ask(now);
+    says(&here, &there, now);
+    says(&there, &here, now);
+    assert_eq!(open_if(&here, "s2", IfTaken::Refuse).err(), Some(Taken));
+    open(&here, "s3");
 }

@@ -26,14 +26,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::stage::{JPEG, Server, finish, soon};
 
 /// A camera, until it is dropped.
-struct Camera {
+pub(crate) struct Camera {
     address: SocketAddr,
     _on: DropGuard,
     _serving: JoinSet<()>,
 }
 
 impl Camera {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
@@ -65,7 +65,7 @@ impl Camera {
         Self { address, _on: on.drop_guard(), _serving: serving }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -126,12 +126,12 @@ fn is_digest(said: &str, path: &str) -> bool {
     field("response").is_some_and(|said| Some(said) == answer()) && field("uri").as_deref() == Some(path)
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let camera_allow = vec!["127.0.0.1".parse().unwrap()];
     Config { cameras: CamerasConfig { camera_allow, ..Default::default() }, ..Config::default() }
 }
 
-async fn ask(server: &Server, method: Method, path: &str, body: Value) -> (u16, Value) {
+pub(crate) async fn ask(server: &Server, method: Method, path: &str, body: Value) -> (u16, Value) {
     let request = reqwest::Client::new().request(method, server.url(path));
     let request = if body.is_null() { request } else { request.body(body.to_string()) };
     let answer = soon(request.send()).await.unwrap();
@@ -140,7 +140,7 @@ async fn ask(server: &Server, method: Method, path: &str, body: Value) -> (u16, 
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn add(server: &Server, stream: &str, url: &str) -> Value {
+pub(crate) async fn add(server: &Server, stream: &str, url: &str) -> Value {
     let (status, camera) =
         ask(server, Method::POST, "/v1/cameras", json!({ "stream": stream, "url": url })).await;
     assert_eq!(status, 201, "{camera}");
@@ -148,7 +148,7 @@ async fn add(server: &Server, stream: &str, url: &str) -> Value {
 }
 
 /// Waits until the camera is as `expected` says.
-async fn until(server: &Server, stream: &str, expected: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(server: &Server, stream: &str, expected: impl Fn(&Value) -> bool) -> Value {
     let last = std::cell::RefCell::new(Value::Null);
     let waited = tokio::time::timeout(Duration::from_secs(30), async {
         loop {
@@ -163,12 +163,12 @@ async fn until(server: &Server, stream: &str, expected: impl Fn(&Value) -> bool)
     waited.await.unwrap_or_else(|_| panic!("{}", last.borrow()))
 }
 
-async fn live(server: &Server, stream: &str) -> Value {
+pub(crate) async fn live(server: &Server, stream: &str) -> Value {
     until(server, stream, |camera| camera["state"] == "live" && camera["error"].is_null()).await
 }
 
 /// Why a camera is not live.
-async fn trouble(server: &Server, stream: &str, state: &str, words: &str) {
+pub(crate) async fn trouble(server: &Server, stream: &str, state: &str, words: &str) {
     let is_so = |camera: &Value| {
         camera["state"] == state && camera["error"].as_str().is_some_and(|error| error.contains(words))
     };

@@ -3,8 +3,10 @@
 
 mod bad_streams;
 mod broker;
+mod camera_quotas;
 mod cameras;
 mod codec;
+mod fleet;
 mod homeward;
 mod hostile;
 mod http;
@@ -12,12 +14,15 @@ mod images;
 mod jobs;
 mod keys;
 mod legacy;
+mod oip;
 mod origins;
 mod pages;
 mod quotas;
+mod roboflow;
 mod stage;
 mod streams;
 mod tickets;
 mod tls;
 mod trace;
+mod turns;
 mod watch;

@@ -30,6 +30,7 @@ async fn pages_take_nothing_from_outside() {
         ("/docs.js", "text/javascript; charset=utf-8"),
         ("/docs.css", "text/css; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
+        ("/client/cloudpose.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
     ] {
         let response = get(&server, path, "*/*").await;
@@ -61,7 +62,8 @@ async fn every_described_address_answers() {
     assert!(paths.len() >= 4);
     let _sender = stage::Client::greeted(&server, "?stream=door").await;
     for path in paths.keys() {
-        let status = get(&server, &path.replace("{stream}", "door"), "*/*").await.status();
+        let status =
+            get(&server, &path.replace("{stream}", "door").replace("{model}", "fast"), "*/*").await.status();
         assert_ne!(status, 404, "{path}");
     }
     assert_eq!(get(&server, "/v1/stream", "*/*").await.status(), 426);

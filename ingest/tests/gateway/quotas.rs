@@ -7,6 +7,10 @@ use cloudpose_ingest::{
 use cloudpose_wire::DropReason;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_tungstenite::{connect_async, tungstenite};
 
 use crate::stage::{Client, Heard, JPEG, Server, soon};
@@ -97,6 +101,46 @@ async fn sessions_at_once_are_counted_until_they_end() {
         }
     })
     .await;
+}
+
+/// A connection on which something was asked for, and the head of the answer.
+async fn asked(server: &Server, path: &str) -> (TcpStream, String) {
+    let mut stream = soon(TcpStream::connect(server.address)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+    soon(stream.write_all(request.as_bytes())).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(stream.read_u8()).await.unwrap());
+    }
+    (stream, String::from_utf8(head).unwrap().to_lowercase())
+}
+
+#[tokio::test]
+async fn connections_of_a_tenant_are_counted_until_they_end() {
+    for (config, whose) in
+        [(of_tenant("connections=2"), "your tenant"), (of_address("connections=2"), "your address")]
+    {
+        let server = Server::with_worker(config).await;
+        let client = Client::greeted(&server, "").await;
+        let (kept, head) = asked(&server, "/v1/models").await;
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let (mut refused, head) = asked(&server, "/v1/models").await;
+        assert!(head.starts_with("http/1.1 429") && head.contains("connection: close"), "{head}");
+        let mut problem = String::new();
+        soon(refused.read_to_string(&mut problem)).await.unwrap();
+        assert!(problem.contains("over-quota") && problem.contains(whose), "{problem}");
+        let (_, head) = asked(&server, "/openapi.json").await;
+        assert!(head.starts_with("http/1.1 200"), "who is not asked for a key is not counted: {head}");
+        drop((kept, client));
+        for _ in 0..2 {
+            soon(async {
+                while !asked(&server, "/v1/models").await.1.starts_with("http/1.1 200") {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -229,3 +229,28 @@ async fn live_frame_carries_what_the_worker_needs() {
     let lane = cloudpose_wire::Lane { stage: Stage::Annotate, kind: Kind::Live };
     assert_eq!(server.bus.depth(lane).await.frames, 0);
 }
+
+#[tokio::test]
+async fn a_stream_that_is_sent_is_shared_refused_or_taken_over() {
+    let server = Server::with_worker(Config::default()).await;
+    let mut first = Client::greeted(&server, "?stream=cam").await;
+    let mut second = Client::greeted(&server, "?stream=cam").await;
+    second.image(JPEG).await;
+    assert_eq!(second.result(false).await, 1, "as it always was");
+    let mut third = Client::connect(&server, "?stream=cam&if_taken=refuse").await;
+    let why = third.error(ErrorCode::StreamTaken).await;
+    assert!(why.contains("another session"), "{why}");
+    assert_eq!(third.next().await, Heard::Closed(1008));
+    let mut fourth = Client::greeted(&server, "?stream=cam&if_taken=take_over").await;
+    for client in [&mut first, &mut second] {
+        client.error(ErrorCode::StreamTaken).await;
+        assert_eq!(client.next().await, Heard::Closed(1008));
+    }
+    fourth.image(JPEG).await;
+    assert_eq!(fourth.result(false).await, 1);
+    let mut fifth = Client::connect(&server, "?stream=cam").await;
+    fifth.error(ErrorCode::StreamTaken).await;
+    Client::greeted(&server, "?stream=other").await;
+    drop(fourth);
+    server.stop().await;
+}

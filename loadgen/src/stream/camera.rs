@@ -47,11 +47,16 @@ struct Books {
 }
 
 /// Streams until the window ends, and until what was sent is answered or the time for it is over.
-pub(super) async fn run(streams: &Streams, stage: &Stage, fps: f64, mut random: fastrand::Rng) {
+pub(super) async fn run(
+    (streams, index): (&Streams, u32),
+    stage: &Stage,
+    fps: f64,
+    mut random: fastrand::Rng,
+) {
     // Cameras are not in step.
     let phase = Duration::from_secs_f64(random.f64() / fps);
     let window = stage.recorder.window();
-    let (socket, name) = match connection::open(streams).await {
+    let (socket, name) = match connection::open(streams, index).await {
         Ok(open) => open,
         Err(failure) => {
             let due = FrameClock { first: stage.now() + phase, fps }.count(window.from, window.until);

@@ -5,11 +5,13 @@ use futures_util::StreamExt as _;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    tungstenite::{
+        Message, client::IntoClientRequest as _, http::header::AUTHORIZATION, protocol::WebSocketConfig,
+    },
 };
 
 use super::Streams;
-use crate::failure::Failure;
+use crate::{failure::Failure, key};
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -18,17 +20,21 @@ const MAX_MESSAGE: usize = 64 << 20;
 /// Of each stream, as long as it lives: hundreds of idle ones must cost little.
 const READ_BUFFER: usize = 16 << 10;
 
-/// Connects and waits for `hello`. Answers the stream's name.
+/// Connects as user `index` and waits for `hello`. Answers the stream's name.
 ///
 /// # Errors
 /// Why there is no stream.
-pub(super) async fn open(streams: &Streams) -> Result<(Socket, StreamName), Failure> {
+pub(super) async fn open(streams: &Streams, index: u32) -> Result<(Socket, StreamName), Failure> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let greeted = async {
-        let connected = connect_async_with_config(&streams.url, Some(config), true).await;
+        let mut request = streams.url.as_str().into_client_request().map_err(|_| Failure::Connect)?;
+        if let Some(key) = key::of_user(&streams.keys, u64::from(index)) {
+            request.headers_mut().insert(AUTHORIZATION, key.bearer());
+        }
+        let connected = connect_async_with_config(request, Some(config), true).await;
         let (mut socket, _) = connected.map_err(|error| match error {
             tokio_tungstenite::tungstenite::Error::Http(response) => {
                 Failure::Status(response.status().as_u16())

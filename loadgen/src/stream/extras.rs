@@ -13,8 +13,8 @@ use crate::{failure::Failure, schedule::FrameClock, stage::Stage};
 const REST: Duration = Duration::from_secs(1);
 
 /// A stream that sends nothing, until the window ends. It must not be cut off.
-pub(super) async fn idle(streams: &Streams, stage: &Stage) {
-    let (mut socket, _) = match connection::open(streams).await {
+pub(super) async fn idle((streams, index): (&Streams, u32), stage: &Stage) {
+    let (mut socket, _) = match connection::open(streams, index).await {
         Ok(open) => open,
         Err(failure) => return stage.recorder.failed(0, failure, 1),
     };
@@ -26,8 +26,8 @@ pub(super) async fn idle(streams: &Streams, stage: &Stage) {
 }
 
 /// A stream that sends as a camera does, and takes one message a second. The service may cut it off.
-pub(super) async fn slow_reader(streams: &Streams, stage: &Stage, fps: f64) {
-    let (socket, _) = match connection::open(streams).await {
+pub(super) async fn slow_reader((streams, index): (&Streams, u32), stage: &Stage, fps: f64) {
+    let (socket, _) = match connection::open(streams, index).await {
         Ok(open) => open,
         Err(failure) => return stage.recorder.failed(0, failure, 1),
     };

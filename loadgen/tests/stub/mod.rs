@@ -1,9 +1,10 @@
 //! Services that lie, each in one way, on a free port.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +17,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
-    http::StatusCode,
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -58,11 +59,25 @@ struct Shared {
     count: AtomicU64,
     /// Bytes that the flood got rid of.
     poured: AtomicU64,
+    /// What was shown in `Authorization`, and with how many requests.
+    shown: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Shared {
+    fn see(&self, headers: &HeaderMap) {
+        let shown = headers.get(AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
+        *self.shown.lock().unwrap().entry(shown.to_owned()).or_default() += 1;
+    }
 }
 
 impl Stub {
     pub(crate) async fn start(lie: Lie) -> Self {
-        let shared = Arc::new(Shared { lie, count: AtomicU64::new(0), poured: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            lie,
+            count: AtomicU64::new(0),
+            poured: AtomicU64::new(0),
+            shown: Mutex::default(),
+        });
         let router = Router::new()
             .route("/api/pose_detection", post(pose))
             .route("/api/pose_detection_annotation", post(annotation))
@@ -81,17 +96,23 @@ impl Stub {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn shown(&self) -> BTreeMap<String, u64> {
+        self.shared.shown.lock().unwrap().clone()
+    }
+
     pub(crate) fn poured(&self) -> u64 {
         self.shared.poured.load(Ordering::Relaxed)
     }
 }
 
-async fn pose(State(stub): State<Arc<Shared>>, body: Bytes) -> Response {
+async fn pose(State(stub): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    stub.see(&headers);
     let person = vec![[0.5, 0.5, 0.9]; 17];
     answer(&stub, &body, |id| json!({"id": id, "count": 1, "boxes": [], "keypoints": [person]})).await
 }
 
-async fn annotation(State(stub): State<Arc<Shared>>, body: Bytes) -> Response {
+async fn annotation(State(stub): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    stub.see(&headers);
     answer(&stub, &body, |id| json!({"id": id, "image": "/9j/4AAQSkZJRg=="})).await
 }
 
@@ -108,7 +129,8 @@ async fn answer(stub: &Shared, body: &[u8], good: impl FnOnce(&str) -> Value) ->
     }
 }
 
-async fn stream(State(stub): State<Arc<Shared>>, upgrade: WebSocketUpgrade) -> Response {
+async fn stream(State(stub): State<Arc<Shared>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    stub.see(&headers);
     upgrade.max_message_size(64 << 20).on_upgrade(async move |socket| talk(&stub, socket).await)
 }
 

@@ -20,7 +20,7 @@ _SILENCE = 10
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
 # After these errors an equal session would fail again.
-FATAL = frozenset({"bad_query", "too_large", "unauthorized", "bad_message"})
+FATAL = frozenset({"bad_query", "too_large", "unauthorized", "bad_message", "stream_taken"})
 # These do not end a session.
 HARMLESS = frozenset({"bad_frame"})
 

@@ -22,9 +22,14 @@
 {{- printf "%s.%s.svc:8222" $service .Release.Namespace -}}
 {{- end -}}
 
+{{/* The file with the users of the bundled NATS. It goes by the name that cluster.conf includes. */}}
+{{- define "cloudpose.natsRoles" -}}
+{{- ternary "records.conf" "roles.conf" .Values.record.enabled -}}
+{{- end -}}
+
 {{/* Users of the bundled NATS, `route` for its servers among themselves. */}}
 {{- define "cloudpose.natsUsers" -}}
-gateway worker listener{{ if eq (include "cloudpose.natsKind" .) "cluster" }} route{{ end }}
+gateway worker listener{{ if .Values.record.enabled }} recorder{{ end }}{{ if eq (include "cloudpose.natsKind" .) "cluster" }} route{{ end }}
 {{- end -}}
 
 {{/* The pod of the bundled NATS, but for its placement and where it keeps its data. */}}
@@ -39,7 +44,7 @@ metadata:
     cloudpose.io/nats: {{ include "cloudpose.natsKind" . }}
   annotations:
     # Of what it reads, and nothing else: a restart costs what waits.
-    checksum/config: {{ (.Files.Glob (printf "files/{%sroles,nats-server,permissions}.conf" (ternary "cluster," "" $cluster))).AsConfig | sha256sum }}
+    checksum/config: {{ (.Files.Glob (printf "files/{%s%s,nats-server.conf,permissions.conf}" (ternary "cluster.conf," "" $cluster) (include "cloudpose.natsRoles" .))).AsConfig | sha256sum }}
 spec:
   serviceAccountName: {{ include "cloudpose.serviceAccount" . }}
   automountServiceAccountToken: false

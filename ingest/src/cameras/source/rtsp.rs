@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use cloudpose_pixels::{Limits, PlanarImage};
+use cloudpose_policy::capture::Clock;
 use cloudpose_video::{LiveDecoder, Refused};
 use futures_util::StreamExt as _;
 use retina::{
@@ -34,7 +35,6 @@ use super::{
 use crate::{
     cameras::{
         address::Credentials,
-        captured::Clock,
         feed::{Cost, Feed},
     },
     decoders::Decoders,

@@ -11,11 +11,11 @@ use axum::{
 };
 use cloudpose_wire::{ModelId, StreamName, Want};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{
     auth::Pass,
-    cameras::{Address, Camera, Change, Refused, Report, Wishes},
+    cameras::{Address, Change, Refused, Report, Wishes},
     doors::Problem,
     settings::check_model,
     shared::Shared,
@@ -82,9 +82,7 @@ pub(crate) struct CameraList {
 #[utoipa::path(get, path = "/v1/cameras", tag = "cameras",
     responses((status = 200, body = CameraList, description = "The cameras, without their passwords.")))]
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, Extension(pass): Extension<Pass>) -> Response {
-    let now = Instant::now().into_std();
-    let cameras = shared.cameras.list(&pass.caller.tenant);
-    let cameras = cameras.iter().map(|camera| camera.report(now, &shared)).collect();
+    let cameras = shared.cameras.list(&shared, &pass.caller.tenant).await;
     ([(header::CACHE_CONTROL, "no-store")], Json(CameraList { cameras })).into_response()
 }
 
@@ -113,9 +111,9 @@ pub(crate) async fn add(
     model.as_ref().map_or(Ok(()), |model| check_model(model, &shared.models))?;
     check_rate(fps)?;
     let wishes = Wishes { model, fps, want };
-    let camera = shared.cameras.add(&shared, pass.caller, stream, (address, wishes))?;
-    let location = format!("/v1/cameras/{}", camera.stream);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], shown(&camera, &shared)).into_response())
+    let location = format!("/v1/cameras/{stream}");
+    let camera = shared.cameras.add(&shared, pass.caller, stream, (address, wishes)).await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(camera)).into_response())
 }
 
 /// Tells how a camera is doing.
@@ -131,8 +129,8 @@ pub(crate) async fn get(
     Extension(pass): Extension<Pass>,
     Path(stream): Path<String>,
 ) -> Result<Response, Problem> {
-    let camera = shared.cameras.get(&pass.caller.tenant, &named(&stream)?)?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], shown(&camera, &shared)).into_response())
+    let camera = shared.cameras.get(&shared, &pass.caller.tenant, &named(&stream)?).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(camera)).into_response())
 }
 
 /// Changes a camera, from the next frame on. With another address it is connected to anew.
@@ -159,8 +157,8 @@ pub(crate) async fn change(
     model.as_ref().map_or(Ok(()), |model| check_model(model, &shared.models))?;
     check_rate(fps.flatten())?;
     let change = Change { address, model, fps, want };
-    let camera = shared.cameras.change(&shared, (&pass.caller.tenant, &stream), change)?;
-    Ok(shown(&camera, &shared).into_response())
+    let camera = shared.cameras.change(&shared, (&pass.caller.tenant, &stream), change).await?;
+    Ok(Json(camera).into_response())
 }
 
 /// Fetches a camera no more.
@@ -178,12 +176,8 @@ pub(crate) async fn remove(
     Extension(pass): Extension<Pass>,
     Path(stream): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    shared.cameras.remove(&pass.caller.tenant, &named(&stream)?)?;
+    shared.cameras.remove(&shared, &pass.caller.tenant, &named(&stream)?).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn shown(camera: &Camera, shared: &Shared) -> Json<Report> {
-    Json(camera.report(Instant::now().into_std(), shared))
 }
 
 fn named(stream: &str) -> Result<StreamName, Problem> {
@@ -222,6 +216,7 @@ impl From<Refused> for Problem {
             Refused::TooMany(_) => Self::too_many_cameras(detail),
             Refused::Unknown(_) => Self::no_camera(detail),
             Refused::Operators(_) => Self::fixed_camera(detail),
+            Refused::NotKept(_) => Self::unavailable(detail),
         }
     }
 }

@@ -99,10 +99,25 @@ pub(crate) async fn classify(
         content((PoseForm = "multipart/form-data"))),
     responses(
         (status = 200, body = Prediction, description = "The class with the highest score."),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "The body was not understood."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "No worker serves a model that tells classes."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
+        (status = 413, body = Problem, content_type = "application/problem+json",
+            description = "The image is larger than the server takes."),
+        (status = 415, body = Problem, content_type = "application/problem+json",
+            description = "Not a content type for images."),
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "The image cannot be read, or is missing."),
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "Too much work is waiting: come again after `Retry-After` seconds."),
+        (status = 504, body = Problem, content_type = "application/problem+json",
+            description = "Not done in time."),
     ),
 )]
 pub(crate) async fn predict(

@@ -143,9 +143,16 @@ pub(crate) enum Rejection {
             description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
+        (status = 413, body = Problem, content_type = "application/problem+json",
+            description = "The image is larger than the server takes."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "The client's address has too many connections."),
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "Too much work is waiting: come again after `Retry-After` seconds."),
+        (status = 504, body = Problem, content_type = "application/problem+json",
+            description = "Not done in time."),
     ),
 )]
 pub(crate) async fn pose_detection(
@@ -167,9 +174,16 @@ pub(crate) async fn pose_detection(
             description = "The body took too long to arrive."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The server's model finds something else than COCO's 17 keypoints."),
+        (status = 413, body = Problem, content_type = "application/problem+json",
+            description = "The image is larger than the server takes."),
         (status = 422, body = Invalid, description = "The body has the wrong shape; `detail` lists why."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "The client's address has too many connections."),
+            description = "A quota is used up, as the problem says: come again after `Retry-After` seconds. Or the \
+                client's address has too many connections."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "Too much work is waiting: come again after `Retry-After` seconds."),
+        (status = 504, body = Problem, content_type = "application/problem+json",
+            description = "Not done in time."),
     ),
 )]
 pub(crate) async fn pose_detection_annotation(

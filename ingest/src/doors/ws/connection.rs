@@ -13,6 +13,7 @@ use cloudpose_wire::{
     ws::{Codec, ErrorCode, ServerMessage},
 };
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     messages::{self, Asked},
@@ -56,32 +57,36 @@ pub(super) struct Connection<'a> {
     units: Option<Units>,
     /// The client has said that no more frames will come.
     ending: bool,
+    /// Another session has the stream to itself.
+    taken: CancellationToken,
 }
 
 impl<'a> Connection<'a> {
     /// Opens the session that `query` asks for, and greets its client.
     ///
     /// # Errors
-    /// If the codec that it asks for is not decoded here.
+    /// What its client is told: the codec that it asks for is not decoded here, or another has its stream.
     pub(super) fn open(
         shared: Arc<Shared>,
         socket: &'a mut Socket,
         query: StreamQuery,
         (caller, guest, trace): (Caller, Guest, Option<TraceParent>),
-    ) -> Result<Self, String> {
-        let codec = query.codec();
+    ) -> Result<Self, End> {
+        let (codec, if_taken) = (query.codec(), query.if_taken());
         let units = codec.map(|Codec::H264| Units::new(&shared)).transpose();
-        let units = units.map_err(|error| error.to_string())?;
+        let units = units.map_err(|error| End::Refused(ErrorCode::BadQuery, error.to_string()))?;
         let (address, inbox) = shared.open(2 * shared.config.window + 2);
         tracing::debug!(session = %address.session, "session begins");
         let (terms, settings) = query.into_terms(&shared, address, (caller, trace));
-        queue(socket, &messages::hello(&terms, &settings, codec, shared.config.max_image_bytes));
-        let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         let (stamps, model) = (Stamps::from_now(), settings.model.clone());
         let stream = (terms.caller.tenant.clone(), terms.stream.clone());
         let since = stamps.at(Instant::now().into_std());
-        let source = shared.watch.open(stream, terms.address.session.clone(), model, since);
+        let source = shared.watch.open(stream, terms.address.session.clone(), (model, since), if_taken);
+        let source = source.map_err(|taken| End::Refused(ErrorCode::StreamTaken, taken.to_string()))?;
+        queue(socket, &messages::hello(&terms, &settings, codec, shared.config.max_image_bytes));
+        let account = shared.books.open(terms.kind(), terms.caller.tenant.clone());
         Ok(Self {
+            taken: source.ended(),
             session: Session::new(terms, settings, stamps, account, source),
             inbox,
             guest,
@@ -152,6 +157,7 @@ impl<'a> Connection<'a> {
                     if let ResultBody::Done { event, .. } = &result.body {
                         self.guest.worked(Instant::now().into_std(), event);
                     }
+                    self.publisher.back(result.seq);
                     self.session.result(result);
                 }
                 answered = self.publisher.next() => self.on_answer(answered),
@@ -161,6 +167,9 @@ impl<'a> Connection<'a> {
                 }
                 () = self.shared.bus.wait_until(bus_gone_since.is_some()) => {
                     bus_gone_since = if bus_gone_since.is_none() { Some(Instant::now()) } else { None };
+                }
+                () = self.taken.cancelled() => {
+                    return End::Refused(ErrorCode::StreamTaken, "another session has taken the stream over".into());
                 }
                 () = self.shared.stopping.cancelled(), if goes.is_none() => {
                     let now = Instant::now();
@@ -303,10 +312,7 @@ impl<'a> Connection<'a> {
         let now = Instant::now().into_std();
         match taken {
             Ok(()) => self.session.published(now, frame.header.seq),
-            Err(error) => {
-                tracing::trace!(%error, "frame refused");
-                self.session.refused(now, frame, error.reason());
-            }
+            Err(reason) => self.session.refused(now, frame, reason),
         }
     }
 

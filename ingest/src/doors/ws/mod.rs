@@ -19,7 +19,7 @@ use axum::{
 use cloudpose_policy::quota::Resource;
 use cloudpose_wire::{
     TraceParent,
-    ws::{ErrorCode, ServerMessage},
+    ws::{ErrorCode, IfTaken, ServerMessage},
 };
 
 use self::{
@@ -116,8 +116,11 @@ async fn serve(
         Err(message) => End::Refused(ErrorCode::BadQuery, message),
         Ok(query) => {
             let asker = (pass.caller.clone(), guest, trace);
+            if query.if_taken() == IfTaken::Refuse {
+                shared.watch.ask(&shared.bus).await;
+            }
             match Connection::open(Arc::clone(&shared), &mut socket, query, asker) {
-                Err(message) => End::Refused(ErrorCode::BadQuery, message),
+                Err(end) => end,
                 Ok(connection) => tokio::select! {
                     end = connection.run() => end,
                     denied = shared.auth.ended(&pass, Need::Scope(Scope::Stream)) => {

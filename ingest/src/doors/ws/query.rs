@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::{extract::Query, http::Uri};
-use cloudpose_wire::{Address, Caller, Draw, Mode, ModelId, StreamName, TraceParent, Want, ws::Codec};
+use cloudpose_wire::{
+    Address, Caller, Draw, Mode, ModelId, StreamName, TraceParent, Want,
+    ws::{Codec, IfTaken},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -44,6 +47,10 @@ pub(crate) struct StreamQuery {
     /// How frames come: `h264`, or as images if absent.
     #[param(inline)]
     codec: Option<Codec>,
+    /// If another session sends the stream already: `share` (default) it, `refuse` this session, or `take_over`, which
+    /// ends the other. Who asks for one of the latter two has the stream to itself as long as it sends it.
+    #[param(inline)]
+    if_taken: IfTaken,
 }
 
 impl StreamQuery {
@@ -63,6 +70,11 @@ impl StreamQuery {
     /// How frames come, if not as images.
     pub(super) fn codec(&self) -> Option<Codec> {
         self.codec
+    }
+
+    /// What becomes of it if its stream has a session already.
+    pub(super) fn if_taken(&self) -> IfTaken {
+        self.if_taken
     }
 
     /// Checks that a worker may serve the model, and that pictures may be drawn so.

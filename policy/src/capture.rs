@@ -13,7 +13,7 @@ const JUMP: f64 = 1.0;
 
 /// The clock of one camera, against ours.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub struct Clock {
     first: Option<First>,
     /// The smallest lag of late, seconds.
     least: f64,
@@ -30,7 +30,7 @@ struct First {
 impl Clock {
     /// A frame arrived that the camera stamped `media`, in seconds by its own clock. When it was captured: not after it
     /// arrived, and not before the one before it.
-    pub(super) fn captured(&mut self, arrived: Instant, media: f64) -> Instant {
+    pub fn captured(&mut self, arrived: Instant, media: f64) -> Instant {
         let first = *self.first.get_or_insert(First { arrived, media });
         let since = arrived.saturating_duration_since(first.arrived).as_secs_f64();
         let lag = since - (media - first.media);

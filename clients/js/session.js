@@ -1,10 +1,9 @@
 // A session of the WebSocket `/v1/stream`, which comes back by itself when the connection is lost.
 
-import { fetchWithKey, isKeyWanted, protocols } from "./key.js";
-import { addCounts } from "./stats.js";
+import { authorization, protocols } from "./key.js";
 
-/** Frames on their way at once. The server's own window is as wide: more would only wait there. */
-const WINDOW = 2;
+/** Frames on their way at once, until the server has said how many it works on: more would only wait there. */
+const USUAL_WINDOW = 2;
 /** No word for this long while one is due: the connection is dead. Milliseconds. */
 const SILENCE_MS = 10_000;
 /** Wait before the first attempt to connect again, doubled each time up to the longest. Milliseconds. */
@@ -17,6 +16,8 @@ const EASE = 0.9;
 const FATAL = new Set(["bad_query", "too_large"]);
 /** These don't end the session. */
 const HARMLESS = new Set(["bad_message", "bad_frame"]);
+/** What may change while a session lasts. */
+const CHANGEABLE = ["want", "draw", "model", "quality", "smooth"];
 
 /**
  * Wait before attempt `n` (from 0), in milliseconds: between half of the full wait and all of it, so
@@ -27,28 +28,23 @@ export function backoff(n, random) {
   return full * (0.5 + random / 2);
 }
 
-/** The address of `/v1/stream` on the page's own host. `parameters` that are null are left out. */
-export function streamUrl(parameters) {
-  const url = new URL("/v1/stream", location.href);
+/** The address of the WebSocket of a server. `parameters` that are null or absent are left out. */
+export function streamUrl(server, parameters) {
+  const url = new URL("/v1/stream", server);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   for (const [name, value] of Object.entries(parameters)) {
-    if (value !== null) url.searchParams.set(name, value);
+    if (value !== null && value !== undefined) url.searchParams.set(name, value);
   }
   return url.href;
 }
 
-/**
- * Sends frames, hands out results. `handlers`:
- *
- * - `connecting()`: an attempt to connect has begun
- * - `connected(limits)`: the server has said hello
- * - `result({pose, latencyMs, roundTripMs, image})`: `image` is the annotated JPEG, a Blob, or null
- * - `drops(counts)`: frames dropped so far by reason, over all connections of this session
- * - `lost(retryAt, error)`: the connection is lost; the next attempt is at `retryAt`, in the time of
- *   `performance.now()`; `error` is what the server said, `{code, message}`, or null
- * - `note(error)`: an error that does not end the session
- * - `failed(error)`: an error that ends it for good
- */
+function addCounts(counts, more) {
+  const sum = { ...counts };
+  for (const [reason, n] of Object.entries(more)) sum[reason] = (sum[reason] ?? 0) + n;
+  return sum;
+}
+
+/** Sends frames, hands out results. See `cloudpose.d.ts` for settings and handlers. */
 export class Session {
   #settings;
   #handlers;
@@ -56,7 +52,8 @@ export class Session {
   #stream = null;
   #connected = false;
   #seq = 0;
-  #sentAt = new Map();
+  /** When each frame was sent that has not met its end, and the frame, if it is kept. */
+  #sent = new Map();
   #resultBeforeImage = null;
   #error = null;
   #drops = {};
@@ -65,15 +62,22 @@ export class Session {
   /** Milliseconds from one frame to the next, as the server hinted, and when it did. */
   #interval = 0;
   #hintedAt = 0;
+  /** Frames of this connection that newer ones had replaced by the last hint. */
+  #superseded = 0;
   #nextSend = 0;
   #retryTimer = null;
   #silenceTimer = null;
   #asleep = false;
   #closed = false;
+  #codec = null;
+  #window = USUAL_WINDOW;
+  #server;
+  #key;
 
-  /** `settings`: `{model, mode, quality}`. Connects at once. */
-  constructor(settings, handlers) {
-    this.#settings = { ...settings };
+  constructor({ server = globalThis.location?.href, key = null, ...settings }, handlers) {
+    this.#server = server;
+    this.#key = typeof key === "function" ? key : () => key;
+    this.#settings = settings;
     this.#handlers = handlers;
     this.#connect();
   }
@@ -81,21 +85,29 @@ export class Session {
   /** True if a frame should be sent: connected, and the ones before it don't pile up. */
   get ready() {
     const due = performance.now() >= this.#nextSend;
-    return this.#open && due && this.#sentAt.size < WINDOW && this.#socket.bufferedAmount === 0;
+    return this.#open && due && this.#sent.size < this.#window && this.#socket.bufferedAmount === 0;
+  }
+
+  /** How frames are sent: `"h264"`, or null for images. */
+  get codec() {
+    return this.#codec;
   }
 
   /** True if every frame sent has met its end. */
   get settled() {
-    return this.#sentAt.size === 0;
+    return this.#sent.size === 0;
   }
 
-  /** Sends one encoded image, a Blob. Returns false, and sends nothing, if the connection is lost. */
-  send(image) {
-    if (!this.#open) return false;
+  /**
+   * Sends one encoded image, a Blob, or one frame of a film; its result comes with `frame`, an ImageBitmap. Returns false, and
+   * sends nothing, if the connection is lost.
+   */
+  send(image, frame = null) {
+    if (!this.#open || (image instanceof Blob) !== (this.#codec === null)) return false;
     if (this.settled) this.#expectWord();
     this.#seq += 1;
     const now = performance.now();
-    this.#sentAt.set(this.#seq, now);
+    this.#sent.set(this.#seq, { at: now, frame });
     if (now - this.#hintedAt > EASE_AFTER_MS) {
       this.#interval *= EASE;
       this.#hintedAt = now;
@@ -105,7 +117,7 @@ export class Session {
     return true;
   }
 
-  /** Changes `model` or `quality` from the next frame on. */
+  /** Changes settings from the next frame on: `want`, `draw`, `model`, `quality`, `smooth`. */
   configure(changes) {
     Object.assign(this.#settings, changes);
     if (this.#open) this.#socket.send(JSON.stringify({ type: "configure", ...changes }));
@@ -141,13 +153,16 @@ export class Session {
     this.#asleep = false;
     this.#error = null;
     this.#seq = 0;
-    const { model, mode, quality } = this.#settings;
-    const parameters = { stream: this.#stream, want: "both", model, mode, quality };
-    this.#socket = new WebSocket(streamUrl(parameters), protocols());
+    this.#superseded = 0;
+    // The stream keeps the name that the server made up.
+    const parameters = { ...this.#settings, ...(this.#stream !== null && { stream: this.#stream }) };
+    this.#socket = new WebSocket(streamUrl(this.#server, parameters), protocols(this.#key()));
+    // Not every runtime gives Blobs by itself.
+    this.#socket.binaryType = "blob";
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = () => this.#lose();
     this.#expectWord();
-    this.#handlers.connecting();
+    this.#handlers.connecting?.();
   }
 
   #receive(data) {
@@ -165,48 +180,70 @@ export class Session {
         this.#resolve(message);
         break;
       case "drop":
-        this.#sentAt.delete(message.seq);
+        this.#forget(message.seq);
         this.#setDrops(addCounts(this.#drops, { [message.reason]: 1 }));
         break;
       case "hint":
-        this.#interval = 1000 / message.fps;
-        this.#hintedAt = performance.now();
+        this.#slowDown(message);
+        this.#handlers.hint?.(message);
+        break;
+      case "keyframe":
+        this.#handlers.keyframe?.();
         break;
       case "error":
-        if (HARMLESS.has(message.code)) this.#handlers.note(message);
+        if (HARMLESS.has(message.code)) this.#handlers.note?.(message);
         else this.#error = message;
         break;
     }
   }
 
-  #greet({ stream, limits }) {
+  #greet({ stream, limits, codec = null }) {
     this.#stream = stream;
+    this.#codec = codec;
+    this.#window = limits.window ?? USUAL_WINDOW;
     this.#connected = true;
-    // Settings may have changed while the connection was being made.
-    const { model, quality } = this.#settings;
-    this.configure({ model, quality, drops: true });
-    this.#handlers.connected(limits);
+    // They may have changed while the connection was being made.
+    const now = CHANGEABLE.map((name) => [name, this.#settings[name]]).filter(([, value]) => (value ?? null) !== null);
+    this.#socket.send(JSON.stringify({ type: "configure", ...Object.fromEntries(now), drops: true }));
+    this.#handlers.connected?.(limits);
   }
 
-  #resolve({ seq, pose, latency_ms: latencyMs, overlay, dropped }) {
-    const result = { pose, latencyMs, sentAt: this.#sentAt.get(seq) ?? null };
+  #resolve({ seq, pose = null, latency_ms: latencyMs, overlay, dropped }) {
+    const { at = null, frame = null } = this.#sent.get(seq) ?? {};
+    this.#sent.delete(seq);
     // Results come in order: nothing before this one is still to come.
-    for (const earlier of this.#sentAt.keys()) if (earlier <= seq) this.#sentAt.delete(earlier);
+    for (const earlier of [...this.#sent.keys()]) if (earlier < seq) this.#forget(earlier);
     this.#attempt = 0;
     this.#setDrops(dropped);
+    const result = { pose, latencyMs, sentAt: at, frame };
     if (overlay) this.#resultBeforeImage = result;
     else this.#deliver(result, null);
   }
 
-  #deliver(result, image) {
-    const { pose, latencyMs, sentAt } = result;
+  /** The frame has met its end without a result. */
+  #forget(seq) {
+    this.#sent.get(seq)?.frame?.close();
+    this.#sent.delete(seq);
+  }
+
+  #deliver({ pose, latencyMs, sentAt, frame }, image) {
     const roundTripMs = sentAt === null ? null : performance.now() - sentAt;
-    this.#handlers.result({ pose, latencyMs, roundTripMs, image });
+    this.#handlers.result?.({ pose, latencyMs, roundTripMs, image, frame });
+  }
+
+  /** A hint of bits alone tells at what rate frames come, not at what rate they should. */
+  #slowDown({ fps, bitrate, quota }) {
+    const { superseded = 0 } = this.#drops;
+    const isOfBits = bitrate !== undefined && quota === undefined && superseded === this.#superseded;
+    this.#superseded = superseded;
+    if (isOfBits) return;
+    this.#interval = 1000 / fps;
+    this.#hintedAt = performance.now();
   }
 
   #setDrops(drops) {
     this.#drops = drops;
-    this.#handlers.drops(addCounts(this.#earlierDrops, drops));
+    this.#handlers.drops?.(addCounts(this.#earlierDrops, drops));
   }
 
   #expectWord() {
@@ -218,46 +255,56 @@ export class Session {
 
   #lose() {
     const error = this.#error;
-    const unanswered = this.#sentAt.size;
+    const unanswered = this.#sent.size;
     const wasGreeted = this.#connected;
     this.#forgetSocket();
     this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
     this.#setDrops(unanswered > 0 ? { connection_lost: unanswered } : {});
     this.#earlierDrops = addCounts(this.#earlierDrops, this.#drops);
     this.#drops = {};
-    if (FATAL.has(error?.code)) {
-      this.#handlers.failed(error);
+    if (error?.code === "bad_query" && !wasGreeted && this.#settings.codec) {
+      // A server that was built without it, or is older.
+      this.#settings.codec = null;
+      this.#connect();
+    } else if (FATAL.has(error?.code)) {
+      this.#handlers.failed?.(error);
     } else if (error?.code === "idle_timeout") {
       this.#asleep = true;
-    } else if (isKeyWanted() && (!wasGreeted || error?.code === "unauthorized")) {
+    } else if (!wasGreeted || error?.code === "unauthorized") {
       this.#askWhy(error);
     } else {
       this.#retry(error);
     }
   }
 
-  /** A browser does not say why no WebSocket was opened. A plain request is told, and asks for a key if one is missing. */
+  /** A browser does not say why no WebSocket was opened. A plain request is told. */
   async #askWhy(error) {
-    const response = await fetchWithKey("/v1/stream").catch(() => null);
-    const isRefused = response?.status === 401 || response?.status === 403;
-    const message = isRefused ? (await response.json()).detail : "";
+    const key = this.#key();
+    const response = await fetch(new URL("/v1/stream", this.#server), { headers: authorization(key) }).catch(() => null);
     if (this.#closed) return;
-    if (isRefused) this.#handlers.failed({ code: "unauthorized", message });
-    else if (error?.code === "unauthorized") this.#connect();
-    else this.#retry(error);
+    if (response?.status !== 401 && response?.status !== 403) {
+      if (error?.code === "unauthorized") this.#connect();
+      else this.#retry(error);
+      return;
+    }
+    const { detail } = await response.json().catch(() => ({}));
+    const again = response.status === 401 && (await this.#handlers.unauthorized?.(key));
+    if (this.#closed) return;
+    if (again) this.#connect();
+    else this.#handlers.failed?.({ code: "unauthorized", message: detail ?? "" });
   }
 
   #retry(error) {
     const wait = backoff(this.#attempt, Math.random());
     this.#attempt += 1;
     this.#retryTimer = setTimeout(() => this.#connect(), wait);
-    this.#handlers.lost(performance.now() + wait, error);
+    this.#handlers.lost?.(performance.now() + wait, error);
   }
 
   #forgetSocket() {
     clearTimeout(this.#silenceTimer);
     this.#connected = false;
-    this.#sentAt.clear();
+    for (const seq of [...this.#sent.keys()]) this.#forget(seq);
     this.#resultBeforeImage = null;
     const socket = this.#socket;
     this.#socket = null;

@@ -1,0 +1,35 @@
+"""Roboflow's inference-sdk, unchanged, and what supervision reads of its results."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from cloudpose import Client
+from conftest import OTHERS
+
+
+def told(*arguments):
+    program = Path(__file__).with_name("inference_sdk_client.py")
+    done = subprocess.run([OTHERS, program, *arguments], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_results_are_those_of_the_native_call(server, sample):
+    said = told(server.http, sample)
+    assert said["server"] == "cloudpose" and said["added"] == len(said["models"])
+    assert said["models"]["fast"] == "keypoint-detection"
+    assert said["models"]["efficientnet-lite0"] == "classification"
+    # The SDK packs pictures anew as JPEG, so poses are near, not the same.
+    persons = Client(server.http).pose(sample, model="fast").persons
+    expected = np.array([[(k.x, k.y) for k in person.keypoints] for person in persons])
+    assert np.median(np.abs(np.array(said["points"]) - expected)) < 3
+    corners = [(p.box.x, p.box.y, p.box.x + p.box.width, p.box.y + p.box.height) for p in persons]
+    assert np.median(np.abs(np.array(said["boxes"]) - corners)) < 6
+    assert said["nobody"] == [0, 0] and said["top"] == "balance beam, beam"
+    assert "yolo" in said["refused"] and "fast" in said["refused"]
+
+
+def test_key_in_the_header(locked, sample):
+    assert len(told(locked.http, sample, locked.keys["photo"])["points"]) == 3
