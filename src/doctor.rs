@@ -99,6 +99,7 @@ fn instructions(isa: Result<Isa, String>, bf16: Option<bf16::Unit>) -> Finding {
     let bf16 = match bf16 {
         Some(bf16::Unit::Amx) => ", and AMX for --precision bf16",
         Some(bf16::Unit::Avx512) => ", and AVX512_BF16 for --precision bf16",
+        Some(bf16::Unit::Neon) => ", and BF16 for --precision bf16",
         Some(bf16::Unit::Emulated) | None => "",
     };
     match isa {
