@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn small_maps_fill_a_band_with_whole_pictures() {
         let map = Map { height: 6, width: 6, size: 3, stride: Stride::One };
-        let bands =
-            |pictures| Bands::new(map, pictures, 1).of_part(0).map(|band| band.rows).collect::<Vec<_>>();
-        assert_eq!(bands(4), [0..24]);
-        assert_eq!(bands(8), [0..24, 24..48], "even ones, not seven and one");
+        let ends =
+            |pictures| Bands::new(map, pictures, 1).of_part(0).map(|band| band.rows.end).collect::<Vec<_>>();
+        assert_eq!(ends(4), [24]);
+        assert_eq!(ends(8), [24, 48], "even ones, not seven and one");
         assert!(!Bands::new(map, 8, 1).overlap());
     }
 }
