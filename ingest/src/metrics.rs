@@ -84,7 +84,7 @@ pub fn describe() {
     for state in CameraState::ALL {
         camera_state(state.as_str(), 0.0);
     }
-    for outcome in ["taken", "paced", "busy", "superseded", "over_quota", "damaged"] {
+    for outcome in ["taken", "paced", "busy", "superseded", "over_quota", "skipped", "damaged"] {
         counter!(CAMERA_FRAMES, "outcome" => outcome).increment(0);
     }
     counter!(CAMERA_FAILURES).increment(0);
@@ -216,7 +216,7 @@ pub(crate) fn camera_state(state: &'static str, more: f64) {
 
 /// A camera sent a frame: it was `taken`, or comes faster than it is wanted (`paced`), or than it can be worked on
 /// (`busy`, before it was decoded; `superseded`, before its session had it), or than its tenant may send (`over_quota`), or
-/// cannot be decoded (`damaged`).
+/// is shown before another that came before it (`skipped`), or cannot be decoded (`damaged`).
 pub(crate) fn camera_frame(outcome: &'static str) {
     counter!(CAMERA_FRAMES, "outcome" => outcome).increment(1);
 }

@@ -51,6 +51,16 @@ impl LiveDecoder {
         ))
     }
 
+    /// Skips nothing.
+    pub fn skip_earlier(&mut self) {
+        match self.0 {}
+    }
+
+    /// Of nothing, nothing is.
+    pub fn is_earlier(_: &[u8]) -> bool {
+        false
+    }
+
     /// Decodes nothing.
     ///
     /// # Errors

@@ -87,6 +87,13 @@ impl Feed {
         outcome == "taken"
     }
 
+    /// A frame came of which no picture is made.
+    pub(super) fn skips(&self) {
+        let mut state = self.state();
+        state.frames = state.frames.saturating_add(1);
+        metrics::camera_frame("skipped");
+    }
+
     /// A picture of a frame that was taken. The newest wins.
     pub(super) fn put(&self, at: Instant, payload: Payload) {
         if self.state().newest.replace(Picture { at, payload }).is_some() {

@@ -43,8 +43,21 @@ pub(crate) struct Rules {
     pub(crate) most_pixels: usize,
     /// Blocks of all pictures that are kept (table A-1: MaxDpbMbs).
     pub(crate) most_kept: usize,
-    /// It begins with a key frame, and its pictures come as they are shown.
+    /// It begins with a key frame.
     pub(crate) is_live: bool,
+    /// What becomes of pictures that are shown before others that come before them (B).
+    pub(crate) earlier: Earlier,
+}
+
+/// What becomes of a picture that is shown before others that come before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Earlier {
+    /// It is decoded as any.
+    Given,
+    /// The stream is refused.
+    Refused,
+    /// It is decoded if others build on it, and is none.
+    Skipped,
 }
 
 /// A set, and its bytes.
@@ -79,6 +92,10 @@ struct Slices {
     count: usize,
     last: usize,
     sps: u8,
+    /// It is no picture.
+    is_skipped: bool,
+    /// Nothing builds on it, so it is not even decoded.
+    is_left_out: bool,
 }
 
 impl Stream {
@@ -105,6 +122,10 @@ impl Stream {
             self.forget();
         }
         decoded
+    }
+
+    pub(crate) fn skip_earlier(&mut self) {
+        self.rules.earlier = Earlier::Skipped;
     }
 
     /// Whether only a key frame can be decoded next.
@@ -142,6 +163,9 @@ impl Stream {
         if slices.count == 0 {
             return if begun { Ok(None) } else { Err(Refused::Damaged("it has no start code")) };
         }
+        if slices.is_left_out {
+            return Ok(None);
+        }
         let decoder = &mut self.decoder;
         let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(&self.unit)));
         let frame = match decoded {
@@ -157,7 +181,7 @@ impl Stream {
         {
             return Err(Refused::Damaged("its picture has another size than it says"));
         }
-        Ok(Some(Picture { frame, colours: sps.colours }))
+        Ok((!slices.is_skipped).then_some(Picture { frame, colours: sps.colours }))
     }
 
     /// Takes in a slice, if it may be decoded.
@@ -172,9 +196,11 @@ impl Stream {
             return Err(Refused::NeedsKey);
         }
         let slice = Slice::parse(unit, |id| self.sps.get(&id).map(|kept| &kept.set), &self.pps)?;
-        if slice.is_bidirectional && self.rules.is_live {
-            return Err(Refused::Reordered);
-        }
+        let is_skipped = match self.rules.earlier {
+            Earlier::Refused if slice.is_bidirectional => return Err(Refused::Reordered),
+            Earlier::Skipped => slice.is_bidirectional,
+            _ => false,
+        };
         let Kept { set: sps, unit: bytes, .. } = self.sps.get(&slice.sps).ok_or(Refused::NoSets)?;
         let blocks = sps.blocks[0] * sps.blocks[1];
         if slices.count == 0 {
@@ -194,12 +220,18 @@ impl Stream {
                 self.active = Some(bytes);
             }
             slices.sps = slice.sps;
+            // nal_ref_idc
+            slices.is_left_out = is_skipped && unit[0] & 0x60 == 0;
         } else if slice.first <= slices.last || slice.sps != slices.sps {
             return Err(Refused::Damaged("its slices are out of order, or of more than one picture"));
         }
         (slices.count, slices.last) = (slices.count + 1, slice.first);
         if slices.count > USUAL_SLICES && slices.count * blocks > MOST_CLAIMED {
             return Err(Refused::Damaged("its picture has too many slices"));
+        }
+        slices.is_skipped |= is_skipped;
+        if slices.is_left_out {
+            return Ok(());
         }
         for unit in news(&mut self.sps).chain(news(&mut self.pps)).chain([unit]) {
             self.unit.extend_from_slice(&START);

@@ -210,6 +210,15 @@ impl Pps {
     }
 }
 
+/// Whether the slice with which the picture of an access unit begins refers to pictures that are shown later (B).
+pub(super) fn is_bidirectional(unit: &[u8]) -> bool {
+    let kind = |unit: &&[u8]| matches!(unit.first().map(|kind| kind & 31), Some(super::SLICE | super::KEY));
+    let Some(slice) = super::units(unit).find(kind) else { return false };
+    let head = emulation_unprevent(&slice[1..slice.len().min(HEAD)]);
+    let r = &mut BitReader::new(&head);
+    r.read_ue().is_ok() && r.read_ue().is_ok_and(|kind| kind % 5 == 1)
+}
+
 /// What the head of a slice says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Slice {

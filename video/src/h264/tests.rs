@@ -24,7 +24,7 @@ pub(crate) fn stream(count: usize, size: [usize; 2]) -> Vec<Vec<u8>> {
 }
 
 fn live() -> Stream {
-    Stream::new(Rules { most_pixels: 1 << 20, most_kept: 184_320, is_live: true })
+    Stream::new(Rules { most_pixels: 1 << 20, most_kept: 184_320, is_live: true, earlier: Earlier::Refused })
 }
 
 fn decode(stream: &mut Stream, unit: &[u8]) -> Result<Option<Picture>, Refused> {
@@ -186,7 +186,7 @@ fn numbers_that_would_cost_memory_are_refused_where_they_stand() {
     }
     // As many pictures of a size as no level allows.
     let many = Sps::parse(&sps(0, 16, [256, 144], None)).unwrap();
-    let rules = Rules { most_pixels: 1 << 24, most_kept: 184_320, is_live: true };
+    let rules = Rules { most_pixels: 1 << 24, most_kept: 184_320, is_live: true, earlier: Earlier::Refused };
     assert!(matches!(rules.check(&many), Err(Refused::Damaged(_))));
     let few = Sps::parse(&sps(0, 5, [256, 144], None)).unwrap();
     assert_eq!(rules.check(&few), Ok(()));

@@ -17,7 +17,7 @@ use re_mp4::{Sample, StsdBoxContent, TrackKind};
 use self::outline::Outline;
 use crate::{
     Error, Info, MOST_PIXELS, check_size,
-    h264::{Picture, Rules, START, Stream},
+    h264::{Earlier, Picture, Rules, START, Stream},
     range, while_doing,
 };
 
@@ -108,7 +108,12 @@ impl Mp4 {
             samples,
             order,
             places,
-            stream: Stream::new(Rules { most_pixels: MOST_PIXELS, most_kept: MOST_KEPT, is_live: false }),
+            stream: Stream::new(Rules {
+                most_pixels: MOST_PIXELS,
+                most_kept: MOST_KEPT,
+                is_live: false,
+                earlier: Earlier::Given,
+            }),
             length_bytes,
             sets,
             next: 0,
@@ -237,8 +242,30 @@ fn to_stream(mut units: &[u8], length_bytes: usize, stream: &mut Vec<u8>) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use rusty_h264_common::YuvFrame;
+
     use super::*;
+
+    /// The access units of a clip of ours in the order in which they are decoded, the place of each in the order in which they
+    /// are shown, and the pictures in that order.
+    pub(crate) fn access_units(name: &str) -> (Vec<Vec<u8>>, Vec<usize>, Vec<YuvFrame>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clips").join(name);
+        let mut mp4 = Mp4::open(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let unit = |sample: &Sample| {
+            let mut unit = if sample.is_sync { mp4.sets.clone() } else { Vec::new() };
+            let at = sample.offset as usize;
+            to_stream(&bytes[at..at + sample.size as usize], mp4.length_bytes, &mut unit).unwrap();
+            unit
+        };
+        let (units, places) = (mp4.samples.iter().map(unit).collect(), mp4.places.clone());
+        let mut pictures = Vec::new();
+        while let Some((_, picture)) = mp4.next_frame().unwrap() {
+            pictures.push(picture.frame);
+        }
+        (units, places, pictures)
+    }
 
     #[test]
     fn units_get_start_codes_and_what_is_cut_off_is_refused() {

@@ -306,7 +306,14 @@ impl<'a> Decoding<'a> {
         let Some(unit) = self.waiting.pop_front() else { return Ok(()) };
         let decoder = self.decoder.take().map_or_else(|| self.decoders.decoder(), Ok);
         let mut decoder = decoder.map_err(|error| Trouble::Wrong(error.to_string()))?;
-        let (wanted, turn) = (feed.takes(unit.at, Cost::Work), self.decoders.turn());
+        decoder.skip_earlier();
+        let wanted = if LiveDecoder::is_earlier(&unit.data) {
+            feed.skips();
+            false
+        } else {
+            feed.takes(unit.at, Cost::Work)
+        };
+        let turn = self.decoders.turn();
         self.at_work = Some(Box::pin(async move {
             let turn = turn.await;
             let worked = spawn_blocking(move || {
