@@ -94,7 +94,7 @@ class Watch {
 
 // Tiles.
 
-/** By stream: `{item, button, image, words, seen, watch}`. */
+/** By stream: `{item, button, image, words, seen, sent, watch}`. */
 const shown = new Map();
 
 const inView = new IntersectionObserver((entries) => {
@@ -120,7 +120,7 @@ function addTile(stream) {
   button.onclick = () => openLarge(stream);
   item.append(button);
   tiles.append(item);
-  shown.set(stream, { item, button, image, words, seen: false, watch: null });
+  shown.set(stream, { item, button, image, words, seen: false, sent: false, watch: null });
   inView.observe(item);
 }
 
@@ -134,19 +134,25 @@ function removeTile(stream) {
 
 /** What is known of a stream, in words; of a camera's that is not live, why. */
 function streamWords({ state, fps, width, height, model, watchers }, camera) {
-  if (camera && (camera.state !== "live" || camera.error)) return cameraWords(camera);
+  if (camera && (camera.state !== "live" || camera.error || !model)) return cameraWords(camera);
   const words = [state === "live" ? say`Live, ${fps.toFixed(fps < 9.95 ? 1 : 0)} /s` : say`Silent`];
   if (width > 0) words.push(`${width} × ${height}`);
   words.push(nameWords(model), say`${watchers} watching`);
   return words.join(" · ");
 }
 
-function showList(streams, cameras) {
-  const names = new Set(streams.map(({ stream }) => stream));
-  for (const stream of [...shown.keys()]) if (!names.has(stream)) removeTile(stream);
+/** `sent`: the streams that there are. A camera that is not among them has a tile that says why. */
+function showList(sent, cameras) {
+  const names = new Set(sent.map(({ stream }) => stream));
+  const missing = [...cameras.values()].filter(({ stream }) => !names.has(stream));
+  const streams = [...sent, ...missing.map(({ stream }) => ({ stream, state: "silent" }))];
+  const all = new Set(streams.map(({ stream }) => stream));
+  for (const stream of [...shown.keys()]) if (!all.has(stream)) removeTile(stream);
   for (const live of streams) {
     if (!shown.has(live.stream)) addTile(live.stream);
-    const { item, button, words } = shown.get(live.stream);
+    const tile = shown.get(live.stream);
+    const { item, button, words } = tile;
+    tile.sent = names.has(live.stream);
     const camera = cameras.get(live.stream);
     const state = camera && camera.state !== "live" ? camera.state : live.state;
     item.dataset.state = state;
@@ -157,13 +163,14 @@ function showList(streams, cameras) {
       element("large-remove").hidden = !camera || camera.fixed === true;
     }
   }
-  if (large.open && !names.has(large.dataset.stream)) showLargeState("gone", say`Nobody sends this stream now`);
+  if (large.open && !all.has(large.dataset.stream)) showLargeState("gone", say`Nobody sends this stream now`);
   element("wall-empty").hidden = streams.length > 0;
+  watchWhatIsSeen();
 }
 
 function watchWhatIsSeen() {
   for (const [stream, tile] of shown) {
-    const wanted = tile.seen && isWatching() && !large.open;
+    const wanted = tile.sent && tile.seen && isWatching() && !large.open;
     if (wanted && tile.watch === null) {
       tile.watch = new Watch(stream, tile.image, { fps: TILE_FPS });
     } else if (!wanted && tile.watch !== null) {
