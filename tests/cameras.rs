@@ -1,9 +1,5 @@
 //! Cameras of several gateways: real processes on a real nats-server, and a Motion JPEG server that knows who fetches what.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and waits for its task"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
