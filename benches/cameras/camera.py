@@ -46,17 +46,17 @@ def payloads(units):
 
 
 class Camera:
+    """It films whether or not anybody looks: who comes gets what is filmed at that moment, as of cameras that people have."""
+
     def __init__(self, pictures, fps, phase):
-        self.pictures, self.fps, self.phase, self.sent = pictures, fps, phase, []
+        self.pictures, self.fps, self.sent = pictures, fps, []
+        # Key frames are a second apart; each camera has its own moment for them.
+        self.begun = time.time() - phase
 
     async def show(self, writer):
-        """From the beginning, which is a key frame."""
-        # Each has its own moment in the time between two pictures.
-        begun = time.time()
-        begun += (self.phase / self.fps - begun) % (1 / self.fps)
-        sequence, shown = 0, 0
+        sequence, shown = 0, int((time.time() - self.begun) * self.fps) + 1
         while True:
-            await asyncio.sleep(begun + shown / self.fps - time.time())
+            await asyncio.sleep(self.begun + shown / self.fps - time.time())
             packets = self.pictures[shown % len(self.pictures)]
             out, stamp = [], shown * CLOCK // self.fps & 0xFFFFFFFF
             for index, payload in enumerate(packets):
@@ -94,7 +94,7 @@ async def serve(reader, writer, cameras, sets):
             writer.write(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{more}\r\n{body}".encode())
             if method == "PLAY":
                 showing = asyncio.ensure_future(camera.show(writer))
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
         pass
     finally:
         if showing:

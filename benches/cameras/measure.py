@@ -1,6 +1,6 @@
-"""Measures cameras and watching against `cloudpose` on this machine, and prints what it saw as Markdown.
+"""Measures cameras against `cloudpose` on this machine, and prints what it saw as Markdown.
 
-    tests/.venv/bin/python benches/cameras/measure.py VIDEO poses first back moved watchers
+    tests/.venv/bin/python benches/cameras/measure.py VIDEO poses first back moved
 
 VIDEO is any that ffmpeg reads; it is encoded once, beforehand, to H.264 as cameras send it (1280×720, Main, no B-frames, a key
 frame a second, 3 Mbit/s). The cameras (camera.py) and who watches run beside the server on the same cores; what each
@@ -10,7 +10,6 @@ costs is told apart.
     first     from the POST to the first poses
     back      from when a killed camera is there again to its next poses
     moved     from when a gateway is killed to the next poses of its cameras, by another gateway (needs nats-server)
-    watchers  what 24 who watch one stream cost more than one
 """
 
 import argparse
@@ -130,8 +129,8 @@ async def poses(clip, options):
         ended, after = time.time(), [cpu(pid) for pid in (server, cameras.process.pid, os.getpid())]
         for task in tasks:
             task.cancel()
-        sent = cameras.stop()
         states = [camera["state"] for camera in ask(gateway, "GET", "/v1/cameras")["cameras"]]
+        sent = cameras.stop()
     latencies, per_second = [], []
     for n, times in enumerate(sent):
         seen = [(captured, at) for captured, at in came[n] if begun <= at <= ended]
@@ -215,44 +214,10 @@ async def moved(clip, options):
     print(f"- poses of a killed gateway's cameras, {counts} of 8: {summary(times)}", flush=True)
 
 
-async def watchers(clip, options):
-    """One and 24, one after the other and again."""
-    query = "want=overlay&fps=10"
-    costs = {1: [], 24: []}
-    with processes.Processes() as started:
-        gateway = started.gateway("serve", "--device", "cpu", *ALLOW)
-        server, cameras = pid_of(started), Cameras(clip, 1)
-        add(gateway, cameras, 0, model="fast", fps=10)
-        await next_poses(gateway, "cam0")
-
-        async def look(counts, index):
-            async for message, _ in watch(gateway, "cam0", query):
-                counts[index] += isinstance(message, bytes)
-
-        for _ in range(options.times):
-            for count in (1, 24):
-                counts = [0] * count
-                tasks = [asyncio.ensure_future(look(counts, index)) for index in range(count)]
-                await asyncio.sleep(2)
-                before, pictures = cpu(server), sum(counts)
-                begun = time.time()
-                await asyncio.sleep(options.seconds)
-                span = time.time() - begun
-                cost = [(a - b) / span for a, b in zip(cpu(server), before)]
-                costs[count].append((*cost, (sum(counts) - pictures) / span / count))
-                for task in tasks:
-                    task.cancel()
-                await asyncio.sleep(1)
-        cameras.stop()
-    for count, rows in costs.items():
-        user, system, rate = (statistics.median(column) for column in zip(*rows))
-        print(f"- {count} watching: {user:.3f} cores in user space, {system:.3f} in the kernel, {rate:.1f} pictures/s each", flush=True)
-
-
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("video", type=Path)
-    options.add_argument("what", nargs="+", choices=["poses", "first", "back", "moved", "watchers"])
+    options.add_argument("what", nargs="+", choices=["poses", "first", "back", "moved"])
     options.add_argument("--seconds", type=float, default=30, help="how long one measurement takes")
     options.add_argument("--times", type=int, default=5, help="how often it is repeated")
     options = options.parse_args()

@@ -93,13 +93,12 @@ pub(crate) async fn watch(
         },
     };
     let tracked = shared.sessions.token();
-    let limit = Socket::read_limit(MOST_BYTES);
     let upgrade = upgrade.protocols([PROTOCOL]);
     let line = line.map(|Extension(line)| line);
     if let Some(line) = &line {
         line.upgrade();
     }
-    Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+    Ok(Socket::limits(upgrade, MOST_BYTES).on_upgrade(async move |socket| {
         let socket = Socket::new(socket, MOST_BYTES, &shared, line);
         serve(shared, socket, watching, pass).await;
         drop(tracked);

@@ -92,14 +92,13 @@ pub(crate) async fn stream(
     let seat = shared.seats.take(&pass.caller).ok_or_else(Problem::no_room)?.counting(counted);
     let query = StreamQuery::parse(&uri);
     let asker = (pass, trace_of(&headers));
-    let limit = Socket::read_limit(shared.config.max_image_bytes);
     let tracked = shared.sessions.token();
     // The key that a browser offers beside it is never said back.
     let upgrade = upgrade.protocols([PROTOCOL]);
     if let Some(line) = &line {
         line.upgrade();
     }
-    Ok(upgrade.max_message_size(limit).max_frame_size(limit).on_upgrade(async move |socket| {
+    Ok(Socket::limits(upgrade, shared.config.max_image_bytes).on_upgrade(async move |socket| {
         let socket = Socket::new(socket, shared.config.max_image_bytes, &shared, line);
         serve(shared, socket, query, (asker.0, guest, asker.1)).await;
         drop((seat, tracked));

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use bytes::Bytes;
 use cloudpose_policy::progress::Unfinished;
 use futures_util::{Sink, Stream};
@@ -23,6 +23,9 @@ use crate::{listener::Line, shared::Shared, unfinished::Share};
 
 /// Waiting messages beyond which nothing more is read.
 const OUTBOX: usize = 64;
+/// Bytes read at once. Tungstenite clears as many each time it looks whether there is something to read, which is more often than
+/// there is: with its usual 128 KiB that took 14 µs.
+const READ_BUFFER: usize = 16 << 10;
 /// How long we wait for the client's part of a close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -78,8 +81,9 @@ pub(crate) struct Socket {
 impl Socket {
     /// Messages up to twice the limit are read, so that the answer to them is not lost: a connection that
     /// is closed with bytes unread is reset, and a reset can overtake what was sent.
-    pub(crate) const fn read_limit(max_message_bytes: usize) -> usize {
-        max_message_bytes.saturating_mul(2)
+    pub(crate) fn limits(upgrade: WebSocketUpgrade, max_message_bytes: usize) -> WebSocketUpgrade {
+        let limit = max_message_bytes.saturating_mul(2);
+        upgrade.max_message_size(limit).max_frame_size(limit).read_buffer_size(READ_BUFFER)
     }
 
     pub(crate) fn new(
