@@ -1,18 +1,19 @@
 """What a stream takes of the uplink as H.264 and as JPEGs, at equal poses, and a Markdown table of it.
 
-A clip is decoded by ffmpeg and sent to a `cloudpose serve` of its own four ways: as PNG (which loses nothing), as JPEG of quality
-80, and as H.264 of rising bit rates (x264, Constrained Baseline, real time, a key frame every ten seconds, as browsers send it).
-How right poses are is how near they are to those of the PNGs, by COCO's object keypoint similarity.
+A clip is decoded by ffmpeg and sent to a `cloudpose serve` of its own three ways: as PNG (which loses nothing), as JPEG of quality
+80, and as H.264 as the page sends it, encoded by Chromium (film.mjs; `make setup-test` installs what it needs). How right
+poses are is how near they are to those of the PNGs, by COCO's object keypoint similarity.
 
     tests/.venv-clients/bin/python benches/video/uplink.py --binary target/release/cloudpose clip.mp4 [clip.mp4 …]
 """
 
 import argparse
 import asyncio
+import base64
 import json
-import re
 import subprocess
 import sys
+import tempfile
 from io import BytesIO
 from pathlib import Path
 
@@ -43,20 +44,14 @@ def jpeg(png):
     return out.getvalue()
 
 
-def units(clip, size, rate, count, bits_a_pixel, pixels):
-    bits = int(bits_a_pixel * pixels * rate)
-    settings = f"keyint={10 * rate}:scenecut=0:aud=1:vbv-maxrate={bits // 1000}:vbv-bufsize={bits // 1000}"
-    stream = frames_of(
-        clip, size, rate, count, "-c:v", "libx264", "-profile:v", "baseline", "-preset", "veryfast", "-tune", "zerolatency",
-        "-pix_fmt", "yuv420p", "-b:v", str(bits), "-x264-params", settings, "-f", "h264",
-    )  # fmt: skip
-    # Each begins with a delimiter.
-    parts = re.split(rb"(?=\x00\x00\x00\x01\x09)", stream)
-    chunks = [part for part in parts if part]
-    return [
-        bytes([b"\x00\x00\x01\x65" in chunk]) + (n * 1_000_000 // rate).to_bytes(8, "big", signed=True) + chunk
-        for n, chunk in enumerate(chunks)
-    ]
+def units(originals):
+    """What the page sends of each, or nothing where its encoder leaves one out."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, png in enumerate(originals):
+            (Path(folder) / f"{number:06}.png").write_bytes(png)
+        command = ["node", Path(__file__).with_name("film.mjs"), folder]
+        lines = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
+    return [base64.b64decode(line) for line in lines]
 
 
 async def poses(url, query, messages):
@@ -107,11 +102,10 @@ def mean_similarity(found, expected):
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True)
-    parser.add_argument("--model", default="fast")
-    parser.add_argument("--frames", type=int, default=150)
+    parser.add_argument("--models", nargs="+", default=["fast"])
+    parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--rate", type=int, default=30)
     parser.add_argument("--size", default="1280:1280", help="longest sides, as ffmpeg's scale takes them")
-    parser.add_argument("--bits", type=float, nargs="*", default=[0.025, 0.05, 0.1, 0.2], help="a pixel")
     parser.add_argument("clips", nargs="+")
     arguments = parser.parse_args()
     server = subprocess.Popen(
@@ -121,7 +115,8 @@ async def main():
         url = next(line.split("http://")[1].split()[0] for line in server.stderr if "listening on http://" in line)
         url = f"ws://{url}/v1/stream"
         subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-        print("| clip | sent as | kB a frame | of the JPEGs | similarity |\n|---|---|---|---|---|")
+        models = " | ".join(f"similarity, `{model}`" for model in arguments.models)
+        print(f"| clip | sent as | kB a frame | of the JPEGs | {models} |\n" + "|---" * (4 + len(arguments.models)) + "|")
         for clip in arguments.clips:
             await measure(url, clip, arguments)
     finally:
@@ -130,24 +125,23 @@ async def main():
 
 
 async def measure(url, clip, arguments):
-    of = (clip, arguments.size, arguments.rate, arguments.frames)
-    originals = pngs(*of)
+    originals = pngs(clip, arguments.size, arguments.rate, arguments.frames)
+    filmed = units(originals)
+    kept = [number for number, unit in enumerate(filmed) if unit]
+    originals = [originals[number] for number in kept]
+    jpegs, filmed = [jpeg(png) for png in originals], [filmed[number] for number in kept]
+    expected = {model: await poses(url, f"model={model}", originals) for model in arguments.models}
     width, height = (int.from_bytes(originals[0][at : at + 4], "big") for at in (16, 20))
-    query = f"model={arguments.model}"
-    expected = await poses(url, query, originals)
-    jpegs = [jpeg(png) for png in originals]
-    reference = sum(map(len, jpegs)) / len(jpegs)
     name = f"{Path(clip).stem}, {width}×{height}, {len(originals)} frames"
-
-    def row(how, messages, found):
-        size = sum(map(len, messages)) / len(messages)
-        value, persons = mean_similarity(found, expected)
-        print(f"| {name} | {how} | {size / 1000:.1f} | 1/{reference / size:.1f} | {value:.4f} ({persons}) |", flush=True)
-
-    row("JPEG, quality 80", jpegs, await poses(url, query, jpegs))
-    for bits in arguments.bits:
-        messages = units(*of, bits, width * height)
-        row(f"H.264, {bits} bits a pixel", messages, await poses(url, f"{query}&codec=h264", messages))
+    whole = sum(map(len, jpegs))
+    for how, messages, query in [("JPEG, quality 80", jpegs, ""), ("H.264", filmed, "&codec=h264")]:
+        right = []
+        for model, persons in expected.items():
+            found = await poses(url, f"model={model}{query}", messages)
+            right.append("{:.3f} ({})".format(*mean_similarity(found, persons)))
+        size = sum(map(len, messages))
+        cells = [name, how, f"{size / len(messages) / 1000:.1f}", f"1/{whole / size:.1f}", *right]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
-// Frames as video: H.264 by the browser's own encoder, where it has one. A quarter to an eighth of the bytes of JPEGs.
+// Frames as video: H.264 by the browser's own encoder, where it has one. An eighth of the bytes of JPEGs.
 
-/** Bits of a pixel that are enough for poses, as the server counts: see `docs/video.md`. */
-const BITS_A_PIXEL = 0.2;
+/** So many bits as a JPEG of a frame has are enough for poses: what it takes says how much there is to see in it. See `docs/video.md`. */
+const OF_JPEG = 0.12;
+/** Quality of that JPEG. */
+const QUALITY = 0.8;
+/** How long a JPEG says it (milliseconds). */
+const LOOK_AGAIN_MS = 5_000;
 const FPS = 30;
 /** Baseline of level 4: up to 2048×1024 pixels, or 1280×1280. Browsers differ in which they know. */
 const CODECS = ["avc1.42e028", "avc1.420028"];
@@ -21,6 +25,14 @@ async function configuration({ width, height }, { bitrate, latencyMode }) {
     if (supported) return config;
   }
   return null;
+}
+
+/** What a JPEG of the canvas takes. */
+async function jpegBytes(canvas) {
+  const [type, quality] = ["image/jpeg", QUALITY];
+  const isOffscreen = canvas.convertToBlob !== undefined;
+  const blob = isOffscreen ? canvas.convertToBlob({ type, quality }) : new Promise((done) => canvas.toBlob(done, type, quality));
+  return (await blob).size;
 }
 
 /** Whether this browser encodes H.264. Only on pages that came by HTTPS, or from this machine. */
@@ -44,6 +56,9 @@ export class Film {
   #lastTime = -1;
   #limit = Infinity;
   #limitedAt = 0;
+  /** Bits a second that are enough for what the frames show, and when that was looked at. */
+  #enough = 0;
+  #lookedAt = -Infinity;
 
   /** With `whole` no frame is left out, even where bits are short. */
   constructor({ whole = false } = {}) {
@@ -93,10 +108,15 @@ export class Film {
     given(null);
   }
 
-  async #configure({ width, height }) {
-    if (performance.now() - this.#limitedAt > EASE_AFTER_MS) this.#limit = Infinity;
-    const full = Math.round(BITS_A_PIXEL * width * height * FPS);
-    const bitrate = Math.min(full, this.#limit);
+  async #configure(canvas) {
+    const { width, height } = canvas;
+    const time = performance.now();
+    if (time - this.#limitedAt > EASE_AFTER_MS) this.#limit = Infinity;
+    if (time - this.#lookedAt > LOOK_AGAIN_MS) {
+      this.#enough = Math.round(OF_JPEG * 8 * (await jpegBytes(canvas)) * FPS);
+      this.#lookedAt = time;
+    }
+    const bitrate = Math.min(this.#enough, this.#limit);
     const now = this.#config;
     // Another rate begins with a key frame: small changes are not worth it.
     const isNear = now !== null && bitrate > 0.8 * now.bitrate && bitrate < 1.25 * now.bitrate;
