@@ -32,11 +32,12 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 59] = [
+const ROUTES: [(&str, &str, Asks); 60] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/client/cloudpose.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
+    ("GET", "/docs/swagger-ui.css", Asks::Nothing),
     ("GET", "/sample.jpg", Asks::Nothing),
     ("GET", "/openapi.json", Asks::Nothing),
     ("GET", "/health", Asks::Nothing),
