@@ -74,7 +74,8 @@ for target in "$@"; do
 done
 
 cargo cyclonedx --manifest-path Cargo.toml --format json --no-build-deps --override-filename cloudpose-sbom 2>/dev/null
-mv cloudpose-sbom.json "$out/cloudpose-$version.cdx.json"
+# Of where it was built nothing is said.
+sed "s|file://$PWD|file:///cloudpose|g" cloudpose-sbom.json >"$out/cloudpose-$version.cdx.json"
 find . -name cloudpose-sbom.json -not -path './target/*' -delete
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)
