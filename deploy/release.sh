@@ -14,6 +14,18 @@ version=$1
 shift
 host=$(rustc -vV | sed -n 's/^host: //p')
 [ $# -gt 0 ] || set -- "$host"
+
+need() { # need COMMAND HOW-TO-GET-IT: said before minutes of building
+    command -v "$1" >/dev/null 2>&1 || { echo "$1 is missing: $2" >&2; exit 1; }
+}
+
+need cargo-cyclonedx "cargo install --locked cargo-cyclonedx"
+for target in "$@"; do
+    machine=${target%%-*}
+    [ "$target" = "$host" ] || need "$machine-linux-gnu-gcc" "apt-get install gcc-${machine/_/-}-linux-gnu"
+    [ "$machine" = "${host%%-*}" ] || need "qemu-$machine-static" "apt-get install qemu-user-static"
+done
+
 target_dir=${CARGO_TARGET_DIR:-target}
 out=$target_dir/release-files
 rm -rf "$out"
@@ -61,12 +73,9 @@ for target in "$@"; do
     echo "$name: at least $(static_enough "$binary")"
 done
 
-if ! command -v cargo-cyclonedx >/dev/null 2>&1; then
-    echo "cargo-cyclonedx is missing: cargo install --locked cargo-cyclonedx" >&2
-    exit 1
-fi
 cargo cyclonedx --manifest-path Cargo.toml --format json --no-build-deps --override-filename cloudpose-sbom 2>/dev/null
-mv cloudpose-sbom.json "$out/cloudpose-$version.cdx.json"
+# Of where it was built nothing is said.
+sed "s|file://$PWD|file:///cloudpose|g" cloudpose-sbom.json >"$out/cloudpose-$version.cdx.json"
 find . -name cloudpose-sbom.json -not -path './target/*' -delete
 
 (cd "$out" && sha256sum -- * >SHA256SUMS)

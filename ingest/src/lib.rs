@@ -36,6 +36,7 @@ mod cameras;
 mod config;
 mod decoders;
 mod dispatch;
+mod docs;
 mod doors;
 mod error;
 mod followed;

@@ -1,19 +1,34 @@
 //! The description of the HTTP calls, made from the handlers and the types of the contract.
 
+mod examples;
+
+use std::fmt::Write as _;
+
+use axum::http::Method;
 use utoipa::{
     OpenApi,
     openapi::{
         self, Content, Ref, RefOr, Response, Schema,
-        schema::SchemaType,
-        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+        schema::{AnyOf, SchemaType},
+        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
-use crate::auth::Need;
+use crate::{
+    auth::{Need, Scope},
+    doors::Problem,
+};
+
+/// The content type of problems.
+const PROBLEM: &str = "application/problem+json";
+/// Why a call is forbidden that any key may make.
+const FOREIGN: &str = "A page of a site asks that is not allowed here.";
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "CloudPose", description = "Finds people and their joints in images and live video, and tells what an image shows."),
+    info(title = "CloudPose", description = "Finds people and their joints in images and live video, and tells what an image shows.\n\n\
+        What goes wrong is told as [problem details](https://www.rfc-editor.org/rfc/rfc9457): see `Problem` for all of them. \
+        What is said on WebSockets and NATS is described at [/docs/messages](/docs/messages)."),
     paths(
         crate::doors::http::pose,
         crate::doors::classify::classify,
@@ -60,6 +75,7 @@ use crate::auth::Need;
         crate::doors::roboflow::objects,
         crate::doors::roboflow::classes,
     ),
+    // What answers are described together with has to be named here.
     components(schemas(crate::doors::roboflow::Found, crate::doors::roboflow::Message)),
     tags(
         (name = "pose", description = "One image"),
@@ -80,14 +96,29 @@ struct Api;
 /// anybody asks.
 pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
     let mut api = Api::openapi().merge_from(ops);
-    tell_of_connections(&mut api);
+    tell_of_all(&mut api);
     if let Some(components) = &mut api.components {
         components.schemas.values_mut().for_each(only_describe);
+        components.schemas.values_mut().for_each(any_of);
+        if let Some(RefOr::T(Schema::Object(problem))) = components.schemas.get_mut("Problem") {
+            list_problems(problem);
+        }
     }
     if keys {
         ask_for_keys(&mut api);
     }
+    examples::add(&mut api);
     api.to_json().expect("a description made of strings is JSON")
+}
+
+/// Every problem that there is.
+fn list_problems(schema: &mut openapi::Object) {
+    let mut table = schema.description.take().unwrap_or_default();
+    table += "\n\n| `status` | `type` | |\n|---|---|---|\n";
+    for (status, kind, title) in Problem::kinds() {
+        writeln!(table, "| {status} | `{kind}` | {title} |").expect("a string takes all");
+    }
+    schema.description = Some(table);
 }
 
 /// What says something of a field beside its type is made an object by utoipa, and no field is that and a word.
@@ -108,42 +139,87 @@ fn only_describe(schema: &mut RefOr<Schema>) {
     }
 }
 
-/// Every call may be one too many, whatever else it answers.
-fn tell_of_connections(api: &mut openapi::OpenApi) {
+/// What is told apart by trying may be several at once.
+fn any_of(schema: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::OneOf(one)) = schema {
+        let mut any = AnyOf::new();
+        any.items = std::mem::take(&mut one.items);
+        any.description = one.description.take();
+        *schema = Schema::AnyOf(any).into();
+    }
+}
+
+/// What every call may answer, whatever it answers besides.
+fn tell_of_all(api: &mut openapi::OpenApi) {
     for item in api.paths.paths.values_mut() {
-        for operation in operations(item) {
+        for (method, operation) in operations(item) {
             let responses = &mut operation.responses.responses;
-            let answer = || problem("The client's tenant or its address has too many connections.").into();
-            responses.entry("429".to_owned()).or_insert_with(answer);
+            // Who waits for work may hear that it failed.
+            if let Some(RefOr::T(mut failed)) = responses.get("504").cloned() {
+                "The image could not be processed.".clone_into(&mut failed.description);
+                responses.entry("500".to_owned()).or_insert_with(|| failed.into());
+            }
+            let mut tell = |status: &str, description: &str| {
+                responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
+            };
+            tell("429", "The client's tenant or its address has too many connections.");
+            if method != Method::GET {
+                tell("403", FOREIGN);
+            }
+            // Whatever a call's own answers look like.
+            if let Some(RefOr::T(crowded)) = responses.get_mut("429") {
+                crowded.content.entry(PROBLEM.to_owned()).or_insert_with(|| problem_content().into());
+            }
         }
     }
 }
 
-fn operations(item: &mut openapi::PathItem) -> impl Iterator<Item = &mut openapi::path::Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut openapi::PathItem) -> impl Iterator<Item = (Method, &mut openapi::path::Operation)> {
+    let each = [
+        (Method::GET, &mut item.get),
+        (Method::POST, &mut item.post),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ];
+    each.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 fn problem(description: &str) -> Response {
-    let content = Content::new(Some(Ref::from_schema_name("Problem")));
-    Response::builder().description(description).content("application/problem+json", content).build()
+    Response::builder().description(description).content(PROBLEM, problem_content()).build()
+}
+
+fn problem_content() -> Content {
+    Content::new(Some(Ref::from_schema_name("Problem")))
 }
 
 fn ask_for_keys(api: &mut openapi::OpenApi) {
     const KEY: &str = "key";
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("An API key."));
+    const TICKET: &str = "ticket";
+    let bearer = Http::builder()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key (`cpk_…`), or a token of the provider whom the server believes."));
+    let ticket =
+        ApiKeyValue::with_description(TICKET, "A ticket (`cpt_…`) of `POST /v1/tickets`: good once.");
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(KEY, SecurityScheme::Http(bearer.build()));
+    components.add_security_scheme(TICKET, SecurityScheme::ApiKey(ApiKey::Query(ticket)));
     for (path, item) in &mut api.paths.paths {
         let scopes = match Need::of(path) {
             Need::Nothing => continue,
             Need::Key => Vec::new(),
             Need::Scope(scope) => vec![scope.as_str()],
         };
-        for operation in operations(item) {
-            operation.security = Some(vec![SecurityRequirement::new(KEY, scopes.clone())]);
-            for (status, description) in
-                [("401", "No key, or one that is not good."), ("403", "The key lacks the scope.")]
-            {
+        let for_media = matches!(Need::of(path), Need::Scope(Scope::Stream | Scope::Watch));
+        for (method, operation) in operations(item) {
+            let mut ways = vec![SecurityRequirement::new(KEY, scopes.clone())];
+            if for_media && path != "/v1/streams" {
+                ways.push(SecurityRequirement::new(TICKET, scopes.clone()));
+            }
+            operation.security = Some(ways);
+            let lacks = "The key lacks the scope.";
+            let forbidden =
+                if method == Method::GET { lacks.to_owned() } else { format!("{lacks} {FOREIGN}") };
+            for (status, description) in [("401", "No key, or one that is not good."), ("403", &forbidden)] {
                 operation.responses.responses.insert(status.to_owned(), problem(description).into());
             }
         }

@@ -1,4 +1,4 @@
-//! What people look at: the web page, the browsable API.
+//! What people look at: the web page.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// A file in the binary.
-struct Asset {
-    name: &'static str,
-    kind: &'static str,
-    bytes: &'static [u8],
+pub(crate) struct Asset {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) bytes: &'static [u8],
 }
 
 macro_rules! assets {
@@ -30,12 +30,12 @@ macro_rules! assets {
     };
 }
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JS: &str = "text/javascript; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const CSS: &str = "text/css; charset=utf-8";
+pub(crate) const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const JPEG: &str = "image/jpeg";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The page's parts, each at `/<name>`.
 const PAGE: [Asset; 12] = assets! {
@@ -53,21 +53,19 @@ const PAGE: [Asset; 12] = assets! {
     "favicon.svg": SVG;
     "sample.jpg": JPEG;
 };
-/// The client for browsers, which the page itself uses, each at `/client/<name>`.
-const CLIENT: [Asset; 7] = assets! {
+/// The client for browsers, which the page itself uses, each at `/client/<name>`; types and example to be read.
+const CLIENT: [Asset; 8] = assets! {
     "../../clients/js":
     "cloudpose.d.ts": TEXT;
     "cloudpose.js": JS;
     "draw.js": JS;
+    "example.html": TEXT;
     "film.js": JS;
     "key.js": JS;
     "live.js": JS;
     "session.js": JS;
 };
 const INDEX: Asset = Asset { name: "", kind: HTML, bytes: include_bytes!("../web/index.html") };
-const DOCS: Asset = Asset { name: "docs", kind: HTML, bytes: include_bytes!("../docs/docs.html") };
-const DOCS_JS: Asset = Asset { name: "docs.js", kind: JS, bytes: include_bytes!("../docs/docs.js") };
-const DOCS_CSS: Asset = Asset { name: "docs.css", kind: CSS, bytes: include_bytes!("../docs/docs.css") };
 
 impl IntoResponse for &'static Asset {
     fn into_response(self) -> Response {
@@ -92,7 +90,7 @@ pub(crate) async fn index(headers: HeaderMap) -> Response {
 
 /// A part of the page.
 pub(crate) async fn asset(Path(name): Path<String>) -> Response {
-    match PAGE.iter().chain([&DOCS, &DOCS_JS, &DOCS_CSS]).find(|asset| asset.name == name) {
+    match PAGE.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.into_response(),
         None => not_found().await.into_response(),
     }
@@ -164,6 +162,6 @@ mod tests {
     #[test]
     fn every_file_of_the_page_and_of_the_client_is_served() {
         assert_eq!(files("web", &[".js", ".css", ".svg", ".jpg"]), names(&PAGE));
-        assert_eq!(files("../clients/js", &[".js", ".ts"]), names(&CLIENT));
+        assert_eq!(files("../clients/js", &[".html", ".js", ".ts"]), names(&CLIENT));
     }
 }

@@ -12,7 +12,7 @@ use axum::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
-    auth,
+    auth, docs,
     doors::{cameras, classify, http, images, jobs, legacy, oip, roboflow, tickets, watch, ws},
     pages,
     shared::Shared,
@@ -58,6 +58,8 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .merge(roboflow::routes())
         .route("/openapi.json", get(pages::api))
         .route("/", get(pages::index))
+        .route("/docs", get(docs::page))
+        .route("/docs/{file}", get(docs::file))
         .route("/{asset}", get(pages::asset))
         .route("/client/{asset}", get(pages::client))
         .merge(ops.with_state(()))

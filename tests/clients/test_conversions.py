@@ -36,6 +36,16 @@ def test_supervision_draws_them(event, nobody, sample):
     assert len(points[points.detection_confidence > 2]) == 0
 
 
+def test_supervision_leaves_out_what_is_not_seen(server_url, sample):
+    points = to_supervision(Client(server_url).pose(sample, model="accurate"))
+    assert 0 < points.visible.sum() < points.visible.size
+    assert (points.visible == (points.keypoint_confidence >= 0.3)).all()
+    # The third person's face is beyond the picture's edge.
+    drawn = sv.VertexAnnotator().annotate(np.zeros((1072, 804, 3), np.uint8), points)
+    points.visible = None
+    assert drawn.sum() < sv.VertexAnnotator().annotate(np.zeros((1072, 804, 3), np.uint8), points).sum()
+
+
 def test_pycocotools_evaluates_them(event, nobody, tmp_path):
     results = to_coco({7: event, 8: nobody})
     assert [r["image_id"] for r in results] == [7, 7, 7] and results == event.to_coco(7)

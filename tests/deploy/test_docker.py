@@ -29,3 +29,13 @@ def test_the_builder_gets_every_member_of_the_workspace():
     members = re.search(r"members = \[(.*?)\]", (REPOSITORY / "Cargo.toml").read_text(), re.S)[1]
     for member in re.findall(r'"([^"]+)"', members):
         assert member not in ignored and f"{member}/src" not in ignored
+
+
+def test_the_builder_gets_what_the_binary_includes():
+    ignored = set((REPOSITORY / ".dockerignore").read_text().splitlines())
+    included = set()
+    for program in REPOSITORY.glob("*/src/**/*.rs"):
+        for name in re.findall(r'include_(?:bytes|str)!\("([^"]+)"\)', program.read_text()):
+            included.add((program.parent / name).resolve().relative_to(REPOSITORY))
+    beside = {file for file in included if ignored & {file.parts[0], f"{file.parts[0]}/*"}}
+    assert beside and all(f"!{file}" in ignored for file in beside), beside

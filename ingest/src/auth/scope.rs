@@ -68,8 +68,8 @@ impl Need {
     /// closed until somebody has said here whom it is for.
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            "/" | "/{asset}" | "/client/{asset}" | "/openapi.json" | "/health" | "/ready"
-            | "/v2/health/live" | "/v2/health/ready" | "/info" => Self::Nothing,
+            "/" | "/{asset}" | "/client/{asset}" | "/docs" | "/docs/{file}" | "/openapi.json" | "/health"
+            | "/ready" | "/v2/health/live" | "/v2/health/ready" | "/info" => Self::Nothing,
             "/v1/models"
             | "/v1/tickets"
             | "/v2"

@@ -37,6 +37,14 @@ pub(crate) struct Problem {
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident: $status:ident, $kind:literal, $title:literal;)*) => {
         impl Problem {
+            /// Status, type and title of all of them, by status.
+            pub(crate) fn kinds() -> Vec<(u16, &'static str, &'static str)> {
+                let mut kinds =
+                    vec![$((StatusCode::$status.as_u16(), concat!("urn:cloudpose:problem:", $kind), $title)),*];
+                kinds.sort_unstable();
+                kinds
+            }
+
             $(
                 $(#[$doc])*
                 pub(crate) fn $name(detail: impl Into<String>) -> Self {

@@ -32,11 +32,12 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 59] = [
+const ROUTES: [(&str, &str, Asks); 60] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/client/cloudpose.js", Asks::Nothing),
     ("GET", "/docs", Asks::Nothing),
+    ("GET", "/docs/swagger-ui.css", Asks::Nothing),
     ("GET", "/sample.jpg", Asks::Nothing),
     ("GET", "/openapi.json", Asks::Nothing),
     ("GET", "/health", Asks::Nothing),
@@ -237,21 +238,27 @@ async fn the_description_says_which_key_each_call_asks_for_and_no_call_is_forgot
     let api: Value = serde_json::from_str(&keyed.ask("GET", "/openapi.json", None).await.text).unwrap();
     let known: BTreeMap<(String, &str), Asks> =
         ROUTES.iter().map(|&(method, path, asks)| ((method.to_lowercase(), path), asks)).collect();
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut by_ticket) = (BTreeSet::new(), BTreeSet::new());
     for (path, calls) in api["paths"].as_object().unwrap() {
         for (method, call) in calls.as_object().unwrap() {
             let scopes = match known.get(&(method.clone(), path)) {
-                Some(Asks::For(scope)) => serde_json::json!([{"key": [scope.as_str()]}]),
-                Some(Asks::AnyKey) => serde_json::json!([{"key": []}]),
+                Some(Asks::For(scope)) => serde_json::json!([scope.as_str()]),
+                Some(Asks::AnyKey) => serde_json::json!([]),
                 Some(Asks::Nothing) => Value::Null,
                 None => panic!("{method} {path} is not in ROUTES"),
             };
-            assert_eq!(call["security"], scopes, "{method} {path}");
+            assert_eq!(call["security"][0]["key"], scopes, "{method} {path}");
+            if let Some(way) = call["security"].get(1) {
+                assert_eq!(way["ticket"], scopes, "{method} {path}");
+                by_ticket.insert(path.clone());
+            }
             assert_eq!(call["responses"].get("401").is_some(), !scopes.is_null(), "{method} {path}");
             seen.insert(path.clone());
         }
     }
     assert!(seen.len() >= 7, "{seen:?}");
+    let for_media = ["/v1/stream", "/v1/streams/{stream}.mjpeg", "/v1/streams/{stream}/watch"];
+    assert_eq!(by_ticket, for_media.map(str::to_owned).into());
     assert_eq!(api["components"]["securitySchemes"]["key"]["scheme"], "bearer");
 }
 

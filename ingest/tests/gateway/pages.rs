@@ -27,8 +27,9 @@ async fn pages_take_nothing_from_outside() {
     let server = Server::with_worker(Config::default()).await;
     for (path, kind) in [
         ("/docs", "text/html; charset=utf-8"),
-        ("/docs.js", "text/javascript; charset=utf-8"),
-        ("/docs.css", "text/css; charset=utf-8"),
+        ("/docs/docs.js", "text/javascript; charset=utf-8"),
+        ("/docs/docs.css", "text/css; charset=utf-8"),
+        ("/docs/messages", "text/html; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
         ("/client/cloudpose.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),

@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 
 # COCO's category of people.
 _PERSON = 1
+# Keypoints from this score are drawn, here as everywhere else.
+_SEEN = 0.3
 
 
 def to_supervision(event: PoseEvent) -> supervision.KeyPoints:
-    """supervision's `KeyPoints`: `xy` [persons, keypoints, 2], `keypoint_confidence`, `detection_confidence`; track ids
-    (-1 if there is none) in `data["tracker_id"]`."""
+    """supervision's `KeyPoints`: `xy` [persons, keypoints, 2], `keypoint_confidence`, `detection_confidence`; `visible`, which
+    its annotators draw, are those from a score of 0.3; track ids (-1 if there is none) in `data["tracker_id"]`."""
     import numpy as np
     from supervision import KeyPoints
 
     if not event.persons:
         return KeyPoints.empty()
     persons = event.persons
+    scores = np.array([[k.score for k in person.keypoints] for person in persons], np.float32)
     return KeyPoints(
         xy=np.array([[(k.x, k.y) for k in person.keypoints] for person in persons], np.float32),
         class_id=np.zeros(len(persons), int),
-        keypoint_confidence=np.array([[k.score for k in person.keypoints] for person in persons], np.float32),
+        keypoint_confidence=scores,
         detection_confidence=np.array([person.score for person in persons], np.float32),
+        visible=scores >= _SEEN,
         data={"tracker_id": _tracks(event)},
     )
 

@@ -31,13 +31,13 @@ const RATES: std::ops::RangeInclusive<f32> = 0.1..=120.0;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewCamera {
     /// The stream that its frames are of: 1 to 64 letters, digits, `-`, `_`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     stream: StreamName,
     /// `rtsp://`, `http://` or `https://`, with user and password if the camera asks for them.
     #[schema(example = "rtsp://user:password@cam.example.com/stream1")]
     url: String,
     /// The model to run, one of `GET /v1/models`; the server's if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// At most so many frames a second are worked on; all if absent.
     #[schema(minimum = 0.1, maximum = 120)]
@@ -55,7 +55,7 @@ pub(crate) struct CameraChange {
     /// Another address, whole: passwords are not taken over from the one before.
     url: Option<String>,
     /// Another model.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// Another rate; `null`: all frames.
     #[serde(default, deserialize_with = "given")]
@@ -97,6 +97,12 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, Extension(pass): Ext
             description = "No worker serves this model."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The stream has a camera already, or there are as many as there may be."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
+        (status = 413, body = Problem, content_type = "application/problem+json",
+            description = "The body is too large."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The server is going away, or cannot tell the others of the camera now."),
     ))]
 pub(crate) async fn add(
     State(shared): State<Arc<Shared>>,
@@ -144,6 +150,12 @@ pub(crate) async fn get(
             description = "No camera is fetched for this stream, or no worker serves this model."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The camera is from the gateway's command line."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
+        (status = 413, body = Problem, content_type = "application/problem+json",
+            description = "The body is too large."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The server is going away, or cannot tell the others of the camera now."),
     ))]
 pub(crate) async fn change(
     State(shared): State<Arc<Shared>>,
@@ -170,6 +182,8 @@ pub(crate) async fn change(
             description = "No camera is fetched for this stream."),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "The camera is from the gateway's command line."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The other gateways cannot be told now: come again later."),
     ))]
 pub(crate) async fn remove(
     State(shared): State<Arc<Shared>>,

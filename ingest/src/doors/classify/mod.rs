@@ -28,7 +28,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct ClassifyQuery {
     /// The model to run, one of `GET /v1/models` that tells classes. Absent: the first of them.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// How many classes to tell, those with the highest scores; 5 if absent.
     #[param(minimum = 1, maximum = 1000)]

@@ -36,7 +36,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct PoseQuery {
     /// The model to run, one of `GET /v1/models`.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// How the picture is drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
     #[param(inline)]
@@ -54,8 +54,10 @@ pub(crate) struct PoseQuery {
 #[expect(dead_code, reason = "describes what `body::upload` reads")]
 pub(crate) struct PoseRequest {
     /// Comes back as `stream`: 1 to 64 letters, digits, `-` or `_`. Made up if absent.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// The image file (JPEG, PNG or WebP) in base64.
+    #[schema(content_encoding = "base64")]
     image: String,
 }
 

@@ -88,8 +88,10 @@ pub(crate) struct Rejection {
     responses(
         (status = 200, body = Uploaded, description = "It is taken, and no death of a process loses it."),
         (status = 400, body = Rejection, description = "There is no image, or it cannot be read."),
+        (status = 429, body = Rejection, description = "There are as many jobs as a tenant may have."),
         (status = 501, body = Rejection, description = "The server was started without a store."),
         (status = 503, body = Rejection, description = "It cannot be taken now."),
+        (status = 507, body = Rejection, description = "The store has no room left."),
     ),
 )]
 pub(crate) async fn upload(
@@ -130,11 +132,13 @@ pub(crate) async fn upload(
 
 /// Tells how far an image is (the existing image service).
 #[utoipa::path(
-    get, path = "/status/{image_id}", tag = "existing API",
+    get, path = "/status/{image_id}", operation_id = "image_status", tag = "existing API",
     params(("image_id" = String, Path, description = "As `POST /upload` told it.")),
     responses(
         (status = 200, body = Status, description = "How far it is, and its thumbnail."),
         (status = 404, body = Rejection, description = "There is no such image, or its time is over."),
+        (status = 501, body = Rejection, description = "The server was started without a store."),
+        (status = 503, body = Rejection, description = "The store cannot be used now."),
     ),
 )]
 pub(crate) async fn status(

@@ -50,7 +50,7 @@ const MOST_BYTES: usize = 8 << 20;
 #[into_params(parameter_in = Query)]
 pub(crate) struct JobQuery {
     /// The model to run, one of `GET /v1/models`.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// What is wanted of each image: `pose` (default), `overlay` (the annotated picture) or `both`.
     #[param(inline)]
@@ -92,7 +92,7 @@ pub(crate) struct JobForm {
 /// Once it is answered with 202 no death of a process loses it. `Location` says where it is told of.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs",
-    params(JobQuery, ("Idempotency-Key" = Option<String>, Header,
+    params(JobQuery, ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
         description = "Requests with the same value and the same images hand in one job, so that one whose answer was lost can be sent again.")),
     request_body(
         description = "JPEG, PNG or WebP images, each a field `file` of a form; or one of them raw.",
@@ -187,6 +187,10 @@ async fn take(
         (status = 200, body = JobStatus, description = "How far it is."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "There is no such job, or its time is over."),
+        (status = 501, body = Problem, content_type = "application/problem+json",
+            description = "The server was started without a store."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The store cannot be used now: come again after `Retry-After` seconds."),
     ),
 )]
 pub(crate) async fn status(
@@ -205,6 +209,10 @@ pub(crate) async fn status(
         (status = 204, description = "It is gone."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "There is no such job, or its time is over."),
+        (status = 501, body = Problem, content_type = "application/problem+json",
+            description = "The server was started without a store."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The store cannot be used now: come again after `Retry-After` seconds."),
     ),
 )]
 pub(crate) async fn delete(
@@ -234,6 +242,10 @@ pub(crate) async fn delete(
             description = "The query was not understood."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "There is no such job, or its time is over."),
+        (status = 501, body = Problem, content_type = "application/problem+json",
+            description = "The server was started without a store."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The store cannot be used now: come again after `Retry-After` seconds."),
     ),
 )]
 pub(crate) async fn results(
@@ -275,6 +287,10 @@ pub(crate) async fn results(
         (status = 200, content((ImageFile = "image/jpeg")), description = "The annotated picture."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "There is no such job or image, it is not done, or no picture was wanted."),
+        (status = 501, body = Problem, content_type = "application/problem+json",
+            description = "The server was started without a store."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The store cannot be used now: come again after `Retry-After` seconds."),
     ),
 )]
 pub(crate) async fn overlay(
@@ -314,6 +330,10 @@ pub(crate) async fn overlay(
             description = "There is no such job or image, or no picture of it may be shown yet."),
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "The image cannot be read."),
+        (status = 501, body = Problem, content_type = "application/problem+json",
+            description = "The server was started without a store."),
+        (status = 503, body = Problem, content_type = "application/problem+json",
+            description = "The store cannot be used now: come again after `Retry-After` seconds."),
     ),
 )]
 pub(crate) async fn thumbnail(

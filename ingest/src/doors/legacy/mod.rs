@@ -40,6 +40,7 @@ pub(crate) struct ImageRequest {
     /// Any string; comes back.
     id: String,
     /// The image file (JPEG, PNG or WebP) in base64.
+    #[schema(content_encoding = "base64")]
     image: String,
 }
 

@@ -6,6 +6,7 @@
 
 mod answer;
 mod data;
+mod described;
 mod inflate;
 pub(crate) mod models;
 mod png;
@@ -27,13 +28,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::{
+    described::{TensorAnswer, TensorError, TensorRequest},
     inflate::Packing,
     models::Named,
     request::{Asked, Image},
     statistics::Statistics,
 };
 use crate::{
-    doors::{Problem, Received, Terms, body_limit, receive},
+    doors::{Problem, Received, Terms, body_limit, http::ImageFile, receive},
     shared::Shared,
 };
 
@@ -89,18 +91,19 @@ impl IntoResponse for Refused {
         ("Inference-Header-Content-Length" = Option<usize>, Header, description = "How much of the body is JSON, in bytes."),
     ),
     request_body(description = "The input `image`: BYTES [n] of image files (base64 in JSON), or UINT8 [n, height, width, 3].",
-        content((Object = "application/json"), (Object = "application/octet-stream"))),
+        content((TensorRequest = "application/json"), (ImageFile = "application/octet-stream"))),
     responses(
-        (status = 200, body = Object, description = "`keypoints`, `boxes`, `scores` and `count`, or `classes` and `scores`."),
-        (status = 400, body = Object, description = "The request was not understood."),
-        (status = 404, body = Object, description = "No worker serves the model."),
-        (status = 408, body = Object, description = "The body took too long to arrive."),
-        (status = 413, body = Object, description = "Too many or too large images."),
-        (status = 415, body = Object, description = "The body is packed in an unknown way."),
-        (status = 422, body = Object, description = "An image cannot be read, or is missing."),
-        (status = 429, body = Object, description = "The client's address has too many connections."),
-        (status = 503, body = Object, description = "Too much work is waiting: come again after `Retry-After` seconds."),
-        (status = 504, body = Object, description = "Not done in time."),
+        (status = 200, description = "`keypoints`, `boxes`, `scores` and `count`, or `classes` and `scores`.",
+            content((TensorAnswer = "application/json"), (ImageFile = "application/octet-stream"))),
+        (status = 400, body = TensorError, description = "The request was not understood."),
+        (status = 404, body = TensorError, description = "No worker serves the model."),
+        (status = 408, body = TensorError, description = "The body took too long to arrive."),
+        (status = 413, body = TensorError, description = "Too many or too large images."),
+        (status = 415, body = TensorError, description = "The body is packed in an unknown way."),
+        (status = 422, body = TensorError, description = "An image cannot be read, or is missing."),
+        (status = 429, body = TensorError, description = "The client's address has too many connections."),
+        (status = 503, body = TensorError, description = "Too much work is waiting: come again after `Retry-After` seconds."),
+        (status = 504, body = TensorError, description = "Not done in time."),
     ),
 )]
 pub(crate) async fn infer(

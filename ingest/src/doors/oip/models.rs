@@ -10,7 +10,12 @@ use cloudpose_wire::{ModelInfo, Task};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Refused, request::IMAGE, statistics::Statistics};
+use super::{
+    Refused,
+    described::{TensorError, TensorModel, TensorModelState},
+    request::IMAGE,
+    statistics::Statistics,
+};
 use crate::{
     doors::{Problem, find_model},
     shared::Shared,
@@ -78,10 +83,10 @@ pub(crate) async fn live() -> Json<Value> {
 }
 
 /// Whether a worker serves models (Open Inference Protocol).
-#[utoipa::path(get, path = "/v2/health/ready", tag = "Open Inference Protocol",
+#[utoipa::path(get, path = "/v2/health/ready", operation_id = "server_ready", tag = "Open Inference Protocol",
     responses(
         (status = 200, body = Object, description = "One does."),
-        (status = 503, body = Object, description = "None does, or not now."),
+        (status = 503, body = TensorError, description = "None does, or not now."),
     ))]
 pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Json<Value>, Refused> {
     if shared.stopping.is_cancelled() {
@@ -97,8 +102,8 @@ pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Json<Valu
 #[utoipa::path(get, path = "/v2/models/{model}", tag = "Open Inference Protocol",
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
-        (status = 200, body = Object, description = "Inputs and outputs, their datatypes and shapes."),
-        (status = 404, body = Object, description = "No worker serves the model."),
+        (status = 200, body = TensorModel, description = "Inputs and outputs, their datatypes and shapes."),
+        (status = 404, body = TensorError, description = "No worker serves the model."),
     ))]
 pub(crate) async fn metadata(
     State(shared): State<Arc<Shared>>,
@@ -123,7 +128,7 @@ pub(crate) async fn metadata(
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
         (status = 200, body = Object, description = "One does."),
-        (status = 404, body = Object, description = "None does."),
+        (status = 404, body = TensorError, description = "None does."),
     ))]
 pub(crate) async fn model_ready(
     State(shared): State<Arc<Shared>>,
@@ -138,7 +143,7 @@ pub(crate) async fn model_ready(
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
         (status = 200, body = Object, description = "Inputs and outputs. Batches are the input's first dimension."),
-        (status = 404, body = Object, description = "No worker serves the model."),
+        (status = 404, body = TensorError, description = "No worker serves the model."),
     ))]
 pub(crate) async fn config(
     State(shared): State<Arc<Shared>>,
@@ -165,7 +170,7 @@ pub(crate) async fn config(
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
         (status = 200, body = Object, description = "How many requests and images, and where their time went."),
-        (status = 404, body = Object, description = "No worker serves the model."),
+        (status = 404, body = TensorError, description = "No worker serves the model."),
     ))]
 pub(crate) async fn stats(
     State(shared): State<Arc<Shared>>,
@@ -189,7 +194,7 @@ pub(crate) async fn all_stats(
 
 /// Lists the models that workers serve (Open Inference Protocol).
 #[utoipa::path(post, path = "/v2/repository/index", tag = "Open Inference Protocol",
-    responses((status = 200, body = Object, description = "Names, versions and states.")))]
+    responses((status = 200, body = Vec<TensorModelState>, description = "Names, versions and states.")))]
 pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let entry = |model: Arc<ModelInfo>| json!({ "name": model.id, "version": VERSION, "state": "READY", "reason": "" });
     Json(shared.models.list().into_iter().map(entry).collect())
@@ -202,7 +207,7 @@ pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Json<Value> {
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
         (status = 200, body = Object, description = "It is there."),
-        (status = 404, body = Object, description = "It is not: put it into the workers' folder of models."),
+        (status = 404, body = TensorError, description = "It is not: put it into the workers' folder of models."),
     ))]
 pub(crate) async fn load(
     State(shared): State<Arc<Shared>>,
@@ -216,8 +221,8 @@ pub(crate) async fn load(
 #[utoipa::path(post, path = "/v2/repository/models/{model}/unload", tag = "Open Inference Protocol",
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
-        (status = 404, body = Object, description = "No worker serves the model."),
-        (status = 409, body = Object, description = "Take it out of the workers' folder of models instead."),
+        (status = 404, body = TensorError, description = "No worker serves the model."),
+        (status = 409, body = TensorError, description = "Take it out of the workers' folder of models instead."),
     ))]
 pub(crate) async fn unload(
     State(shared): State<Arc<Shared>>,

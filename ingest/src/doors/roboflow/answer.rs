@@ -29,8 +29,9 @@ pub(super) struct Keep {
 }
 
 /// What was found in an image.
-#[derive(Debug, Serialize)]
-pub(super) struct Answer {
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferenceAnswer)]
+pub(crate) struct Answer {
     inference_id: String,
     /// Seconds, of the whole request.
     time: f64,
@@ -39,13 +40,15 @@ pub(super) struct Answer {
     found: Found,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferenceSize)]
 struct Size {
     width: u32,
     height: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferencePredictions)]
 #[serde(untagged)]
 enum Found {
     Persons { predictions: Vec<Detection> },
@@ -53,7 +56,8 @@ enum Found {
 }
 
 /// In pixels of the image.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferencePerson)]
 struct Detection {
     /// Of the middle of the box.
     x: f32,
@@ -68,7 +72,8 @@ struct Detection {
     keypoints: Option<Vec<Point>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferenceKeypoint)]
 struct Point {
     x: f32,
     y: f32,
@@ -78,7 +83,8 @@ struct Point {
     class: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = InferenceClass)]
 struct Named {
     class: String,
     class_id: usize,

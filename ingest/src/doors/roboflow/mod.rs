@@ -15,6 +15,7 @@ use axum::{
     routing::{get, post},
 };
 use cloudpose_wire::{ModelInfo, Task, frame::MOST_TOP};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -83,15 +84,15 @@ pub(crate) async fn registry(State(shared): State<Arc<Shared>>) -> Json<Value> {
 /// Asks for a model to be there (inference-sdk).
 ///
 /// Workers load what their folder of models has, by themselves; nothing is loaded by this call.
-#[utoipa::path(post, path = "/model/add", tag = "inference-sdk",
-    request_body(description = "`model_id`.", content((Object = "application/json"))),
+#[utoipa::path(post, path = "/model/add", operation_id = "add_model", tag = "inference-sdk",
+    request_body(description = "`model_id`.", content((Named = "application/json"))),
     responses(
         (status = 200, body = Object, description = "It is there: the list of models."),
-        (status = 400, body = Object, description = "The body was not understood."),
-        (status = 404, body = Object, description = "It is not: put it into the workers' folder of models."),
-        (status = 408, body = Object, description = "The body took too long to arrive."),
-        (status = 413, body = Object, description = "The body is too large."),
-        (status = 503, body = Object, description = "Too much is being sent, or no worker is there: come again after `Retry-After` seconds."),
+        (status = 400, body = Message, description = "The body was not understood."),
+        (status = 404, body = Message, description = "It is not: put it into the workers' folder of models."),
+        (status = 408, body = Message, description = "The body took too long to arrive."),
+        (status = 413, body = Message, description = "The body is too large."),
+        (status = 503, body = Message, description = "Too much is being sent, or no worker is there: come again after `Retry-After` seconds."),
     ))]
 pub(crate) async fn add(State(shared): State<Arc<Shared>>, request: Request) -> Result<Json<Value>, Refused> {
     let (parts, body) = request.into_parts();
@@ -101,15 +102,15 @@ pub(crate) async fn add(State(shared): State<Arc<Shared>>, request: Request) -> 
 }
 
 /// Refuses to unload a model (inference-sdk): other clients may use it.
-#[utoipa::path(post, path = "/model/remove", tag = "inference-sdk",
-    responses((status = 409, body = Object, description = "Take it out of the workers' folder of models instead.")))]
+#[utoipa::path(post, path = "/model/remove", operation_id = "remove_model", tag = "inference-sdk",
+    responses((status = 409, body = Message, description = "Take it out of the workers' folder of models instead.")))]
 pub(crate) async fn remove() -> Refused {
     Problem::kept("models stay until they are taken out of the folder of the workers' --model-dir").into()
 }
 
 /// Refuses to unload all models (inference-sdk): other clients may use them.
 #[utoipa::path(post, path = "/model/clear", tag = "inference-sdk",
-    responses((status = 409, body = Object, description = "Take them out of the workers' folder of models instead.")))]
+    responses((status = 409, body = Message, description = "Take them out of the workers' folder of models instead.")))]
 pub(crate) async fn clear() -> Refused {
     remove().await
 }
@@ -118,7 +119,7 @@ pub(crate) async fn clear() -> Refused {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "describes what `infer` answers")]
 enum Answers {
-    /// What was found in the image, or a list of it for a list of images.
+    /// What was found.
     #[response(status = 200)]
     Found(Found),
     /// The request was not understood.
@@ -150,11 +151,16 @@ enum Answers {
     Late(Message),
 }
 
-/// What was found in an image.
-#[derive(utoipa::ToSchema)]
-#[schema(as = InferenceFound, value_type = Object)]
-#[expect(dead_code, reason = "describes what `answer` writes")]
-pub(crate) struct Found(serde_json::Value);
+/// What was found in an image, or in each of a list of images.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[schema(as = InferenceFound)]
+pub(crate) enum Found {
+    /// The image came alone.
+    One(Answer),
+    /// They came as a list.
+    Many(Vec<Answer>),
+}
 
 /// What was wrong, and what to do.
 #[derive(utoipa::ToSchema)]
@@ -170,7 +176,7 @@ pub(crate) struct Message {
 pub(crate) async fn keypoints(
     State(shared): State<Arc<Shared>>,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Json<Found>, Refused> {
     Ok(infer(&shared, request, Kind::Keypoints).await?)
 }
 
@@ -180,7 +186,7 @@ pub(crate) async fn keypoints(
 pub(crate) async fn objects(
     State(shared): State<Arc<Shared>>,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Json<Found>, Refused> {
     Ok(infer(&shared, request, Kind::Boxes).await?)
 }
 
@@ -190,11 +196,11 @@ pub(crate) async fn objects(
 pub(crate) async fn classes(
     State(shared): State<Arc<Shared>>,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Json<Found>, Refused> {
     Ok(infer(&shared, request, Kind::Classes).await?)
 }
 
-async fn infer(shared: &Shared, request: Request, kind: Kind) -> Result<Response, Problem> {
+async fn infer(shared: &Shared, request: Request, kind: Kind) -> Result<Json<Found>, Problem> {
     let began = Instant::now();
     let Received { body, whose, seat: _seat } = receive(shared, request).await?;
     let largest = shared.config.max_image_bytes;
@@ -214,8 +220,8 @@ async fn infer(shared: &Shared, request: Request, kind: Kind) -> Result<Response
             .map_err(|error| Problem::failed(format!("the worker's answer is none: {error}")))?;
         answers.push(Answer::of(event, kind, &keep, &model, began.elapsed())?);
     }
-    Ok(match answers.pop() {
-        Some(answer) if one => Json(answer).into_response(),
-        last => Json(answers.into_iter().chain(last).collect::<Vec<_>>()).into_response(),
-    })
+    Ok(Json(match answers.pop() {
+        Some(answer) if one => Found::One(answer),
+        last => Found::Many(answers.into_iter().chain(last).collect()),
+    }))
 }

@@ -32,15 +32,37 @@ pub(super) struct Asked {
 pub(super) struct Images {
     /// One of `GET /model/registry`.
     model_id: String,
-    /// `{"type": "base64", "value": …}`, or a list of them.
-    #[schema(value_type = Object)]
-    image: serde_json::Value,
+    image: ImageOrImages,
     /// Predictions below this confidence are left out, 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
     confidence: Option<f32>,
     /// Key points below this confidence are left out, 0 to 1.
     keypoint_confidence: Option<f32>,
     /// At most so many predictions of an image.
     max_detections: Option<usize>,
+}
+
+/// An image, or a list of them.
+#[derive(utoipa::ToSchema)]
+#[schema(as = InferenceImages)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `read` reads")]
+enum ImageOrImages {
+    One(ImageInBase64),
+    Many(Vec<ImageInBase64>),
+}
+
+/// An image.
+#[derive(utoipa::ToSchema)]
+#[schema(as = InferenceImage)]
+#[expect(dead_code, reason = "describes what `read` reads")]
+struct ImageInBase64 {
+    /// `base64`.
+    #[schema(rename = "type", pattern = "^base64$")]
+    kind: String,
+    /// The image file (JPEG, PNG or WebP) in base64.
+    #[schema(content_encoding = "base64")]
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -57,8 +79,10 @@ struct Request<'a> {
 }
 
 /// A model by its name alone.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = InferenceModel)]
 pub(super) struct Named {
+    /// One of `GET /model/registry`.
     model_id: String,
 }
 

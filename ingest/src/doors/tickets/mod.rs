@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 4096;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TicketRequest {
     /// It is for this stream alone, to send it or to watch it; for all if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     stream: Option<StreamName>,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct Ticket {
         (status = 201, body = Ticket, description = "It lets in once, with the scopes of the key that was shown."),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "The body was not understood."),
+        (status = 408, body = Problem, content_type = "application/problem+json",
+            description = "The body took too long to arrive."),
         (status = 413, body = Problem, content_type = "application/problem+json",
             description = "The body is too large."),
         (status = 503, body = Problem, content_type = "application/problem+json",
@@ -65,7 +67,9 @@ pub(crate) async fn new(
     let whole = body::read(&parts.headers, body, MOST_BYTES, &Bounds::of(&shared)).await?;
     let wish = match &whole[..] {
         [] => TicketRequest::default(),
-        json => serde_json::from_slice(json).map_err(|error| Problem::bad_body(error.to_string()))?,
+        json => serde_json::from_slice::<Option<_>>(json)
+            .map_err(|error| Problem::bad_body(error.to_string()))?
+            .unwrap_or_default(),
     };
     let ticket = shared.tickets.issue(&pass, wish.stream).map_err(|error| match error {
         TicketError::Full => Problem::unavailable(error.to_string()),

@@ -70,6 +70,8 @@ pub(crate) async fn streams(
     params(("stream" = String, Path, description = "Name of the stream."), WatchQuery),
     responses(
         (status = 101, description = "A WebSocket. Text messages are JSON, binary ones annotated JPEGs."),
+        (status = 426, body = Problem, content_type = "application/problem+json",
+            description = "Not the handshake of a WebSocket."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "No room for another one who watches, or shutting down: come again later."),
     ),

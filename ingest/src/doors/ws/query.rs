@@ -22,7 +22,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct StreamQuery {
     /// Name of the stream; made up if absent.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     stream: Option<StreamName>,
     /// What comes back: `pose` (default), `overlay` or `both`.
     #[param(inline)]
@@ -31,7 +31,7 @@ pub(crate) struct StreamQuery {
     #[param(inline)]
     draw: Option<Draw>,
     /// The model to run, one of `GET /v1/models`.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
     /// `live` (default): the newest frame wins. `complete`: every frame is processed.
     #[param(inline)]
