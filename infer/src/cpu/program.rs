@@ -9,6 +9,7 @@ use super::arena::{Buffer, Layout, Placement, Regions};
 use super::bf16;
 use super::chain::Chain;
 use super::stage::Stage;
+use crate::rest;
 
 #[derive(Debug)]
 struct Step {
@@ -136,7 +137,8 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Runs the steps on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in.
+    /// Runs the steps on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in. The caller's thread
+    /// may rest between them.
     ///
     /// # Panics
     /// If there are more than the program was built for.
@@ -144,10 +146,12 @@ impl Program {
         let (alone, shared) = self.steps.split_at(self.shared_from);
         for (index, pixels) in pictures.iter().enumerate() {
             for step in alone {
+                rest::here();
                 step.run(kernels, index, pixels, &mut self.arena);
             }
         }
         for step in shared {
+            rest::here();
             for (index, pixels) in pictures.iter().enumerate() {
                 step.run(kernels, index, pixels, &mut self.arena);
             }
