@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload attack attack-memory soak deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload bench-shares attack attack-memory soak deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -80,6 +80,9 @@ bench-http: build ## `cloudpose serve` beside the service that users of the exis
 
 bench-overload: build setup-test ## Memory of each role under three times the load it can work on.
 	tests/.venv/bin/python benches/roles/overload.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
+
+bench-shares: build setup-test ## What a tenant's flood takes from another tenant, on both buses (ARGS="--rounds 1").
+	tests/.venv/bin/python benches/shares/shares.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
 attack: build ## What hostile clients can do to `cloudpose serve`, on loopback, as a table (ARGS="--short").
 	python3 benches/attack/attack.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)

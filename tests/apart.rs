@@ -16,6 +16,7 @@ use cloudpose_wire::{
     ws::{ErrorCode, ServerMessage},
 };
 use futures_util::{SinkExt as _, StreamExt as _, stream::SplitStream};
+use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use reqwest::StatusCode;
 use server::Server;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -122,6 +123,15 @@ async fn waiting(nats: &NatsServer, frames: u64) {
     .await;
 }
 
+/// What is known of who holds stills on the infer lane.
+async fn in_hands(nats: &NatsServer) -> async_nats::jetstream::consumer::Info {
+    let lane = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = lane.get_stream("cloudpose-infer-still").await.unwrap();
+    let consumer: async_nats::jetstream::consumer::PullConsumer =
+        stream.get_consumer("workers").await.unwrap();
+    consumer.cached_info().clone()
+}
+
 /// A still lies in the hands of a worker that is stopped, and then gets `signal`. Answers the worker, and what
 /// the client gets.
 async fn with_a_still_in_stopped_hands(
@@ -135,15 +145,8 @@ async fn with_a_still_in_stopped_hands(
     tokio::time::sleep(Duration::from_millis(300)).await;
     stopped.signal("-STOP");
     let answer = tokio::spawn(post(gateway.url("/v1/pose"), "application/json"));
-    let lane = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     soon(async {
-        loop {
-            let stream = lane.get_stream("cloudpose-infer-still").await.unwrap();
-            let consumer: async_nats::jetstream::consumer::PullConsumer =
-                stream.get_consumer("workers").await.unwrap();
-            if consumer.cached_info().num_ack_pending == 1 {
-                break;
-            }
+        while in_hands(nats).await.num_ack_pending < 1 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
@@ -162,6 +165,51 @@ async fn a_still_outlives_its_killed_worker() {
     let (_killed, answer) = with_a_still_in_stopped_hands(&nats, &gateway, Some("-KILL")).await;
     assert_eq!(answer.status(), StatusCode::OK, "another worker did it");
     gateway.ledger_closes(1).await;
+}
+
+/// A picture of few bytes that takes 48 MiB at once to decode.
+fn large() -> Vec<u8> {
+    let (side, mut png) = (4096, Vec::new());
+    let grey = vec![90; 3 * (side * side) as usize];
+    PngEncoder::new(&mut png).write_image(&grey, side, side, ExtendedColorType::Rgb8).unwrap();
+    png
+}
+
+#[tokio::test]
+async fn a_still_that_kills_whoever_works_on_it_is_given_up_after_two_and_harms_no_other() {
+    let nats = NatsServer::start();
+    let gateway = Server::ingest(&nats.url(), &["--still-deadline", "1m"]);
+    let photo = async || post(gateway.url("/v1/pose"), "application/json").await.status();
+    let mut doomed = Vec::new();
+    for _ in 0..2 {
+        let worker = Server::frugal_worker("infer", &nats.url());
+        until_ready(&worker).await;
+        doomed.push(worker);
+    }
+    // They have all that they need for photos.
+    for _ in 0..4 {
+        let eight = std::array::from_fn::<_, 8, _>(|_| photo());
+        assert_eq!(soon(futures_util::future::join_all(eight)).await, [StatusCode::OK; 8]);
+    }
+    doomed.iter().for_each(|worker| worker.leave_memory(24 << 20));
+    let killer = async {
+        let request = reqwest::Client::new().post(gateway.url("/v1/pose"));
+        soon(request.header("content-type", "image/png").body(large()).send()).await.unwrap()
+    };
+    let replaced = async {
+        let [one, other] = &mut doomed[..] else { panic!("there are two") };
+        tokio::join!(one.is_killed(), other.is_killed());
+        Server::worker("infer", &nats.url())
+    };
+    let others = futures_util::future::join_all(std::array::from_fn::<_, 6, _>(|_| photo()));
+    let (answer, third, others) = tokio::join!(killer, replaced, others);
+    assert_eq!(others, [StatusCode::OK; 6]);
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let problem = answer.text().await.unwrap();
+    assert!(problem.contains("worker"), "it says why: {problem}");
+    assert_eq!(photo().await, StatusCode::OK);
+    gateway.ledger_closes(40).await;
+    drop(third);
 }
 
 #[tokio::test]

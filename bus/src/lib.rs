@@ -40,6 +40,7 @@ mod local;
 pub mod metrics;
 mod models;
 pub mod nats;
+mod rest;
 mod tickets;
 pub mod trace;
 mod work;
@@ -63,8 +64,9 @@ pub use jobs::JobResult;
 pub use local::{Capacity, Local};
 pub use models::Models;
 pub use nats::Nats;
+pub use rest::Rest;
 pub use tickets::{AllShown, Shown};
-pub use work::work;
+pub use work::{work, work_with_rests};
 
 /// How often a still frame is handed out before it is given up.
 pub const MAX_DELIVERIES: u32 = 2;
@@ -138,6 +140,14 @@ impl Bus {
         match self {
             Self::Local(bus) => bus.pull(stage, max).await,
             Self::Nats(bus) => bus.pull(stage, max).await,
+        }
+    }
+
+    /// Waits for a frame at `stage` of any tenant but one, whoever's turn it is. Dropping the future loses no frame.
+    pub async fn pull_others(&self, stage: Stage, but: &Tenant) -> Delivery {
+        match self {
+            Self::Local(bus) => bus.pull_others(stage, but).await,
+            Self::Nats(bus) => bus.pull_others(stage, but).await,
         }
     }
 

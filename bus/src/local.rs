@@ -64,13 +64,29 @@ pub struct Local(Arc<Shared>);
 struct Shared {
     capacity: Capacity,
     state: Mutex<State>,
-    arrived: HashMap<Stage, Notify>,
+    arrived: HashMap<Stage, Arrived>,
     events: broadcast::Sender<SharedEvent>,
     news: broadcast::Sender<News>,
     models: Models,
     jobs: LocalResults,
     tickets: LocalTickets,
     buckets: LocalBuckets,
+}
+
+/// Wakes who waits for frames of one stage.
+#[derive(Debug, Default)]
+struct Arrived {
+    /// One of those who take anybody's.
+    anybodys: Notify,
+    /// All who take those of some tenants only: whom it is for shows when they look.
+    some: Notify,
+}
+
+impl Arrived {
+    fn tell(&self) {
+        self.anybodys.notify_one();
+        self.some.notify_waiters();
+    }
 }
 
 #[derive(Debug)]
@@ -113,7 +129,7 @@ impl Shared {
 
     fn put_back(&self, stage: Stage, since: Instant, waiting: Waiting) {
         self.state().lanes(stage).put_back(waiting.queued(since));
-        self.arrived[&stage].notify_one();
+        self.arrived[&stage].tell();
     }
 }
 
@@ -131,7 +147,7 @@ impl Local {
         Self(Arc::new(Shared {
             capacity,
             state: Mutex::new(state),
-            arrived: stages.map(|stage| (stage, Notify::new())).into(),
+            arrived: stages.map(|stage| (stage, Arrived::default())).into(),
             events: broadcast::channel(EVENT_QUEUE).0,
             news: broadcast::channel(NEWS_QUEUE).0,
             models: Models::new(false),
@@ -154,20 +170,30 @@ impl Local {
             let bound = Bound::Frames(self.0.capacity.still_frames);
             return Err(PublishError::Full { queue: Queue::Lane(lane), bound });
         }
-        self.0.arrived[&stage].notify_one();
+        self.0.arrived[&stage].tell();
         Ok(())
     }
 
     pub(crate) async fn pull(&self, stage: Stage, max: usize) -> Vec<Delivery> {
         loop {
             // Registered before looking, so that a frame published in between wakes us.
-            let arrived = self.0.arrived[&stage].notified();
-            let taken = self.take(stage, max);
+            let arrived = self.0.arrived[&stage].anybodys.notified();
+            let taken = self.take(stage, max, Lanes::poll);
             if !taken.is_empty() {
                 // One permit may stand for many frames: pass it on if something is left.
                 if self.waiting(stage) {
-                    self.0.arrived[&stage].notify_one();
+                    self.0.arrived[&stage].anybodys.notify_one();
                 }
+                return taken;
+            }
+            arrived.await;
+        }
+    }
+
+    pub(crate) async fn pull_others(&self, stage: Stage, but: &Tenant) -> Delivery {
+        loop {
+            let arrived = self.0.arrived[&stage].some.notified();
+            if let Some(taken) = self.take(stage, 1, |lanes, now| lanes.poll_others(but, now)).pop() {
                 return taken;
             }
             arrived.await;
@@ -178,12 +204,18 @@ impl Local {
         !self.0.state().lanes(stage).is_empty()
     }
 
-    fn take(&self, stage: Stage, max: usize) -> Vec<Delivery> {
+    /// Up to `max` frames that `next` takes of the lanes.
+    fn take(
+        &self,
+        stage: Stage,
+        max: usize,
+        next: impl Fn(&mut Lanes<Waiting>, std::time::Instant) -> Option<Next<Waiting>>,
+    ) -> Vec<Delivery> {
         let now = Instant::now();
         let (mut taken, mut too_late) = (Vec::new(), Vec::new());
         let mut state = self.0.state();
         while taken.len() < max {
-            match state.lanes(stage).poll(now.into_std()) {
+            match next(state.lanes(stage), now.into_std()) {
                 Some(Next::Begin(Queued { kind, since, frame: waiting, .. })) => {
                     let (lane, since) = (Lane { stage, kind }, Instant::from_std(since));
                     *state.in_hand.entry(lane).or_default() += 1;

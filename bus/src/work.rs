@@ -1,16 +1,14 @@
 //! The loop that every worker runs: take what there are hands for, do it, go on until told to stop.
 
-use std::{collections::VecDeque, future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future};
 
+use cloudpose_policy::seats::{Room, Seats};
 use cloudpose_wire::{Kind, Stage};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
-};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{Bus, Delivery, metrics, trace};
+use crate::{Bus, Delivery, Rest, metrics, trace};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -24,60 +22,85 @@ where
     H: Fn(Delivery) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let free = Arc::new(Semaphore::new(slots));
-    let mut in_hand = JoinSet::new();
-    let mut suspects = VecDeque::new();
+    let seats = Seats::new(slots, false);
+    work_at(bus, stage, (slots, seats), stop, |delivery, _| handle(delivery)).await;
+}
+
+/// Works as [`work`] does, and on a frame more whose tenant would else wait for another that has all slots: one of that tenant's
+/// frames rests meanwhile, if `handle` asks its [`Rest`] often.
+pub async fn work_with_rests<H, F>(bus: &Bus, stage: Stage, slots: usize, stop: CancellationToken, handle: H)
+where
+    H: Fn(Delivery, Rest) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let seats = Seats::new(slots, true);
+    work_at(bus, stage, (slots, seats), stop, handle).await;
+}
+
+/// What is in hand at one stage.
+struct Hands {
+    stage: Stage,
+    tasks: JoinSet<()>,
+    seats: Seats<Id>,
+    rests: HashMap<Id, Rest>,
+}
+
+async fn work_at<H, F>(
+    bus: &Bus,
+    stage: Stage,
+    (slots, seats): (usize, Seats<Id>),
+    stop: CancellationToken,
+    handle: H,
+) where
+    H: Fn(Delivery, Rest) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut hands = Hands { stage, tasks: JoinSet::new(), seats, rests: HashMap::new() };
+    let mut suspect = None;
+    // A suspect in hand, which is alone.
+    let mut alone = None;
     bus.at_work(stage, slots);
     loop {
-        metrics::busy(stage, in_hand.len());
-        if in_hand.is_empty()
-            && let Some(suspect) = suspects.pop_front()
-        {
-            // All of them, so that nothing is pulled meanwhile.
-            let slots = u32::try_from(free.available_permits()).unwrap_or(u32::MAX);
-            let slots = free.clone().try_acquire_many_owned(slots).ok();
-            begin(&mut in_hand, stage, &handle, (suspect, slots));
+        metrics::busy(stage, hands.seats.busy());
+        if hands.seats.are_empty() {
+            alone = suspect.take().map(|suspect| hands.begin(suspect, &handle));
         }
+        let room = if alone.is_some() || suspect.is_some() { Room::None } else { hands.seats.room() };
         let taken = async {
-            if !suspects.is_empty() {
-                return std::future::pending().await;
+            match room {
+                Room::Anybody(max) => bus.pull(stage, max).await,
+                Room::Others(but) => vec![bus.pull_others(stage, &but).await],
+                Room::None => std::future::pending().await,
             }
-            let slot = free.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let more = free.available_permits();
-            (slot, bus.pull(stage, 1 + more).await)
         };
-        let (slot, deliveries) = tokio::select! {
+        let deliveries = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(done) = in_hand.join_next() => {
-                if let Err(error) = done {
-                    tracing::error!(%error, stage = stage.as_str(), "a frame's work panicked");
-                }
+            Some(done) = hands.tasks.join_next_with_id() => {
+                hands.end(done);
                 continue;
             }
             taken = taken => taken,
         };
-        let mut slot = Some(slot);
         for delivery in deliveries {
-            if is_suspect(&delivery) {
-                suspects.push_back(delivery);
-                continue;
+            if !is_suspect(&delivery) {
+                hands.begin(delivery, &handle);
+            } else if suspect.is_none() {
+                suspect = Some(delivery);
+            } else {
+                // It would die with the other, and have no attempt left.
+                delivery.hand_back().await;
             }
-            let slot = slot.take().or_else(|| free.clone().try_acquire_owned().ok());
-            debug_assert!(slot.is_some(), "only this loop takes slots");
-            begin(&mut in_hand, stage, &handle, (delivery, slot));
         }
     }
     // Nobody should reckon with it any more.
     bus.at_work(stage, 0);
-    for suspect in suspects {
+    if let Some(suspect) = suspect {
         suspect.hand_back().await;
     }
-    while let Some(done) = in_hand.join_next().await {
-        metrics::busy(stage, in_hand.len());
-        if let Err(error) = done {
-            tracing::error!(%error, stage = stage.as_str(), "a frame's work panicked");
-        }
+    while let Some(done) = hands.tasks.join_next_with_id().await {
+        hands.end(done);
+        metrics::busy(stage, hands.seats.busy());
     }
 }
 
@@ -86,19 +109,46 @@ fn is_suspect(delivery: &Delivery) -> bool {
     delivery.attempt > 1 && delivery.frame.header.route.kind() == Kind::Still
 }
 
-fn begin<H, F>(
-    in_hand: &mut JoinSet<()>,
-    stage: Stage,
-    handle: &H,
-    (delivery, slot): (Delivery, Option<OwnedSemaphorePermit>),
-) where
-    H: Fn(Delivery) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let span = trace::stage(stage, &delivery.frame.header);
-    let work = handle(delivery).instrument(span);
-    in_hand.spawn(async move {
-        work.await;
-        drop(slot);
-    });
+impl Drop for Hands {
+    fn drop(&mut self) {
+        // Whoever rests does so on a thread, which would never end.
+        self.rests.values().for_each(|rest| rest.set(false));
+    }
+}
+
+impl Hands {
+    fn begin<H, F>(&mut self, delivery: Delivery, handle: &H)
+    where
+        H: Fn(Delivery, Rest) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let span = trace::stage(self.stage, &delivery.frame.header);
+        let tenant = delivery.frame.header.caller.tenant.clone();
+        let rest = Rest::default();
+        let id = self.tasks.spawn(handle(delivery, rest.clone()).instrument(span)).id();
+        self.rests.insert(id, rest);
+        if let Some(rests) = self.seats.begin(id, tenant) {
+            self.set(rests, true);
+        }
+    }
+
+    fn end(&mut self, done: Result<(Id, ()), JoinError>) {
+        let id = match done {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(%error, stage = self.stage.as_str(), "a frame's work panicked");
+                error.id()
+            }
+        };
+        self.rests.remove(&id);
+        if let Some(goes_on) = self.seats.end(id) {
+            self.set(goes_on, false);
+        }
+    }
+
+    fn set(&self, id: Id, rests: bool) {
+        if let Some(rest) = self.rests.get(&id) {
+            rest.set(rests);
+        }
+    }
 }

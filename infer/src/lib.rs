@@ -28,6 +28,7 @@ mod pipeline;
 pub mod preprocess;
 mod reader;
 mod regions;
+mod rest;
 mod runner;
 pub mod scores;
 mod stages;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_bus::{Attachment, Bus, Delivery};
+use cloudpose_bus::{Attachment, Bus, Delivery, Rest};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_wire::{
@@ -24,6 +24,7 @@ use crate::{
     gpu::{Batches, DeviceChoice, DeviceError, Place, open},
     metrics, models,
     reader::Readers,
+    rest,
 };
 
 /// Decoded pictures that may be on their way to the annotate stage, for each frame worked on at once: one
@@ -49,6 +50,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Frames worked on at once.
     slots: usize,
+    /// Whether there is a pipeline more, for a frame at whose side another rests.
+    with_side: bool,
 }
 
 #[derive(Debug)]
@@ -160,7 +163,10 @@ impl Worker {
             let pipeline = Pipeline::with_engine(models.clone(), Box::new(engine))?;
             Ok::<_, Error>(pipeline.refining(config.refine_persons))
         };
-        let mut pipelines = (0..slots).map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
+        // One more for a frame for which another rests, as those do that are one thread's work.
+        let with_side = threads_per_frame == NonZeroUsize::MIN;
+        let pipelines = 0..slots + usize::from(with_side);
+        let mut pipelines = pipelines.map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
         for pipeline in &mut pipelines {
             ready.iter().try_for_each(|model| pipeline.warm_up(model))?;
         }
@@ -182,7 +188,7 @@ impl Worker {
         let mut worker = Self::with_pipelines(models, pipelines);
         worker.shared =
             Arc::new(Shared { half, ..Arc::into_inner(worker.shared).expect("nobody has it yet") });
-        Ok(worker)
+        Ok(Self { slots, with_side, ..worker })
     }
 
     /// A worker over engines that run batches, all on one device. [`load`](Self::load) opens those of a GPU;
@@ -233,7 +239,7 @@ impl Worker {
         let pictures = Pool::new(PICTURES_PER_SLOT * slots);
         let device = place.to_string().into();
         let shared = Shared { models, device, half: None, idle, batches, pictures };
-        Self { shared: Arc::new(shared), slots }
+        Self { shared: Arc::new(shared), slots, with_side: false }
     }
 
     /// Says what it serves and works until `stop`, then finishes what is in hand. Takes in what changes in the folder of
@@ -243,9 +249,18 @@ impl Worker {
     /// [`Error::Device`] if the device failed: this process can do no more.
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
         bus.announce(self.shared.served()?);
-        let work = cloudpose_bus::work(&bus, Stage::Infer, self.slots, stop.clone(), |delivery| {
-            infer(bus.clone(), self.shared.clone(), stop.clone(), delivery)
-        });
+        let work_on =
+            |delivery, rest| infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, rest));
+        let work = async {
+            let (slots, stop) = (self.slots, stop.clone());
+            match self.with_side {
+                true => cloudpose_bus::work_with_rests(&bus, Stage::Infer, slots, stop, work_on).await,
+                false => {
+                    let work_on = |delivery| work_on(delivery, Rest::default());
+                    cloudpose_bus::work(&bus, Stage::Infer, slots, stop, work_on).await;
+                }
+            }
+        };
         let work = async {
             tokio::select! {
                 () = work => {}
@@ -329,11 +344,11 @@ impl Shared {
     }
 
     /// Works on a task on a thread that may block.
-    async fn detect(self: &Arc<Self>, task: Task) -> Result<Detection, Failed> {
+    async fn detect(self: &Arc<Self>, task: Task, rest: Rest) -> Result<Detection, Failed> {
         let shared = self.clone();
         let worked = tokio::task::spawn_blocking(move || {
             let mut pipeline = Lent::take(&shared);
-            let found = pipeline.detect(task.job(&shared.pictures));
+            let found = rest::during(rest, || pipeline.detect(task.job(&shared.pictures)));
             if shared.batches.is_none() {
                 metrics::batch(1);
             }
@@ -343,13 +358,13 @@ impl Shared {
     }
 }
 
-async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, delivery: Delivery) {
+async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, (delivery, rest): (Delivery, Rest)) {
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
     let (mut header, image) = (header.clone(), image.clone());
     let task = Task::new(&mut header, image, bus.carries_attachments());
     let mut asides = Vec::new();
-    let result = match shared.detect(task).await {
+    let result = match shared.detect(task, rest).await {
         Ok(mut found) => {
             header.prior = found.tracks.take().map(Arc::new);
             let picture = found.picture.take();

@@ -237,6 +237,13 @@ impl<T> Lanes<T> {
         Some(Next::Expire(frame))
     }
 
+    /// Takes the next frame of any tenant but one.
+    pub fn poll_others(&mut self, but: &Tenant, now: Instant) -> Option<Next<T>> {
+        let other = self.rota.order().find(|tenant| *tenant != but)?.clone();
+        self.rota.put_first(other);
+        self.poll(now)
+    }
+
     /// Frames that wait on the lane of `kind`.
     pub fn depth(&self, kind: Kind) -> usize {
         self.tenants.values().map(|account| account.lane(kind).frames).sum()
@@ -358,6 +365,17 @@ mod tests {
         lanes.put_back(first);
         assert_eq!(begun(&mut lanes, now), [1, 2, 3]);
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn others_come_when_it_is_not_their_turn_and_have_had_it_then() {
+        let (now, mut lanes) = (Instant::now(), Lanes::new(Bounds { live: 9, still: 9 }));
+        (1..=2).for_each(|frame| drop(lanes.push(of("flood", "cam", Kind::Live, now, frame))));
+        let flood = "flood".parse().unwrap();
+        assert_eq!(lanes.poll_others(&flood, now), None);
+        (11..=12).for_each(|frame| drop(lanes.push(of("door", "cam", Kind::Live, now, frame))));
+        assert_eq!(lanes.poll_others(&flood, now), Some(Next::Begin(of("door", "cam", Kind::Live, now, 11))));
+        assert_eq!(begun(&mut lanes, now), [1, 12, 2]);
     }
 
     #[test]

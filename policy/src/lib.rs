@@ -23,6 +23,7 @@
 //! | [`gate`] | which stream's frame goes on a lane next that is first come, first served | gateway |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
+//! | [`seats`] | whose frame is worked on beside whose, and which rests meanwhile | bus |
 //! | [`lease`] | which gateway works on a job, and how long it may fetch cameras | gateway |
 //! | [`fleet`] | which gateway fetches which camera | gateway |
 //! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
@@ -52,6 +53,7 @@ pub mod requests;
 pub mod retry;
 pub mod room;
 pub mod rota;
+pub mod seats;
 pub mod share;
 pub mod tickets;
 pub mod turns;

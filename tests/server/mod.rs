@@ -34,7 +34,18 @@ impl Server {
 
     /// The same with options.
     pub(crate) fn worker_with(role: &str, nats: &str, options: &[&str]) -> Self {
-        let mut worker = Self::spawn(role, &[&["--nats", nats], options].concat(), "metrics on");
+        Self::worker_by(Command::new(env!("CARGO_BIN_EXE_cloudpose")), role, nats, options)
+    }
+
+    /// The same, without memory set apart for each thread: [`leave_memory`](Self::leave_memory) leaves as much as it says.
+    pub(crate) fn frugal_worker(role: &str, nats: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
+        command.env("MALLOC_ARENA_MAX", "1");
+        Self::worker_by(command, role, nats, &[])
+    }
+
+    fn worker_by(command: Command, role: &str, nats: &str, options: &[&str]) -> Self {
+        let mut worker = Self::spawn_by(command, role, &[&["--nats", nats], options].concat(), "metrics on");
         // It says so before or after it says where it listens.
         let ready = format!("{role}: ready");
         while !std::mem::take(&mut worker.said).iter().any(|line| line.contains(&ready)) {
@@ -103,6 +114,28 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Leaves the process so many bytes of memory beside those that it has.
+    pub(crate) fn leave_memory(&self, bytes: u64) {
+        let id = self.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let has = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.strip_suffix("kB")).unwrap();
+        let most = has.trim().parse::<u64>().unwrap() * 1024 + bytes;
+        let mut limit = Command::new("prlimit");
+        let limited = limit.args(["--pid", &id.to_string(), &format!("--as={most}")]).status();
+        assert!(limited.unwrap().success());
+    }
+
+    /// Waits until a signal has ended the process.
+    pub(crate) async fn is_killed(&mut self) {
+        let ended = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(ended.code(), None, "{ended}");
     }
 
     /// Waits for the process to end.

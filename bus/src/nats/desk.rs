@@ -5,16 +5,48 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use cloudpose_wire::Tenant;
 use tokio::sync::Notify;
 
 use crate::Delivery;
+
+/// What is missing on a desk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    Nothing,
+    /// So many frames of anybody.
+    Anybodys(usize),
+    /// One of any tenant but this.
+    Others(Tenant),
+}
+
+impl Missing {
+    /// How many frames.
+    pub(super) fn frames(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Anybodys(frames) => *frames,
+            Self::Others(_) => 1,
+        }
+    }
+
+    /// Whether frames of `tenant` are.
+    pub(super) fn takes(&self, tenant: &Tenant) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Anybodys(_) => true,
+            Self::Others(but) => tenant != but,
+        }
+    }
+}
 
 /// What the workers at one stage want, and what there is for them.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     state: Mutex<State>,
-    /// Something was put on the desk.
+    /// Something was put on the desk: for one of those who take anybody's frames, and for all who take some tenants' only.
     arrived: Notify,
+    arrived_for_some: Notify,
     /// The want has changed.
     asked: Notify,
 }
@@ -22,7 +54,23 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct State {
     wanted: usize,
+    /// One frame each of any tenant but these.
+    wanted_of_others: Vec<Tenant>,
     ready: VecDeque<Delivery>,
+}
+
+impl State {
+    fn nobody_waits(&self) -> bool {
+        self.wanted == 0 && self.wanted_of_others.is_empty()
+    }
+
+    fn wants(&self, tenant: &Tenant) -> bool {
+        self.wanted > 0 || self.wanted_of_others.iter().any(|but| but != tenant)
+    }
+
+    fn of_others(&self, but: &Tenant) -> Option<usize> {
+        self.ready.iter().position(|delivery| delivery.frame.header.caller.tenant != *but)
+    }
 }
 
 impl Desk {
@@ -45,11 +93,24 @@ impl Desk {
         }
     }
 
+    /// Waits for a frame of any tenant but one.
+    pub(super) async fn take_others(&self, but: &Tenant) -> Delivery {
+        let want = WantOfOthers::new(self, but);
+        loop {
+            let arrived = self.arrived_for_some.notified();
+            if let Some(taken) = want.take() {
+                return taken;
+            }
+            arrived.await;
+        }
+    }
+
     /// Puts frames down, and wakes who waits for them.
     pub(super) fn put(&self, frames: Vec<Delivery>) {
         if !frames.is_empty() {
             self.state().ready.extend(frames);
             self.arrived.notify_one();
+            self.arrived_for_some.notify_waiters();
         }
     }
 
@@ -58,24 +119,41 @@ impl Desk {
         self.asked.notified().await;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.state().ready.is_empty()
+    /// Whether anybody waits for frames of `tenant`.
+    pub(super) fn wants(&self, tenant: &Tenant) -> bool {
+        self.state().wants(tenant)
+    }
+
+    /// Whether there are frames for which nobody waits.
+    pub(super) fn has_unwanted(&self) -> bool {
+        let state = self.state();
+        state.ready.iter().any(|delivery| !state.wants(&delivery.frame.header.caller.tenant))
     }
 
     pub(super) fn nobody_waits(&self) -> bool {
-        self.state().wanted == 0
+        self.state().nobody_waits()
     }
 
     /// Frames that are waited for and not there.
-    pub(super) fn missing(&self) -> usize {
+    pub(super) fn missing(&self) -> Missing {
         let state = self.state();
-        state.wanted.saturating_sub(state.ready.len())
+        match state.wanted.saturating_sub(state.ready.len()) {
+            0 => {
+                let unmet = state.wanted_of_others.iter().find(|but| state.of_others(but).is_none());
+                unmet.map_or(Missing::Nothing, |but| Missing::Others(but.clone()))
+            }
+            missing => Missing::Anybodys(missing),
+        }
     }
 
-    /// What is left on the desk, if nobody waits for it.
+    /// Takes those away for which nobody waits.
     pub(super) fn clear(&self) -> Vec<Delivery> {
         let mut state = self.state();
-        if state.wanted == 0 { state.ready.drain(..).collect() } else { Vec::new() }
+        let ready = std::mem::take(&mut state.ready);
+        let is_wanted = |delivery: &Delivery| state.wants(&delivery.frame.header.caller.tenant);
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = ready.into_iter().partition(is_wanted);
+        state.ready = wanted.into();
+        unwanted
     }
 }
 
@@ -114,6 +192,37 @@ impl Drop for Want<'_> {
         // The permit that we may have been woken with is for whoever waits now.
         if !state.ready.is_empty() {
             self.desk.arrived.notify_one();
+        }
+        drop(state);
+        self.desk.asked.notify_one();
+    }
+}
+
+/// A worker's want of a frame of any tenant but one, for as long as it waits.
+struct WantOfOthers<'a> {
+    desk: &'a Desk,
+    but: &'a Tenant,
+}
+
+impl<'a> WantOfOthers<'a> {
+    fn new(desk: &'a Desk, but: &'a Tenant) -> Self {
+        desk.state().wanted_of_others.push(but.clone());
+        desk.asked.notify_one();
+        Self { desk, but }
+    }
+
+    fn take(&self) -> Option<Delivery> {
+        let mut state = self.desk.state();
+        let at = state.of_others(self.but)?;
+        state.ready.remove(at)
+    }
+}
+
+impl Drop for WantOfOthers<'_> {
+    fn drop(&mut self) {
+        let mut state = self.desk.state();
+        if let Some(at) = state.wanted_of_others.iter().position(|but| but == self.but) {
+            state.wanted_of_others.swap_remove(at);
         }
         drop(state);
         self.desk.asked.notify_one();

@@ -232,6 +232,10 @@ impl Nats {
         self.desk(stage).take(max).await
     }
 
+    pub(crate) async fn pull_others(&self, stage: Stage, but: &Tenant) -> Delivery {
+        self.desk(stage).take_others(but).await
+    }
+
     /// The desk of `stage`, with its puller at work.
     fn desk(&self, stage: Stage) -> Arc<Desk> {
         let mut desks = self.0.desks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,12 +20,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{
     Nats,
     ask::{Answer, Asked, How},
-    desk::Desk,
+    desk::{Desk, Missing},
     lanes, metrics, tenants,
 };
 use crate::{Delivery, metrics::Loss};
 
-/// How long requests are left standing when no worker waits: most come back at once.
+/// How long requests are left standing for which no worker waits: most come back at once.
 const LINGER: Duration = Duration::from_millis(5);
 /// How often a lane is looked at in its turn while what comes is too old to be begun.
 const ROUNDS: usize = 16;
@@ -67,7 +67,7 @@ enum Event {
     /// A tenant has frames.
     News(Message),
     Answer(Source, Answer),
-    /// Nobody has waited for a while.
+    /// Nobody has waited for a while for something that was asked, or came.
     LetGo,
 }
 
@@ -94,7 +94,7 @@ impl Puller {
     pub(super) async fn run(mut self) {
         let stop = self.bus.0.stop.clone();
         let mut link = self.bus.0.link.clone();
-        let mut idle_since = None;
+        let mut unwanted_since = None;
         self.listen().await;
         loop {
             if !link.borrow_and_update().up {
@@ -107,18 +107,17 @@ impl Puller {
                 self.recover("a new connection").await;
                 continue;
             }
-            if self.desk.nobody_waits() {
-                idle_since.get_or_insert_with(Instant::now);
-            } else {
-                idle_since = None;
-                if let Err(error) = self.ask().await {
-                    tracing::debug!(%error, stage = self.stage.as_str(), "cannot ask for frames");
-                    self.recover(&error.to_string()).await;
-                    continue;
-                }
+            let nobody_waits = self.desk.nobody_waits();
+            if !nobody_waits && let Err(error) = self.ask().await {
+                tracing::debug!(%error, stage = self.stage.as_str(), "cannot ask for frames");
+                self.recover(&error.to_string()).await;
+                continue;
             }
-            let holds_something = self.holds_something();
-            let look_again = self.look_again.filter(|_| idle_since.is_none());
+            unwanted_since = match self.holds_unwanted() {
+                true => unwanted_since.or_else(|| Some(Instant::now())),
+                false => None,
+            };
+            let look_again = self.look_again.filter(|_| !nobody_waits);
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => Event::Stop,
@@ -127,7 +126,7 @@ impl Puller {
                 (source, answer) = answer(&mut self.asked) => Event::Answer(source, answer),
                 news = told(&mut self.news) => Event::News(news),
                 () = until(look_again) => Event::Look,
-                () = until(idle_since.map(|since| since + LINGER)), if holds_something => Event::LetGo,
+                () = until(unwanted_since.map(|since| since + LINGER)) => Event::LetGo,
             };
             match event {
                 Event::Stop => break,
@@ -141,7 +140,7 @@ impl Puller {
                         self.hear_of(tenant);
                     }
                 }
-                Event::LetGo => self.let_go().await,
+                Event::LetGo => self.let_go(Desk::wants).await,
                 Event::Answer(source, Answer::Message(message)) => {
                     let frame = self.receive(source.1, message).await;
                     if frame.is_some() {
@@ -153,11 +152,13 @@ impl Puller {
                 Event::Answer(_, Answer::Gone(why)) => self.recover(&why).await,
             }
         }
-        self.let_go().await;
+        self.let_go(|_, _| false).await;
     }
 
-    fn holds_something(&self) -> bool {
-        self.asked.values().any(|asked| asked.open > 0) || !self.desk.is_empty()
+    /// Whether something was asked, or has come, for which nobody waits.
+    fn holds_unwanted(&self) -> bool {
+        let mut open = self.asked.iter().filter(|(_, asked)| asked.open > 0);
+        open.any(|((tenant, _), _)| !self.desk.wants(tenant)) || self.desk.has_unwanted()
     }
 
     fn lane(&self, kind: Kind) -> Lane {
@@ -224,12 +225,13 @@ impl Puller {
     /// lane after the other: asked both at once they would send twice as much as is wanted.
     async fn ask(&mut self) -> Result<(), async_nats::Error> {
         self.seen = self.bus.0.lanes.seen();
-        if self.desk.missing() == 0 {
+        let missing = self.desk.missing();
+        if missing.frames() == 0 {
             return Ok(());
         }
-        let waiting = self.waiting().await?;
+        let waiting = self.waiting(&missing).await?;
         if !waiting.is_empty() {
-            let (found, trouble) = self.look(self.desk.missing(), waiting).await;
+            let (found, trouble) = self.look(missing.frames(), waiting).await;
             if !found.is_empty() || trouble.is_some() {
                 self.desk.put(found);
                 return trouble.map_or(Ok(()), |why| Err(why.into()));
@@ -237,11 +239,12 @@ impl Puller {
         }
         self.forget().await;
         let missing = self.desk.missing();
-        let sources = self.rota.order().flat_map(|t| [Kind::Live, Kind::Still].map(|kind| (t.clone(), kind)));
+        let tenants = self.rota.order().filter(|tenant| missing.takes(tenant));
+        let sources = tenants.flat_map(|t| [Kind::Live, Kind::Still].map(|kind| (t.clone(), kind)));
         for source in sources.collect::<Vec<_>>() {
             // Of stills one: what is asked for stands while this process does not run, and a still that was sent in vain
             // so often would be given up.
-            let missing = if source.1 == Kind::Still { missing.min(1) } else { missing };
+            let missing = if source.1 == Kind::Still { 1 } else { missing.frames() };
             let asked = self.open(&source).await?;
             if asked.open < missing {
                 asked.ask(missing - asked.open, How::Wait).await?;
@@ -250,16 +253,18 @@ impl Puller {
         Ok(())
     }
 
-    /// The lanes on which something may wait: not those that would have sent it already. Those of the default tenant both
-    /// or none, those of the others if the broker says so.
-    async fn waiting(&mut self) -> Result<Vec<Source>, async_nats::Error> {
+    /// The lanes on which something may wait of what is missing: not those that would have sent it already. Those of the default
+    /// tenant both or none, those of the others if the broker says so.
+    async fn waiting(&mut self, missing: &Missing) -> Result<Vec<Source>, async_nats::Error> {
         let both = [Kind::Live, Kind::Still].map(|kind| (Tenant::default(), kind));
-        for source in &both {
-            self.open(source).await?;
+        if missing.takes(&both[0].0) {
+            for source in &both {
+                self.open(source).await?;
+            }
         }
         let is_silent = |source: &Source| self.asked.get(source).is_none_or(|asked| asked.open == 0);
         let mut waiting: Vec<Source> = Vec::new();
-        if both.iter().all(is_silent) {
+        if missing.takes(&both[0].0) && both.iter().all(is_silent) {
             waiting.extend(both);
         }
         let Some(at) = self.look_again else { return Ok(waiting) };
@@ -268,11 +273,13 @@ impl Puller {
             || self
                 .heard
                 .keys()
+                .filter(|tenant| missing.takes(tenant))
                 .any(|t| [Kind::Live, Kind::Still].iter().any(|k| is_silent(&(t.clone(), *k))))
         {
             let there = self.bus.tenants_at(self.stage).await;
             self.look_again = Some(Instant::now() + LOOK_AGAIN);
-            waiting.extend(there.iter().map(|(kind, tenant)| (tenant.clone(), *kind)).filter(is_silent));
+            let sources = there.iter().map(|(kind, tenant)| (tenant.clone(), *kind));
+            waiting.extend(sources.filter(|source| missing.takes(&source.0) && is_silent(source)));
             there.into_iter().for_each(|(_, tenant)| self.hear_of(tenant));
         }
         Ok(waiting)
@@ -386,11 +393,11 @@ impl Puller {
         }
     }
 
-    /// Nobody waits: withdraws what was asked, and hands back what came for it.
-    async fn let_go(&mut self) {
-        let open: Vec<Source> =
-            self.asked.iter().filter(|(_, a)| a.open > 0).map(|(s, _)| s.clone()).collect();
-        for source in open {
+    /// Withdraws what was asked of tenants whose frames are not `wanted`, and hands back what came and nobody waits for.
+    async fn let_go(&mut self, wanted: impl Fn(&Desk, &Tenant) -> bool) {
+        let open =
+            self.asked.iter().filter(|((tenant, _), asked)| asked.open > 0 && !wanted(&self.desk, tenant));
+        for source in open.map(|(source, _)| source.clone()).collect::<Vec<_>>() {
             self.withdraw(&source).await;
         }
         for delivery in self.desk.clear() {

@@ -56,3 +56,36 @@ pub(super) async fn what_a_worker_died_with_is_worked_on_alone_and_then_given_up
     assert_eq!(told.seq, 1);
     assert!(matches!(told.body, ResultBody::Dropped { reason: DropReason::InferFailed, .. }), "{told:?}");
 }
+
+pub(super) async fn of_several_with_which_workers_have_died_one_is_in_hand(bus: Bus) {
+    for seq in 1..=2 {
+        bus.publish(Stage::Infer, frame(Kind::Still, seq)).await.unwrap();
+    }
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        held.extend(soon(bus.pull(Stage::Infer, 2)).await);
+    }
+    drop(held);
+    let stop = CancellationToken::new();
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let working = work(&bus, Stage::Infer, 2, stop.clone(), |delivery| {
+        let (bus, done, stop) = (bus.clone(), done.clone(), stop.clone());
+        async move {
+            // If this one kills the worker the other has an attempt left: it is on the lane.
+            soon(async {
+                while bus.depth(super::still(Stage::Infer)).await.in_hand != 1 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+            done.lock().unwrap().push(delivery.attempt);
+            delivery.ack().await;
+            if done.lock().unwrap().len() == 2 {
+                stop.cancel();
+            }
+        }
+    });
+    soon(working).await;
+    assert_eq!(*done.lock().unwrap(), [2, 2]);
+    nothing_waits(&bus, Stage::Infer).await;
+}

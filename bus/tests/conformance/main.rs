@@ -16,7 +16,10 @@ use std::{
     time::Duration,
 };
 
-use alone::what_a_worker_died_with_is_worked_on_alone_and_then_given_up;
+use alone::{
+    of_several_with_which_workers_have_died_one_is_in_hand,
+    what_a_worker_died_with_is_worked_on_alone_and_then_given_up,
+};
 use buckets::{
     of_several_who_write_over_the_same_one_does, what_is_removed_or_has_lasted_is_nothing,
     who_wants_to_know_is_told_of_changes,
@@ -33,7 +36,9 @@ use cloudpose_wire::{
 use gateways::{gateways_tell_and_show_each_other, results_reach_the_gateway_they_name};
 use shares::{
     a_tenant_that_fills_the_still_lane_keeps_no_other_out, a_tenants_flood_keeps_no_other_from_its_turns,
-    frames_of_a_tenant_are_settled_as_any_are, who_takes_many_gets_some_of_every_tenants,
+    frames_of_a_tenant_are_settled_as_any_are,
+    who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_rests,
+    who_takes_many_gets_some_of_every_tenants,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -488,9 +493,11 @@ conformance!(
     of_several_who_write_over_the_same_one_does,
     what_is_removed_or_has_lasted_is_nothing,
     who_wants_to_know_is_told_of_changes,
+    who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_rests,
     a_tenants_flood_keeps_no_other_from_its_turns,
     who_takes_many_gets_some_of_every_tenants,
     a_tenant_that_fills_the_still_lane_keeps_no_other_out,
     frames_of_a_tenant_are_settled_as_any_are,
+    of_several_with_which_workers_have_died_one_is_in_hand,
     what_a_worker_died_with_is_worked_on_alone_and_then_given_up,
 );

@@ -1,10 +1,15 @@
 //! Tenants share the workers.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-use cloudpose_bus::{Bus, Delivery, PublishError};
+use cloudpose_bus::{Bus, Delivery, PublishError, work_with_rests};
 use cloudpose_testing::{sample::frame, soon};
 use cloudpose_wire::{Frame, Kind, Lane, Stage, StreamName, Tenant};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{live, nothing_waits, still};
 
@@ -106,5 +111,48 @@ pub(super) async fn frames_of_a_tenant_are_settled_as_any_are(bus: Bus) {
     let again = next(&bus).await;
     assert_eq!((again.attempt, again.frame.header.seq), (2, 2));
     again.ack().await;
+    nothing_waits(&bus, Stage::Infer).await;
+}
+
+pub(super) async fn who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_rests(bus: Bus) {
+    for seq in 1..=3 {
+        bus.publish(Stage::Infer, of("flood", "cam", Kind::Live, seq)).await.unwrap();
+    }
+    let (in_hand, door_begun, one_done) = (Semaphore::new(0), Semaphore::new(0), Semaphore::new(0));
+    let [in_hand, door_begun, one_done] = [in_hand, door_begun, one_done].map(Arc::new);
+    let (stop, done) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
+    let working = work_with_rests(&bus, Stage::Infer, 2, stop.clone(), |delivery, rest| {
+        let (in_hand, door_begun, one_done) = (in_hand.clone(), door_begun.clone(), one_done.clone());
+        let (done, stop) = (done.clone(), stop.clone());
+        async move {
+            in_hand.add_permits(1);
+            if tenant(&delivery) == "door" {
+                door_begun.add_permits(3);
+                one_done.acquire().await.unwrap().forget();
+            } else {
+                door_begun.acquire().await.unwrap().forget();
+                tokio::task::spawn_blocking(move || rest.here()).await.unwrap();
+            }
+            let done = {
+                let mut done = done.lock().unwrap();
+                done.push(delivery.frame.header.seq);
+                done.len()
+            };
+            delivery.ack().await;
+            one_done.add_permits(1);
+            if done == 4 {
+                stop.cancel();
+            }
+        }
+    });
+    let door_comes = async {
+        soon(in_hand.acquire_many(2)).await.unwrap().forget();
+        bus.publish(Stage::Infer, of("door", "cam", Kind::Live, 11)).await.unwrap();
+    };
+    soon(async { tokio::join!(working, door_comes) }).await;
+    let done = done.lock().unwrap().clone();
+    let at = |seq| done.iter().position(|other| *other == seq).unwrap();
+    assert_eq!(done[0], 1, "it had begun, and does not rest: {done:?}");
+    assert!(at(11) < at(2), "what rests goes on when the other is done: {done:?}");
     nothing_waits(&bus, Stage::Infer).await;
 }

@@ -196,9 +196,25 @@ impl Hub {
     /// Asks other gateways what they hold, and for a while to go on saying it. If nobody has asked of late, waits for
     /// their answers, as long as those may take.
     pub(crate) async fn ask(&self, bus: &Bus) {
+        if !self.begin_to_ask() {
+            self.answers(bus).await;
+        }
+    }
+
+    /// The same, and waits though they were asked of late: of a stream that has begun a moment ago they may be about to say so.
+    pub(crate) async fn ask_again(&self, bus: &Bus) {
+        self.begin_to_ask();
+        self.answers(bus).await;
+    }
+
+    /// Whether others were asked already.
+    fn begin_to_ask(&self) -> bool {
         let now = tokio::time::Instant::now().into_std();
-        let asks_already = self.streams().ask(now);
-        if !asks_already && matches!(bus, Bus::Nats(_)) {
+        self.streams().ask(now)
+    }
+
+    async fn answers(&self, bus: &Bus) {
+        if matches!(bus, Bus::Nats(_)) {
             self.0.changed.notify_one();
             tokio::time::sleep(ANSWERS).await;
         }

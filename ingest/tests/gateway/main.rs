@@ -5,6 +5,7 @@ mod bad_streams;
 mod broker;
 mod camera_quotas;
 mod cameras;
+mod claims;
 mod codec;
 mod fleet;
 mod homeward;

@@ -202,6 +202,38 @@ async fn pages_of_other_sites_are_kept_out_of_http_2_too() {
     }
 }
 
+/// The status of an answer to a request that needs a key where keys are asked for, and what it says.
+async fn models(requests: &mut SendRequest<Bytes>) -> (u16, String) {
+    *requests = soon(requests.clone().ready()).await.unwrap();
+    let answer = soon(requests.send_request(request("GET", "/v1/models"), true).unwrap().0).await.unwrap();
+    let status = answer.status().as_u16();
+    (status, String::from_utf8(whole(answer.into_body()).await).unwrap())
+}
+
+#[tokio::test]
+async fn connections_of_a_tenant_are_counted_once_however_much_they_ask_for() {
+    let authority = Authority::new();
+    let quota = "connections=1".parse().unwrap();
+    let server = authority.server(Config { tenant_quota: quota, ..Config::default() }).await;
+    let (mut kept, kept_driver) = authority.many(&server, &h2::client::Builder::new()).await;
+    for _ in 0..3 {
+        assert_eq!(models(&mut kept).await.0, 200);
+    }
+    let (mut refused, _driver) = authority.many(&server, &h2::client::Builder::new()).await;
+    let (status, problem) = models(&mut refused).await;
+    assert_eq!(status, 429);
+    assert!(problem.contains("over-quota") && problem.contains("your tenant"), "{problem}");
+    assert_eq!(models(&mut kept).await.0, 200, "the one that is counted goes on");
+    drop((kept, kept_driver));
+    // It may be another tenant's too, and stays.
+    soon(async {
+        while models(&mut refused).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn new_certificate_is_taken_in_and_connections_stay() {
     let authority = Authority::new();

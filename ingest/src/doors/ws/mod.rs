@@ -116,7 +116,7 @@ async fn serve(
         Ok(query) => {
             let asker = (pass.caller.clone(), guest, trace);
             if query.if_taken() == IfTaken::Refuse {
-                shared.watch.ask(&shared.bus).await;
+                shared.watch.ask_again(&shared.bus).await;
             }
             match Connection::open(Arc::clone(&shared), &mut socket, query, asker) {
                 Err(end) => end,
