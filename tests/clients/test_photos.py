@@ -4,6 +4,7 @@ import asyncio
 import http.server
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -73,6 +74,34 @@ def test_drawing_is_where_the_joints_are(client, sample):
     half = draw(np.ascontiguousarray(pixels[::2, ::2]), event, order="bgr")
     assert tuple(half[round(hip.y / 2), round(hip.x / 2)]) == (233, 180, 86)
     assert np.array_equal(draw(pixels, event, min_score=1.1), pixels)
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_no_failure():
+    """The server closes each connection when a second request comes on it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"models\":[]}")
+                connection.recv(65536)
+
+    threading.Thread(target=serve, daemon=True).start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+    async def asynchronous():
+        async with AsyncClient(url) as client:
+            return [await client.models() for _ in range(3)]
+
+    with Client(url) as client:
+        assert [client.models() for _ in range(3)] == [[], [], []]
+    assert asyncio.run(asynchronous()) == [[], [], []]
+    listener.close()
 
 
 def test_problems_say_what_to_do(client, sample):

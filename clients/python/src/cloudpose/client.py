@@ -136,6 +136,10 @@ def _wait(response: httpx.Response, pause: float) -> float:
     return min(float(said), _LONGEST_PAUSE) if said.isdigit() else pause
 
 
+# A connection that was kept may be gone by the time it is used again. No call changes anything, so it is made once more.
+_GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+
+
 def _full(response: httpx.Response) -> bool:
     return response.status_code in (429, 503)
 
@@ -194,11 +198,14 @@ class Client(_Calls):
 
     def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
         request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
-        pauses = self._pauses()
+        pauses, is_first = self._pauses(), True
         while True:
             try:
                 response = self._http.send(request)
             except httpx.TransportError as error:
+                if is_first and isinstance(error, _GONE):
+                    is_first = False
+                    continue
                 raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
             pause = next(pauses, None)
             if pause is None or not _full(response):
@@ -265,11 +272,14 @@ class AsyncClient(_Calls):
 
     async def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
         request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
-        pauses = self._pauses()
+        pauses, is_first = self._pauses(), True
         while True:
             try:
                 response = await self._http.send(request)
             except httpx.TransportError as error:
+                if is_first and isinstance(error, _GONE):
+                    is_first = False
+                    continue
                 raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
             pause = next(pauses, None)
             if pause is None or not _full(response):
