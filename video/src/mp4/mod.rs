@@ -267,6 +267,20 @@ pub(crate) mod tests {
         (units, places, pictures)
     }
 
+    /// Found by fuzzing: the demuxer read it for ever.
+    #[test]
+    fn a_box_without_a_size_in_another_ends_in_an_error() {
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clips/high_b_frames.mp4");
+        let mut bytes = std::fs::read(clip).unwrap();
+        let track = bytes.windows(4).position(|name| name == b"trak").unwrap();
+        bytes[track - 4..track + 4].fill(0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clip.mp4");
+        std::fs::write(&path, bytes).unwrap();
+        let error = Mp4::open(&path).unwrap_err().to_string();
+        assert!(error.contains("one of its boxes has no size"), "{error}");
+    }
+
     #[test]
     fn units_get_start_codes_and_what_is_cut_off_is_refused() {
         let mut stream = Vec::new();

@@ -16,6 +16,8 @@ const MOST_SAMPLES: u64 = 1 << 22;
 const MOST_BYTES: u64 = 64 << 20;
 /// Boxes that are looked at, at most.
 const MOST_BOXES: usize = 1 << 20;
+/// How often the demuxer may go to one place without going anywhere else: boxes in each other end there together.
+const MOST_RETURNS: usize = 64;
 /// Where boxes may end.
 const MOST_LEN: u64 = 1 << 62;
 
@@ -97,7 +99,7 @@ impl Outline {
 
     /// The file, in which boxes that are hidden have another name.
     pub(super) fn veil<R>(&self, file: R) -> Veiled<'_, R> {
-        Veiled { file, at: 0, hidden: &self.hidden }
+        Veiled { file, at: 0, hidden: &self.hidden, aim: 0, returns: 0 }
     }
 }
 
@@ -265,11 +267,15 @@ fn damaged(what: &str) -> Error {
     Error::Video(format!("it is no MP4 that can be read: {what}"))
 }
 
-/// A file with other names in some places.
+/// A file with other names in some places, in which nobody goes round in circles: behind a box of no size, in another, stands
+/// for the demuxer the box itself.
 pub(super) struct Veiled<'a, R> {
     file: R,
     at: u64,
     hidden: &'a [u64],
+    /// Where it was last gone to, and how often since it was first.
+    aim: u64,
+    returns: usize,
 }
 
 impl<R: Read> Read for Veiled<'_, R> {
@@ -290,6 +296,13 @@ impl<R: Read> Read for Veiled<'_, R> {
 
 impl<R: Seek> Seek for Veiled<'_, R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if let SeekFrom::Start(aim) = to {
+            self.returns = if aim == self.aim { self.returns + 1 } else { 0 };
+            self.aim = aim;
+            if self.returns > MOST_RETURNS {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "one of its boxes has no size"));
+            }
+        }
         self.at = self.file.seek(to)?;
         Ok(self.at)
     }
