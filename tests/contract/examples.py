@@ -20,8 +20,9 @@ from websockets.sync.client import connect
 FILE = REPOSITORY / "ingest/src/openapi/examples.json"
 # A person in few bytes (from ingest/web/sample.jpg).
 PERSON = base64_of((Path(__file__).parent / "person.webp").read_bytes())
-# Written in the place of the address that was listened on.
-ADDRESS = "127.0.0.1:60000"
+# What a camera shows; written in its place, and in that of the address that was listened on.
+PICTURES = REPOSITORY / "ingest/tests/images"
+FOLDER, ADDRESS = "/srv/pictures", "127.0.0.1:60000"
 # What is longer is cut: lines of text, texts in JSON (pictures in base64), lists of words (ImageNet's classes).
 MOST_LINES = 4
 MOST_LETTERS = 1000
@@ -55,7 +56,7 @@ class Recorder:
         """A body as the example of it, if it is one for people."""
         if kind not in ("application/json", "application/problem+json", "application/jsonl", "text/plain"):
             return None
-        text = answer.decode().replace(self.gateway.address, ADDRESS)
+        text = answer.decode().replace(self.gateway.address, ADDRESS).replace(str(PICTURES), FOLDER)
         if kind == "text/plain":
             return "".join(text.splitlines(keepends=True)[:MOST_LINES])
         # Of lines of JSON the first stands for all.
@@ -268,7 +269,7 @@ def record(folder):
     calls = {}
     with Processes() as processes:
         serve = ["serve", "--device", "cpu"]
-        camera = ["--camera", f"gate=file:{REPOSITORY / 'ingest/tests/images'}", "--camera-allow", "127.0.0.1"]
+        camera = ["--camera", f"gate=file:{PICTURES}", "--camera-allow", "127.0.0.1"]
         gateway = processes.gateway(*serve, "--model", "lightning", "--store", folder / "store", *camera)
         for topic in (photos, classes, tensors, predictions, jobs, live):
             topic(Recorder(gateway, calls))
