@@ -1,6 +1,6 @@
 // Frames as video: H.264 by the browser's own encoder, where it has one. An eighth of the bytes of JPEGs.
 
-/** So many bits as a JPEG of a frame has are enough for poses: what it takes says how much there is to see in it. See `docs/video.md`. */
+/** This part of a JPEG's bits is enough for the poses of a frame: what the JPEG takes says how much there is to see. See `docs/video.md`. */
 const OF_JPEG = 0.12;
 /** Quality of that JPEG. */
 const QUALITY = 0.8;
