@@ -22,19 +22,7 @@ where
     H: Fn(Delivery) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let seats = Seats::new(slots, false);
-    work_at(bus, stage, (slots, seats), stop, |delivery, _| handle(delivery)).await;
-}
-
-/// Works as [`work`] does, and on a frame more whose tenant would else wait for another that has all slots: one of that tenant's
-/// frames rests meanwhile, if `handle` asks its [`Rest`] often.
-pub async fn work_with_rests<H, F>(bus: &Bus, stage: Stage, slots: usize, stop: CancellationToken, handle: H)
-where
-    H: Fn(Delivery, Rest) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let seats = Seats::new(slots, true);
-    work_at(bus, stage, (slots, seats), stop, handle).await;
+    work_with_rests(bus, stage, (slots, false), stop, |delivery, _| handle(delivery)).await;
 }
 
 /// What is in hand at one stage.
@@ -45,16 +33,19 @@ struct Hands {
     rests: HashMap<Id, Rest>,
 }
 
-async fn work_at<H, F>(
+/// Works as [`work`] does, and with a seat at the side on a frame more whose tenant would else wait for another that has all slots:
+/// one of that tenant's frames rests meanwhile, if `handle` asks its [`Rest`] often.
+pub async fn work_with_rests<H, F>(
     bus: &Bus,
     stage: Stage,
-    (slots, seats): (usize, Seats<Id>),
+    (slots, with_side): (usize, bool),
     stop: CancellationToken,
     handle: H,
 ) where
     H: Fn(Delivery, Rest) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
+    let seats = Seats::new(slots, with_side);
     let mut hands = Hands { stage, tasks: JoinSet::new(), seats, rests: HashMap::new() };
     let mut suspect = None;
     // A suspect in hand, which is alone.

@@ -249,18 +249,11 @@ impl Worker {
     /// [`Error::Device`] if the device failed: this process can do no more.
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
         bus.announce(self.shared.served()?);
-        let work_on =
-            |delivery, rest| infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, rest));
-        let work = async {
-            let (slots, stop) = (self.slots, stop.clone());
-            match self.with_side {
-                true => cloudpose_bus::work_with_rests(&bus, Stage::Infer, slots, stop, work_on).await,
-                false => {
-                    let work_on = |delivery| work_on(delivery, Rest::default());
-                    cloudpose_bus::work(&bus, Stage::Infer, slots, stop, work_on).await;
-                }
-            }
-        };
+        let seats = (self.slots, self.with_side);
+        let work =
+            cloudpose_bus::work_with_rests(&bus, Stage::Infer, seats, stop.clone(), |delivery, rest| {
+                infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, rest))
+            });
         let work = async {
             tokio::select! {
                 () = work => {}

@@ -121,7 +121,7 @@ pub(super) async fn who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_
     let (in_hand, door_begun, one_done) = (Semaphore::new(0), Semaphore::new(0), Semaphore::new(0));
     let [in_hand, door_begun, one_done] = [in_hand, door_begun, one_done].map(Arc::new);
     let (stop, done) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
-    let working = work_with_rests(&bus, Stage::Infer, 2, stop.clone(), |delivery, rest| {
+    let working = work_with_rests(&bus, Stage::Infer, (2, true), stop.clone(), |delivery, rest| {
         let (in_hand, door_begun, one_done) = (in_hand.clone(), door_begun.clone(), one_done.clone());
         let (done, stop) = (done.clone(), stop.clone());
         async move {

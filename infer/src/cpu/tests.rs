@@ -6,7 +6,6 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
-    time::Duration,
 };
 
 use cloudpose_bus::Rest;
@@ -72,15 +71,16 @@ fn a_run_that_is_to_rest_is_done_when_it_may_go_on() {
     let (pixels, packed) = (golden.pixels(), packed("lightning", Kernels::detect().unwrap()));
     let (rest, may_go_on) = (Rest::default(), Arc::new(AtomicBool::new(false)));
     rest.set(true);
+    let run = move || drop(one(&mut Plans::new(packed.clone(), None), [height, width], &pixels));
     let running = {
-        let (rest, may_go_on) = (rest.clone(), may_go_on.clone());
+        let (rest, may_go_on, run) = (rest.clone(), may_go_on.clone(), run.clone());
         thread::spawn(move || {
-            crate::rest::during(rest, || drop(one(&mut Plans::new(packed, None), [height, width], &pixels)));
+            crate::rest::during(rest, run);
             may_go_on.load(SeqCst)
         })
     };
-    // One that does not rest is done by then.
-    thread::sleep(Duration::from_millis(300));
+    // One that does not rest is done by the time that others are which began later.
+    (0..3).for_each(|_| run());
     may_go_on.store(true, SeqCst);
     rest.set(false);
     assert!(running.join().unwrap());
