@@ -135,7 +135,9 @@ impl Asked {
                 Ok(Answer::Message(message)) => {
                     // If fewer wait than we asked for, they come and nothing is said at their end. The first
                     // tells how many come after it.
-                    if found.is_empty() {
+                    // Those that come again are not among them: they end where no more comes. A lane has few of these, and does
+                    // not wait for them.
+                    if found.is_empty() && (self.turn.is_some() || !comes_again(&message)) {
                         self.open = self.open.min(behind(&message));
                     }
                     found.push(message);
@@ -169,10 +171,20 @@ impl Asked {
 
 /// How many messages waited behind this one.
 fn behind(message: &Message) -> usize {
-    // $JS.ACK.….<frames behind it>, see ADR-15 of nats-architecture-and-design.
+    told(message, 8).unwrap_or(0)
+}
+
+/// Whether it was handed out before.
+fn comes_again(message: &Message) -> bool {
+    told(message, 4).is_some_and(|times| times > 1)
+}
+
+/// A number of `$JS.ACK.<stream>.<consumer>.<times handed out>.….<messages behind it>`, see ADR-15 of
+/// nats-architecture-and-design.
+fn told(message: &Message, at: usize) -> Option<usize> {
     let subject = message.reply.as_ref().map_or("", |reply| reply.as_str());
     let tokens: Vec<&str> = subject.split('.').collect();
     // Nine tokens, or more if there is a domain and an account before the stream.
-    let at = if tokens.len() > 9 { 10 } else { 8 };
-    tokens.get(at).and_then(|count| count.parse().ok()).unwrap_or(0)
+    let at = if tokens.len() > 9 { at + 2 } else { at };
+    tokens.get(at)?.parse().ok()
 }
