@@ -215,7 +215,10 @@ mod tests {
         (folder, path, bytes)
     }
 
-    fn frames(path: &Path) -> (Vec<(u64, Vec<u8>, Option<u64>)>, Result<Ended>) {
+    /// Number, picture, and the event's `seq`.
+    type Frame = (u64, Vec<u8>, Option<u64>);
+
+    fn frames(path: &Path) -> (Vec<Frame>, Result<Ended>) {
         let mut frames = Vec::new();
         let ended = read(path, |frame| {
             frames.push((frame.number, frame.image, frame.event.map(|event| event.seq)));
@@ -224,7 +227,7 @@ mod tests {
         (frames, ended)
     }
 
-    fn whole() -> Vec<(u64, Vec<u8>, Option<u64>)> {
+    fn whole() -> Vec<Frame> {
         vec![(1, JPEG.into(), Some(1)), (2, PNG.into(), Some(2)), (3, JPEG.into(), Some(3))]
     }
 

@@ -119,7 +119,7 @@ async fn who_records_takes_events_and_nothing_else() {
         ..Config::default()
     };
     let Bus::Nats(recorder) = bus(role("recorder", Role::Recorder)).await else { unreachable!() };
-    let records = recorder.records("test", 1 << 20).await.unwrap();
+    let records = recorder.records("test", 1 << 20, Duration::from_secs(10)).await.unwrap();
     let worker = bus(role("worker", Role::Worker)).await;
     worker.publish_event(&pose(2), &Tenant::new("acme").unwrap(), None, None).await;
     let batch = soon(records.take(10, Duration::ZERO)).await;

@@ -63,6 +63,7 @@ async fn record(postgres: &Postgres) {
         to: postgres.url().parse().unwrap(),
         streams: "*/*".parse().unwrap(),
         keep: None,
+        every: Duration::from_secs(300),
         max_spool_bytes: 900 << 20,
     };
     let bus = connect().await;

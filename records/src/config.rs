@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use crate::{postgres::Address, streams::Streams};
+use crate::{place::Target, streams::Streams};
 
 /// Settings of the record role.
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "record")]
 pub struct Config {
-    /// Where events are recorded: postgres://user:password@host/database
+    /// Where events are recorded: postgres://user:password@host/database, or a folder of Parquet files
     #[arg(
         id = "record_to",
         long = "to",
         env = "CLOUDPOSE_RECORD_TO",
-        value_name = "URL",
+        value_name = "URL|DIR",
         hide_env_values = true
     )]
-    pub to: Address,
+    pub to: Target,
     /// Streams to record, comma separated; `*` stands for any characters: `door-*`, `acme/door-*` of the tenant acme
     /// [default: all]
     #[arg(
@@ -37,6 +37,16 @@ pub struct Config {
         value_parser = at_least_a_day
     )]
     pub keep: Option<Duration>,
+    /// How long events are gathered for a Parquet file, 1s to 1h; they wait at NATS too meanwhile. A database takes them at once
+    #[arg(
+        id = "record_every",
+        long = "every",
+        env = "CLOUDPOSE_RECORD_EVERY",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = some_time
+    )]
+    pub every: Duration,
     /// Bytes of events that NATS keeps in files while they cannot be recorded; the oldest give way
     #[arg(
         id = "record_spool",
@@ -47,6 +57,14 @@ pub struct Config {
         value_parser = clap::value_parser!(u64).range(1 << 20..)
     )]
     pub max_spool_bytes: u64,
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&every) {
+        return Err("use 1s to 1h".into());
+    }
+    Ok(every)
 }
 
 fn at_least_a_day(text: &str) -> Result<Duration, String> {

@@ -14,13 +14,13 @@ const BATCH: &str = "cloudpose_record_batch_seconds";
 /// How an event ends here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The database has it now.
+    /// The place has it now.
     Stored,
-    /// The database had it already.
+    /// The place had it already.
     Known,
     /// The broker discarded it before it could be recorded: too many waited.
     Lost,
-    /// The database takes no such event.
+    /// The place takes no such event.
     Refused,
 }
 
@@ -40,10 +40,10 @@ impl End {
 /// Tells the installed recorder what each metric of the record role means, and starts the counts at 0.
 pub fn describe() {
     describe_counter!(EVENTS, "Events to record, by how they ended.");
-    describe_counter!(FAILURES, "Times that the database did not take a batch; it is offered again.");
+    describe_counter!(FAILURES, "Times that the place did not take a batch; it is offered again.");
     describe_gauge!(PENDING, "Events that wait to be recorded.");
     describe_gauge!(LAG, Unit::Seconds, "Age of the newest event of the last batch when it was recorded.");
-    describe_histogram!(BATCH, Unit::Seconds, "How long the database took for a batch.");
+    describe_histogram!(BATCH, Unit::Seconds, "How long the place took for a batch.");
     for end in End::ALL {
         counter!(EVENTS, "end" => end.as_str()).increment(0);
     }

@@ -9,19 +9,21 @@ use cloudpose_bus::{
     Bus,
     nats::{Batch, Records, RecordsError},
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Error,
     gaps::Gaps,
     metrics::{self, End},
-    postgres::{Postgres, Stored},
+    place::{Place, Stored},
     streams::Streams,
 };
 
-/// The durable consumer of who records into a database.
-const CONSUMER: &str = "postgres";
+/// Events that are gathered at most: some 2.5 kB each.
+const MOST_GATHERED: usize = 20_000;
+/// How long storing may take before the broker hands events out again.
+const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Events stored together at most.
 const BATCH: usize = 2000;
 /// How long a batch waits for more: rows are seen so much later, and the database is asked so much less.
@@ -47,44 +49,57 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Recorder {
     records: Records,
-    postgres: Postgres,
+    place: Place,
     streams: Streams,
     keep: Option<Duration>,
+    /// How long events are gathered.
+    every: Option<Duration>,
+    /// What was taken and is not stored yet.
+    held: Batch,
 }
 
 impl Recorder {
-    /// Has the broker keep events from now on. The database may come later.
+    /// Has the broker keep events from now on. The place may come later.
     ///
     /// # Errors
     /// [`LoadError`].
     pub async fn load(config: Config, bus: &Bus) -> Result<Self, LoadError> {
         let Bus::Nats(nats) = bus else { return Err(LoadError::NoBroker) };
-        let records = nats.records(CONSUMER, config.max_spool_bytes).await?;
-        let postgres = Postgres::new(config.to);
-        Ok(Self { records, postgres, streams: config.streams, keep: config.keep })
+        let place = Place::new(config.to);
+        let every = place.gathers(config.every);
+        let ack_wait = ACK_WAIT + 2 * every.unwrap_or_default();
+        let records = nats.records(place.consumer(), config.max_spool_bytes, ack_wait).await?;
+        let Config { streams, keep, .. } = config;
+        Ok(Self { records, place, streams, keep, every, held: Batch::default() })
     }
 
-    /// Records until `stop`. What is in hand then comes again to who records next.
+    /// Records until `stop`. What a database was offered then and what cannot be stored comes again to who records next.
     ///
     /// # Errors
-    /// If the database says no in a way that waiting does not mend.
+    /// If the place says no in a way that waiting does not mend.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            failed = self.record() => failed,
+            () = stop.cancelled() => {}
+            failed = self.record() => return failed,
         }
+        if self.every.is_some() && !self.held.events.is_empty() {
+            self.place.store(&self.held.events).await?;
+            self.records.ack(&self.held).await;
+        }
+        Ok(())
     }
 
     async fn record(&mut self) -> Result<(), Error> {
-        let Self { records, postgres, streams, keep } = self;
+        let Self { records, place, streams, keep, every, held } = self;
         let mut patience = Patience::default();
-        while let Err(error) = postgres.connect().await {
+        while let Err(error) = place.open().await {
             patience.after(error).await?;
         }
         tracing::info!("record: ready");
         let mut gaps = records.newest().await.map(Gaps::after);
         let mut due = interval(FORGET_EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut store_at = tokio::time::Instant::now();
         loop {
             let mut taking = pin!(records.take(BATCH, LINGER));
             // Taking goes on meanwhile: what a dropped one had taken would come late, and count as lost until then.
@@ -93,8 +108,11 @@ impl Recorder {
                     biased;
                     _ = due.tick() => {
                         if let Some(keep) = *keep {
-                            forget(postgres, keep).await?;
+                            forget(place, keep).await?;
                         }
+                    }
+                    () = sleep_until(store_at), if !held.numbers.is_empty() => {
+                        store(place, records, held).await?;
                     }
                     batch = &mut taking => break batch,
                 }
@@ -103,20 +121,33 @@ impl Recorder {
             batch.events.retain(|recorded| {
                 recorded.event.event().is_ok_and(|event| streams.have(&recorded.tenant, &event.stream))
             });
-            if !batch.events.is_empty() {
-                store(postgres, &batch).await?;
-            }
             metrics::pending(batch.pending);
-            records.ack(&batch).await;
+            if held.numbers.is_empty() {
+                store_at = tokio::time::Instant::now() + every.unwrap_or_default();
+            }
+            held.append(batch);
+            if every.is_none() || held.events.len() >= MOST_GATHERED {
+                store(place, records, held).await?;
+            }
         }
     }
 }
 
-async fn store(postgres: &mut Postgres, batch: &Batch) -> Result<(), Error> {
+/// Stores what is held, then tells the broker.
+async fn store(place: &mut Place, records: &Records, held: &mut Batch) -> Result<(), Error> {
+    if !held.events.is_empty() {
+        store_events(place, held).await?;
+    }
+    records.ack(held).await;
+    *held = Batch::default();
+    Ok(())
+}
+
+async fn store_events(place: &mut Place, batch: &Batch) -> Result<(), Error> {
     let begun = Instant::now();
     let mut patience = Patience::default();
     let Stored { new, known, refused } = loop {
-        match postgres.store(&batch.events).await {
+        match place.store(&batch.events).await {
             Ok(stored) => break stored,
             Err(error) => patience.after(error).await?,
         }
@@ -129,11 +160,11 @@ async fn store(postgres: &mut Postgres, batch: &Batch) -> Result<(), Error> {
 }
 
 /// Drops the days that were kept long enough.
-async fn forget(postgres: &mut Postgres, keep: Duration) -> Result<(), Error> {
+async fn forget(place: &mut Place, keep: Duration) -> Result<(), Error> {
     let Some(until) = SystemTime::now().checked_sub(keep) else { return Ok(()) };
     let mut patience = Patience::default();
     let days = loop {
-        match postgres.forget(until).await {
+        match place.forget(until).await {
             Ok(days) => break days,
             Err(error) => patience.after(error).await?,
         }
@@ -144,7 +175,7 @@ async fn forget(postgres: &mut Postgres, keep: Duration) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits longer and longer while the database does not do what it is asked. Events wait at the broker meanwhile.
+/// Waits longer and longer while the place does not do what it is asked. Events wait at the broker meanwhile.
 #[derive(Debug, Default)]
 struct Patience {
     pause: Option<Duration>,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | retention, storage | interest, files |
 //! | when full | discard old: events are never refused, and what was discarded is counted by who records |
-//! | redelivery | after [`ACK_WAIT`], until it is acknowledged |
+//! | redelivery | after as long as who records says, until it is acknowledged |
 //!
 //! It is made by who records, so events are kept from then on, also while nobody records. Events reach it as they reach
 //! any listener, so publishing them costs what it did.
@@ -29,8 +29,6 @@ use super::{
 };
 use crate::{metrics, metrics::Loss};
 
-/// What is not acknowledged for so long comes again. A database that takes longer is offered it twice, and has it once.
-const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Messages to ask for at once: as many as a subscription holds until we have read them.
 const AT_ONCE: usize = 200;
 /// Pause after a failure.
@@ -45,6 +43,8 @@ pub struct Recorded {
     pub session: Option<SessionId>,
     /// What was found.
     pub event: SharedEvent,
+    /// Its number among those that are kept.
+    pub sequence: u64,
 }
 
 /// Events that were handed out together. Those that were not [acknowledged](Records::ack) come again.
@@ -59,12 +59,23 @@ pub struct Batch {
     acks: Vec<Subject>,
 }
 
+impl Batch {
+    /// Adds what was handed out after it.
+    pub fn append(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
+        self.numbers.append(&mut later.numbers);
+        self.acks.append(&mut later.acks);
+        self.pending = later.pending;
+    }
+}
+
 /// Hands out the events that are kept.
 #[derive(Debug)]
 pub struct Records {
     bus: Nats,
     consumer: String,
     max_bytes: i64,
+    ack_wait: Duration,
 }
 
 /// Why events cannot be kept.
@@ -90,13 +101,19 @@ fn stream(prefix: &Prefix) -> String {
 
 impl Nats {
     /// Keeps the events of all streams from now on, up to `max_bytes`, until each has been acknowledged by every
-    /// `consumer` that there is. Those who record as one consumer share the events.
+    /// `consumer` that there is. Those who record as one consumer share the events. What is not acknowledged for `ack_wait` comes
+    /// again: who takes longer to store it is offered it twice.
     ///
     /// # Errors
     /// [`RecordsError`].
-    pub async fn records(&self, consumer: &str, max_bytes: u64) -> Result<Records, RecordsError> {
+    pub async fn records(
+        &self,
+        consumer: &str,
+        max_bytes: u64,
+        ack_wait: Duration,
+    ) -> Result<Records, RecordsError> {
         let max = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let records = Records { bus: self.clone(), consumer: consumer.to_owned(), max_bytes: max };
+        let records = Records { bus: self.clone(), consumer: consumer.to_owned(), max_bytes: max, ack_wait };
         records.set_up().await.map_err(|error| {
             let create = error.downcast_ref();
             if create.is_some_and(has_no_room) {
@@ -128,7 +145,7 @@ impl Records {
         let consumer = pull::Config {
             durable_name: Some(self.consumer.clone()),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
+            ack_wait: self.ack_wait,
             max_deliver: -1,
             max_ack_pending: -1,
             ..pull::Config::default()
@@ -209,13 +226,14 @@ impl Records {
         let message = jetstream::Message { message, context: jetstream.clone() };
         let Some(ack) = message.reply.clone() else { return Ok(()) };
         let info = message.info()?;
-        batch.numbers.push(info.stream_sequence);
+        let sequence = info.stream_sequence;
+        batch.numbers.push(sequence);
         batch.pending = info.pending;
         let tenant = subject::tenant_of_event(prefix, &message.subject);
         let session = message::session(&message.message);
         match (message::event(message.message), tenant) {
             (Ok(event), Some(tenant)) => {
-                batch.events.push(Recorded { tenant, session, event });
+                batch.events.push(Recorded { tenant, session, event, sequence });
                 batch.acks.push(ack);
             }
             (event, tenant) => {

@@ -29,6 +29,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use self::address::Address;
 use self::rows::{Key, Row};
+use crate::place::Stored;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -92,26 +93,6 @@ impl Error {
         !source
             .code()
             .is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.code().starts_with(class)))
-    }
-}
-
-/// What became of the events of a batch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) new: u64,
-    pub(crate) known: u64,
-    pub(crate) refused: u64,
-}
-
-impl std::ops::Add for Stored {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            new: self.new + other.new,
-            known: self.known + other.known,
-            refused: self.refused + other.refused,
-        }
     }
 }
 
