@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use cloudpose_bus::{Attachment, Bus, Delivery, Hand, Models};
-use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
+use cloudpose_pixels::{Decoder, Encoder, Format, Idle, Limits, PlanarImage, Pooled, Subsampling};
 use cloudpose_wire::{Draw, DropReason, Frame, FrameResult, Payload, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -185,8 +185,14 @@ impl Annotator {
         let Frame { header, event, image } = frame;
         let failed = |why: &str| header.dropped(DropReason::AnnotateFailed, why);
         let Some(shared) = event else { return failed("the frame came without poses") };
+        if let (Draw::Frame, Payload::Encoded(jpeg)) = (header.draw, &image)
+            && matches!(Format::sniff(jpeg), Ok(Format::Jpeg))
+        {
+            return header.done(shared, Some(jpeg.clone()));
+        }
         let Ok(event) = shared.event() else { return failed("the frame came with poses that are none") };
         let figures = match (event.output.poses(), &skeleton) {
+            _ if header.draw == Draw::Frame => None,
             (Some((_, persons)), Some(skeleton)) => {
                 let fits = |person: &Person| person.keypoints.len() == skeleton.keypoints().len();
                 if !persons.iter().all(fits) {
