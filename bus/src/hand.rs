@@ -49,7 +49,7 @@ mod tests {
 
     /// Of the thread that asks.
     fn nice() -> i32 {
-        rustix::process::getpriority_process(None).unwrap()
+        rustix::process::getpriority_process(None).expect("this thread is there")
     }
 
     #[tokio::test]
