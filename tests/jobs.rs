@@ -1,18 +1,77 @@
-//! Jobs on the real binary: what becomes of them when processes die, and when the disk is full.
+//! Jobs on the real binary, in a folder and in a bucket: what becomes of them when processes die, when the store is away, and
+//! when it is full.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use cloudpose_testing::{NatsServer, golden, soon};
+use cloudpose_testing::{NatsServer, S3, golden, soon};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use server::Server;
+use tempfile::TempDir;
 
 /// Of a job, where it is not said otherwise.
 const ITEMS: usize = 100;
+
+/// Where jobs lie.
+enum Place {
+    Folder(TempDir),
+    Bucket(S3),
+}
+
+impl Place {
+    fn folder() -> Self {
+        Self::Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn bucket() -> Self {
+        Self::Bucket(S3::start())
+    }
+
+    fn options(&self) -> Vec<String> {
+        let address = match self {
+            Self::Folder(folder) => folder.path().to_str().unwrap().to_owned(),
+            Self::Bucket(s3) => s3.address(),
+        };
+        ["--store", &address, "--model", "lightning"].map(str::to_owned).into()
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Folder(_) => Vec::new(),
+            Self::Bucket(s3) => s3.environment(),
+        }
+    }
+
+    /// What is in it, as files.
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.path().to_owned(),
+            Self::Bucket(s3) => s3.path(),
+        }
+    }
+
+    /// Starts all roles in one process.
+    fn serve(&self, more: &[&str]) -> Server {
+        let options = self.options();
+        let options: Vec<&str> = options.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        Server::start_in(&self.environment(), &options)
+    }
+
+    fn ingest(&self, nats: &NatsServer) -> Server {
+        let options = self.options();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        Server::ingest_in(&self.environment(), &nats.url(), &options)
+    }
+}
 
 async fn hand_in(server: &Server, images: usize, query: &str) -> reqwest::Response {
     let image = golden::jpeg("demo_f000");
@@ -52,8 +111,10 @@ fn is_done(job: &Value) -> bool {
 
 /// The results that are written, with what they say.
 fn written(store: &Path) -> BTreeMap<String, Vec<u8>> {
-    let uploads =
-        fs::read_dir(store.join("jobs")).unwrap().map(|upload| upload.unwrap().path().join("results"));
+    let uploads = fs::read_dir(store.join("jobs"))
+        .into_iter()
+        .flatten()
+        .map(|upload| upload.unwrap().path().join("results"));
     let results = uploads.filter_map(|results| fs::read_dir(results).ok()).flatten();
     let read = |file: fs::DirEntry| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap());
     results.map(|file| read(file.unwrap())).collect()
@@ -96,20 +157,28 @@ async fn all_are_found(server: &Server, job: &str, items: usize) {
 
 #[tokio::test]
 async fn a_job_survives_the_death_of_the_only_process() {
-    let store = tempfile::tempdir().unwrap();
-    let options = ["--store", store.path().to_str().unwrap(), "--model", "lightning"];
-    let mut server = Server::start(&options);
+    dies_alone(Place::folder()).await;
+}
+
+#[tokio::test]
+async fn a_job_in_a_bucket_survives_the_death_of_the_only_process() {
+    dies_alone(Place::bucket()).await;
+}
+
+async fn dies_alone(place: Place) {
+    let store = place.path();
+    let mut server = place.serve(&[]);
     let job = accepted(&server, ITEMS, "").await;
-    until_written(store.path(), 3).await;
+    until_written(&store, 3).await;
     server.signal("-KILL");
     server.exit_code();
-    let before = written(store.path());
+    let before = written(&store);
     assert!((3..ITEMS).contains(&before.len()), "{} results", before.len());
-    let server = Server::start(&options);
+    let server = place.serve(&[]);
     let told = until(&server, &job, is_done).await;
     assert_eq!((told["done"].as_u64(), told["failed"].as_u64()), (Some(ITEMS as u64), Some(0)), "{told}");
     all_are_found(&server, &job, ITEMS).await;
-    let after = written(store.path());
+    let after = written(&store);
     assert!(before.iter().all(|(item, result)| after[item] == *result), "what was written stays as it was");
 }
 
@@ -124,6 +193,10 @@ async fn a_full_disk_is_told_to_who_needs_it_and_to_nobody_else() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["type"], "urn:cloudpose:problem:store-full", "{problem}");
     assert_eq!(fs::read_dir(store.path().join("new")).unwrap().count(), 0, "half a file is removed");
+    photo_is_answered(&server).await;
+}
+
+async fn photo_is_answered(server: &Server) {
     let photo = reqwest::Client::new().post(server.url("/v1/pose")).header("content-type", "image/jpeg");
     let photo = soon(photo.body(golden::jpeg("demo_f000")).send()).await.unwrap();
     assert_eq!(photo.status(), 200);
@@ -142,26 +215,122 @@ async fn a_store_that_cannot_be_used_is_said_before_anything_is_served() {
 
 #[tokio::test]
 async fn a_job_survives_the_death_of_gateway_worker_and_broker() {
-    let store = tempfile::tempdir().unwrap();
+    all_die(Place::folder()).await;
+}
+
+#[tokio::test]
+async fn a_job_in_a_bucket_survives_the_death_of_gateway_worker_and_broker() {
+    all_die(Place::bucket()).await;
+}
+
+async fn all_die(place: Place) {
+    let store = place.path();
     let mut nats = NatsServer::start();
-    let options = ["--store", store.path().to_str().unwrap(), "--model", "lightning"];
-    let mut gateways = [Server::ingest(&nats.url(), &options), Server::ingest(&nats.url(), &options)];
+    let mut gateways = [place.ingest(&nats), place.ingest(&nats)];
     let mut worker = Server::worker_with("infer", &nats.url(), &["--model", "lightning"]);
     let job = accepted(&gateways[0], ITEMS, "").await;
-    until_written(store.path(), 3).await;
+    until_written(&store, 3).await;
     worker.signal("-KILL");
     worker.exit_code();
     let _worker = Server::worker_with("infer", &nats.url(), &["--model", "lightning"]);
-    until_written(store.path(), 20).await;
+    until_written(&store, 20).await;
     nats.kill();
     nats.start_again();
-    until_written(store.path(), 40).await;
+    until_written(&store, 40).await;
     // Whichever works on the job, the other goes on.
     gateways[0].signal("-KILL");
     gateways[0].exit_code();
     let told = until(&gateways[1], &job, is_done).await;
     assert_eq!((told["done"].as_u64(), told["failed"].as_u64()), (Some(ITEMS as u64), Some(0)), "{told}");
     all_are_found(&gateways[1], &job, ITEMS).await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_away_for_a_while_is_told_to_who_needs_it_and_the_job_goes_on() {
+    let place = Place::bucket();
+    let server = place.serve(&[]);
+    let Place::Bucket(s3) = &place else { unreachable!() };
+    let job = accepted(&server, ITEMS, "").await;
+    until_written(&s3.path(), 3).await;
+    s3.refuse(Some(503));
+    let refused = hand_in(&server, 1, "").await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:cloudpose:problem:store-unavailable", "{problem}");
+    let before = written(&s3.path());
+    s3.refuse(None);
+    until(&server, &job, is_done).await;
+    all_are_found(&server, &job, ITEMS).await;
+    let after = written(&s3.path());
+    assert!(before.iter().all(|(item, result)| after[item] == *result), "what was written stays as it was");
+}
+
+#[tokio::test]
+async fn a_full_bucket_is_told_to_who_needs_it_and_to_nobody_else() {
+    let place = Place::bucket();
+    let server = place.serve(&[]);
+    let Place::Bucket(s3) = &place else { unreachable!() };
+    s3.refuse(Some(507));
+    let refused = hand_in(&server, 1, "").await;
+    assert_eq!(refused.status(), 507);
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:cloudpose:problem:store-full", "{problem}");
+    photo_is_answered(&server).await;
+    s3.refuse(None);
+    let job = accepted(&server, 1, "").await;
+    until(&server, &job, is_done).await;
+}
+
+#[tokio::test]
+async fn a_job_in_a_bucket_is_removed_when_its_time_is_over() {
+    let place = Place::bucket();
+    let server = place.serve(&["--store-ttl", "2s"]);
+    let job = accepted(&server, 2, "?want=both").await;
+    soon(async {
+        while reqwest::get(server.url(&job)).await.unwrap().status() != 404 || files(&place.path()) > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// Files in a folder and those in it.
+fn files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+#[tokio::test]
+async fn two_gateways_that_are_handed_one_job_at_the_same_time_make_one_of_it() {
+    let (place, nats) = (Place::bucket(), NatsServer::start());
+    let gateways = [place.ingest(&nats), place.ingest(&nats)];
+    let _worker = Server::worker_with("infer", &nats.url(), &["--model", "lightning"]);
+    for key in ["a", "b", "c", "d"] {
+        let client = reqwest::Client::new();
+        let send = async |server: &Server| {
+            let image = Part::bytes(golden::jpeg("demo_f000")).file_name("1.jpg");
+            let request = client.post(server.url("/v1/jobs")).header("idempotency-key", key);
+            let response = soon(request.multipart(Form::new().part("file", image)).send()).await.unwrap();
+            assert_eq!(response.status(), 202);
+            response.headers()["location"].to_str().unwrap().to_owned()
+        };
+        let (one, other) = tokio::join!(send(&gateways[0]), send(&gateways[1]));
+        assert_eq!(one, other);
+        until(&gateways[1], &one, is_done).await;
+        all_are_found(&gateways[0], &one, 1).await;
+    }
+    // What the other had uploaded is removed.
+    soon(async {
+        while fs::read_dir(place.path().join("jobs"))
+            .unwrap()
+            .filter(|upload| files(&upload.as_ref().unwrap().path()) > 0)
+            .count()
+            != 4
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// Runs `cloudpose jobs`, and returns whether it succeeded, and what it said.

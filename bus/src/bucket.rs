@@ -16,8 +16,16 @@ impl Bus {
     pub fn bucket(&self, name: &str) -> Bucket {
         Bucket(match self {
             Self::Local(bus) => Place::Local(bus.bucket(name)),
-            Self::Nats(bus) => Place::Nats(bus.bucket(name)),
+            Self::Nats(bus) => Place::Nats(bus.bucket(name, Without::Files)),
         })
+    }
+
+    /// A bucket that outlives the server, or cannot be used; `None` if this bus ends with its process.
+    pub fn lasting_bucket(&self, name: &str) -> Option<Bucket> {
+        match self {
+            Self::Local(_) => None,
+            Self::Nats(bus) => Some(Bucket(Place::Nats(bus.bucket(name, Without::Nothing)))),
+        }
     }
 }
 
@@ -41,13 +49,24 @@ pub enum Over {
     Revision(u64),
 }
 
+/// What a bucket may do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Without {
+    Nothing,
+    /// On a server that has no room for files it is in memory.
+    Files,
+}
+
 /// Why a bucket was not read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BucketError {
     /// Something else stands there than what was to be written over.
     #[error("somebody else has changed it meanwhile")]
     Changed,
-    /// The NATS server is not there, does not let us, or has no room. What was to be written may have been all the same.
+    /// The bucket, or its server, has no room left.
+    #[error("NATS has no room for it: {0}")]
+    Full(String),
+    /// The NATS server is not there, or does not let us. What was to be written may have been all the same.
     #[error("NATS cannot keep it now: {0}")]
     Unreachable(String),
 }
@@ -63,7 +82,7 @@ pub(crate) enum Place {
 }
 
 impl Bucket {
-    /// All documents, as they stood at one moment.
+    /// All documents, as they stood at one moment: at most 1024, or NATS does not answer.
     ///
     /// # Errors
     /// [`BucketError::Unreachable`].
@@ -71,6 +90,28 @@ impl Bucket {
         match &self.0 {
             Place::Local(bucket) => Ok(bucket.read()),
             Place::Nats(bucket) => bucket.read().await,
+        }
+    }
+
+    /// A document, if there is one, as it stands: also a moment after it was written.
+    ///
+    /// # Errors
+    /// [`BucketError::Unreachable`].
+    pub async fn get(&self, key: &str) -> Result<Option<Document>, BucketError> {
+        match &self.0 {
+            Place::Local(bucket) => Ok(bucket.read().remove(key)),
+            Place::Nats(bucket) => bucket.get(key).await,
+        }
+    }
+
+    /// The keys of all documents, sorted, however many there are. One that was removed a moment ago may be among them.
+    ///
+    /// # Errors
+    /// [`BucketError::Unreachable`].
+    pub async fn keys(&self) -> Result<Vec<String>, BucketError> {
+        match &self.0 {
+            Place::Local(bucket) => Ok(bucket.read().into_keys().collect()),
+            Place::Nats(bucket) => bucket.keys().await,
         }
     }
 

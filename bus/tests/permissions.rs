@@ -18,6 +18,8 @@ use futures_util::StreamExt as _;
 const PASSWORD: &str = "secret";
 /// The stream of the bucket that has the passwords of cameras.
 const CAMERAS: &str = "KV_cloudpose-cameras";
+/// The stream of the bucket that has the states of jobs.
+const JOBS: &str = "KV_cloudpose-jobs";
 
 async fn bus(config: Config) -> Bus {
     Bus::nats(&config, Capacity::default()).await.unwrap()
@@ -230,6 +232,11 @@ async fn what_a_role_does_not_need_it_may_not() {
         (&worker, format!("STREAM.INFO.{CAMERAS}"), String::new()),
         (&worker, format!("STREAM.CREATE.{CAMERAS}"), evil(CAMERAS)),
         (&gateway, format!("CONSUMER.CREATE.{CAMERAS}.evil"), consumer("evil").replace(lane, CAMERAS)),
+        (&worker, format!("STREAM.MSG.GET.{JOBS}"), r#"{"seq":1}"#.into()),
+        (&worker, format!("STREAM.CREATE.{JOBS}"), evil(JOBS)),
+        (&gateway, format!("CONSUMER.CREATE.{JOBS}.evil"), consumer("evil").replace(lane, JOBS)),
+        (&gateway, format!("STREAM.DELETE.{JOBS}"), String::new()),
+        (&gateway, format!("STREAM.PURGE.{JOBS}"), String::new()),
     ] {
         assert_eq!(api(client, &question, &body).await, None, "{question}");
     }
@@ -359,6 +366,14 @@ async fn each_does_its_part_and_no_more(gateway: Bus, worker: Bus, listener: asy
     let read = soon(worker.bucket("cameras").read()).await;
     assert!(matches!(read, Err(BucketError::Unreachable(_))), "{read:?}");
     cameras.remove("cameras.default.door", Over::Revision(revision)).await.unwrap();
+
+    let states = gateway.lasting_bucket("jobs").unwrap();
+    let revision = states.write("default.job", "1".into(), Over::Nothing, None).await.unwrap();
+    assert_eq!(states.get("default.job").await.unwrap().unwrap().revision, revision);
+    assert_eq!(states.keys().await.unwrap(), ["default.job"]);
+    let read = soon(worker.lasting_bucket("jobs").unwrap().get("default.job")).await;
+    assert!(matches!(read, Err(BucketError::Unreachable(_))), "{read:?}");
+    states.remove("default.job", Over::Revision(revision)).await.unwrap();
 
     let mut told = gateway.news().await;
     gateway.tell(news("g")).await.unwrap();

@@ -40,8 +40,8 @@ pub enum Error {
         /// What is wrong with them.
         why: String,
     },
-    /// The folder for jobs cannot be used.
-    #[error("{0}; choose another folder with --store")]
+    /// The place for jobs cannot be used.
+    #[error("{0}; choose another place with --store")]
     Store(#[from] cloudpose_store::Error),
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]

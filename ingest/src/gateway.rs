@@ -79,7 +79,7 @@ impl Gateway {
     pub async fn bind(config: Config, bus: Bus, books: Books, ops: Ops) -> Result<Self, Error> {
         let auth = Auth::open(&config.auth)?;
         let tls = Tls::open(&config.tls)?;
-        let jobs = Jobs::open(&config.jobs)?;
+        let jobs = Jobs::open(&config.jobs, &bus).await?;
         let address = config.listen;
         let is_here = address.ip().to_canonical().is_loopback();
         match config.auth.way {

@@ -25,20 +25,13 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::Error;
+use crate::{DOCUMENTS, Error};
 
-/// Where documents lie.
-pub(crate) const DOCUMENTS: &str = "documents";
 /// Where files are written.
 const NEW: &str = "new";
 const LOCK: &str = "lock";
 /// What was being written so long ago is nobody's any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
-
-/// The key of a document.
-pub(crate) fn document(name: &str) -> String {
-    format!("{DOCUMENTS}/{name}")
-}
 
 /// The folder. Clones share it.
 #[derive(Debug, Clone)]
@@ -127,7 +120,7 @@ impl Folder {
     /// Writes or removes a document if it says `old`, or is not there. Whether it did.
     pub(crate) fn exchange(&self, name: &str, old: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, Error> {
         let _lock = self.lock()?;
-        let key = document(name);
+        let key = format!("{DOCUMENTS}/{name}");
         if self.get(&key)?.as_deref() != old {
             return Ok(false);
         }
@@ -153,12 +146,7 @@ impl Folder {
     }
 
     fn path(&self, key: &str) -> PathBuf {
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && !name.starts_with('.')
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        };
-        assert!(key.split('/').all(is_name), "{key:?} is no key of ours");
+        crate::check(key);
         self.root().join(key)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`NatsServer`]: a real nats-server of its own for one test
 //! - [`Postgres`]: a real PostgreSQL of its own
+//! - `S3`, with the feature `s3`: a real S3 service of its own
 //! - [`Link`]: a network that breaks when it is told to
 //! - [`sample`]: frames to send around, and a bus to send them on
 //! - [`golden`]: photos, and what TensorFlow saw in them
@@ -13,6 +14,8 @@ pub mod golden;
 mod link;
 mod nats_server;
 mod postgres;
+#[cfg(feature = "s3")]
+mod s3;
 pub mod sample;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +25,8 @@ use futures_util::StreamExt as _;
 pub use link::Link;
 pub use nats_server::NatsServer;
 pub use postgres::Postgres;
+#[cfg(feature = "s3")]
+pub use s3::S3;
 
 /// Waits for what must happen. The time is no expectation: only a test that hangs gets there.
 pub async fn soon<T>(what: impl Future<Output = T>) -> T {

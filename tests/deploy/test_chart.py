@@ -36,6 +36,8 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("record.enabled=true", "record.database.secret"),
+    ("gateway.store.url=/var/lib/jobs", "gateway/store/url"),
+    ("gateway.store.url=s3://photos/jobs", "nats.bundled.servers=3"),
 ])
 def test_values_that_cannot_work_are_refused_with_a_reason(wrong, told):
     done = helm_template("--set", wrong)
@@ -275,6 +277,17 @@ def test_passwords_of_the_bundled_nats_begin_with_a_letter():
     assert set(passwords) == {"gateway-password", "worker-password", "listener-password"}
     assert len(set(passwords.values())) == 3
     assert all(len(p) == 32 and p[0].isalpha() and p.isalnum() for p in passwords.values())
+
+
+def test_jobs_in_a_bucket_have_its_keys_and_the_way_there():
+    chart = rendered("cluster")
+    for document in roles(chart):
+        is_gateway = container(document)["args"][0] == "ingest"
+        assert is_gateway == (environment(document).get("CLOUDPOSE_STORE") == "s3://photos/cloudpose")
+        assert is_gateway == ({"secretRef": {"name": "photos"}} in container(document)["envFrom"])
+    policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
+    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
 
 
 def test_helm_package_holds_the_files_that_are_linked(tmp_path):

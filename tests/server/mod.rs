@@ -21,10 +21,22 @@ impl Server {
         Self::spawn("serve", &[&["--listen", "127.0.0.1:0"], options].concat(), "listening on")
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn start_in(environment: &[(String, String)], options: &[&str]) -> Self {
+        let options = [&["--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn_in(environment, "serve", &options)
+    }
+
     /// Starts a gateway with its workers elsewhere.
     pub(crate) fn ingest(nats: &str, options: &[&str]) -> Self {
         let options = [&["--nats", nats, "--listen", "127.0.0.1:0"], options].concat();
         Self::spawn("ingest", &options, "listening on")
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn ingest_in(environment: &[(String, String)], nats: &str, options: &[&str]) -> Self {
+        let options = [&["--nats", nats, "--listen", "127.0.0.1:0"], options].concat();
+        Self::spawn_in(environment, "ingest", &options)
     }
 
     /// Starts a worker, `infer` or `annotate`, and waits until it listens and is loaded.
@@ -62,6 +74,12 @@ impl Server {
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_cloudpose")]);
         let options = [&["--listen", "127.0.0.1:0"], options].concat();
         Self::spawn_by(command, "serve", &options, "listening on")
+    }
+
+    fn spawn_in(environment: &[(String, String)], role: &str, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::spawn_by(command, role, options, "listening on")
     }
 
     fn spawn(role: &str, options: &[&str], where_it_listens: &str) -> Self {

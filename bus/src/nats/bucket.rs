@@ -9,27 +9,27 @@
 //!
 //! All is read at once by a request that the server answers from what it keeps (ADR-31). A consumer could be told to
 //! deliver anywhere, so gateways need no right to make one. A server that has no room for files keeps buckets in
-//! memory, which the log says.
+//! memory, which the log says; one that must outlive its server is not kept then.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error as _, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap, Message, StatusCode, Subscriber,
     client::{Request, RequestErrorKind},
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_TTL},
     jetstream::{
-        ErrorCode,
+        self, ErrorCode,
         publish::PublishAck,
         response::Response,
-        stream::{Config, DiscardPolicy, StorageType},
+        stream::{Config, DiscardPolicy, InfoError, LastRawMessageErrorKind, StorageType, Stream},
     },
 };
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, stream::SelectAll};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream::SelectAll};
 use tokio::time::timeout;
 
 use super::{CONFIRMATION, Nats, jobs::has_no_room, set_up::SetUp};
-use crate::bucket::{BucketError, Document, Over};
+use crate::bucket::{BucketError, Document, Over, Without};
 
 /// Bytes of all documents of a bucket, and of one.
 const BYTES: i64 = 16 << 20;
@@ -54,38 +54,91 @@ struct Shared {
     /// What subjects begin with.
     root: String,
     made: SetUp,
+    without: Without,
 }
 
 impl Nats {
-    pub(crate) fn bucket(&self, name: &str) -> Bucket {
+    pub(crate) fn bucket(&self, name: &str, without: Without) -> Bucket {
         let name = format!("{}-{name}", self.0.prefix);
         Bucket(Arc::new(Shared {
             bus: self.clone(),
             stream: format!("KV_{name}"),
             root: format!("$KV.{name}."),
             made: SetUp::default(),
+            without,
         }))
     }
 }
 
 impl Bucket {
     pub(crate) async fn read(&self) -> Result<BTreeMap<String, Document>, BucketError> {
+        let found = self.asked(|| self.ask_for(">")).await?;
+        let there = found.into_iter().filter(|found| !found.is_removed);
+        Ok(there.map(|found| (found.key, found.document)).collect())
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Document>, BucketError> {
+        let found = self.asked(|| self.last(key)).await?;
+        Ok(found.filter(|found| !found.is_removed).map(|found| found.document))
+    }
+
+    pub(crate) async fn keys(&self) -> Result<Vec<String>, BucketError> {
+        self.asked(|| self.subjects()).await
+    }
+
+    /// The answer to a question, once the stream is there.
+    async fn asked<T, F: Future<Output = Result<T, Trouble>>>(
+        &self,
+        question: impl Fn() -> F,
+    ) -> Result<T, BucketError> {
         self.check_link()?;
         for _ in 0..LOOKS {
             let seen = self.0.made.seen();
-            match within(self.ask_for(">")).await {
+            match within(question()).await {
                 // Also for a moment after it was made.
                 Err(Trouble::Missing) => {
                     self.set_up(seen).await?;
                     tokio::time::sleep(PAUSE).await;
                 }
-                answer => {
-                    let there = answer.map_err(Trouble::told)?.into_iter().filter(|found| !found.is_removed);
-                    return Ok(there.map(|found| (found.key, found.document)).collect());
-                }
+                answer => return answer.map_err(Trouble::told),
             }
         }
         Err(Trouble::Missing.told())
+    }
+
+    async fn stream(&self) -> Result<Stream<()>, Trouble> {
+        self.0.bus.0.jetstream.get_stream_no_info(&self.0.stream).await.map_err(Trouble::other)
+    }
+
+    /// What stands under a key, as the stream's leader knows it: other servers answer sooner, and may know less.
+    async fn last(&self, key: &str) -> Result<Option<Found>, Trouble> {
+        let subject = format!("{}{key}", self.0.root);
+        match self.stream().await?.get_last_raw_message_by_subject(&subject).await {
+            Ok(last) => Ok(Some(Found {
+                key: key.to_owned(),
+                is_removed: last.headers.get(OPERATION).is_some(),
+                document: Document { revision: last.sequence, value: last.payload },
+            })),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                LastRawMessageErrorKind::JetStream(said) => Err(Trouble::of_server(&said)),
+                _ => Err(Trouble::other(error)),
+            },
+        }
+    }
+
+    async fn subjects(&self) -> Result<Vec<String>, Trouble> {
+        let told = |error: InfoError| match error.source().and_then(|source| source.downcast_ref()) {
+            Some(said) => Trouble::of_server(said),
+            None => Trouble::other(error),
+        };
+        let subjects =
+            self.stream().await?.info_with_subjects(format!("{}>", self.0.root)).await.map_err(told)?;
+        let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(told)?;
+        let keys = subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(&self.0.root));
+        let mut keys: Vec<String> = keys.map(str::to_owned).collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// What stands under the keys of `pattern`, also what says that something was removed.
@@ -188,7 +241,7 @@ impl Bucket {
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
                     Trouble::Changed
                 }
-                _ => Trouble::other(error),
+                _ => Trouble::of_server(&error),
             }),
             Err(error) => Err(Trouble::other(error)),
         }
@@ -204,7 +257,12 @@ impl Bucket {
     /// Makes the stream, unless somebody has since `seen`.
     async fn set_up(&self, seen: u64) -> Result<(), BucketError> {
         let made = self.0.made.once(seen, self.make()).await;
-        made.map_err(|error| BucketError::Unreachable(error.to_string()))
+        made.map_err(|error| match error.downcast_ref() {
+            Some(error) if has_no_room(error) => BucketError::Full(format!(
+                "{error}; raise max_file_store in the configuration of nats-server"
+            )),
+            _ => BucketError::Unreachable(error.to_string()),
+        })
     }
 
     async fn make(&self) -> Result<(), async_nats::Error> {
@@ -218,7 +276,7 @@ impl Bucket {
             return Ok(());
         }
         match bus.jetstream.create_stream(self.config(StorageType::File)).await {
-            Err(error) if has_no_room(&error) => {
+            Err(error) if has_no_room(&error) && self.0.without == Without::Files => {
                 bus.jetstream.create_stream(self.config(StorageType::Memory)).await?;
                 tracing::warn!(
                     %error,
@@ -289,6 +347,7 @@ enum Trouble {
     Missing,
     /// Something else stands there than what was expected.
     Changed,
+    Full(String),
     Other(String),
 }
 
@@ -297,10 +356,26 @@ impl Trouble {
         Self::Other(error.to_string())
     }
 
+    /// What the server says that is no more than it says.
+    fn of_server(error: &jetstream::Error) -> Self {
+        match error.error_code() {
+            ErrorCode::STREAM_NOT_FOUND => Self::Missing,
+            ErrorCode::INSUFFICIENT_RESOURCES
+            | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+            | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Self::Full(error.to_string()),
+            // It says so in words only.
+            ErrorCode::STREAM_STORE_FAILED if error.to_string().contains("maximum bytes exceeded") => {
+                Self::Full(error.to_string())
+            }
+            _ => Self::other(error),
+        }
+    }
+
     fn told(self) -> BucketError {
         match self {
             Self::Missing => BucketError::Unreachable("there is no bucket, and none can be made".into()),
             Self::Changed => BucketError::Changed,
+            Self::Full(why) => BucketError::Full(why),
             Self::Other(why) => BucketError::Unreachable(why),
         }
     }

@@ -28,6 +28,9 @@ pub(super) async fn of_several_who_write_over_the_same_one_does(bus: Bus) {
         |revision, value: &'static str| Document { revision, value: Bytes::from_static(value.as_bytes()) };
     let expected = [("cameras.a.door", document(second, "2")), ("gateways.g", document(third, "3"))];
     assert_eq!(all, expected.map(|(key, document)| (key.to_owned(), document)).into());
+    assert_eq!(other.get("gateways.g").await.unwrap(), Some(document(third, "3")));
+    assert_eq!(other.get("gateways.x").await.unwrap(), None);
+    assert_eq!(other.keys().await.unwrap(), ["cameras.a.door", "gateways.g"]);
     assert!(bus.bucket("others").read().await.unwrap().is_empty());
 }
 
@@ -36,6 +39,7 @@ pub(super) async fn what_is_removed_or_has_lasted_is_nothing(bus: Bus) {
     let first = bucket.write("a.b", "1".into(), Over::Nothing, None).await.unwrap();
     bucket.remove("a.b", Over::Revision(first)).await.unwrap();
     assert!(bucket.read().await.unwrap().is_empty());
+    assert_eq!(bucket.get("a.b").await.unwrap(), None);
     // At once, and again when nothing is known of it any more.
     let again = bucket.write("a.b", "2".into(), Over::Nothing, None).await.unwrap();
     assert!(again > first, "{again}");
@@ -48,6 +52,17 @@ pub(super) async fn what_is_removed_or_has_lasted_is_nothing(bus: Bus) {
     })
     .await;
     bucket.write("a.b", "4".into(), Over::Nothing, None).await.unwrap();
+}
+
+pub(super) async fn the_keys_of_many_are_told(bus: Bus) {
+    let bucket = bus.bucket("cameras");
+    assert!(bucket.keys().await.unwrap().is_empty());
+    // More than NATS tells of at once.
+    let keys: Vec<String> = (1000..2100).map(|n| format!("a.{n}")).collect();
+    for key in &keys {
+        bucket.write(key, "1".into(), Over::Nothing, None).await.unwrap();
+    }
+    assert_eq!(bucket.keys().await.unwrap(), keys);
 }
 
 pub(super) async fn who_wants_to_know_is_told_of_changes(bus: Bus) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cloudpose_bus::{Bus, JobResult};
 use cloudpose_store::Error;
 use cloudpose_wire::{DropReason, FrameResult, JobId, Reply, frame::ResultBody};
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::{
@@ -50,12 +51,15 @@ impl Collector {
 
     pub(crate) async fn run(self) -> Infallible {
         loop {
-            for taken in self.bus.job_results(AT_ONCE).await {
-                match self.keep(&taken.result).await {
-                    Ok(()) => taken.ack().await,
-                    Err(error) => self.put_off(taken, &error).await,
-                }
-            }
+            // Together: a store far away takes its time for each.
+            join_all(self.bus.job_results(AT_ONCE).await.into_iter().map(|taken| self.take(taken))).await;
+        }
+    }
+
+    async fn take(&self, taken: JobResult) {
+        match self.keep(&taken.result).await {
+            Ok(()) => taken.ack().await,
+            Err(error) => self.put_off(taken, &error).await,
         }
     }
 

@@ -1,6 +1,8 @@
 //! What can be set about jobs.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
+
+use cloudpose_store::Address;
 
 /// Longest time that jobs can be kept.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -10,10 +12,11 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 #[command(next_help_heading = "Jobs")]
 #[group(id = "jobs_config")]
 pub struct Config {
-    /// Folder where jobs lie, with their images and results; gateways on one NATS server share it [default: no jobs are
-    /// taken]
-    #[arg(long, env = "CLOUDPOSE_STORE", value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    /// Where jobs lie, with their images and results: a folder, or a bucket as s3://bucket/prefix, gs://bucket/prefix or
+    /// az://container/prefix, with keys from the environment (AWS_…, GOOGLE_…, AZURE_…); gateways on one NATS server share
+    /// it [default: no jobs are taken]
+    #[arg(long, env = "CLOUDPOSE_STORE", value_name = "DIR|URL")]
+    pub store: Option<Address>,
 
     /// How long a job is kept after it was handed in, with all that belongs to it.
     #[arg(long, env = "CLOUDPOSE_STORE_TTL", value_name = "TIME", default_value = "24h", value_parser = ttl)]

@@ -24,14 +24,13 @@ mod thumbnail;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use cloudpose_bus::Bus;
-use cloudpose_store::{Error, Store};
+use cloudpose_store::{Address, Error, Store};
 use cloudpose_wire::{JobId, Tenant};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -46,6 +45,8 @@ use self::{
 pub(crate) use self::{sweeper::Upload, thumbnail::Thumbnail};
 use crate::metrics;
 
+/// The bucket on NATS for the states of jobs whose bytes lie in a bucket elsewhere.
+const STATES: &str = "jobs";
 /// How many abouts are kept at hand.
 const ABOUTS: usize = 256;
 /// Uploads at once: each may take a job's bytes of the disk before it is one.
@@ -92,17 +93,22 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) enum HandedIn {
     /// It is a job now.
-    New,
+    New(Found),
     /// There is one of this name.
     Known(State),
 }
 
 impl Jobs {
     /// Opens the store, if there is to be one.
-    pub(crate) fn open(config: &Config) -> Result<Option<Self>, Error> {
-        let Some(place) = &config.store else { return Ok(None) };
-        let store = Store::open(place)?;
-        tracing::info!("jobs lie in {}", store.place().display());
+    pub(crate) async fn open(config: &Config, bus: &Bus) -> Result<Option<Self>, Error> {
+        let Some(address) = &config.store else { return Ok(None) };
+        // A folder has locks by which several gateways can change states; a bucket has none, but NATS does as well.
+        let states = match address {
+            Address::Folder(_) => None,
+            Address::Bucket(_) => bus.lasting_bucket(STATES),
+        };
+        let store = Store::open(address, states).await?;
+        tracing::info!("jobs lie in {address}");
         let config = config.clone();
         let shared = Shared {
             store,
@@ -140,27 +146,32 @@ impl Jobs {
     /// future does not end it half way.
     pub(crate) async fn hand_in(
         &self,
-        about: About,
+        about: Arc<About>,
         mut upload: Upload,
         digest: Option<String>,
     ) -> Result<HandedIn, Error> {
         let jobs = self.clone();
-        let place = self.store().place().to_owned();
         let handing_in = self.0.tasks.spawn(async move {
+            jobs.store().put(&about_key(upload.name()), document::written(&*about)).await?;
             let handed_in = jobs.write(&about, upload.name(), digest).await;
-            if let Ok(HandedIn::New) = handed_in {
-                upload.is_job();
+            match &handed_in {
+                Ok(HandedIn::Known(_)) => {}
+                Err(error) if error.is_full() => {}
+                // Where nobody says whether it is one, what was uploaded stays until the sweeper knows.
+                Ok(HandedIn::New(_)) | Err(_) => upload.is_job(),
             }
             handed_in
         });
-        handing_in
-            .await
-            .unwrap_or_else(|error| Err(Error::Unusable { place, source: io::Error::other(error) }))
+        handing_in.await.unwrap_or_else(|error| Err(Error::unusable(self.store().place(), error)))
     }
 
-    async fn write(&self, about: &About, upload: &JobId, digest: Option<String>) -> Result<HandedIn, Error> {
+    async fn write(
+        &self,
+        about: &Arc<About>,
+        upload: &JobId,
+        digest: Option<String>,
+    ) -> Result<HandedIn, Error> {
         let name = state_name(&about.caller.tenant, &about.job);
-        self.store().put(&about_key(upload), document::written(about)).await?;
         let created_at = wall_clock();
         let ttl = u64::try_from(self.config().store_ttl.as_millis()).unwrap_or(u64::MAX);
         let state = State {
@@ -178,11 +189,11 @@ impl Jobs {
         };
         loop {
             if self.store().create(&name, document::written(&state)).await?.is_some() {
-                metrics::job_accepted(&about.caller.tenant);
-                self.0.handed_in.notify_one();
-                return Ok(HandedIn::New);
+                return Ok(self.accepted(about, state));
             }
             match self.state(&about.caller.tenant, &about.job).await? {
+                // The answer to a first try was lost.
+                Some(known) if known.upload == *upload => return Ok(self.accepted(about, known)),
                 Some(known) if known.expires_at > wall_clock() => return Ok(HandedIn::Known(known)),
                 // Its time is over.
                 Some(_) => {
@@ -192,6 +203,12 @@ impl Jobs {
                 None => {}
             }
         }
+    }
+
+    fn accepted(&self, about: &Arc<About>, state: State) -> HandedIn {
+        metrics::job_accepted(&about.caller.tenant);
+        self.0.handed_in.notify_one();
+        HandedIn::New(Found { state, about: Arc::clone(about) })
     }
 
     async fn state(&self, tenant: &Tenant, job: &JobId) -> Result<Option<State>, Error> {

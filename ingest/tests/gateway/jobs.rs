@@ -29,7 +29,7 @@ impl Store {
     }
 
     fn jobs(&self) -> JobsConfig {
-        JobsConfig { store: Some(self.path().to_owned()), ..JobsConfig::default() }
+        JobsConfig { store: Some(self.path().into()), ..JobsConfig::default() }
     }
 
     pub(crate) fn config(&self) -> Config {

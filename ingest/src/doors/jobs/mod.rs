@@ -168,16 +168,17 @@ async fn take(
         let settings = serde_json::to_vec(&settings).unwrap_or_default();
         hex(&digest.chain_update(settings).finalize())
     });
-    let about = About { job: job.clone(), caller: caller.clone(), settings, items };
+    let about = Arc::new(About { job: job.clone(), caller: caller.clone(), settings, items });
     let handed_in = jobs.hand_in(about, upload, digest.clone()).await.map_err(|error| of_store(&error))?;
-    if let HandedIn::Known(known) = handed_in
-        && known.digest != digest
-    {
-        return Err(Problem::key_reused(
-            "this Idempotency-Key is that of another job; use a new one for other images or settings",
-        ));
-    }
-    let Found { state, about } = find(jobs, &caller.tenant, &job).await?.ok_or_else(no_job)?;
+    let Found { state, about } = match handed_in {
+        HandedIn::New(made) => made,
+        HandedIn::Known(known) if known.digest != digest => {
+            return Err(Problem::key_reused(
+                "this Idempotency-Key is that of another job; use a new one for other images or settings",
+            ));
+        }
+        HandedIn::Known(_) => find(jobs, &caller.tenant, &job).await?.ok_or_else(no_job)?,
+    };
     Ok((about, state))
 }
 
