@@ -11,7 +11,7 @@ use cloudpose_infer::{
 use cloudpose_ingest::{PHOTO_MODEL, STREAM_MODEL};
 use cloudpose_wire::{ModelId, event::parse_score};
 
-use crate::{Config, jobs, keys, telemetry, traces};
+use crate::{Config, capture, diff, jobs, keys, replay, telemetry, traces};
 
 /// Live pose detection: video frames in over WebSocket, skeletons back.
 #[derive(Debug, Parser)]
@@ -41,6 +41,12 @@ pub(crate) enum Command {
     Detect(Detect),
     /// Measure how right a model's poses are on labelled photos
     Eval(Eval),
+    /// Keep the frames of a live stream, and what was found in them, in a file
+    Capture(capture::Capture),
+    /// Run the frames of a clip, a video or a folder of pictures again, with any model
+    Replay(replay::Replay),
+    /// Say in what two results of the same frames differ
+    Diff(diff::Diff),
     /// Find out how many users a service holds, at what latency
     #[command(subcommand)]
     Loadgen(Box<cloudpose_loadgen::Command>),

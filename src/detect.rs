@@ -26,9 +26,9 @@ use crate::{
     plain::{plain, shown},
 };
 
-const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+pub(crate) const IMAGE_SUFFIXES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// Motion JPEG does not say how fast it goes.
-const ASSUMED_FPS: u64 = 30;
+pub(crate) const ASSUMED_FPS: u64 = 30;
 pub(crate) const MJPEG_SUFFIXES: [&str; 2] = ["mjpeg", "mjpg"];
 pub(crate) const VIDEO_SUFFIXES: [&str; 6] = ["mp4", "m4v", "mov", "mkv", "webm", "avi"];
 

@@ -14,18 +14,14 @@ use clap::{Args, Subcommand};
 use cloudpose_wire::{Draw, JobId, ModelId};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode,
+    Method,
     multipart::{Form, Part},
 };
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::{detect, outputs::create, plain::plain};
+use crate::{detect, outputs::create, plain::plain, remote::Server};
 
-/// How often a request is sent that a server does not answer, or not now.
-const TRIES: u32 = 6;
-/// Pause before the second; each later one is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
 /// How often the server is asked how far a job is.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -47,17 +43,6 @@ pub(crate) enum Command {
   cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 -o out   writes out/results.jsonl, and the pictures if
                                                                they were wanted")]
     Fetch(Fetch),
-}
-
-/// Where jobs are.
-#[derive(Debug, Args)]
-pub(crate) struct Server {
-    /// The server
-    #[arg(long, env = "CLOUDPOSE_SERVER", default_value = "http://127.0.0.1:60000", value_name = "URL")]
-    server: String,
-    /// The key to show it
-    #[arg(long, env = "CLOUDPOSE_KEY", hide_env_values = true, value_name = "KEY")]
-    key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -119,12 +104,6 @@ struct Failure {
     detail: String,
 }
 
-/// What is read of a problem.
-#[derive(Debug, Deserialize)]
-struct Problem {
-    detail: String,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -133,7 +112,7 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Submit(submit) => hand_in(submit).await,
         Command::Status(One { job, server }) => {
-            let Status { id, state, items, done, failed, .. } = server.status(job).await?;
+            let Status { id, state, items, done, failed, .. } = told(server, job).await?;
             println!("{id}: {state}, {done} of {items} done, {failed} failed");
             Ok(())
         }
@@ -174,49 +153,10 @@ fn new_key() -> String {
     format!("{}-{}", std::process::id(), since.unwrap_or_default().as_nanos())
 }
 
-impl Server {
-    async fn status(&self, job: &JobId) -> Result<Status> {
-        let response = self.get(&format!("/v1/jobs/{job}")).await?;
-        response.json().await.context("the server's answer is none")
-    }
-
-    async fn get(&self, path: &str) -> Result<Response> {
-        self.send(Method::GET, path, |request| request).await
-    }
-
-    /// Sends a request, again if the server is not there or has no room.
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        with: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Response> {
-        let url = format!("{}{path}", self.server.trim_end_matches('/'));
-        let client = reqwest::Client::new();
-        let mut pause = PAUSE;
-        for left in (0..TRIES).rev() {
-            let mut request = client.request(method.clone(), &url);
-            if let Some(key) = &self.key {
-                request = request.bearer_auth(key);
-            }
-            match with(request).send().await {
-                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE && left > 0 => {}
-                Ok(response) if response.status().is_success() => return Ok(response),
-                Ok(response) => {
-                    let status = response.status();
-                    let why = response.json::<Problem>().await.map(|problem| plain(&problem.detail));
-                    bail!("{} says {status}: {}", self.server, why.unwrap_or_else(|_| "no reason".into()));
-                }
-                Err(error) if left == 0 || error.is_builder() => {
-                    return Err(error).with_context(|| format!("cannot ask {}", self.server));
-                }
-                Err(_) => {}
-            }
-            sleep(pause).await;
-            pause *= 2;
-        }
-        bail!("{} has no room now; try again later", self.server)
-    }
+/// What the server says of a job.
+async fn told(server: &Server, job: &JobId) -> Result<Status> {
+    let response = server.get(&format!("/v1/jobs/{job}")).await?;
+    response.json().await.context("the server's answer is none")
 }
 
 impl Fetch {
@@ -268,7 +208,7 @@ impl Fetch {
         let One { job, server } = &self.one;
         let bar = ProgressBar::hidden();
         loop {
-            let status = server.status(job).await?;
+            let status = told(server, job).await?;
             if bar.length().is_none() && std::io::stderr().is_terminal() {
                 let style = ProgressStyle::with_template("{bar:30.cyan} {pos}/{len} {eta} left  {msg}");
                 bar.set_style(style.expect("the template is a constant"));

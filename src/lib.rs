@@ -8,6 +8,7 @@
 //! | `ops` | health, readiness and metrics, wherever monitors ask for them |
 //! | `shutdown` | signals, and how the grace is divided |
 //! | `telemetry`, `traces`, `vitals` | logs, metrics and traces of the process |
+//! | `clip` | frames of a stream and what was found in them, in a file; `capture` writes it, `replay` runs it again, `diff` compares |
 //! | `detect`, `loadgen`, `models`, `jobs`, `keys`, `health`, `doctor`, `manual`, `bench` and others | the other commands |
 //!
 //! It decides nothing about frames: policies are in the crates of the roles.
@@ -15,9 +16,12 @@
 mod app;
 mod bench;
 mod bench_gpu;
+mod capture;
 mod cli;
+mod clip;
 mod config;
 mod detect;
+mod diff;
 mod doctor;
 mod eval;
 mod health;
@@ -30,6 +34,8 @@ mod models;
 mod ops;
 mod outputs;
 mod plain;
+mod remote;
+mod replay;
 mod roles;
 mod shutdown;
 mod telemetry;
@@ -64,6 +70,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(config) => block_on(serve(*config)),
         Command::Detect(command) => detect::run(&command),
         Command::Eval(command) => eval::run(&command),
+        Command::Capture(command) => block_on(capture::run(&command)),
+        Command::Replay(command) => replay::run(&command),
+        Command::Diff(command) => diff::run(&command),
         Command::Loadgen(command) => block_on(loadgen::run(&command)),
         Command::Models(command) => models::run(&command),
         Command::Jobs(command) => block_on(jobs::run(&command)),

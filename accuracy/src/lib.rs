@@ -4,10 +4,12 @@
 //! - [`coco`]: annotations and results, as COCO's files have them
 //! - [`matching`]: which result is which person, at each similarity
 //! - [`precision`]: from matches to average precision and recall, with what other photos might have given
+//! - [`compare`]: two results of the same frames beside each other
 //!
 //! Numbers only: nothing here reads files or runs models.
 
 pub mod coco;
+pub mod compare;
 pub mod matching;
 pub mod precision;
 

@@ -3,8 +3,8 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use cloudpose_bus::{Attachment, Bus, Delivery, Models};
-use cloudpose_pixels::{Decoder, Encoder, Idle, Limits, PlanarImage, Pooled, Subsampling};
+use cloudpose_bus::{Attachment, Bus, Delivery, Hand, Models};
+use cloudpose_pixels::{Decoder, Encoder, Format, Idle, Limits, PlanarImage, Pooled, Subsampling};
 use cloudpose_wire::{Draw, DropReason, Frame, FrameResult, Payload, Person, Skeleton, Stage};
 use tokio_util::sync::CancellationToken;
 
@@ -44,8 +44,8 @@ pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<()
     }
     let models = bus.models();
     tracing::info!(threads, "annotate: ready");
-    cloudpose_bus::work(&bus, Stage::Annotate, threads, stop, |delivery| {
-        annotate(bus.clone(), models.clone(), (config.style, idle.clone()), delivery)
+    cloudpose_bus::work_by_hands(&bus, Stage::Annotate, (threads, true), stop, |delivery, hand| {
+        annotate(bus.clone(), models.clone(), (config.style, idle.clone()), (delivery, hand))
     })
     .await;
     Ok(())
@@ -55,12 +55,12 @@ async fn annotate(
     bus: Bus,
     models: Models,
     (style, idle): (Style, Arc<Idle<Annotator>>),
-    mut delivery: Delivery,
+    (mut delivery, hand): (Delivery, Hand),
 ) {
     let frame = delivery.frame.clone();
     let picture = delivery.attachment.take().and_then(Attachment::take::<Pooled>);
     let skeleton = skeleton_of(&frame, &models).await;
-    let drawn = tokio::task::spawn_blocking(move || {
+    let drawn = hand.run(move || {
         let mut annotator = idle.take().map_or_else(|| Annotator::new(style), Ok)?;
         let result = annotator.result(frame, skeleton, picture);
         idle.put(annotator);
@@ -185,8 +185,14 @@ impl Annotator {
         let Frame { header, event, image } = frame;
         let failed = |why: &str| header.dropped(DropReason::AnnotateFailed, why);
         let Some(shared) = event else { return failed("the frame came without poses") };
+        if let (Draw::Frame, Payload::Encoded(jpeg)) = (header.draw, &image)
+            && matches!(Format::sniff(jpeg), Ok(Format::Jpeg))
+        {
+            return header.done(shared, Some(jpeg.clone()));
+        }
         let Ok(event) = shared.event() else { return failed("the frame came with poses that are none") };
         let figures = match (event.output.poses(), &skeleton) {
+            _ if header.draw == Draw::Frame => None,
             (Some((_, persons)), Some(skeleton)) => {
                 let fits = |person: &Person| person.keypoints.len() == skeleton.keypoints().len();
                 if !persons.iter().all(fits) {

@@ -13,7 +13,7 @@ use cloudpose_wire::{
     Decoded, DropReason, Event, Frame, FrameHeader, GatewayId, Keypoint, Kind, Output, Payload, Person,
     Prior, Skeleton, SkeletonName, Stage,
     event::{BoundingBox, TimingsMs},
-    frame::ResultBody,
+    frame::{Draw, ResultBody},
     skeleton::KeypointKind,
 };
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,41 @@ async fn the_overlay_is_the_same_with_the_picture_attached_and_it_is_not_decoded
     assert_eq!(overlays[4], overlays[0], "the frame is itself a picture");
     assert_ne!(overlays[1], overlays[3]);
     assert!(pool.take().is_some(), "the picture came back to its pool");
+}
+
+#[tokio::test]
+async fn a_frame_that_is_wanted_as_it_came_comes_so() {
+    let bus = Bus::local(Capacity::default());
+    let mut results = bus.results(&GatewayId::new("g").unwrap()).await;
+    let stop = CancellationToken::new();
+    let config = Config { threads: NonZeroUsize::new(1), style: Style::default() };
+    let worker = cloudpose_annotate::run(config, bus.clone(), stop.clone());
+    // What is behind its end, or in it beside the picture, comes too.
+    let sent = Bytes::from([&jpeg(30)[..], b"and more"].concat());
+    let mut planes = PlanarImage::default();
+    Decoder::new(Default::default()).unwrap().decode(&sent, &mut planes).unwrap();
+    let encoded = Encoder::new().unwrap().encode(&planes, 90).unwrap();
+    let decoded = Decoded::new(planes, |_| Err("it does not leave this process".to_owned()));
+    let frames = async {
+        let mut bodies = Vec::new();
+        for image in [Payload::from(sent.clone()), decoded.into(), Bytes::from_static(b"no image").into()] {
+            let mut frame = frame(1, image);
+            frame.header.draw = Draw::Frame;
+            bus.publish(Stage::Annotate, frame).await.unwrap();
+            let result = results.next().await.unwrap();
+            assert_eq!(result.draw, Draw::Frame);
+            bodies.push(result.body);
+        }
+        stop.cancel();
+        bodies
+    };
+    let (bodies, ran) = tokio::join!(frames, worker);
+    ran.unwrap();
+    let pictures = bodies.iter().map(|body| match body {
+        ResultBody::Done { overlay, .. } => overlay.clone(),
+        ResultBody::Dropped { .. } => None,
+    });
+    assert_eq!(pictures.collect::<Vec<_>>(), [Some(sent), Some(encoded), None]);
 }
 
 #[tokio::test]

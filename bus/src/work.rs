@@ -1,14 +1,17 @@
 //! The loop that every worker runs: take what there are hands for, do it, go on until told to stop.
 
-use std::{collections::HashMap, future::Future};
+use std::{collections::HashMap, future::Future, time::Instant};
 
-use cloudpose_policy::seats::{Room, Seats};
+use cloudpose_policy::{
+    seats::{Room, Seats},
+    usage::Usage,
+};
 use cloudpose_wire::{Kind, Stage};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{Bus, Delivery, Rest, metrics, trace};
+use crate::{Bus, Delivery, Hand, metrics, trace};
 
 /// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
 ///
@@ -22,7 +25,7 @@ where
     H: Fn(Delivery) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    work_with_rests(bus, stage, (slots, false), stop, |delivery, _| handle(delivery)).await;
+    work_by_hands(bus, stage, (slots, false), stop, |delivery, _| handle(delivery)).await;
 }
 
 /// What is in hand at one stage.
@@ -30,30 +33,32 @@ struct Hands {
     stage: Stage,
     tasks: JoinSet<()>,
     seats: Seats<Id>,
-    rests: HashMap<Id, Rest>,
+    begun: HashMap<Id, Instant>,
+    usage: Usage,
 }
 
-/// Works as [`work`] does, and with a seat at the side on a frame more whose tenant would else wait for another that has all slots:
-/// one of that tenant's frames rests meanwhile, if `handle` asks its [`Rest`] often.
-pub async fn work_with_rests<H, F>(
+/// Works as [`work`] does, by [`Hand`]s, which let the frames of tenants go first that have used little. With a seat at the side it works
+/// on a frame more whose tenant would else wait for another that has all slots.
+pub async fn work_by_hands<H, F>(
     bus: &Bus,
     stage: Stage,
     (slots, with_side): (usize, bool),
     stop: CancellationToken,
     handle: H,
 ) where
-    H: Fn(Delivery, Rest) -> F,
+    H: Fn(Delivery, Hand) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let seats = Seats::new(slots, with_side);
-    let mut hands = Hands { stage, tasks: JoinSet::new(), seats, rests: HashMap::new() };
+    let usage = Usage::new(Instant::now());
+    let mut hands = Hands { stage, tasks: JoinSet::new(), seats, begun: HashMap::new(), usage };
     let mut suspect = None;
     // A suspect in hand, which is alone.
     let mut alone = None;
     bus.at_work(stage, slots);
     loop {
         metrics::busy(stage, hands.seats.busy());
-        if hands.seats.are_empty() {
+        if hands.seats.busy() == 0 {
             alone = suspect.take().map(|suspect| hands.begin(suspect, &handle));
         }
         let room = if alone.is_some() || suspect.is_some() { Room::None } else { hands.seats.room() };
@@ -100,27 +105,18 @@ fn is_suspect(delivery: &Delivery) -> bool {
     delivery.attempt > 1 && delivery.frame.header.route.kind() == Kind::Still
 }
 
-impl Drop for Hands {
-    fn drop(&mut self) {
-        // Whoever rests does so on a thread, which would never end.
-        self.rests.values().for_each(|rest| rest.set(false));
-    }
-}
-
 impl Hands {
     fn begin<H, F>(&mut self, delivery: Delivery, handle: &H)
     where
-        H: Fn(Delivery, Rest) -> F,
+        H: Fn(Delivery, Hand) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let span = trace::stage(self.stage, &delivery.frame.header);
         let tenant = delivery.frame.header.caller.tenant.clone();
-        let rest = Rest::default();
-        let id = self.tasks.spawn(handle(delivery, rest.clone()).instrument(span)).id();
-        self.rests.insert(id, rest);
-        if let Some(rests) = self.seats.begin(id, tenant) {
-            self.set(rests, true);
-        }
+        let hand = Hand { lets_others_go_first: self.usage.is_much(&tenant) };
+        let id = self.tasks.spawn(handle(delivery, hand).instrument(span)).id();
+        self.begun.insert(id, Instant::now());
+        self.seats.begin(id, tenant);
     }
 
     fn end(&mut self, done: Result<(Id, ()), JoinError>) {
@@ -131,15 +127,50 @@ impl Hands {
                 error.id()
             }
         };
-        self.rests.remove(&id);
-        if let Some(goes_on) = self.seats.end(id) {
-            self.set(goes_on, false);
+        if let (Some(begun), Some(tenant)) = (self.begun.remove(&id), self.seats.end(id)) {
+            let now = Instant::now();
+            self.usage.add(&tenant, now - begun, now);
         }
     }
+}
 
-    fn set(&self, id: Id, rests: bool) {
-        if let Some(rest) = self.rests.get(&id) {
-            rest.set(rests);
-        }
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::Duration};
+
+    use cloudpose_testing::{sample::frame, soon};
+    use cloudpose_wire::Tenant;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::Capacity;
+
+    #[tokio::test]
+    async fn who_has_used_much_lets_others_go_first() {
+        let (bus, stop) = (Bus::local(Capacity::default()), CancellationToken::new());
+        let (done, mut when_done) = mpsc::unbounded_channel();
+        let working = work_by_hands(&bus, Stage::Infer, (1, false), stop.clone(), |delivery, hand| {
+            let done = done.clone();
+            async move {
+                let takes_long = delivery.frame.header.caller.tenant.as_str() == "flood";
+                let work = move || thread::sleep(Duration::from_millis(if takes_long { 50 } else { 0 }));
+                hand.run(work).await.unwrap();
+                delivery.ack().await;
+                done.send(hand.lets_others_go_first).unwrap();
+            }
+        });
+        let ask = async {
+            let mut found = Vec::new();
+            for (seq, who) in (1..).zip(["flood", "flood", "door", "flood", "door"]) {
+                let mut frame = frame(Kind::Live, seq);
+                frame.header.caller.tenant = Tenant::new(who).unwrap();
+                bus.publish(Stage::Infer, frame).await.unwrap();
+                found.push(soon(when_done.recv()).await.unwrap());
+            }
+            stop.cancel();
+            found
+        };
+        let (found, ()) = soon(async { tokio::join!(ask, working) }).await;
+        assert_eq!(found, [false, false, false, true, false], "only beside another who has used little");
     }
 }

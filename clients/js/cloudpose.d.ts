@@ -11,7 +11,7 @@ export interface Wishes {
   /** What comes back: poses, the picture with skeletons drawn on it, or both. */
   want?: "pose" | "overlay" | "both";
   /** How the picture is drawn. */
-  draw?: "overlay" | "skeleton" | "redacted";
+  draw?: "overlay" | "skeleton" | "redacted" | "frame";
   /** One of the models that `/v1/models` lists. Null: the server's. */
   model?: string | null;
   /** Of JPEGs, 1 to 100: those that come back, and those that a `Live` sends. */

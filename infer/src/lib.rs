@@ -28,7 +28,6 @@ mod pipeline;
 pub mod preprocess;
 mod reader;
 mod regions;
-mod rest;
 mod runner;
 pub mod scores;
 mod stages;

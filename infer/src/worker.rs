@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_bus::{Attachment, Bus, Delivery, Rest};
+use cloudpose_bus::{Attachment, Bus, Delivery, Hand};
 use cloudpose_kernels::Kernels;
 use cloudpose_pixels::{Idle, Pool, Pooled};
 use cloudpose_wire::{
@@ -24,7 +24,6 @@ use crate::{
     gpu::{Batches, DeviceChoice, DeviceError, Place, open},
     metrics, models,
     reader::Readers,
-    rest,
 };
 
 /// Decoded pictures that may be on their way to the annotate stage, for each frame worked on at once: one
@@ -50,7 +49,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Frames worked on at once.
     slots: usize,
-    /// Whether there is a pipeline more, for a frame at whose side another rests.
+    /// Whether there is a pipeline more, for a frame beside those of one tenant.
     with_side: bool,
 }
 
@@ -163,7 +162,7 @@ impl Worker {
             let pipeline = Pipeline::with_engine(models.clone(), Box::new(engine))?;
             Ok::<_, Error>(pipeline.refining(config.refine_persons))
         };
-        // One more for a frame for which another rests, as those do that are one thread's work.
+        // One more for a frame beside those of one tenant. Frames that are several threads' work let none go first.
         let with_side = threads_per_frame == NonZeroUsize::MIN;
         let pipelines = 0..slots + usize::from(with_side);
         let mut pipelines = pipelines.map(|_| pipeline()).collect::<Result<Vec<_>, _>>()?;
@@ -250,10 +249,9 @@ impl Worker {
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
         bus.announce(self.shared.served()?);
         let seats = (self.slots, self.with_side);
-        let work =
-            cloudpose_bus::work_with_rests(&bus, Stage::Infer, seats, stop.clone(), |delivery, rest| {
-                infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, rest))
-            });
+        let work = cloudpose_bus::work_by_hands(&bus, Stage::Infer, seats, stop.clone(), |delivery, hand| {
+            infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, hand))
+        });
         let work = async {
             tokio::select! {
                 () = work => {}
@@ -336,12 +334,11 @@ impl Shared {
         }
     }
 
-    /// Works on a task on a thread that may block.
-    async fn detect(self: &Arc<Self>, task: Task, rest: Rest) -> Result<Detection, Failed> {
+    async fn detect(self: &Arc<Self>, task: Task, hand: &Hand) -> Result<Detection, Failed> {
         let shared = self.clone();
-        let worked = tokio::task::spawn_blocking(move || {
+        let worked = hand.run(move || {
             let mut pipeline = Lent::take(&shared);
-            let found = rest::during(rest, || pipeline.detect(task.job(&shared.pictures)));
+            let found = pipeline.detect(task.job(&shared.pictures));
             if shared.batches.is_none() {
                 metrics::batch(1);
             }
@@ -351,13 +348,13 @@ impl Shared {
     }
 }
 
-async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, (delivery, rest): (Delivery, Rest)) {
+async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, (delivery, hand): (Delivery, Hand)) {
     let Frame { header, image, .. } = &delivery.frame;
     let begun = Instant::now();
     let (mut header, image) = (header.clone(), image.clone());
     let task = Task::new(&mut header, image, bus.carries_attachments());
     let mut asides = Vec::new();
-    let result = match shared.detect(task, rest).await {
+    let result = match shared.detect(task, &hand).await {
         Ok(mut found) => {
             header.prior = found.tracks.take().map(Arc::new);
             let picture = found.picture.take();

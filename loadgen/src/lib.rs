@@ -15,7 +15,7 @@
 //! | `scaler`, `ready` | replicas by kubectl or as processes; waiting for them |
 //! | [`scaling`] | which signal an autoscaler should look at, simulated |
 //! | `drive`, `stage`, `commands` | one run; its clock; the commands made of runs |
-//! | `screen`, `report` | the terminal; JSON, CSV, HTML and plots |
+//! | `screen`, `report` | the terminal; JSON, CSV, HTML and plots, of which others draw the [`chart`] |
 //!
 //! It speaks to a service as any client does, and knows nothing of CloudPose but the contract in `cloudpose-wire`;
 //! the simulation runs the rules in `cloudpose-policy`.
@@ -50,5 +50,6 @@ mod verdict;
 pub use commands::{Surroundings, run};
 pub use config::Command;
 pub use error::Error;
+pub use report::chart;
 pub use threshold::Threshold;
 pub use verdict::{Flaw, Objective, Verdict};

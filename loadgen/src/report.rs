@@ -1,6 +1,6 @@
 //! What is left of a command: `results.json`, `results.csv`, `report.html`, and each plot as a file.
 
-pub(crate) mod chart;
+pub mod chart;
 mod html;
 mod locust;
 mod plots;

@@ -23,7 +23,8 @@
 //! | [`gate`] | which stream's frame goes on a lane next that is first come, first served | gateway |
 //! | [`rota`] | whose turn it is: a tenant's, of a tenant a stream's | bus |
 //! | [`turns`] | whether live or still is next | bus |
-//! | [`seats`] | whose frame is worked on beside whose, and which rests meanwhile | bus |
+//! | [`seats`] | whose frame is worked on beside whose | bus |
+//! | [`usage`] | whose work lets others' go first | bus |
 //! | [`lease`] | which gateway works on a job, and how long it may fetch cameras | gateway |
 //! | [`fleet`] | which gateway fetches which camera | gateway |
 //! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
@@ -60,4 +61,5 @@ pub mod share;
 pub mod tickets;
 pub mod turns;
 pub mod uplink;
+pub mod usage;
 pub mod watch;

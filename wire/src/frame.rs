@@ -55,11 +55,13 @@ pub enum Draw {
     /// The skeletons on the picture, with the heads covered. Where a head cannot be found, and where nobody is, as
     /// [`Skeleton`](Self::Skeleton).
     Redacted,
+    /// The picture as it came, with nothing drawn on it: a JPEG byte for byte, anything else as a JPEG.
+    Frame,
 }
 
 /// Not a way in which pictures are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("use overlay, skeleton or redacted")]
+#[error("use overlay, skeleton, redacted or frame")]
 pub struct NoDraw;
 
 impl std::str::FromStr for Draw {
@@ -67,7 +69,7 @@ impl std::str::FromStr for Draw {
 
     fn from_str(name: &str) -> Result<Self, NoDraw> {
         let of = |draw: &Self| draw.as_str() == name;
-        [Self::Overlay, Self::Skeleton, Self::Redacted].into_iter().find(of).ok_or(NoDraw)
+        [Self::Overlay, Self::Skeleton, Self::Redacted, Self::Frame].into_iter().find(of).ok_or(NoDraw)
     }
 }
 
@@ -84,6 +86,7 @@ impl Draw {
             Self::Overlay => "overlay",
             Self::Skeleton => "skeleton",
             Self::Redacted => "redacted",
+            Self::Frame => "frame",
         }
     }
 
@@ -345,7 +348,7 @@ mod tests {
 
     #[test]
     fn ways_to_draw_are_written_alike_everywhere() {
-        for draw in [Draw::Overlay, Draw::Skeleton, Draw::Redacted] {
+        for draw in [Draw::Overlay, Draw::Skeleton, Draw::Redacted, Draw::Frame] {
             assert_eq!(serde_json::to_string(&draw).unwrap(), format!("\"{draw}\""));
             assert_eq!(draw.to_string().parse(), Ok(draw));
         }

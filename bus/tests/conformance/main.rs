@@ -41,8 +41,7 @@ use jobs::{
 };
 use shares::{
     a_tenant_that_fills_the_still_lane_keeps_no_other_out, a_tenants_flood_keeps_no_other_from_its_turns,
-    frames_of_a_tenant_are_settled_as_any_are,
-    who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_rests,
+    frames_of_a_tenant_are_settled_as_any_are, who_holds_nothing_is_worked_on_beside_who_holds_all,
     who_takes_many_gets_some_of_every_tenants,
 };
 use tokio::sync::Semaphore;
@@ -395,7 +394,7 @@ conformance!(
     the_keys_of_many_are_told,
     what_is_removed_or_has_lasted_is_nothing,
     who_wants_to_know_is_told_of_changes,
-    who_holds_nothing_is_worked_on_beside_who_holds_all_and_one_rests,
+    who_holds_nothing_is_worked_on_beside_who_holds_all,
     a_tenants_flood_keeps_no_other_from_its_turns,
     who_takes_many_gets_some_of_every_tenants,
     a_tenant_that_fills_the_still_lane_keeps_no_other_out,

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use cloudpose_kernels::{AlignedVec, Kernels};
 
 use super::arena::{Buffer, Layout, Placement, Places, Regions};
-use crate::rest;
 
 /// How much a step has to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,14 +64,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Runs the steps on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in. The caller's thread
-    /// may rest between them.
+    /// Runs the steps on `pictures`, each `[height, width, 3]` RGB, in the rayon pool that this is called in.
     ///
     /// # Panics
     /// If there are more than the program was built for.
     pub(crate) fn run(&mut self, kernels: &Kernels, pictures: &[&[u8]]) {
         for (step, of) in self.turns(pictures.len()) {
-            rest::here();
             self.steps[step].run(kernels, pictures, of, &mut self.arena);
         }
     }

@@ -1,14 +1,7 @@
 //! The engine against TensorFlow's outputs and against the candle reference, on every instruction set.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    thread,
-};
+use std::sync::Arc;
 
-use cloudpose_bus::Rest;
 use cloudpose_kernels::{Isa, Kernels};
 use cloudpose_testing::golden::Golden;
 
@@ -62,28 +55,6 @@ fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
 /// Runs one picture.
 fn one<'a>(plans: &'a mut Plans, [height, width]: [usize; 2], pixels: &[u8]) -> PlanHeads<'a> {
     plans.run(height, width, &[pixels]).unwrap().remove(0)
-}
-
-#[test]
-fn a_run_that_is_to_rest_is_done_when_it_may_go_on() {
-    let golden = Golden::all("lightning").remove(0);
-    let [_, height, width, _] = golden.shape;
-    let (pixels, packed) = (golden.pixels(), packed("lightning", Kernels::detect().unwrap()));
-    let (rest, may_go_on) = (Rest::default(), Arc::new(AtomicBool::new(false)));
-    rest.set(true);
-    let run = move || drop(one(&mut Plans::new(packed.clone(), None), [height, width], &pixels));
-    let running = {
-        let (rest, may_go_on, run) = (rest.clone(), may_go_on.clone(), run.clone());
-        thread::spawn(move || {
-            crate::rest::during(rest, run);
-            may_go_on.load(SeqCst)
-        })
-    };
-    // One that does not rest is done by the time that others are which began later.
-    (0..3).for_each(|_| run());
-    may_go_on.store(true, SeqCst);
-    rest.set(false);
-    assert!(running.join().unwrap());
 }
 
 fn matches_golden(model: &str) {

@@ -273,7 +273,10 @@ async fn a_gateway_that_shows_redacted_pictures_shows_no_others() {
     let mut client = Client::greeted(&server, "?stream=door&want=both&max_age_ms=10000").await;
     client.text(r#"{"type":"configure","draw":"skeleton"}"#).await;
     client.error(ErrorCode::BadMessage).await;
-    Spectator::connect(&server, "door/watch?draw=skeleton").await.error(ErrorCode::BadQuery).await;
+    for draw in ["skeleton", "frame"] {
+        let path = format!("door/watch?draw={draw}");
+        Spectator::connect(&server, &path).await.error(ErrorCode::BadQuery).await;
+    }
     let http = reqwest::Client::new();
     let post = |query: &str| {
         let post = http.post(server.url(&format!("/v1/pose{query}"))).header("accept", "image/jpeg");

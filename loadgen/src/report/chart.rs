@@ -13,7 +13,7 @@ const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00
 
 /// How values become heights.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Scale {
+pub enum Scale {
     /// From 0.
     Linear,
     /// Logarithmic: for latencies, which grow a hundredfold at the knee.
@@ -22,21 +22,28 @@ pub(crate) enum Scale {
 
 /// One line with its name.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Line {
-    pub(crate) name: String,
-    pub(crate) points: Vec<(f64, f64)>,
+pub struct Line {
+    /// As the legend says it.
+    pub name: String,
+    /// In the order in which they are joined.
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A chart.
 #[derive(Debug, Clone)]
-pub(crate) struct Chart<'a> {
-    pub(crate) title: &'a str,
-    pub(crate) x: &'a str,
-    pub(crate) y: &'a str,
-    pub(crate) scale: Scale,
-    pub(crate) lines: Vec<Line>,
+pub struct Chart<'a> {
+    /// Above it.
+    pub title: &'a str,
+    /// What is counted to the right, from 0.
+    pub x: &'a str,
+    /// What is counted upwards.
+    pub y: &'a str,
+    /// How it is counted upwards.
+    pub scale: Scale,
+    /// What is drawn.
+    pub lines: Vec<Line>,
     /// A height that matters, with its name.
-    pub(crate) mark: Option<(f64, String)>,
+    pub mark: Option<(f64, String)>,
 }
 
 /// A number on an axis.
@@ -58,13 +65,14 @@ fn ticks(top: f64, least: f64) -> Vec<f64> {
     (0..=(top / step).ceil() as u32).map(|i| f64::from(i) * step).collect()
 }
 
-pub(crate) fn escape(text: &str) -> String {
+/// Text as it may stand in SVG and HTML.
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 impl Chart<'_> {
     /// The picture. None if there is nothing to draw.
-    pub(crate) fn svg(&self) -> Option<String> {
+    pub fn svg(&self) -> Option<String> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let (right, high) = points().fold((0.0_f64, 0.0_f64), |(x, y), p| (x.max(p.0), y.max(p.1)));
         points().next()?;

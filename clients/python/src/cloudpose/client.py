@@ -22,7 +22,7 @@ from .stream import Stream, Terms
 from .watch import Watch
 
 Want: TypeAlias = Literal["pose", "overlay", "both"]
-Draw: TypeAlias = Literal["overlay", "skeleton", "redacted"]
+Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
 
 
 # What a server may ask to wait before a call is made again. Seconds.

@@ -38,7 +38,8 @@ pub(crate) struct PoseQuery {
     /// The model to run, one of `GET /v1/models`.
     #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     model: Option<ModelId>,
-    /// How the picture is drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    /// How the picture is drawn: `overlay` (default), `skeleton` (on a plain ground), `redacted` (heads are covered) or
+    /// `frame` (nothing is drawn).
     #[param(inline)]
     draw: Option<Draw>,
     /// JPEG quality of the annotated picture, 1 to 100.

@@ -55,7 +55,8 @@ pub(crate) struct JobQuery {
     /// What is wanted of each image: `pose` (default), `overlay` (the annotated picture) or `both`.
     #[param(inline)]
     want: Option<Want>,
-    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground), `redacted` (heads are covered) or
+    /// `frame` (nothing is drawn).
     #[param(inline)]
     draw: Option<Draw>,
     /// JPEG quality of annotated pictures, 1 to 100.

@@ -17,7 +17,8 @@ pub(crate) struct WatchQuery {
     /// What comes: `pose` (default), `overlay` or `both`.
     #[param(inline)]
     want: Want,
-    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground), `redacted` (heads are covered) or
+    /// `frame` (nothing is drawn).
     #[param(inline)]
     draw: Option<Draw>,
     /// So many frames a second at most, 0.1 to 120; all if absent.
@@ -30,7 +31,8 @@ pub(crate) struct WatchQuery {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PicturesQuery {
-    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground), `redacted` (heads are covered) or
+    /// `frame` (nothing is drawn).
     #[param(inline)]
     draw: Option<Draw>,
     /// So many pictures a second at most, 0.1 to 120; all if absent.

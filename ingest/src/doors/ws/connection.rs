@@ -12,7 +12,10 @@ use cloudpose_wire::{
     frame::ResultBody,
     ws::{Codec, ErrorCode, ServerMessage},
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -148,8 +151,13 @@ impl<'a> Connection<'a> {
                     if !matches!(event, Event::Sent(_)) {
                         (heard, pinged) = (Instant::now(), false);
                     }
+                    let is_image = matches!(event, Event::Image(_));
                     if let Some(end) = self.on_event(event) {
                         return end;
+                    }
+                    if is_image {
+                        // Others are listened to before a client that sends more than can be taken.
+                        yield_now().await;
                     }
                 }
                 done = next_done(&mut self.units, self.session.accepts()) => self.on_unit(done),

@@ -27,7 +27,8 @@ pub(crate) struct StreamQuery {
     /// What comes back: `pose` (default), `overlay` or `both`.
     #[param(inline)]
     want: Want,
-    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground) or `redacted` (heads are covered).
+    /// How pictures are drawn: `overlay` (default), `skeleton` (on a plain ground), `redacted` (heads are covered) or
+    /// `frame` (nothing is drawn).
     #[param(inline)]
     draw: Option<Draw>,
     /// The model to run, one of `GET /v1/models`.
