@@ -1,6 +1,11 @@
 //! The application: the roles of one process on their bus, loaded, run, and drained in order.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cloudpose_bus::{Bus, Capacity};
@@ -45,7 +50,12 @@ impl App {
             if nats.servers.is_empty() { Bus::local(capacity) } else { Bus::nats(nats, capacity).await? };
         let (ready, is_ready) = watch::channel(false);
         let books = Books::default();
-        let answers = Ops { ready: is_ready, metrics: vitals::page(metrics.clone(), books.clone()) };
+        let store = Arc::new(OnceLock::new());
+        let answers = Ops {
+            ready: is_ready,
+            store: Arc::clone(&store),
+            metrics: vitals::page(metrics.clone(), books.clone()),
+        };
         let mut monitors = JoinSet::new();
         let ops = match *ops_listen {
             None => None,
@@ -60,7 +70,11 @@ impl App {
         let given = Given { bus: bus.clone(), books, ops: answers.beside_clients(ops.is_none()) };
         let mut roles = Vec::new();
         for role in config.roles {
-            roles.push((role.name, (role.load)(config.options.clone(), given.clone()).await?));
+            let loaded = (role.load)(config.options.clone(), given.clone()).await?;
+            if let Some(check) = loaded.store.clone() {
+                store.get_or_init(|| check);
+            }
+            roles.push((role.name, loaded));
         }
         Ok(Self { name: config.name, roles, bus, ops, monitors, ready, metrics })
     }
@@ -192,7 +206,10 @@ mod tests {
             }
             ended.recv().await.unwrap()
         };
-        (Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop, start))) }, started)
+        (
+            Ready { clients: None, store: None, run: Box::new(move |stop, _| Box::pin(run(stop, start))) },
+            started,
+        )
     }
 
     /// A process of two roles, the first of which drains first.

@@ -1,7 +1,11 @@
 //! What monitors ask of the process: is it alive, is it ready, its metrics. The answers are the same wherever they ask:
 //! on a port of its own (`--ops-listen`), or where clients come.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Context as _, Result};
 use axum::{
@@ -11,6 +15,7 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use cloudpose_ingest::{StoreCheck, StorePart};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 use utoipa::OpenApi as _;
@@ -20,6 +25,8 @@ use utoipa::OpenApi as _;
 pub(crate) struct Ops {
     /// True while every role is ready.
     pub(crate) ready: watch::Receiver<bool>,
+    /// Says whether the store of jobs is there, from when it is opened.
+    pub(crate) store: Arc<OnceLock<StoreCheck>>,
     /// The metrics in Prometheus' text format.
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -35,6 +42,16 @@ impl fmt::Debug for Ops {
 struct Status {
     /// The word.
     status: &'static str,
+    /// What of the store of jobs does not answer: `store` (images and results), `states`. Everything but jobs goes on without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    away: Vec<&'static str>,
+}
+
+impl Status {
+    fn word(status: &'static str) -> Json<Self> {
+        Json(Self { status, away: Vec::new() })
+    }
 }
 
 #[derive(utoipa::OpenApi)]
@@ -74,21 +91,29 @@ impl Ops {
 #[utoipa::path(get, path = "/health", tag = "operation",
     responses((status = 200, body = Status, description = "Alive.")))]
 async fn health() -> Json<Status> {
-    Json(Status { status: "ok" })
+    Status::word("ok")
 }
 
-/// Tells whether the server takes work.
+/// Tells whether the server takes work, and whether the store of its jobs is there.
 #[utoipa::path(get, path = "/ready", tag = "operation",
     responses(
-        (status = 200, body = Status, description = "Ready."),
+        (status = 200, body = Status, description = "Ready; without jobs, if their store is `away`."),
         (status = 503, body = Status, description = "Starting, or shutting down."),
     ))]
 async fn ready(State(ops): State<Ops>) -> (StatusCode, Json<Status>) {
-    if *ops.ready.borrow() {
-        (StatusCode::OK, Json(Status { status: "ready" }))
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "not ready" }))
+    if !*ops.ready.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, Status::word("not ready"));
     }
+    let away = match ops.store.get() {
+        Some(store) => store.away().await,
+        None => Vec::new(),
+    };
+    let part = |part| match part {
+        StorePart::Bytes => "store",
+        StorePart::Documents => "states",
+    };
+    // Whoever takes a gateway's clients away for it stops streams and photos for the sake of jobs.
+    (StatusCode::OK, Json(Status { status: "ready", away: away.into_iter().map(part).collect() }))
 }
 
 /// The metrics, in Prometheus' text format.

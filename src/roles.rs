@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use cloudpose_bus::{Bus, nats::Role as OnNats};
 use cloudpose_infer::{StoreConfig, Worker};
-use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL};
+use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL, StoreCheck};
 use cloudpose_records::Recorder;
 use cloudpose_wire::ModelId;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +104,8 @@ pub(crate) struct Given {
 pub(crate) struct Ready {
     /// Where clients come, if they do.
     pub(crate) clients: Option<SocketAddr>,
+    /// Says whether the store is there that it has.
+    pub(crate) store: Option<StoreCheck>,
     /// Works until the token is cancelled, then finishes what is in hand. One that cannot go on cancels the token
     /// itself, and fails.
     pub(crate) run: Box<dyn FnOnce(CancellationToken, Patience) -> Task<()> + Send>,
@@ -116,6 +118,7 @@ async fn ingest(options: ArgMatches, Given { bus, books, ops }: Given) -> Result
     config.max_image_bytes = fitting(config.max_image_bytes, &bus);
     let gateway = Gateway::bind(config, bus.clone(), books, ops).await?;
     let address = gateway.local_addr()?;
+    let store = gateway.store_check();
     let scheme = if gateway.speaks_tls() { "https" } else { "http" };
     let run = async move |stop, patience| {
         tracing::info!("listening on {scheme}://{address}");
@@ -124,7 +127,8 @@ async fn ingest(options: ArgMatches, Given { bus, books, ops }: Given) -> Result
             never = bus.watch_lanes() => match never {},
         }
     };
-    Ok(Ready { clients: Some(address), run: Box::new(move |stop, patience| Box::pin(run(stop, patience))) })
+    let run = Box::new(move |stop, patience| -> Task<()> { Box::pin(run(stop, patience)) });
+    Ok(Ready { clients: Some(address), store, run })
 }
 
 /// No image is taken that the bus does not carry.
@@ -174,18 +178,18 @@ async fn infer(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
     let ready = Model::from_arg_matches(&options)?.ready(&config.store);
     let worker = tokio::task::spawn_blocking(move || Worker::load(&config, &ready)).await??;
     let run = async move |stop| Ok(worker.run(bus, stop).await?);
-    Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
+    Ok(Ready { clients: None, store: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
 }
 
 async fn annotate(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
     let config = cloudpose_annotate::Config::from_arg_matches(&options)?;
     let run = async move |stop| Ok(cloudpose_annotate::run(config, bus, stop).await?);
-    Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
+    Ok(Ready { clients: None, store: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
 }
 
 async fn record(options: ArgMatches, Given { bus, .. }: Given) -> Result<Ready> {
     let config = cloudpose_records::Config::from_arg_matches(&options)?;
     let recorder = Recorder::load(config, &bus).await?;
     let run = async move |stop| Ok(recorder.run(stop).await?);
-    Ok(Ready { clients: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
+    Ok(Ready { clients: None, store: None, run: Box::new(move |stop, _| Box::pin(run(stop))) })
 }

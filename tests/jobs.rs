@@ -14,7 +14,7 @@ use std::{
 
 use cloudpose_testing::{NatsServer, S3, golden, soon};
 use reqwest::multipart::{Form, Part};
-use serde_json::Value;
+use serde_json::{Value, json};
 use server::Server;
 use tempfile::TempDir;
 
@@ -263,6 +263,69 @@ async fn a_bucket_that_is_away_for_a_while_is_told_to_who_needs_it_and_the_job_g
     all_are_found(&server, &job, ITEMS).await;
     let after = written(&s3.path());
     assert!(before.iter().all(|(item, result)| after[item] == *result), "what was written stays as it was");
+}
+
+#[tokio::test]
+async fn a_job_whose_acceptance_was_not_heard_of_is_one_all_the_same() {
+    let place = Place::bucket();
+    let server = place.serve(&[]);
+    let Place::Bucket(s3) = &place else { unreachable!() };
+    s3.lose_the_answer("/documents/");
+    let job = accepted(&server, 2, "").await;
+    until(&server, &job, is_done).await;
+    all_are_found(&server, &job, 2).await;
+}
+
+/// What `/ready` says of the store, as soon as it is `expected`.
+async fn ready_says(server: &Server, expected: &Value) {
+    soon(async {
+        loop {
+            let answer = reqwest::get(server.url("/ready")).await.unwrap();
+            assert_eq!(answer.status(), 200, "streams and photos go on");
+            if answer.json::<Value>().await.unwrap() == *expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_whether_a_gateway_is_ready_is_told_of_its_store() {
+    let (place, nats) = (Place::bucket(), NatsServer::start());
+    let gateway = place.ingest(&nats);
+    let Place::Bucket(s3) = &place else { unreachable!() };
+    let well = json!({ "status": "ready" });
+    ready_says(&gateway, &well).await;
+    s3.refuse(Some(503));
+    ready_says(&gateway, &json!({ "status": "ready", "away": ["store"] })).await;
+    s3.refuse(None);
+    ready_says(&gateway, &well).await;
+    let admin = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    // Its subjects are another's: no gateway can make it anew.
+    admin.delete_stream("KV_cloudpose-jobs").await.unwrap();
+    let other = async_nats::jetstream::stream::Config {
+        name: "other".into(),
+        subjects: vec!["$KV.cloudpose-jobs.>".into()],
+        ..Default::default()
+    };
+    admin.create_stream(other).await.unwrap();
+    ready_says(&gateway, &json!({ "status": "ready", "away": ["states"] })).await;
+    admin.delete_stream("other").await.unwrap();
+    ready_says(&gateway, &well).await;
+}
+
+#[tokio::test]
+async fn who_asks_whether_a_server_is_ready_is_told_of_its_folder() {
+    let place = Place::folder();
+    let server = place.serve(&[]);
+    ready_says(&server, &json!({ "status": "ready" })).await;
+    let away = place.path().with_extension("away");
+    fs::rename(place.path(), &away).unwrap();
+    ready_says(&server, &json!({ "status": "ready", "away": ["store"] })).await;
+    fs::rename(&away, place.path()).unwrap();
+    ready_says(&server, &json!({ "status": "ready" })).await;
 }
 
 #[tokio::test]

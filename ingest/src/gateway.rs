@@ -22,7 +22,7 @@ use crate::{
     decoders::Decoders,
     dispatch::Dispatch,
     gate::Gate,
-    jobs::Jobs,
+    jobs::{Jobs, StoreCheck},
     ledger::Books,
     listener::{self, Tls},
     openapi, router,
@@ -92,6 +92,11 @@ impl Gateway {
         let listener =
             TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
         Ok(Self { listener, config, auth, tls, bus, books, jobs, ops })
+    }
+
+    /// Says whether the store of jobs is there, if it has one.
+    pub fn store_check(&self) -> Option<StoreCheck> {
+        self.jobs.as_ref().map(Jobs::check)
     }
 
     /// Whether it speaks TLS.

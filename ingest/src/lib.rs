@@ -63,9 +63,10 @@ mod watch;
 
 pub use auth::{Config as AuthConfig, KeySet, Origin, Way as AuthWay, keys};
 pub use cameras::{Config as CamerasConfig, NamedCamera};
+pub use cloudpose_store::Part as StorePart;
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
-pub use jobs::Config as JobsConfig;
+pub use jobs::{Config as JobsConfig, StoreCheck};
 pub use ledger::{Books, Ledger};
 pub use listener::TlsConfig;

@@ -29,6 +29,7 @@
 //! | [`fleet`] | which gateway fetches which camera | gateway |
 //! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
 //! | [`share`] | when an item of a job goes on the lanes | gateway |
+//! | [`hearsay`] | for how long an answer counts | the gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
 //!
@@ -43,6 +44,7 @@ pub mod deadline;
 pub mod fleet;
 pub mod gate;
 pub mod guests;
+pub mod hearsay;
 pub mod lanes;
 pub mod lease;
 pub mod leaving;

@@ -58,6 +58,11 @@ impl Folder {
         Ok(folder)
     }
 
+    pub(crate) fn is_there(&self) -> Result<(), Error> {
+        let path = self.root().join(DOCUMENTS);
+        fs::metadata(&path).map(drop).map_err(|error| Error::at(&path, error))
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.0.root
     }

@@ -17,17 +17,21 @@ mod error;
 mod folder;
 mod objects;
 
-use std::{env, ffi::OsString};
+use std::{env, ffi::OsString, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bucket, BucketError, Over};
 use object_store::UpdateVersion;
+use tokio::time::timeout;
 
 pub use self::{address::Address, error::Error};
 use self::{folder::Folder, objects::Objects};
 
 /// Where documents lie beside bytes.
 const DOCUMENTS: &str = "documents";
+
+/// What errors call the place of documents on the bus.
+const ON_BUS: &str = "the bucket for documents on NATS";
 
 /// A store. Clones share it.
 #[derive(Debug, Clone)]
@@ -57,6 +61,15 @@ enum Version {
     Body,
     Object(UpdateVersion),
     Revision(u64),
+}
+
+/// A part of a store that may be away by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes, and documents that lie beside them.
+    Bytes,
+    /// Documents that lie on the bus.
+    Documents,
 }
 
 impl Store {
@@ -97,6 +110,35 @@ impl Store {
         match &self.place {
             Place::Folder(folder) => folder.root().display().to_string(),
             Place::Objects(objects) => objects.place().to_owned(),
+        }
+    }
+
+    /// Which parts do not answer now, or not within `patience`, and why. It costs one request to each.
+    pub async fn away(&self, patience: Duration) -> Vec<(Part, Error)> {
+        let late = || Error::unusable(self.place(), format!("no answer in {} ms", patience.as_millis()));
+        let bytes = async {
+            match timeout(patience, self.is_there()).await {
+                Ok(answer) => answer,
+                Err(_) => Err(late()),
+            }
+        };
+        let documents = async {
+            let Some(bucket) = &self.documents else { return Ok(()) };
+            match timeout(patience, bucket.get("ready")).await {
+                Ok(answer) => answer.map(drop).map_err(of_bus),
+                Err(_) => Err(Error::unusable(ON_BUS, format!("no answer in {} ms", patience.as_millis()))),
+            }
+        };
+        let (bytes, documents) = tokio::join!(bytes, documents);
+        let bytes = bytes.err().map(|error| (Part::Bytes, error));
+        bytes.into_iter().chain(documents.err().map(|error| (Part::Documents, error))).collect()
+    }
+
+    async fn is_there(&self) -> Result<(), Error> {
+        match &self.place {
+            Place::Folder(folder) => folder.blocking(Folder::is_there).await,
+            // What is not in it says as well whether the bucket is.
+            Place::Objects(objects) => objects.get("new/ready").await.map(drop),
         }
     }
 
@@ -304,10 +346,8 @@ impl Document {
 
 fn of_bus(error: BucketError) -> Error {
     match error {
-        BucketError::Full(_) => Error::full("the bucket for documents on NATS", error),
-        BucketError::Changed | BucketError::Unreachable(_) => {
-            Error::unusable("the bucket for documents on NATS", error)
-        }
+        BucketError::Full(_) => Error::full(ON_BUS, error),
+        BucketError::Changed | BucketError::Unreachable(_) => Error::unusable(ON_BUS, error),
     }
 }
 

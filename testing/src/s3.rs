@@ -46,6 +46,8 @@ struct Gate {
     /// What is answered in place of the service.
     refuses: Blocking<Option<StatusCode>>,
     refused: AtomicUsize,
+    /// The next write of a key with this in it is done, and answered as if it were not.
+    loses: Blocking<Option<&'static str>>,
     /// The service looks first and writes then: one at a time, so that conditions hold.
     writing: Mutex<()>,
     /// Conditions are not passed on.
@@ -117,6 +119,11 @@ impl S3 {
         *self.gate.refuses.lock().unwrap() = status.map(|status| StatusCode::from_u16(status).unwrap());
     }
 
+    /// Does the next write of a key with `part` in it, and answers 503 all the same.
+    pub fn lose_the_answer(&self, part: &'static str) {
+        *self.gate.loses.lock().unwrap() = Some(part);
+    }
+
     /// How many requests it has answered so.
     pub fn refused(&self) -> usize {
         self.gate.refused.load(Ordering::Relaxed)
@@ -169,7 +176,10 @@ async fn answer(service: &S3Service, gate: &Gate, mut request: Request<Incoming>
         request.headers_mut().remove(header::IF_NONE_MATCH);
         request.headers_mut().remove(header::IF_MATCH);
     }
-    service.call(request.map(Body::from)).await.unwrap()
+    let loses = request.method() == Method::PUT
+        && gate.loses.lock().unwrap().take_if(|part| request.uri().path().contains(*part)).is_some();
+    let answer = service.call(request.map(Body::from)).await.unwrap();
+    if loses { error(StatusCode::SERVICE_UNAVAILABLE, "Lost") } else { answer }
 }
 
 fn error(status: StatusCode, code: &str) -> Response<Body> {

@@ -7,6 +7,7 @@
 //! | `active` | the items of a job that this gateway works on |
 //! | `runner` | takes jobs by lease, and offers their items to the workers |
 //! | `collector` | writes results down |
+//! | `ready` | says whether the store is there |
 //! | `thumbnail` | small pictures of the images |
 //! | `sweeper` | removes what has had its time |
 //!
@@ -17,6 +18,7 @@ mod active;
 mod collector;
 mod config;
 pub(crate) mod document;
+mod ready;
 mod runner;
 mod sweeper;
 mod thumbnail;
@@ -36,12 +38,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::config::Config;
 use self::{
     collector::Collector,
     document::{About, Line, State, about_key, folder, of_tenant, result_key, state_name},
     runner::Runner,
 };
+pub use self::{config::Config, ready::StoreCheck};
 pub(crate) use self::{sweeper::Upload, thumbnail::Thumbnail};
 use crate::metrics;
 
@@ -128,6 +130,10 @@ impl Jobs {
 
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    pub(crate) fn check(&self) -> StoreCheck {
+        StoreCheck::new(self.0.store.clone())
     }
 
     /// How many jobs a tenant has.
