@@ -137,7 +137,8 @@ def cluster(cloudpose, tmp_path):
     routes = [free_port() for _ in range(3)]
     servers = [Member(number, tmp_path, routes) for number in range(3)]
     shared = named(rendered("cluster"), "ConfigMap", NAME)["data"]
-    shared = {key: value for key, value in shared.items() if "OTLP" not in key}
+    # There is no collector here, and no bucket for jobs.
+    shared = {key: value for key, value in shared.items() if "OTLP" not in key and "STORE" not in key}
     processes = []
     try:
         for server in servers:
@@ -148,7 +149,7 @@ def cluster(cloudpose, tmp_path):
         for role, user, options in (("ingest", "gateway", ["--listen", f"127.0.0.1:{http}"]), ("infer", "worker", [])):
             box = named(rendered("cluster"), "Deployment", f"{NAME}-{'gateway' if role == 'ingest' else 'infer-cpu'}")
             extra = {e["name"]: e["value"] for e in box["spec"]["template"]["spec"]["containers"][0]["env"]
-                     if e.get("value") and "LISTEN" not in e["name"] and e["name"] != "CLOUDPOSE_NATS"}
+                     if e.get("value") and "LISTEN" not in e["name"] and "STORE" not in e["name"] and e["name"] != "CLOUDPOSE_NATS"}
             urls = ",".join(f"nats://{user}:{PASSWORDS[user]}@127.0.0.1:{server.client}" for server in servers)
             processes.append(Pod([cloudpose, role, *options], tmp_path / role,
                                  dict(os.environ) | shared | extra | {"CLOUDPOSE_NATS": urls}))
