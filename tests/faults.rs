@@ -63,7 +63,7 @@ fn easily_poisoned_worker(bus: Bus, poison: usize) -> DropGuard {
     let stop = CancellationToken::new();
     let guard = stop.clone().drop_guard();
     tokio::spawn(async move {
-        work(&bus.clone(), Stage::Infer, 2, stop, move |delivery| {
+        work(&bus.clone(), Stage::Infer, (2, false), stop, move |delivery, _| {
             let bus = bus.clone();
             async move {
                 assert_ne!(delivery.frame.image.encode().unwrap().len(), poison, "poisoned");

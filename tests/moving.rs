@@ -88,7 +88,7 @@ async fn streams_of_a_gateway_that_goes_go_on_at_another() {
     let working = tokio::spawn({
         let (bus, stop) = (bus.clone(), stop.clone());
         async move {
-            work(&bus.clone(), Stage::Infer, 8, stop, move |delivery| {
+            work(&bus.clone(), Stage::Infer, (8, false), stop, move |delivery, _| {
                 let bus = bus.clone();
                 async move {
                     let header = delivery.frame.header.clone();

@@ -38,13 +38,15 @@ pub struct Config {
 pub async fn run(config: Config, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
     let threads = config.threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, NonZeroUsize::get);
-    let idle = Arc::new(Idle::new(threads));
-    for _ in 0..threads {
+    // One more for the seat at the side.
+    let most = threads + 1;
+    let idle = Arc::new(Idle::new(most));
+    for _ in 0..most {
         idle.put(Annotator::new(config.style)?);
     }
     let models = bus.models();
     tracing::info!(threads, "annotate: ready");
-    cloudpose_bus::work_by_hands(&bus, Stage::Annotate, (threads, true), stop, |delivery, hand| {
+    cloudpose_bus::work(&bus, Stage::Annotate, (threads, true), stop, |delivery, hand| {
         annotate(bus.clone(), models.clone(), (config.style, idle.clone()), (delivery, hand))
     })
     .await;

@@ -48,7 +48,7 @@ async fn measure(name: &str, [gateway, infer, annotate]: [Bus; 3], pids: &[u32])
     for (bus, stage) in [(infer, Stage::Infer), (annotate, Stage::Annotate)] {
         let stop = stop.clone();
         tokio::spawn(async move {
-            work(&bus, stage, 4, stop, |delivery| {
+            work(&bus, stage, (4, false), stop, |delivery, _| {
                 let bus = bus.clone();
                 async move {
                     let frame = delivery.frame.clone();

@@ -66,7 +66,7 @@ pub use local::{Capacity, Local};
 pub use models::Models;
 pub use nats::Nats;
 pub use tickets::{AllShown, Shown};
-pub use work::{work, work_by_hands};
+pub use work::work;
 
 /// How often a still frame is handed out before it is given up.
 pub const MAX_DELIVERIES: u32 = 2;

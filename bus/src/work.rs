@@ -13,21 +13,6 @@ use tracing::Instrument as _;
 
 use crate::{Bus, Delivery, Hand, metrics, trace};
 
-/// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
-///
-/// A still that a worker has died with is worked on alone, when nothing else is in hand: if it kills this one too, it takes
-/// no other frame with it.
-///
-/// A frame is pulled only when a slot is free for it, so that what cannot be worked on yet stays where
-/// another worker finds it. `handle` settles the delivery; if it panics, the frame counts as abandoned.
-pub async fn work<H, F>(bus: &Bus, stage: Stage, slots: usize, stop: CancellationToken, handle: H)
-where
-    H: Fn(Delivery) -> F,
-    F: Future<Output = ()> + Send + 'static,
-{
-    work_by_hands(bus, stage, (slots, false), stop, |delivery, _| handle(delivery)).await;
-}
-
 /// What is in hand at one stage.
 struct Hands {
     stage: Stage,
@@ -37,9 +22,16 @@ struct Hands {
     usage: Usage,
 }
 
-/// Works as [`work`] does, by [`Hand`]s, which let the frames of tenants go first that have used little. With a seat at the side it works
-/// on a frame more whose tenant would else wait for another that has all slots.
-pub async fn work_by_hands<H, F>(
+/// Works at `stage` on up to `slots` frames at once until `stop`, then finishes those in hand.
+///
+/// A still that a worker has died with is worked on alone, when nothing else is in hand: if it kills this one too, it takes
+/// no other frame with it.
+///
+/// A frame is pulled only when a slot is free for it, so that what cannot be worked on yet stays where
+/// another worker finds it. `handle` settles the delivery, and does what takes long by the [`Hand`], which lets the frames of tenants go first
+/// that have used little; if it panics, the frame counts as abandoned. With a seat at the side (`with_side`) a frame more is worked on whose
+/// tenant would else wait for another that has all slots.
+pub async fn work<H, F>(
     bus: &Bus,
     stage: Stage,
     (slots, with_side): (usize, bool),
@@ -149,7 +141,7 @@ mod tests {
     async fn who_has_used_much_lets_others_go_first() {
         let (bus, stop) = (Bus::local(Capacity::default()), CancellationToken::new());
         let (done, mut when_done) = mpsc::unbounded_channel();
-        let working = work_by_hands(&bus, Stage::Infer, (1, false), stop.clone(), |delivery, hand| {
+        let working = work(&bus, Stage::Infer, (1, false), stop.clone(), |delivery, hand| {
             let done = done.clone();
             async move {
                 let takes_long = delivery.frame.header.caller.tenant.as_str() == "flood";

@@ -39,7 +39,7 @@ impl Site {
             Self { done: Arc::default(), gate: Arc::new(Semaphore::new(1)), stop: CancellationToken::new() };
         let (done, gate, stop) = (site.done.clone(), site.gate.clone(), site.stop.clone());
         tokio::spawn(async move {
-            work(&bus.clone(), Stage::Infer, 1, stop, move |delivery| {
+            work(&bus.clone(), Stage::Infer, (1, false), stop, move |delivery, _| {
                 let (bus, done, gate) = (bus.clone(), done.clone(), gate.clone());
                 async move {
                     let pass = gate.acquire().await.unwrap();

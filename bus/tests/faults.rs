@@ -331,7 +331,7 @@ impl Worker {
         let task = {
             let (done, pace, stop) = (done.clone(), pace.clone(), stop.clone());
             tokio::spawn(async move {
-                work(&bus, Stage::Infer, 1, stop, |delivery| {
+                work(&bus, Stage::Infer, (1, false), stop, |delivery, _| {
                     let (done, pace) = (done.clone(), pace.clone());
                     async move {
                         pace.acquire().await.unwrap().forget();

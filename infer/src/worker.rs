@@ -249,7 +249,7 @@ impl Worker {
     pub async fn run(self, bus: Bus, stop: CancellationToken) -> Result<(), Error> {
         bus.announce(self.shared.served()?);
         let seats = (self.slots, self.with_side);
-        let work = cloudpose_bus::work_by_hands(&bus, Stage::Infer, seats, stop.clone(), |delivery, hand| {
+        let work = cloudpose_bus::work(&bus, Stage::Infer, seats, stop.clone(), |delivery, hand| {
             infer(bus.clone(), self.shared.clone(), stop.clone(), (delivery, hand))
         });
         let work = async {
@@ -334,7 +334,7 @@ impl Shared {
         }
     }
 
-    async fn detect(self: &Arc<Self>, task: Task, hand: &Hand) -> Result<Detection, Failed> {
+    async fn detect(self: &Arc<Self>, task: Task, hand: Hand) -> Result<Detection, Failed> {
         let shared = self.clone();
         let worked = hand.run(move || {
             let mut pipeline = Lent::take(&shared);
@@ -354,7 +354,7 @@ async fn infer(bus: Bus, shared: Arc<Shared>, stop: CancellationToken, (delivery
     let (mut header, image) = (header.clone(), image.clone());
     let task = Task::new(&mut header, image, bus.carries_attachments());
     let mut asides = Vec::new();
-    let result = match shared.detect(task, &hand).await {
+    let result = match shared.detect(task, hand).await {
         Ok(mut found) => {
             header.prior = found.tracks.take().map(Arc::new);
             let picture = found.picture.take();

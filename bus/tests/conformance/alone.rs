@@ -26,7 +26,7 @@ pub(super) async fn what_a_worker_died_with_is_worked_on_alone_and_then_given_up
     let in_hand = Arc::new(AtomicUsize::new(0));
     // Frame, attempt, and how many were in hand when it was begun and when it was done.
     let done = Arc::new(Mutex::new(Vec::new()));
-    let working = work(&bus, Stage::Infer, 2, stop.clone(), |delivery| {
+    let working = work(&bus, Stage::Infer, (2, false), stop.clone(), |delivery, _| {
         let (in_hand, done, stop) = (in_hand.clone(), done.clone(), stop.clone());
         async move {
             let seq = delivery.frame.header.seq;
@@ -68,7 +68,7 @@ pub(super) async fn of_several_with_which_workers_have_died_one_is_in_hand(bus: 
     drop(held);
     let stop = CancellationToken::new();
     let done = Arc::new(Mutex::new(Vec::new()));
-    let working = work(&bus, Stage::Infer, 2, stop.clone(), |delivery| {
+    let working = work(&bus, Stage::Infer, (2, false), stop.clone(), |delivery, _| {
         let (bus, done, stop) = (bus.clone(), done.clone(), stop.clone());
         async move {
             // If this one kills the worker the other has an attempt left: it is on the lane.

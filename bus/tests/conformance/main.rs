@@ -286,7 +286,7 @@ async fn work_takes_no_more_than_it_has_slots_for_and_finishes_what_it_took(bus:
     let worker = {
         let (bus, stop, gate, done) = (bus.clone(), stop.clone(), gate.clone(), done.clone());
         tokio::spawn(async move {
-            work(&bus, Stage::Infer, 2, stop, |delivery| {
+            work(&bus, Stage::Infer, (2, false), stop, |delivery, _| {
                 let (gate, done) = (gate.clone(), done.clone());
                 async move {
                     gate.acquire().await.unwrap().forget();

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use cloudpose_bus::{Bus, Delivery, PublishError, work_by_hands};
+use cloudpose_bus::{Bus, Delivery, PublishError, work};
 use cloudpose_testing::{sample::frame, soon};
 use cloudpose_wire::{Frame, Kind, Lane, Stage, StreamName, Tenant};
 use tokio::sync::Semaphore;
@@ -120,7 +120,7 @@ pub(super) async fn who_holds_nothing_is_worked_on_beside_who_holds_all(bus: Bus
     }
     let (begun, door_done) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (stop, done) = (CancellationToken::new(), Arc::new(Mutex::new(Vec::new())));
-    let working = work_by_hands(&bus, Stage::Infer, (2, true), stop.clone(), |delivery, hand| {
+    let working = work(&bus, Stage::Infer, (2, true), stop.clone(), |delivery, hand| {
         let (begun, door_done, done, stop) = (begun.clone(), door_done.clone(), done.clone(), stop.clone());
         async move {
             begun.add_permits(1);

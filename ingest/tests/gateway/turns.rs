@@ -28,7 +28,7 @@ async fn a_stream_that_sends_little_waits_for_one_frame_of_a_busy_one_behind_tho
     let mut worker = JoinSet::new();
     let stopped = stop.clone();
     worker.spawn(async move {
-        cloudpose_bus::work(&of_worker, Stage::Infer, SLOTS, stopped, |delivery| {
+        cloudpose_bus::work(&of_worker, Stage::Infer, (SLOTS, false), stopped, |delivery, _| {
             let hand = hand.clone();
             async move {
                 let (done, is_done) = oneshot::channel();
