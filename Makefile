@@ -1,6 +1,6 @@
 # `make run` runs CloudPose, `make test` runs every check. Both install what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload bench-shares attack attack-memory soak deny clean
+.PHONY: help run build setup setup-test test lint cuda-kernels unit isa doc browser contract clients model-test deploy-test manifests bench-peers bench-http bench-overload bench-shares attack attack-memory soak fuzz deny clean
 
 LISTEN ?= 127.0.0.1:60000
 CARGO ?= cargo
@@ -93,9 +93,12 @@ attack-memory: build ## What `cloudpose serve` keeps of the memory that an attac
 soak: build setup-test ## Memory of every role for half an hour at 80 % load, with attacks in between (ARGS="--minutes 5").
 	python3 benches/attack/soak.py --binary $(TARGET_DIR)/release/cloudpose $(ARGS)
 
+fuzz: setup ## Looks for bytes that break what reads them, a minute for each kind (ARGS="--seconds 600 http"; needs cargo-fuzz and a nightly compiler).
+	fuzz/run.sh $(ARGS)
+
 deny: ## Licences and sources of all dependencies (needs cargo-deny).
 	$(CARGO) deny check licenses bans sources
 
 clean: ## Removes what was built.
 	$(CARGO) clean
-	rm -rf tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-others tests/.venv-checkov tests/.prometheus tests/.models
+	rm -rf fuzz/target tests/*/node_modules tests/.venv tests/.venv-clients tests/.venv-others tests/.venv-checkov tests/.prometheus tests/.models

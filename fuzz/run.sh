@@ -29,6 +29,10 @@ rustc +nightly --version >/dev/null 2>&1 || {
     exit 1
 }
 
+# What a server keeps for ever is no leak.
+export ASAN_OPTIONS=detect_leaks=0
+# The crates are those of the product.
+cp ../Cargo.lock .
 work=target/work
 mkdir -p "$work"
 python3 seeds.py "$work/seeds"
@@ -36,12 +40,12 @@ for target in "${targets[@]}"; do
     mkdir -p "$work/corpus/$target"
     [ ! -f "corpus/$target.tar.xz" ] || tar xJf "corpus/$target.tar.xz" -C "$work/corpus/$target"
     echo "fuzz: $target for $seconds s"
-    # What a server keeps for ever is no leak. An input that takes 10 s hangs something.
+    # An input that takes 10 s hangs something.
     cargo +nightly fuzz run --fuzz-dir . "$target" "$work/corpus/$target" "$work/seeds/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3072 -max_len=65536 -detect_leaks=0 -print_final_stats=1 \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3072 -max_len=65536 -print_final_stats=1 \
         2>&1 | grep -vE '^#[0-9]+\s+(NEW|REDUCE|RELOAD|pulse)' | tee "$work/$target.log"
     $keep || continue
-    cargo +nightly fuzz cmin --fuzz-dir . "$target" "$work/corpus/$target" -- -detect_leaks=0 -rss_limit_mb=3072 2>&1 | tail -1
+    cargo +nightly fuzz cmin --fuzz-dir . "$target" "$work/corpus/$target" -- -rss_limit_mb=3072 2>&1 | tail -1
     mkdir -p corpus
     tar cJf "corpus/$target.tar.xz" --sort=name --owner=0 --group=0 --mtime=@0 -C "$work/corpus/$target" .
 done

@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| cloudpose_fuzz::say(bytes));
+fuzz_target!(|bytes: &[u8]| cloudpose_fuzz::say(bytes, None));

@@ -22,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(head.ok(), Some(header), "what decodes has a head that says what it is");
             assert_eq!((picture.width(), picture.height()), (header.width as usize, header.height as usize));
         }
-        let reduced = decoder.decode_reduced(bytes, |width, height| (width.div_ceil(5), height.div_ceil(5)), picture);
+        let reduced =
+            decoder.decode_reduced(bytes, |width, height| (width.div_ceil(5), height.div_ceil(5)), picture);
         drop(reduced);
     });
 });

@@ -4,7 +4,7 @@
 use cloudpose_video::LiveDecoder;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: cloudpose_fuzz::caught(&["/re_mp4-", "/rusty_h264-"]), |bytes: &[u8]| {
     let Ok(mut decoder) = LiveDecoder::new(512 * 512, |_| true) else { return };
     let mut rest = bytes;
     if bytes.first().is_some_and(|first| first & 1 == 1) {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cloudpose_infer::models::{Manifest, ModelStore, Models, onnx};
+use cloudpose_infer::models::{FAMILIES, Manifest, ModelStore, Models, onnx};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         fs::write(folder.path().join(Manifest::FILE), bytes).expect("there is room");
         if let Ok(store) = ModelStore::open(folder.path()) {
             let _json = store.manifest().to_json();
-            if let Ok(models) = Models::open(&store) {
+            if let Ok(models) = Models::new(store, FAMILIES) {
                 let _infos = models.infos();
             }
         }

@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use cloudpose_annotate::{Annotator, Style};
 use cloudpose_pixels::{PlanarImage, Subsampling};
 use cloudpose_wire::{
-    FrameHeader, FrameResult, News, SharedEvent, Skeleton, TraceParent, View, model::Announcement, ws::ClientMessage,
+    FrameHeader, FrameResult, News, SharedEvent, Skeleton, TraceParent, View, model::Announcement,
+    ws::ClientMessage,
 };
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::{Serialize, de::DeserializeOwned};
@@ -32,7 +33,9 @@ fn draw(event: &SharedEvent) {
         let mut picture = PlanarImage::default();
         picture.resize(64, 48, Subsampling::S420);
         ANNOTATOR.with_borrow_mut(|annotator| {
-            annotator.annotate_decoded(&mut picture, Some((&skeleton, persons)), 80).expect("it can be drawn on");
+            annotator
+                .annotate_decoded(&mut picture, Some((&skeleton, persons)), 80)
+                .expect("it can be drawn on");
         });
     }
 }

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 /// Behind these are more of the same.
 const PICTURES: usize = 8;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: cloudpose_fuzz::caught(&["/re_mp4-", "/rusty_h264-"]), |bytes: &[u8]| {
     let mut file = tempfile::NamedTempFile::new().expect("there is a place for files");
     file.write_all(bytes).expect("there is room");
     let Ok(mut video) = Video::open(file.path()) else { return };

@@ -7,6 +7,8 @@ use libfuzzer_sys::fuzz_target;
 /// RFC 6455, section 5.2.
 const FINAL: u8 = 0x80;
 const MASKED: u8 = 0x80;
+/// After its close the gateway gives its client a second to answer.
+const CLOSE: u8 = FINAL | 8;
 
 fuzz_target!(|bytes: &[u8]| {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
@@ -38,5 +40,5 @@ fuzz_target!(|bytes: &[u8]| {
         sent.extend(text);
         rest = after;
     }
-    cloudpose_fuzz::say(&sent);
+    cloudpose_fuzz::say(&sent, Some(CLOSE));
 });
