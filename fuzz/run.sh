@@ -29,23 +29,26 @@ rustc +nightly --version >/dev/null 2>&1 || {
     exit 1
 }
 
-# What a server keeps for ever is no leak.
-export ASAN_OPTIONS=detect_leaks=0
 # The crates are those of the product.
 cp ../Cargo.lock .
+cargo +nightly fuzz build --fuzz-dir .
+host=$(rustc -vV | sed -n 's/^host: //p')
+# What a server keeps for ever is no leak. Broken pipes are errors, as they are where Rust has begun the process.
+export ASAN_OPTIONS=detect_odr_violation=0:detect_leaks=0
+trap '' PIPE
 work=target/work
-mkdir -p "$work"
 python3 seeds.py "$work/seeds"
 for target in "${targets[@]}"; do
-    mkdir -p "$work/corpus/$target"
-    [ ! -f "corpus/$target.tar.xz" ] || tar xJf "corpus/$target.tar.xz" -C "$work/corpus/$target"
+    found=$work/corpus/$target
+    mkdir -p "$found" "artifacts/$target"
+    [ ! -f "corpus/$target.tar.xz" ] || tar xJf "corpus/$target.tar.xz" -C "$found"
+    fuzz=(nice "target/$host/release/$target" -artifact_prefix="artifacts/$target/" -rss_limit_mb=3072 -max_len=65536)
     echo "fuzz: $target for $seconds s"
     # An input that takes 10 s hangs something.
-    cargo +nightly fuzz run --fuzz-dir . "$target" "$work/corpus/$target" "$work/seeds/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3072 -max_len=65536 -print_final_stats=1 \
-        2>&1 | grep -vE '^#[0-9]+\s+(NEW|REDUCE|RELOAD|pulse)' | tee "$work/$target.log"
+    "${fuzz[@]}" -max_total_time="$seconds" -timeout=10 -print_final_stats=1 "$found" "$work/seeds/$target" 2>&1 |
+        grep -vE '^#[0-9]+\s+(NEW|REDUCE|RELOAD|pulse)'
     $keep || continue
-    cargo +nightly fuzz cmin --fuzz-dir . "$target" "$work/corpus/$target" -- -rss_limit_mb=3072 2>&1 | tail -1
-    mkdir -p corpus
-    tar cJf "corpus/$target.tar.xz" --sort=name --owner=0 --group=0 --mtime=@0 -C "$work/corpus/$target" .
+    rm -rf "$work/least" && mkdir -p "$work/least" corpus
+    "${fuzz[@]}" -merge=1 "$work/least" "$found" "$work/seeds/$target" 2>&1 | tail -1
+    tar cJf "corpus/$target.tar.xz" --sort=name --owner=0 --group=0 --mtime=@0 -C "$work/least" .
 done
