@@ -67,6 +67,6 @@ pub use cloudpose_store::Part as StorePart;
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
-pub use jobs::{Config as JobsConfig, StoreCheck};
+pub use jobs::{CallbackSecret, Config as JobsConfig, StoreCheck};
 pub use ledger::{Books, Ledger};
 pub use listener::TlsConfig;
