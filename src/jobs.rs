@@ -1,4 +1,5 @@
-//! `cloudpose jobs`: hands images in at a server, says how far it is, and fetches the results.
+//! `cloudpose jobs`: hands images in at a server, says how far it is, and fetches the results; and tells the keys by which
+//! callbacks are signed.
 #![expect(clippy::print_stdout, reason = "the answer of a command")]
 
 use std::{
@@ -8,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use cloudpose_wire::{Draw, JobId, ModelId};
+use cloudpose_ingest::CallbackSecret;
+use cloudpose_wire::{Draw, JobId, ModelId, Tenant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{
-    Method,
+    Method, Url,
     multipart::{Form, Part},
 };
 use serde::Deserialize;
@@ -31,6 +33,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:
   cloudpose jobs submit album/
   cloudpose jobs submit a.jpg b.jpg --want both --model accurate --server http://10.0.0.7:60000
+  cloudpose jobs submit album/ --callback https://app.example.com/done
   cloudpose jobs fetch $(cloudpose jobs submit album/ --want both) -o out")]
     Submit(Submit),
     /// Say how far a job is
@@ -43,6 +46,13 @@ pub(crate) enum Command {
   cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 -o out   writes out/results.jsonl, and the pictures if
                                                                they were wanted")]
     Fetch(Fetch),
+    /// Print the key by which a tenant's callbacks are signed, for who receives them
+    #[command(after_help = "Examples:
+  openssl rand -base64 32 > callback-secret
+  cloudpose serve --store jobs --callback-secret-file callback-secret
+  cloudpose jobs callback-key --callback-secret-file callback-secret
+  cloudpose jobs callback-key --callback-secret-file callback-secret --tenant acme")]
+    CallbackKey(CallbackKey),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +69,9 @@ pub(crate) struct Submit {
     /// The model to run [default: as the server has it]
     #[arg(long, value_name = "MODEL")]
     model: Option<ModelId>,
+    /// Have this address called when the job is done
+    #[arg(long, value_name = "URL")]
+    callback: Option<Url>,
     #[command(flatten)]
     server: Server,
 }
@@ -78,6 +91,16 @@ pub(crate) struct Fetch {
     /// Write results.jsonl and pictures into this folder
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallbackKey {
+    /// The secret that gateways have
+    #[arg(long, env = "CLOUDPOSE_CALLBACK_SECRET_FILE", value_name = "FILE")]
+    callback_secret_file: PathBuf,
+    /// Whose jobs they are
+    #[arg(long, default_value_t = Tenant::default())]
+    tenant: Tenant,
 }
 
 /// What is read of how far a job is.
@@ -107,7 +130,7 @@ struct Failure {
 /// Runs the command.
 ///
 /// # Errors
-/// If nothing is there to hand in, the server refuses or does not answer, or the output cannot be written.
+/// If nothing is there to hand in, the server refuses or does not answer, the output cannot be written, or the secret not read.
 pub(crate) async fn run(command: &Command) -> Result<()> {
     match command {
         Command::Submit(submit) => hand_in(submit).await,
@@ -117,10 +140,17 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
             Ok(())
         }
         Command::Fetch(fetch) => fetch.run().await,
+        Command::CallbackKey(CallbackKey { callback_secret_file, tenant }) => {
+            let path = callback_secret_file.display();
+            let secret = CallbackSecret::read(callback_secret_file);
+            let secret = secret.map_err(|why| anyhow!("the secret in {path} cannot be used: {why}"))?;
+            println!("{}", secret.of(tenant));
+            Ok(())
+        }
     }
 }
 
-async fn hand_in(Submit { paths, want, draw, model, server }: &Submit) -> Result<()> {
+async fn hand_in(Submit { paths, want, draw, model, callback, server }: &Submit) -> Result<()> {
     let files = detect::find(paths, &[])?;
     let mut images = Vec::new();
     for file in &files {
@@ -131,8 +161,9 @@ async fn hand_in(Submit { paths, want, draw, model, server }: &Submit) -> Result
     let mut query = vec![("want", want.clone())];
     query.extend(draw.map(|draw| ("draw", draw.to_string())));
     query.extend(model.as_ref().map(|model| ("model", model.to_string())));
-    let query: Vec<String> = query.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let path = format!("/v1/jobs?{}", query.join("&"));
+    query.extend(callback.as_ref().map(|url| ("callback", url.to_string())));
+    let url = Url::parse_with_params("http://server/v1/jobs", query).expect("it is an address");
+    let path = format!("/v1/jobs?{}", url.query().unwrap_or_default());
     // So that a request whose answer is lost can be sent again.
     let key = new_key();
     let response = server.send(Method::POST, &path, |request| {

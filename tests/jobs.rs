@@ -2,6 +2,8 @@
 //! when it is full.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "jobs/callbacks.rs"]
+mod callbacks;
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
@@ -67,8 +69,12 @@ impl Place {
     }
 
     fn ingest(&self, nats: &NatsServer) -> Server {
+        self.ingest_with(nats, &[])
+    }
+
+    fn ingest_with(&self, nats: &NatsServer, more: &[&str]) -> Server {
         let options = self.options();
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let options: Vec<&str> = options.iter().map(String::as_str).chain(more.iter().copied()).collect();
         Server::ingest_in(&self.environment(), &nats.url(), &options)
     }
 }

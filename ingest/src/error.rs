@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use crate::auth::keys;
 
@@ -43,6 +43,14 @@ pub enum Error {
     /// The place for jobs cannot be used.
     #[error("{0}; choose another place with --store")]
     Store(#[from] cloudpose_store::Error),
+    /// Callbacks cannot be signed.
+    #[error("the secret of callbacks in {} cannot be used: {why}", .path.display())]
+    CallbackSecret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The listening socket failed.
     #[error("the listening socket failed: {0}")]
     Socket(#[source] io::Error),

@@ -21,7 +21,7 @@
 //! | `quotas` | how much each tenant and each address may use |
 //! | `decoders` | how many may decode video, and what memory they may take |
 //! | `auth` | the ways to say who one is |
-//! | `trusted` | with whom TLS is spoken as a client |
+//! | `outbound` | connections to servers that somebody has named |
 //! | `followed` | what files say, while they may change |
 //! | `shared` | what doors share; `seats`: how many sessions there may be; `unfinished`: how much of what is not complete; `settings`: what can be asked for |
 //! | `ledger` | every accepted frame ends in one outcome |
@@ -48,6 +48,7 @@ mod listener;
 mod meter;
 pub mod metrics;
 mod openapi;
+mod outbound;
 mod pages;
 mod publisher;
 mod quotas;
@@ -57,7 +58,6 @@ mod session;
 mod settings;
 mod shared;
 mod still;
-mod trusted;
 mod unfinished;
 mod watch;
 
@@ -67,6 +67,6 @@ pub use cloudpose_store::Part as StorePart;
 pub use config::{Config, PHOTO_MODEL, STREAM_MODEL};
 pub use error::Error;
 pub use gateway::{Gateway, Ops, Patience};
-pub use jobs::{Config as JobsConfig, StoreCheck};
+pub use jobs::{CallbackSecret, Config as JobsConfig, StoreCheck};
 pub use ledger::{Books, Ledger};
 pub use listener::TlsConfig;

@@ -27,6 +27,7 @@ const CAMERAS: &str = "cloudpose_cameras";
 const CAMERA_FRAMES: &str = "cloudpose_camera_frames_total";
 const CAMERA_FAILURES: &str = "cloudpose_camera_failures_total";
 const JOBS: &str = "cloudpose_jobs_total";
+const JOB_CALLBACKS: &str = "cloudpose_job_callbacks_total";
 const JOB_ITEMS: &str = "cloudpose_job_items_total";
 const JOB_ITEMS_IN_FLIGHT: &str = "cloudpose_job_items_in_flight";
 const STORE_FAILURES: &str = "cloudpose_store_failures_total";
@@ -92,6 +93,13 @@ pub fn describe() {
     describe_counter!(JOB_ITEMS, "Images of jobs that have a result, by outcome: done, or why not.");
     describe_gauge!(JOB_ITEMS_IN_FLIGHT, "Images of jobs that this gateway has offered to the workers.");
     describe_counter!(STORE_FAILURES, "Reads and writes of the store that failed.");
+    describe_counter!(
+        JOB_CALLBACKS,
+        "Callbacks of jobs that were tried, by what became of them: delivered, tried_again, dead."
+    );
+    for event in ["delivered", "tried_again", "dead"] {
+        counter!(JOB_CALLBACKS, "event" => event).increment(0);
+    }
     for what in ["accepted", "finished", "expired"] {
         counter!(JOBS, "event" => what).increment(0);
     }
@@ -247,6 +255,12 @@ pub(crate) fn job_expired() {
 pub(crate) fn job_item_ended(tenant: &Tenant, outcome: &'static str) {
     let labels: Vec<Label> = [Label::new("outcome", outcome)].into_iter().chain(of_tenant(tenant)).collect();
     counter!(JOB_ITEMS, labels).increment(1);
+}
+
+/// A callback of a job was tried: it is `delivered`, is to be `tried_again`, or is given up (`dead`).
+pub(crate) fn job_called(event: &'static str, tenant: &Tenant) {
+    let labels: Vec<Label> = [Label::new("event", event)].into_iter().chain(of_tenant(tenant)).collect();
+    counter!(JOB_CALLBACKS, labels).increment(1);
 }
 
 pub(crate) fn job_items_in_flight(items: usize) {

@@ -33,6 +33,8 @@ const FOREIGN: &str = "A page of a site asks that is not allowed here.";
         crate::doors::http::pose,
         crate::doors::classify::classify,
         crate::doors::jobs::hand_in,
+        crate::doors::jobs::callbacks::list,
+        crate::doors::jobs::callbacks::again,
         crate::doors::jobs::status,
         crate::doors::jobs::delete,
         crate::doors::jobs::results,

@@ -27,9 +27,15 @@ impl Backoff {
 
     /// An attempt failed: how long to wait before the next.
     pub fn failed(&mut self) -> Duration {
-        let longest = self.first.saturating_mul(2u32.saturating_pow(self.failures)).min(self.longest);
-        let chance = hash(&(self.seed, self.failures)) as f64 / u64::MAX as f64;
+        let pause = self.pause(self.failures);
         self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// How long to wait after an attempt that failed after so many others.
+    pub fn pause(&self, failures: u32) -> Duration {
+        let longest = self.first.saturating_mul(2u32.saturating_pow(failures)).min(self.longest);
+        let chance = hash(&(self.seed, failures)) as f64 / u64::MAX as f64;
         longest.mul_f64(0.5 + 0.5 * chance)
     }
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`admit`] | which frame of a session goes on the bus, and when | a session |
 //! | [`retry`] | when a frame that the bus refused is offered again | a session |
-//! | [`backoff`] | how long to wait before something that failed is tried again | retries, cameras |
+//! | [`backoff`] | how long to wait before something that failed is tried again | retries, cameras, callbacks |
 //! | [`order`] | which result is delivered next | a session |
 //! | [`pace`] | whether a client sends too fast | a session |
 //! | [`uplink`] | when a sender of video is asked for a key frame, and how many bits are enough | a session's door |
@@ -29,6 +29,7 @@
 //! | [`fleet`] | which gateway fetches which camera | gateway |
 //! | [`capture`] | when a frame was captured, by its camera's clock | gateway |
 //! | [`share`] | when an item of a job goes on the lanes | gateway |
+//! | [`callbacks`] | when who waits for a job is called, and how many at once | gateway |
 //! | [`hearsay`] | for how long an answer counts | the gateway |
 //! | [`watch`] | which frames of a stream those who watch it take | gateway |
 //! | [`batch`] | which frames go to a device together | an infer worker |
@@ -39,6 +40,7 @@
 pub mod admit;
 pub mod backoff;
 pub mod batch;
+pub mod callbacks;
 pub mod capture;
 pub mod deadline;
 pub mod fleet;

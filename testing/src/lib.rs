@@ -3,6 +3,7 @@
 //! - [`NatsServer`]: a real nats-server of its own for one test
 //! - [`Postgres`]: a real PostgreSQL of its own
 //! - `S3`, with the feature `s3`: a real S3 service of its own
+//! - [`Receiver`]: an HTTP server that is called, and answers as it is told
 //! - [`Link`]: a network that breaks when it is told to
 //! - [`sample`]: frames to send around, and a bus to send them on
 //! - [`golden`]: photos, and what TensorFlow saw in them
@@ -14,6 +15,7 @@ pub mod golden;
 mod link;
 mod nats_server;
 mod postgres;
+mod receiver;
 #[cfg(feature = "s3")]
 mod s3;
 pub mod sample;
@@ -25,6 +27,7 @@ use futures_util::StreamExt as _;
 pub use link::Link;
 pub use nats_server::NatsServer;
 pub use postgres::Postgres;
+pub use receiver::{Call, Receiver, Reply};
 #[cfg(feature = "s3")]
 pub use s3::S3;
 

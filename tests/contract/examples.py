@@ -144,6 +144,16 @@ def jobs(call):
     call("POST", hand_in, b"", headers={"content-type": "text/plain"})
     call("POST", hand_in, form("picture", SAMPLE), headers=FORM)
     call("POST", hand_in, b"", at=f"{hand_in}?want=all", headers=JPEG)
+    again = f"{status}/callback"
+    # Nobody is there: it is waiting.
+    called = call("POST", hand_in, SAMPLE, at=f"{hand_in}?callback=http://127.0.0.1:9/done", headers=JPEG)["id"]
+    call("POST", again, at=f"/v1/jobs/{job}/callback")
+    until(lambda: json.loads(send(call.gateway, "GET", f"/v1/jobs/{called}")[2])["callback"]["tries"] == 1)
+    call("GET", hand_in, at=f"{hand_in}?callback=waiting")
+    call("GET", hand_in, at=f"{hand_in}?callback=lost")
+    call("POST", again, at=f"/v1/jobs/{called}/callback")
+    call("POST", again, at="/v1/jobs/job-0/callback")
+    call("DELETE", status, at=f"/v1/jobs/{called}")
     until(lambda: json.loads(send(call.gateway, "GET", f"/v1/jobs/{job}")[2])["state"] == "done")
     for what in ("", "/results", "/items/{item}/overlay", "/items/{item}/thumbnail"):
         for name in (job, "job-0"):
@@ -270,7 +280,10 @@ def record(folder):
     with Processes() as processes:
         serve = ["serve", "--device", "cpu"]
         camera = ["--camera", f"gate=file:{PICTURES}", "--camera-allow", "127.0.0.1"]
-        gateway = processes.gateway(*serve, "--model", "lightning", "--store", folder / "store", *camera)
+        secret = folder / "secret"
+        secret.write_text("0123456789abcdef0123456789abcdef")
+        jobs_of = ["--store", folder / "store", "--callback-secret-file", secret, "--callback-allow", "127.0.0.1"]
+        gateway = processes.gateway(*serve, "--model", "lightning", *jobs_of, *camera)
         for topic in (photos, classes, tensors, predictions, jobs, live):
             topic(Recorder(gateway, calls))
         storeless = Recorder(processes.gateway(*serve, "--model", "efficientnet-lite0"), calls)
@@ -282,6 +295,8 @@ def record(folder):
             path = "/v1/jobs/{job}" + what
             storeless("GET", path, at=path.format(job="job-0", item=1))
         storeless("DELETE", "/v1/jobs/{job}", at="/v1/jobs/job-0")
+        storeless("GET", "/v1/jobs")
+        storeless("POST", "/v1/jobs/{job}/callback", at="/v1/jobs/job-0/callback")
         storeless("GET", "/status/{image_id}", at="/status/job-0")
         key = processes.key("photo,stream", folder / "keys.json")
         bounds = ["--max-sessions", "1", "--max-image-bytes", "100000", "--receive-timeout", "1s"]

@@ -19,7 +19,9 @@ def test_every_call_is_answered_as_the_description_says(tmp_path):
         key = processes.key(SCOPES, tmp_path / "keys.json")
         # One photo is found in its examples, so that calls with these have something to tell of.
         camera = ["--camera", f"door=file:{REPOSITORY / 'ingest/tests/images'}"]
-        store = ["--store", tmp_path / "store", "--max-job-items", "10"]
+        secret = tmp_path / "secret"
+        secret.write_text("0123456789abcdef0123456789abcdef")
+        store = ["--store", tmp_path / "store", "--max-job-items", "10", "--callback-secret-file", secret]
         options = ["--device", "cpu", "--model", "lightning", "--keys", tmp_path / "keys.json", *store, *camera]
         call_everything(processes.gateway("serve", *options).http, key, tmp_path)
 

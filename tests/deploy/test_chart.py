@@ -37,6 +37,7 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("record.enabled=true", "record.database.secret"),
     ("gateway.store.url=/var/lib/jobs", "gateway/store/url"),
+    ("gateway.callbacks.allow={app.example.com}", "gateway/callbacks/allow"),
     ("gateway.store.url=s3://photos/jobs", "nats.bundled.servers=3"),
 ])
 def test_values_that_cannot_work_are_refused_with_a_reason(wrong, told):
@@ -288,6 +289,26 @@ def test_jobs_in_a_bucket_have_its_keys_and_the_way_there():
     policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
     assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
     assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
+
+
+def test_gateways_that_call_have_the_secret_and_the_way_there():
+    chart = rendered("cluster")
+    for document in roles(chart):
+        is_gateway = container(document)["args"][0] == "ingest"
+        settings = environment(document)
+        assert is_gateway == (settings.get("CLOUDPOSE_CALLBACK_ALLOW") == "10.20.0.0/16")
+        mounts = {mount["name"]: mount["mountPath"] for mount in container(document).get("volumeMounts", [])}
+        assert is_gateway == ("callbacks" in mounts)
+        if is_gateway:
+            assert settings["CLOUDPOSE_CALLBACK_SECRET_FILE"] == f"{mounts['callbacks']}/callback-secret"
+            volumes = {volume["name"]: volume for volume in document["spec"]["template"]["spec"]["volumes"]}
+            assert volumes["callbacks"]["secret"]["secretName"] == "callbacks"
+    policy = named(chart, "NetworkPolicy", f"{NAME}-callbacks")["spec"]
+    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
+    defaults = rendered("defaults")
+    assert not [d for d in of_kind(defaults, "NetworkPolicy") if d["metadata"]["name"].endswith("-callbacks")]
+    assert not [d for d in roles(defaults) if "CLOUDPOSE_CALLBACK_SECRET_FILE" in environment(d)]
 
 
 def test_helm_package_holds_the_files_that_are_linked(tmp_path):

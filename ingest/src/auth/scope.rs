@@ -101,6 +101,7 @@ impl Need {
             | "/api/pose_detection_annotation" => Self::Scope(Scope::Photo),
             "/v1/jobs"
             | "/v1/jobs/{job}"
+            | "/v1/jobs/{job}/callback"
             | "/v1/jobs/{job}/results"
             | "/v1/jobs/{job}/items/{item}/overlay"
             | "/v1/jobs/{job}/items/{item}/thumbnail"

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use crate::outbound::http::authority;
+
 /// Longest address that is taken, in bytes.
 const LONGEST: usize = 2048;
 /// What stands for what is not shown.
@@ -87,12 +89,6 @@ impl Address {
         }
         text
     }
-}
-
-/// Host and port, the port only if it is another than the scheme's.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 impl FromStr for Address {

@@ -2,7 +2,8 @@
 
 use cloudpose_wire::StreamName;
 
-use super::{address::Address, reach::Net};
+use super::address::Address;
+use crate::outbound::Net;
 
 /// Settings of cameras that the gateway fetches.
 #[derive(Debug, Clone, PartialEq, clap::Args)]

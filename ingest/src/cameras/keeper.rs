@@ -15,11 +15,10 @@ use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sle
 use super::{
     All, Cameras,
     document::{self, Document},
-    reach::Reach,
     runner,
     status::wall_ms,
 };
-use crate::shared::Shared;
+use crate::{outbound::Reach, shared::Shared};
 
 /// How long giving all cameras away may take: others take them anyway when the lease ends.
 const LEAVING: Duration = Duration::from_secs(2);

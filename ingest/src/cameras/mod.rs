@@ -10,7 +10,6 @@
 //! | module | what |
 //! |---|---|
 //! | `address` | where a camera is, and what of that may be shown |
-//! | `reach` | which addresses may be fetched |
 //! | `config` | what can be set |
 //! | `document` | what gateways write down for each other |
 //! | `known` | what is known of all cameras, and which are fetched here |
@@ -27,7 +26,6 @@ mod document;
 mod feed;
 mod keeper;
 mod known;
-mod reach;
 mod runner;
 mod source;
 mod status;
@@ -53,10 +51,12 @@ use self::{
     address::Place,
     document::{All, Document, Named},
     known::Known,
-    reach::Reach,
     status::wall_ms,
 };
-use crate::shared::Shared;
+use crate::{
+    outbound::{Reach, check_literal},
+    shared::Shared,
+};
 
 /// How often it is tried to change a camera that others change meanwhile.
 const TRIES: u32 = 8;
@@ -258,13 +258,13 @@ impl Cameras {
                 Err(Refused::Address(why.into()))
             }
             Place::Http(url) | Place::Rtsp(url) => {
-                source::check_literal(url, &self.for_clients()).map_err(Refused::Address)
+                check_literal(url, &self.for_clients()).map_err(Refused::Address)
             }
         }
     }
 
     fn for_clients(&self) -> Reach {
-        Reach::Public(self.bounds.camera_allow.clone())
+        Reach::Public(self.bounds.camera_allow.clone(), "--camera-allow")
     }
 
     /// Takes in what has been written, if it can be read soon.

@@ -20,13 +20,13 @@ use super::{
     camera::Camera,
     feed::{Feed, Picture},
     lock,
-    reach::Reach,
-    source::{self, Bounds, Trouble},
+    source::{self, Bounds},
 };
 use crate::{
     config::STREAM_MODEL,
     dispatch::Inbox,
     metrics,
+    outbound::{Reach, Trouble},
     publisher::{Answered, Publisher},
     quotas::Guest,
     seats::Seat,

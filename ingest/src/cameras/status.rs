@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use cloudpose_wire::{ModelId, StreamName, Want};
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Wishes, source::Trouble};
+use super::{Address, Wishes};
+use crate::outbound::Trouble;
 use crate::{config::STREAM_MODEL, meter::Meter, metrics, shared::Shared};
 
 /// Whether a camera is fetched.

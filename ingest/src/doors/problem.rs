@@ -65,6 +65,7 @@ problems! {
     bad_query: BAD_REQUEST, "bad-query", "The query was not understood";
     bad_body: BAD_REQUEST, "bad-body", "The body was not understood";
     bad_address: BAD_REQUEST, "bad-address", "This address is not fetched";
+    bad_callback: BAD_REQUEST, "bad-callback", "This address is not called";
     bad_base64: BAD_REQUEST, "bad-base64", "The image is not valid base64";
     https_only: BAD_REQUEST, "https-only", "This port speaks HTTPS";
     unknown_model: NOT_FOUND, "unknown-model", "No worker serves this model";
@@ -82,6 +83,7 @@ problems! {
     camera_exists: CONFLICT, "camera-exists", "The stream has a camera already";
     too_many_cameras: CONFLICT, "too-many-cameras", "There are as many cameras as there may be";
     fixed_camera: CONFLICT, "fixed-camera", "The camera is from the command line";
+    no_callback: CONFLICT, "no-callback", "The job has no callback to send";
     slow_head: REQUEST_TIMEOUT, "slow-head", "The request took too long to arrive";
     slow_body: REQUEST_TIMEOUT, "slow-body", "The body took too long to arrive";
     too_large: PAYLOAD_TOO_LARGE, "too-large", "The body is too large";
@@ -97,6 +99,7 @@ problems! {
     key_reused: UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The idempotency key is taken";
     too_many_jobs: TOO_MANY_REQUESTS, "too-many-jobs", "There are too many jobs";
     no_store: NOT_IMPLEMENTED, "no-store", "The server keeps no jobs";
+    no_callbacks: NOT_IMPLEMENTED, "no-callbacks", "The server sends no callbacks";
     store_unavailable: SERVICE_UNAVAILABLE, "store-unavailable", "The store of jobs cannot be used";
     store_full: INSUFFICIENT_STORAGE, "store-full", "The store of jobs is full";
     failed: INTERNAL_SERVER_ERROR, "processing-failed", "The image could not be processed";

@@ -1,8 +1,10 @@
 //! What can be set about jobs.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use cloudpose_store::Address;
+
+use crate::outbound::Net;
 
 /// Longest time that jobs can be kept.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -36,6 +38,15 @@ pub struct Config {
     #[arg(long, env = "CLOUDPOSE_MAX_JOBS", value_name = "N", default_value = "100",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub max_jobs: u32,
+
+    /// The secret by which callbacks of jobs are signed, 32 characters at least, the same for all gateways
+    /// [default: none are sent]
+    #[arg(long, env = "CLOUDPOSE_CALLBACK_SECRET_FILE", value_name = "FILE")]
+    pub callback_secret_file: Option<PathBuf>,
+
+    /// Callbacks may go to these addresses too, besides public ones. Can be given several times.
+    #[arg(long, env = "CLOUDPOSE_CALLBACK_ALLOW", value_name = "CIDR", value_delimiter = ',')]
+    pub callback_allow: Vec<Net>,
 }
 
 impl Default for Config {
@@ -46,6 +57,8 @@ impl Default for Config {
             max_job_items: 1000,
             max_job_bytes: 256 << 20,
             max_jobs: 100,
+            callback_secret_file: None,
+            callback_allow: Vec::new(),
         }
     }
 }

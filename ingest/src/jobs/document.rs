@@ -15,6 +15,8 @@ use cloudpose_policy::lease::Lease;
 use cloudpose_wire::{Caller, Draw, DropReason, JobId, ModelId, SharedEvent, Tenant, Want};
 use serde::{Deserialize, Serialize};
 
+use super::callbacks::Callback;
+
 /// How many failures stand in a job's state. All of them stand in its results.
 pub(crate) const MOST_FAILURES: usize = 100;
 
@@ -35,8 +37,11 @@ pub(crate) struct State {
     pub(crate) failures: Vec<ItemFailure>,
     pub(crate) began_at: Option<u64>,
     pub(crate) finished_at: Option<u64>,
-    /// Which gateway works on it.
+    /// Which gateway works on it, or sends its callback.
     pub(crate) lease: Option<Lease>,
+    /// Who is to be called when it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) callback: Option<Callback>,
 }
 
 /// What was handed in. It never changes.

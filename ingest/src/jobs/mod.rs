@@ -7,6 +7,7 @@
 //! | `active` | the items of a job that this gateway works on |
 //! | `runner` | takes jobs by lease, and offers their items to the workers |
 //! | `collector` | writes results down |
+//! | `callbacks` | calls who asked for it when a job is done |
 //! | `ready` | says whether the store is there |
 //! | `thumbnail` | small pictures of the images |
 //! | `sweeper` | removes what has had its time |
@@ -15,6 +16,7 @@
 //! does; an item is done once its result is written, which happens once. Whatever else a process knows, it may forget.
 
 mod active;
+mod callbacks;
 mod collector;
 mod config;
 pub(crate) mod document;
@@ -24,6 +26,7 @@ mod sweeper;
 mod thumbnail;
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -34,21 +37,31 @@ use bytes::Bytes;
 use cloudpose_bus::Bus;
 use cloudpose_store::{Address, Error, Store};
 use cloudpose_wire::{JobId, Tenant};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::OptionFuture, stream};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::{callbacks::CallbackSecret, config::Config, ready::StoreCheck};
 use self::{
+    callbacks::Callbacks,
     collector::Collector,
     document::{About, Line, State, about_key, folder, of_tenant, result_key, state_name},
     runner::Runner,
 };
-pub use self::{config::Config, ready::StoreCheck};
-pub(crate) use self::{sweeper::Upload, thumbnail::Thumbnail};
+pub(crate) use self::{
+    callbacks::{Callback, CallbackState},
+    sweeper::Upload,
+    thumbnail::Thumbnail,
+};
 use crate::metrics;
 
 /// The bucket on NATS for the states of jobs whose bytes lie in a bucket elsewhere.
 const STATES: &str = "jobs";
+/// Jobs that are listed.
+const LISTED: usize = 100;
+/// What is read of the store at once to list them.
+const READ_AT_ONCE: usize = 16;
 /// How many abouts are kept at hand.
 const ABOUTS: usize = 256;
 /// Uploads at once: each may take a job's bytes of the disk before it is one.
@@ -82,6 +95,8 @@ struct Shared {
     tasks: TaskTracker,
     /// Thumbnails that may be made at the same time.
     thumbnails: Semaphore,
+    /// If it sends any.
+    callbacks: Option<Callbacks>,
 }
 
 /// A job that was found.
@@ -102,7 +117,7 @@ pub(crate) enum HandedIn {
 
 impl Jobs {
     /// Opens the store, if there is to be one.
-    pub(crate) async fn open(config: &Config, bus: &Bus) -> Result<Option<Self>, Error> {
+    pub(crate) async fn open(config: &Config, bus: &Bus) -> Result<Option<Self>, crate::Error> {
         let Some(address) = &config.store else { return Ok(None) };
         // A folder has locks by which several gateways can change states; a bucket has none, but NATS does as well.
         let states = match address {
@@ -111,6 +126,7 @@ impl Jobs {
         };
         let store = Store::open(address, states).await?;
         tracing::info!("jobs lie in {address}");
+        let callbacks = Callbacks::open(config)?;
         let config = config.clone();
         let shared = Shared {
             store,
@@ -120,6 +136,7 @@ impl Jobs {
             uploads: Arc::new(Semaphore::new(UPLOADS)),
             tasks: TaskTracker::new(),
             thumbnails: Semaphore::new(THUMBNAILS),
+            callbacks,
         };
         Ok(Some(Self(Arc::new(shared))))
     }
@@ -132,6 +149,11 @@ impl Jobs {
         &self.0.store
     }
 
+    /// Those that it sends, if any.
+    pub(crate) fn callbacks(&self) -> Option<&Callbacks> {
+        self.0.callbacks.as_ref()
+    }
+
     pub(crate) fn check(&self) -> StoreCheck {
         StoreCheck::new(self.0.store.clone())
     }
@@ -140,6 +162,34 @@ impl Jobs {
     pub(crate) async fn count(&self, tenant: &Tenant) -> Result<usize, Error> {
         let of = of_tenant(tenant);
         Ok(self.store().documents().await?.iter().filter(|name| name.starts_with(&of)).count())
+    }
+
+    /// A tenant's jobs whose state is as it should be: the newest, at most [`LISTED`].
+    pub(crate) async fn list(
+        &self,
+        tenant: &Tenant,
+        is_wanted: impl Fn(&State) -> bool,
+    ) -> Result<Vec<Found>, Error> {
+        let of = of_tenant(tenant);
+        let names = self.store().documents().await?.into_iter().filter(|name| name.starts_with(&of));
+        let read_one = async |name: String| {
+            let document = self.store().document(&name).await?;
+            Ok(document.and_then(|document| read::<State>(&document.body)))
+        };
+        let states: Vec<Option<State>> =
+            stream::iter(names).map(read_one).buffered(READ_AT_ONCE).try_collect().await?;
+        let now = wall_clock();
+        let mut states: Vec<State> = states.into_iter().flatten().collect();
+        states.retain(|state| state.expires_at > now && is_wanted(state));
+        states.sort_by_key(|state| Reverse(state.created_at));
+        states.truncate(LISTED);
+        let find = async |state: State| {
+            let about = self.about(&state.upload).await?;
+            Ok(about.map(|about| Found { state, about }))
+        };
+        let found: Vec<Option<Found>> =
+            stream::iter(states).map(find).buffered(READ_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Begins an upload; `None` if there are as many as there may be.
@@ -155,11 +205,12 @@ impl Jobs {
         about: Arc<About>,
         mut upload: Upload,
         digest: Option<String>,
+        callback: Option<Callback>,
     ) -> Result<HandedIn, Error> {
         let jobs = self.clone();
         let handing_in = self.0.tasks.spawn(async move {
             jobs.store().put(&about_key(upload.name()), document::written(&*about)).await?;
-            let handed_in = jobs.write(&about, upload.name(), digest).await;
+            let handed_in = jobs.write(&about, upload.name(), digest, callback).await;
             match &handed_in {
                 Ok(HandedIn::Known(_)) => {}
                 Err(error) if error.is_full() => {}
@@ -176,6 +227,7 @@ impl Jobs {
         about: &Arc<About>,
         upload: &JobId,
         digest: Option<String>,
+        callback: Option<Callback>,
     ) -> Result<HandedIn, Error> {
         let name = state_name(&about.caller.tenant, &about.job);
         let created_at = wall_clock();
@@ -192,6 +244,7 @@ impl Jobs {
             began_at: None,
             finished_at: None,
             lease: None,
+            callback,
         };
         loop {
             if self.store().create(&name, document::written(&state)).await?.is_some() {
@@ -278,11 +331,20 @@ impl Jobs {
     pub(crate) async fn run(&self, bus: &Bus, gateway: &str, stopping: &CancellationToken) -> Infallible {
         let (tell, told) = mpsc::channel(TOLD);
         let collector = Collector::new(self.clone(), bus.clone(), tell);
+        let calling = self.callbacks().map(|callbacks| callbacks.run(self, gateway, stopping));
         let runner = Runner::new(self.clone(), bus.clone(), gateway.to_owned());
         tokio::select! {
             never = collector.run() => match never {},
             never = runner.run(told, stopping) => match never {},
             never = sweeper::run(self) => match never {},
+            Some(never) = OptionFuture::from(calling) => match never {},
+        }
+    }
+
+    /// Has a job's callback sent when it is due, if its state says so.
+    fn expect_callback(&self, name: &str, state: &State) {
+        if let Some(callbacks) = self.callbacks() {
+            callbacks.expect(name, state);
         }
     }
 

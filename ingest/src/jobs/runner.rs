@@ -193,6 +193,7 @@ impl Runner {
             };
             let now = wall_clock();
             if state.is_finished() || state.expires_at <= now {
+                self.jobs.expect_callback(&name, &state);
                 self.finished.insert(name);
             } else if Lease::is_free_for(state.lease.as_ref(), &self.holder, now) {
                 free.push((name, document, state));
@@ -344,6 +345,7 @@ impl Runner {
                 written => {
                     if written.is_some() && is_done {
                         metrics::job_finished(&held.about.caller.tenant);
+                        self.jobs.expect_callback(&name, &state);
                         self.finished.insert(name.clone());
                     }
                     // Otherwise it was deleted, or another gateway has taken it, or may.

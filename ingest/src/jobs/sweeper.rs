@@ -1,4 +1,4 @@
-//! Removes jobs whose time is over, and uploads that became no job.
+//! Removes jobs whose time is over, and uploads that became no job. It sees all jobs, and so all callbacks that are due.
 
 use std::{collections::HashSet, convert::Infallible, time::Duration};
 
@@ -100,6 +100,7 @@ async fn sweep(jobs: &Jobs) -> Result<u64, Error> {
         };
         if state.expires_at > wall_clock() {
             next = next.min(state.expires_at);
+            jobs.expect_callback(&name, &state);
             kept.insert(state.upload);
         } else if store.remove(&name, &document).await? {
             metrics::job_expired();

@@ -286,7 +286,7 @@ async fn bounds_are_told_and_what_is_refused_leaves_nothing() {
     refused(hand_in(&server, "", &[("a", large)]).await, 413, "too-large").await;
     refused(hand_in(&server, "", &[]).await, 422, "missing-image").await;
     refused(hand_in(&server, "?model=nobody&quality=0", &[("a", JPEG)]).await, 400, "bad-query").await;
-    refused(hand_in(&server, "?callback=x", &[("a", JPEG)]).await, 400, "bad-query").await;
+    refused(hand_in(&server, "?priority=x", &[("a", JPEG)]).await, 400, "bad-query").await;
     let plain = reqwest::Client::new().post(server.url("/v1/jobs")).body("hello");
     refused(soon(plain.send()).await.unwrap(), 415, "unsupported-content-type").await;
     store.has(0).await;

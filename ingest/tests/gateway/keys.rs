@@ -32,7 +32,7 @@ enum Asks {
 }
 
 /// Every address, with what it asks for. One that is new must be added here.
-const ROUTES: [(&str, &str, Asks); 60] = [
+const ROUTES: [(&str, &str, Asks); 62] = [
     ("GET", "/", Asks::Nothing),
     ("GET", "/app.js", Asks::Nothing),
     ("GET", "/client/cloudpose.js", Asks::Nothing),
@@ -85,6 +85,8 @@ const ROUTES: [(&str, &str, Asks); 60] = [
     ("POST", "/infer/object_detection", Asks::For(Scope::Photo)),
     ("POST", "/infer/classification", Asks::For(Scope::Photo)),
     ("POST", "/v1/jobs", Asks::For(Scope::Jobs)),
+    ("GET", "/v1/jobs", Asks::For(Scope::Jobs)),
+    ("POST", "/v1/jobs/{job}/callback", Asks::For(Scope::Jobs)),
     ("GET", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
     ("DELETE", "/v1/jobs/{job}", Asks::For(Scope::Jobs)),
     ("GET", "/v1/jobs/{job}/results", Asks::For(Scope::Jobs)),

@@ -3,6 +3,7 @@
 
 mod bad_streams;
 mod broker;
+mod callbacks;
 mod camera_quotas;
 mod cameras;
 mod claims;

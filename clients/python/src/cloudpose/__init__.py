@@ -1,11 +1,13 @@
 """CloudPose's client: people and their joints in photos and live video."""
 
+from .callbacks import verify_callback
 from .client import AsyncClient, Client
 from .convert import to_coco, to_detections, to_pandas, to_supervision
 from .drawing import draw
-from .errors import CloudPoseError, ConnectionLost, Problem, SessionError
+from .errors import BadCallback, CloudPoseError, ConnectionLost, Problem, SessionError
 from .events import Events
 from .images import ImageLike
+from .jobs import Callback, Job, JobResult
 from .results import (
     COCO,
     Box,
@@ -24,7 +26,9 @@ from .watch import Watch
 __all__ = [
     "COCO",
     "AsyncClient",
+    "BadCallback",
     "Box",
+    "Callback",
     "Class",
     "Client",
     "CloudPoseError",
@@ -32,6 +36,8 @@ __all__ = [
     "Events",
     "Frame",
     "ImageLike",
+    "Job",
+    "JobResult",
     "Keypoint",
     "LiveStream",
     "Model",
@@ -48,4 +54,5 @@ __all__ = [
     "to_detections",
     "to_pandas",
     "to_supervision",
+    "verify_callback",
 ]

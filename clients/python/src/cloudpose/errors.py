@@ -47,5 +47,9 @@ class SessionError(CloudPoseError):
         self.message = message
 
 
+class BadCallback(CloudPoseError):
+    """What claims to be a callback is none of the server's, or an old one."""
+
+
 class ConnectionLost(CloudPoseError):
     """The server could not be reached for as long as the client tries."""

@@ -133,7 +133,7 @@ env:
 
 {{- define "cloudpose.volumeMounts" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret }}
 volumeMounts:
 {{- if $nats.credentials.secret }}
   - { name: nats-credentials, mountPath: /etc/cloudpose/nats, readOnly: true }
@@ -147,12 +147,15 @@ volumeMounts:
 {{- if .keysSecret }}
   - { name: keys, mountPath: /etc/cloudpose/keys, readOnly: true }
 {{- end }}
+{{- if .callbackSecret }}
+  - { name: callbacks, mountPath: /etc/cloudpose/callbacks, readOnly: true }
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "cloudpose.volumes" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret }}
 volumes:
 {{- with $nats.credentials.secret }}
   - name: nats-credentials
@@ -168,6 +171,10 @@ volumes:
 {{- end }}
 {{- with .keysSecret }}
   - name: keys
+    secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with .callbackSecret }}
+  - name: callbacks
     secret: { secretName: {{ . }}, defaultMode: 0440 }
 {{- end }}
 {{- end }}

@@ -76,7 +76,7 @@ impl Published {
         loop {
             let fetched = self.source.fetch().await;
             let pause = if fetched.is_ok() { every } else { again };
-            signers.take_in(fetched.map(|json| vec![json]));
+            signers.take_in(fetched.map(|json| vec![json.into()]));
             let unknown = async {
                 tokio::time::sleep(apart).await;
                 self.unknown.notified().await;
@@ -145,7 +145,7 @@ impl Tokens {
             KeySet::File(path) => path.clone(),
             KeySet::Address(address) => {
                 let published =
-                    Published { source: Source::new(address.clone())?, unknown: Notify::new(), pace: PACE };
+                    Published { source: Source::new(address)?, unknown: Notify::new(), pace: PACE };
                 tracing::info!(audience, "clients show a token that a key of {address} has signed");
                 return Ok(Self::publishing(published, audience, issuer));
             }

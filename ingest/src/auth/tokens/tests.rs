@@ -304,7 +304,7 @@ async fn published_keys_are_fetched_again_for_a_key_that_is_not_known_and_kept_w
     let (address, _served) = provider(Arc::clone(&published));
     let hour = Duration::from_secs(3600);
     let pace = Pace { every: hour, again: Duration::from_millis(10), apart: Duration::from_millis(10) };
-    let source = Source::new(address).unwrap();
+    let source = Source::new(&address).unwrap();
     let tokens = Tokens::publishing(
         Published { source, unknown: Notify::new(), pace },
         "cloudpose".into(),

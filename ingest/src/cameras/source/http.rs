@@ -2,38 +2,26 @@
 
 use std::{collections::BTreeSet, convert::Infallible, time::Duration};
 
-use bytes::{Bytes, BytesMut};
 use http_auth::{PasswordClient, PasswordParams};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Response, StatusCode,
     body::Incoming,
-    client::conn::http1::{self, SendRequest},
-    header::{self, HeaderMap, HeaderName},
-    rt::{Read, Write},
+    header::{self, HeaderMap},
 };
-use hyper_util::rt::TokioIo;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-use super::{
-    ANSWER, Bounds, SILENCE, Trouble,
-    connect::{addresses, connect, secure},
-    encoded,
-    multipart::Parts,
-    too_long,
-};
-use crate::cameras::{
-    address::{Credentials, authority},
-    feed::Feed,
+use super::{Bounds, SILENCE, encoded, multipart::Parts};
+use crate::{
+    cameras::{address::Credentials, feed::Feed},
+    outbound::{
+        ANSWER, Trouble,
+        http::{Line, request, target, whole},
+        too_long,
+    },
 };
 
-/// Of an answer's head, in bytes.
-const MOST_HEAD: usize = 32 << 10;
-const MOST_HEADERS: usize = 64;
 /// One after the other.
 const MOST_REDIRECTS: usize = 5;
 /// Single pictures a second, unless another rate is asked for, and at most.
@@ -135,36 +123,13 @@ async fn parts(
     }
 }
 
-/// A body of at most `most` bytes.
-async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, Trouble> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Trouble::Gone(format!("its connection broke: {error}")))?;
-        if let Some(more) = frame.data_ref() {
-            if bytes.len() + more.len() > most {
-                return Err(Trouble::Wrong(format!("it sends a picture of more than {most} bytes")));
-            }
-            bytes.extend_from_slice(more);
-        }
-    }
-    Ok(bytes.freeze())
-}
-
 /// Asks for pictures, over a connection that is kept.
 struct Client<'a> {
     credentials: Option<&'a Credentials>,
     bounds: &'a Bounds,
     /// How the camera asks who we are, once it has.
     challenge: Option<PasswordClient>,
-    kept: Option<Kept>,
-}
-
-struct Kept {
-    /// To whom it leads: scheme, host and port.
-    origin: url::Origin,
-    sender: SendRequest<Empty<Bytes>>,
-    /// Carries the bytes.
-    _driver: JoinSet<()>,
+    kept: Option<Line>,
 }
 
 impl<'a> Client<'a> {
@@ -252,70 +217,28 @@ impl<'a> Client<'a> {
         url: &Url,
         authorization: Option<String>,
     ) -> Result<Response<Incoming>, Trouble> {
-        let mut request = Request::get(target(url)).header(header::HOST, authority(url));
-        let own: [(HeaderName, &str); 2] = [
-            (header::USER_AGENT, concat!("cloudpose/", env!("CARGO_PKG_VERSION"))),
-            (header::ACCEPT, "multipart/x-mixed-replace, image/*"),
-        ];
-        for (name, value) in own {
-            request = request.header(name, value);
-        }
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
-        let request = request.body(Empty::new());
+        let request = request(Method::GET, url).header(header::ACCEPT, "multipart/x-mixed-replace, image/*");
+        let request = match authorization {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        };
+        let request = request.body(Full::default());
         let request = request.map_err(|error| Trouble::Wrong(format!("it cannot be asked: {error}")))?;
-        let kept = self.kept.take().filter(|kept| kept.origin == url.origin() && !kept.sender.is_closed());
-        let is_ready = async |mut kept: Kept| kept.sender.ready().await.is_ok().then_some(kept);
-        let kept = match kept {
-            Some(kept) => is_ready(kept).await,
-            None => None,
+        let mut kept = self.kept.take();
+        if let Some(line) = &mut kept
+            && !line.is_ready_for(url).await
+        {
+            kept = None;
+        }
+        let mut line = match kept {
+            Some(line) => line,
+            None => Line::open(url, &self.bounds.reach).await?,
         };
-        let mut kept = match kept {
-            Some(kept) => kept,
-            None => self.open(url).await?,
-        };
-        let answer = timeout(ANSWER, kept.sender.send_request(request)).await;
-        let answer = answer.map_err(|_| too_long("it did not answer", ANSWER))?;
-        let answer =
-            answer.map_err(|error| Trouble::Gone(format!("it gives no answer that is HTTP: {error}")))?;
-        self.kept = Some(kept);
+        let answer = timeout(ANSWER, line.send(request)).await;
+        let answer = answer.map_err(|_| too_long("it did not answer", ANSWER))??;
+        self.kept = Some(line);
         Ok(answer)
     }
-
-    async fn open(&self, url: &Url) -> Result<Kept, Trouble> {
-        let addresses = addresses(url, &self.bounds.reach).await?;
-        let stream = connect(&addresses).await?;
-        let origin = url.origin();
-        if url.scheme() == "https" {
-            Kept::new(origin, TokioIo::new(secure(stream, url).await?)).await
-        } else {
-            Kept::new(origin, TokioIo::new(stream)).await
-        }
-    }
-}
-
-impl Kept {
-    async fn new(
-        origin: url::Origin,
-        io: impl Read + Write + Send + Unpin + 'static,
-    ) -> Result<Self, Trouble> {
-        let spoken =
-            http1::Builder::new().max_buf_size(MOST_HEAD).max_headers(MOST_HEADERS).handshake(io).await;
-        let (sender, connection) =
-            spoken.map_err(|error| Trouble::Gone(format!("it does not speak HTTP: {error}")))?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
-            // Who waits for the answer is told.
-            connection.await.ok();
-        });
-        Ok(Self { origin, sender, _driver: driver })
-    }
-}
-
-/// What stands in the request line.
-fn target(url: &Url) -> String {
-    url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
 }
 
 fn refused() -> Trouble {

@@ -7,11 +7,9 @@
 //! | `multipart` | the parts of Motion JPEG |
 //! | `rtsp` | H.264 and JPEG over RTSP |
 //! | `tap` | bounds for what RTSP brings |
-//! | `connect` | connections to addresses that may be fetched |
 //!
 //! [`Place`]: super::address::Place
 
-mod connect;
 mod files;
 mod http;
 mod multipart;
@@ -24,31 +22,19 @@ use bytes::Bytes;
 use cloudpose_pixels::{Encoder, PlanarImage};
 use cloudpose_wire::{Decoded, Payload};
 
-pub(super) use self::connect::check_literal;
 use super::{
     address::{Address, Place},
     feed::{Cost, Feed},
-    reach::Reach,
 };
-use crate::decoders::Decoders;
+use crate::{
+    decoders::Decoders,
+    outbound::{Reach, Trouble},
+};
 
-/// A connection must stand after so long. Shorter than what a camera may be late when it comes back.
-const CONNECT: Duration = Duration::from_secs(2);
-/// An answer must have begun after so long.
-const ANSWER: Duration = Duration::from_secs(5);
 /// A picture must be whole so long after the one before.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Of pictures that leave the process: as good as what cameras send.
 const QUALITY: u8 = 90;
-
-/// Why a camera sends nothing more. In words for people, without its password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// It cannot be reached, or has gone: it may be back any moment.
-    Gone(String),
-    /// It will not be better before somebody has done something.
-    Wrong(String),
-}
 
 /// What a source may do.
 #[derive(Debug, Clone)]
@@ -86,9 +72,4 @@ fn decoded(picture: PlanarImage) -> Payload {
         encoded.map_err(|error| error.to_string())
     };
     Payload::Decoded(Decoded::new(picture, encode))
-}
-
-/// Something that took too long.
-fn too_long(what: &str, time: Duration) -> Trouble {
-    Trouble::Gone(format!("{what} within {}", humantime::format_duration(time)))
 }

@@ -25,13 +25,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::{
-    ANSWER, Bounds, SILENCE, Trouble,
-    connect::{addresses, connect},
-    decoded, encoded,
-    tap::Tap,
-    too_long,
-};
+use super::{Bounds, SILENCE, decoded, encoded, tap::Tap};
 use crate::{
     cameras::{
         address::Credentials,
@@ -39,6 +33,7 @@ use crate::{
     },
     decoders::Decoders,
     metrics,
+    outbound::{ANSWER, Trouble, addresses, connect, too_long},
 };
 
 /// Bytes until the first picture may come: answers and the description.

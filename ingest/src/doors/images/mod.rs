@@ -123,7 +123,7 @@ pub(crate) async fn upload(
     let upload = jobs::begin(jobs)?;
     let handed_in = async {
         jobs.store().put(&item_key(upload.name(), 1), image).await?;
-        jobs.hand_in(Arc::new(about), upload, None).await
+        jobs.hand_in(Arc::new(about), upload, None, None).await
     };
     handed_in.await.map_err(|error| of_store(&error))?;
     let message = "Image uploaded";

@@ -1,5 +1,6 @@
 //! `/v1/jobs`: images that are handed in, and whose results are fetched later.
 
+pub(crate) mod callbacks;
 mod form;
 mod shown;
 
@@ -27,7 +28,7 @@ use crate::{
         http::{ImageFile, body::Bounds},
     },
     jobs::{
-        Found, HandedIn, Jobs, Thumbnail, Upload,
+        Callback, Found, HandedIn, Jobs, Thumbnail, Upload,
         document::{About, Line, Settings, item_key, overlay_key},
     },
     metrics,
@@ -65,6 +66,9 @@ pub(crate) struct JobQuery {
     /// Persons below this score are not reported, 0 to 1.
     #[param(minimum = 0, maximum = 1)]
     min_score: Option<f32>,
+    /// An address (http or https) that is called with `POST` when the job is done, as Standard Webhooks have it.
+    #[param(max_length = 2048)]
+    callback: Option<String>,
 }
 
 /// The query of `GET /v1/jobs/{job}/results`.
@@ -106,7 +110,7 @@ pub(crate) struct JobForm {
         (status = 202, body = JobStatus, description = "Handed in.",
             headers(("Location" = String, description = "Where the job is told of."))),
         (status = 400, body = Problem, content_type = "application/problem+json",
-            description = "The query or the body was not understood."),
+            description = "The query or the body was not understood, or the callback's address may not be called."),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "No worker serves the model; the problem lists those that are served."),
         (status = 408, body = Problem, content_type = "application/problem+json",
@@ -120,7 +124,7 @@ pub(crate) struct JobForm {
         (status = 429, body = Problem, content_type = "application/problem+json",
             description = "There are as many jobs as a tenant may have, or the client's address has too many connections."),
         (status = 501, body = Problem, content_type = "application/problem+json",
-            description = "The server was started without a store."),
+            description = "The server was started without a store, or without a secret for callbacks."),
         (status = 503, body = Problem, content_type = "application/problem+json",
             description = "The store cannot be used now: come again after `Retry-After` seconds."),
         (status = 507, body = Problem, content_type = "application/problem+json",
@@ -134,10 +138,11 @@ pub(crate) async fn hand_in(
 ) -> Result<Response, Problem> {
     let jobs = of(&shared)?;
     let Query(query) = query?;
+    let callback = callbacks::asked(jobs, query.callback.as_deref())?;
     let settings = settings(&shared, query)?;
     let Pass { caller, .. } = Pass::of(request.extensions());
     let key = idempotency_key(request.headers())?;
-    let (about, state) = take(&shared, jobs, &caller, settings, key, request).await?;
+    let (about, state) = take(&shared, jobs, &caller, (settings, callback), key, request).await?;
     let location = format!("/v1/jobs/{}", about.job);
     let status = JobStatus::new(&state, &about);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(status)).into_response())
@@ -148,7 +153,7 @@ async fn take(
     shared: &Shared,
     jobs: &Jobs,
     caller: &Caller,
-    settings: Settings,
+    (settings, callback): (Settings, Option<Callback>),
     key: Option<String>,
     request: Request,
 ) -> Result<(Arc<About>, crate::jobs::document::State), Problem> {
@@ -166,10 +171,12 @@ async fn take(
         form::upload(request, jobs.store(), upload.name(), jobs.config(), &Bounds::of(shared)).await?;
     let digest = key.is_some().then(|| {
         let settings = serde_json::to_vec(&settings).unwrap_or_default();
-        hex(&digest.chain_update(settings).finalize())
+        let callback = callback.as_ref().map_or("", |callback| &callback.url);
+        hex(&digest.chain_update(settings).chain_update(callback).finalize())
     });
     let about = Arc::new(About { job: job.clone(), caller: caller.clone(), settings, items });
-    let handed_in = jobs.hand_in(about, upload, digest.clone()).await.map_err(|error| of_store(&error))?;
+    let handed_in = jobs.hand_in(about, upload, digest.clone(), callback).await;
+    let handed_in = handed_in.map_err(|error| of_store(&error))?;
     let Found { state, about } = match handed_in {
         HandedIn::New(made) => made,
         HandedIn::Known(known) if known.digest != digest => {
@@ -370,7 +377,7 @@ pub(super) async fn thumbnail_of(
 
 /// What a query asks for, if it is to be had.
 fn settings(shared: &Shared, query: JobQuery) -> Result<Settings, Problem> {
-    let JobQuery { model, want, draw, quality, min_score } = query;
+    let JobQuery { model, want, draw, quality, min_score, callback: _ } = query;
     let draw = check_draw(draw, shared.config.draw_only)?;
     let quality = quality.unwrap_or(DEFAULT_QUALITY);
     check_quality(quality)?;

@@ -3,6 +3,7 @@
 use cloudpose_wire::{Draw, DropReason, ModelId, Want};
 use serde::Serialize;
 
+use super::callbacks::CallbackStatus;
 use crate::jobs::document::{About, ItemFailure, State};
 
 /// How far a job is.
@@ -38,6 +39,9 @@ pub(crate) struct JobStatus {
     finished_at: Option<u64>,
     /// When it is removed, with all that belongs to it.
     expires_at: u64,
+    /// What has become of its callback, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<CallbackStatus>,
 }
 
 /// Whether a job is begun, or done.
@@ -94,6 +98,7 @@ impl JobStatus {
             began_at: state.began_at,
             finished_at: state.finished_at,
             expires_at: state.expires_at,
+            callback: CallbackStatus::new(state),
         }
     }
 }

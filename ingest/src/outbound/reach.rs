@@ -1,5 +1,5 @@
-//! Which addresses may be fetched. Who names one reaches what the gateway reaches: its own ports, its network, the metadata
-//! of its cloud. So only public addresses are fetched, and those that the operator allows.
+//! Which addresses may be reached. Who names one reaches what the gateway reaches: its own ports, its network, the metadata
+//! of its cloud. So only public addresses are reached for clients, and those that the operator allows.
 
 use std::{
     fmt,
@@ -58,13 +58,13 @@ impl fmt::Display for Net {
     }
 }
 
-/// What a camera's address may be.
+/// What an address may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reach {
     /// Anything: the operator has named it.
     Anywhere,
-    /// Public addresses, and these.
-    Public(Vec<Net>),
+    /// Public addresses, and these, which an option of this name allows.
+    Public(Vec<Net>, &'static str),
 }
 
 impl Reach {
@@ -72,13 +72,24 @@ impl Reach {
     pub(super) fn check(&self, address: IpAddr) -> Result<(), &'static str> {
         match self {
             Self::Anywhere => Ok(()),
-            Self::Public(allowed) => {
+            Self::Public(allowed, _) => {
                 let address = address.to_canonical();
                 if allowed.iter().any(|net| net.contains(address)) {
                     return Ok(());
                 }
                 reserved(address).map_or(Ok(()), Err)
             }
+        }
+    }
+
+    /// Says so. Which address a name leads to is not said: that is nobody's business who cannot reach it.
+    pub(super) fn refused(&self, kind: &str) -> String {
+        match self {
+            Self::Anywhere => format!("its address is {kind}"),
+            Self::Public(_, option) => format!(
+                "its address is {kind}, and such ones are not reached for clients unless whoever runs the gateway allows \
+                 their range with {option}, like {option} 192.168.1.0/24"
+            ),
         }
     }
 }
@@ -137,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_public_addresses_pass() {
-        let reach = Reach::Public(Vec::new());
+        let reach = Reach::Public(Vec::new(), "--allow");
         for public in
             ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"]
         {
@@ -182,14 +193,15 @@ mod tests {
 
     #[test]
     fn what_is_allowed_passes_and_nothing_beside_it() {
-        let reach = Reach::Public(vec!["192.168.1.0/24".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let allowed = vec!["192.168.1.0/24".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let reach = Reach::Public(allowed, "--allow");
         for allowed in ["192.168.1.0", "192.168.1.255", "::ffff:192.168.1.7", "fdff::1"] {
             assert_eq!(check(&reach, allowed), Ok(()), "{allowed}");
         }
         for other in ["192.168.2.0", "192.168.0.255", "fc00::1", "127.0.0.1"] {
             assert!(check(&reach, other).is_err(), "{other}");
         }
-        let all = Reach::Public(vec!["0.0.0.0/0".parse().unwrap()]);
+        let all = Reach::Public(vec!["0.0.0.0/0".parse().unwrap()], "--allow");
         assert_eq!(check(&all, "127.0.0.1"), Ok(()));
         assert!(check(&all, "::1").is_err(), "the other family is not meant");
     }

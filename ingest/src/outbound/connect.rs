@@ -1,4 +1,4 @@
-//! Connections to cameras: the name is looked up once, its addresses are checked, and the connection goes to one that was
+//! Connections: the name is looked up once, its addresses are checked, and the connection goes to one that was
 //! checked, so that a name that leads elsewhere a moment later leads nowhere.
 
 use std::{
@@ -16,17 +16,16 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::{Host, Url};
 
-use super::{ANSWER, CONNECT, Trouble, too_long};
-use crate::{cameras::reach::Reach, trusted::by_the_system};
+use super::{ANSWER, CONNECT, Reach, Trouble, by_the_system, too_long};
 
-/// How soon the system finds out that a camera is there no more which said nothing of it.
+/// How soon the system finds out that a server is there no more which said nothing of it.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(1))
     .with_interval(Duration::from_secs(1))
     .with_retries(3);
 
-/// The addresses of a camera that may be fetched, in the order in which to try them.
-pub(super) async fn addresses(url: &Url, reach: &Reach) -> Result<Vec<SocketAddr>, Trouble> {
+/// The addresses of a server that may be reached, in the order in which to try them.
+pub(crate) async fn addresses(url: &Url, reach: &Reach) -> Result<Vec<SocketAddr>, Trouble> {
     let port = url.port_or_known_default().unwrap_or(554);
     let found: Vec<SocketAddr> = match host(url) {
         Some(Host::Ipv4(address)) => vec![(address, port).into()],
@@ -43,7 +42,7 @@ pub(super) async fn addresses(url: &Url, reach: &Reach) -> Result<Vec<SocketAddr
         found.iter().zip(checked.clone()).filter(|(_, checked)| checked.is_ok()).map(|(at, _)| *at).collect();
     if allowed.is_empty() {
         let kind = checked.into_iter().find_map(Result::err).unwrap_or("unknown");
-        return Err(Trouble::Wrong(refused(kind)));
+        return Err(Trouble::Wrong(reach.refused(kind)));
     }
     Ok(allowed)
 }
@@ -54,25 +53,17 @@ fn host(url: &Url) -> Option<Host> {
 }
 
 /// Checks what shows in the address itself, before anything is looked up.
-pub(in crate::cameras) fn check_literal(url: &Url, reach: &Reach) -> Result<(), String> {
+pub(crate) fn check_literal(url: &Url, reach: &Reach) -> Result<(), String> {
     let address: IpAddr = match host(url) {
         Some(Host::Ipv4(address)) => address.into(),
         Some(Host::Ipv6(address)) => address.into(),
         Some(Host::Domain(_)) | None => return Ok(()),
     };
-    reach.check(address).map_err(refused)
-}
-
-/// Which address a name leads to is not said: that is nobody's business who cannot reach it.
-fn refused(kind: &str) -> String {
-    format!(
-        "its address is {kind}, and such ones are not fetched for clients unless whoever runs the gateway allows their \
-         range with --camera-allow, like --camera-allow 192.168.1.0/24"
-    )
+    reach.check(address).map_err(|kind| reach.refused(kind))
 }
 
 /// Connects to the first address that takes it.
-pub(super) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
+pub(crate) async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Trouble> {
     let each = async {
         let mut last = io::Error::other("it has no address");
         for address in addresses {
