@@ -36,6 +36,9 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("record.enabled=true", "record.database.secret"),
+    ("record.enabled=true,record.database.secret=database,record.folder.size=1Gi", "in one place"),
+    ("record.enabled=true,record.replicas=2,record.folder.size=1Gi", "record.folder.accessMode=ReadWriteMany"),
+    ("record.enabled=true,record.folder.size=50GB", "record/folder/size"),
     ("gateway.store.url=/var/lib/jobs", "gateway/store/url"),
     ("gateway.store.url=s3://photos/jobs", "nats.bundled.servers=3"),
 ])
@@ -75,7 +78,7 @@ def test_pods_keep_the_restricted_standard(manifests):
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         assert spec["automountServiceAccountToken"] is False, name
         for volume in spec.get("volumes", []):
-            assert set(volume) - {"name"} <= {"configMap", "secret", "emptyDir"}, (name, volume)
+            assert set(volume) - {"name"} <= {"configMap", "secret", "emptyDir", "persistentVolumeClaim"}, (name, volume)
         for box in spec["containers"] + spec.get("initContainers", []):
             inner = box["securityContext"]
             assert inner["allowPrivilegeEscalation"] is False, name
@@ -307,3 +310,23 @@ def test_who_records_has_a_user_on_nats_and_the_way_to_its_database():
     assert "user: recorder" in named(chart, "ConfigMap", f"{NAME}-nats")["data"]["roles.conf"]
     [rule] = named(chart, "NetworkPolicy", f"{NAME}-record")["spec"]["egress"]
     assert rule == {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}]}
+
+
+def test_files_of_events_are_on_a_volume_that_outlives_the_release():
+    chart = rendered("records-folder")
+    record = named(chart, "Deployment", f"{NAME}-record")
+    [data] = [mount for mount in container(record)["volumeMounts"] if mount["name"] == "data"]
+    assert environment(record)["CLOUDPOSE_RECORD_TO"] == data["mountPath"]
+    [volume] = [volume for volume in record["spec"]["template"]["spec"]["volumes"] if volume["name"] == "data"]
+    claim = named(chart, "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+    assert claim["spec"]["resources"]["requests"] == {"storage": "50Gi"}
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    # Two of them on two nodes would wait for one another.
+    assert (record["spec"]["replicas"], record["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert not [d for d in of_kind(chart, "NetworkPolicy") if d["metadata"]["name"] == f"{NAME}-record"], "it talks to NATS only"
+    shared = "record.folder.existingClaim=poses,record.folder.accessMode=ReadWriteMany,record.replicas=2"
+    chart = objects(helm_template("--set", f"record.enabled=true,{shared}").stdout)
+    record = named(chart, "Deployment", f"{NAME}-record")
+    [volume] = record["spec"]["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "poses"} and not of_kind(chart, "PersistentVolumeClaim")
+    assert (record["spec"]["replicas"], record["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 0)

@@ -133,7 +133,7 @@ env:
 
 {{- define "cloudpose.volumeMounts" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .claim }}
 volumeMounts:
 {{- if $nats.credentials.secret }}
   - { name: nats-credentials, mountPath: /etc/cloudpose/nats, readOnly: true }
@@ -147,12 +147,15 @@ volumeMounts:
 {{- if .keysSecret }}
   - { name: keys, mountPath: /etc/cloudpose/keys, readOnly: true }
 {{- end }}
+{{- if .claim }}
+  - { name: data, mountPath: /data }
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "cloudpose.volumes" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .claim }}
 volumes:
 {{- with $nats.credentials.secret }}
   - name: nats-credentials
@@ -169,6 +172,10 @@ volumes:
 {{- with .keysSecret }}
   - name: keys
     secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with .claim }}
+  - name: data
+    persistentVolumeClaim: { claimName: {{ . }} }
 {{- end }}
 {{- end }}
 {{- end -}}
