@@ -4,14 +4,20 @@
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use arrow_array::{cast::AsArray as _, types::Int64Type};
 use cloudpose_bus::{Bus, Capacity, nats};
-use cloudpose_testing::{NatsServer, Postgres, sample, soon};
+use cloudpose_testing::{NatsServer, Postgres, S3, sample, soon};
 use cloudpose_wire::{
     Event, Keypoint, Output, Person, SessionId, SharedEvent, SkeletonName, StreamName, Tenant,
     event::{BoundingBox, Class},
 };
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use server::Server;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Row};
@@ -81,9 +87,22 @@ impl Reader {
 
 /// What a process says of how events ended.
 async fn ended(recorder: &Server, end: &str) -> u64 {
+    told(recorder, &format!("cloudpose_record_events_total{{end=\"{end}\"}} ")).await
+}
+
+/// Until the place has said no since it had said so `before` times.
+async fn until_it_fails(recorder: &Server, before: u64) {
+    soon(async {
+        while told(recorder, "cloudpose_record_failures_total ").await <= before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+async fn told(recorder: &Server, name: &str) -> u64 {
     let page = reqwest::get(recorder.url("/metrics")).await.unwrap().text().await.unwrap();
-    let name = format!("cloudpose_record_events_total{{end=\"{end}\"}} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
+    let line = page.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
 }
 
@@ -264,4 +283,73 @@ fn a_database_that_says_no_ends_it_with_its_words() {
         .unwrap();
     let words = String::from_utf8(said.stderr).unwrap();
     assert!(!said.status.success() && words.contains("\"missing\" does not exist"), "{words}");
+}
+
+/// The numbers of the frames in all Parquet files of a folder, in their order.
+fn numbers(folder: &Path) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            numbers.extend(self::numbers(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            let file = File::open(path).unwrap();
+            for rows in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+                let rows = rows.unwrap();
+                let of_frames = rows.column_by_name("seq").unwrap().as_primitive::<Int64Type>();
+                numbers.extend(of_frames.values());
+            }
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Until a folder's files have so many frames: each of them once.
+async fn until_all_are_there_once(folder: &Path, frames: u64) {
+    soon(async {
+        while (numbers(folder).len() as u64) < frames {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert_eq!(numbers(folder), (1..=frames as i64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn every_event_is_in_the_bucket_once_whoever_is_away_or_dies() {
+    const EACH: u64 = 300;
+    let (nats, s3) = (NatsServer::start(), S3::start());
+    let bus = bus(&nats).await;
+    let mut sent = 0;
+    let at = now();
+    let mut publish_more = async || {
+        for _ in 0..EACH {
+            sent += 1;
+            publish(&bus, &Tenant::default(), event("door", sent, at + sent)).await;
+        }
+        sent
+    };
+    let (environment, url, to) = (s3.environment(), nats.url(), s3.address());
+    let record = move || Server::worker_in(&environment, "record", &url, &["--to", &to, "--every", "1s"]);
+    let mut first = record();
+    let sent = publish_more().await;
+    until_all_are_there_once(&s3.path(), sent).await;
+    s3.refuse(Some(503));
+    publish_more().await;
+    until_it_fails(&first, 0).await;
+    s3.refuse(None);
+    let sent = publish_more().await;
+    until_all_are_there_once(&s3.path(), sent).await;
+    // Written, and nobody hears of it.
+    s3.lose_the_answer(".parquet");
+    publish_more().await;
+    first.signal("-KILL");
+    first.exit_code();
+    // Once its lease has ended.
+    let second = std::thread::spawn(record);
+    let sent = publish_more().await;
+    let second = second.join().unwrap();
+    until_all_are_there_once(&s3.path(), sent).await;
+    assert_eq!(ended(&second, "lost").await, 0);
 }

@@ -39,6 +39,8 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("record.enabled=true,record.database.secret=database,record.folder.size=1Gi", "in one place"),
     ("record.enabled=true,record.replicas=2,record.folder.size=1Gi", "record.folder.accessMode=ReadWriteMany"),
     ("record.enabled=true,record.folder.size=50GB", "record/folder/size"),
+    ("record.enabled=true,record.folder.size=1Gi,record.bucket.url=s3://poses", "in one place"),
+    ("record.enabled=true,record.bucket.url=/data", "record/bucket/url"),
     ("gateway.store.url=/var/lib/jobs", "gateway/store/url"),
     ("gateway.store.url=s3://photos/jobs", "nats.bundled.servers=3"),
 ])
@@ -289,7 +291,7 @@ def test_jobs_in_a_bucket_have_its_keys_and_the_way_there():
         assert is_gateway == (environment(document).get("CLOUDPOSE_STORE") == "s3://photos/cloudpose")
         assert is_gateway == ({"secretRef": {"name": "photos"}} in container(document)["envFrom"])
     policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
-    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["gateway"]
     assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
 
 
@@ -330,3 +332,15 @@ def test_files_of_events_are_on_a_volume_that_outlives_the_release():
     [volume] = record["spec"]["template"]["spec"]["volumes"]
     assert volume["persistentVolumeClaim"] == {"claimName": "poses"} and not of_kind(chart, "PersistentVolumeClaim")
     assert (record["spec"]["replicas"], record["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 0)
+
+
+def test_files_of_events_in_a_bucket_have_its_keys_and_the_way_there():
+    chart = rendered("records-bucket")
+    for document in roles(chart):
+        is_record = container(document)["args"][0] == "record"
+        assert is_record == (environment(document).get("CLOUDPOSE_RECORD_TO") == "s3://poses/cloudpose")
+        assert is_record == ({"secretRef": {"name": "poses"}} in container(document)["envFrom"])
+    policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["record"]
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
+    assert not of_kind(chart, "PersistentVolumeClaim")

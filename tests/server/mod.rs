@@ -49,6 +49,18 @@ impl Server {
         Self::worker_by(Command::new(env!("CARGO_BIN_EXE_cloudpose")), role, nats, options)
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn worker_in(
+        environment: &[(String, String)],
+        role: &str,
+        nats: &str,
+        options: &[&str],
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::worker_by(command, role, nats, options)
+    }
+
     /// The same, without memory set apart for each thread: [`leave_memory`](Self::leave_memory) leaves as much as it says.
     pub(crate) fn frugal_worker(role: &str, nats: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
