@@ -12,7 +12,7 @@ use std::{
 
 use arrow_array::{cast::AsArray as _, types::Int64Type};
 use cloudpose_bus::{Bus, Capacity, nats};
-use cloudpose_testing::{NatsServer, Postgres, S3, sample, soon};
+use cloudpose_testing::{Disk, NatsServer, Postgres, S3, sample, soon};
 use cloudpose_wire::{
     Event, Keypoint, Output, Person, SessionId, SharedEvent, SkeletonName, StreamName, Tenant,
     event::{BoundingBox, Class},
@@ -352,4 +352,71 @@ async fn every_event_is_in_the_bucket_once_whoever_is_away_or_dies() {
     let second = second.join().unwrap();
     until_all_are_there_once(&s3.path(), sent).await;
     assert_eq!(ended(&second, "lost").await, 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_events_back_until_there_is_room() {
+    const EACH: u64 = 200;
+    let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let to = folder.path().to_str().unwrap();
+    let options = ["--to", to, "--every", "1s"];
+    let mut recorder = Server::worker_with_room_for(2048, "record", &nats.url(), &options);
+    let bus = bus(&nats).await;
+    let at = now();
+    for seq in 1..=EACH {
+        publish(&bus, &Tenant::default(), event("door", seq, at + seq)).await;
+    }
+    until_it_fails(&recorder, 1).await;
+    assert_eq!((ended(&recorder, "stored").await, numbers(folder.path())), (0, Vec::new()));
+    let unfinished = fs::read_dir(folder.path().join(".unfinished")).unwrap();
+    assert!(unfinished.count() <= 2, "but for the lock, one try at most takes room");
+    recorder.make_room();
+    for seq in EACH + 1..=2 * EACH {
+        publish(&bus, &Tenant::default(), event("door", seq, at + seq)).await;
+    }
+    until_all_are_there_once(folder.path(), 2 * EACH).await;
+    assert_eq!(ended(&recorder, "lost").await, 0);
+    recorder.terminate();
+    assert_eq!(recorder.exit_code(), Some(0));
+    let said = recorder.log().join("\n");
+    assert!(said.contains("events wait at the broker") && said.contains("File too large"), "{said}");
+}
+
+#[tokio::test]
+async fn what_nats_took_before_its_disk_was_full_is_recorded_when_there_is_room() {
+    let Some(disk) = Disk::of(8) else {
+        eprintln!("NOT TESTED: this system lets nobody mount a disk of his own, so none is full");
+        return;
+    };
+    let (mut nats, mut postgres) = (NatsServer::on(disk), Postgres::start());
+    let recorder = record(&nats, &postgres, &[]);
+    postgres.kill();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let mut jetstream = async_nats::jetstream::new(client);
+    jetstream.set_timeout(Duration::from_secs(2));
+    let at = now();
+    let take = async |seq: u64| {
+        let json = serde_json::to_vec(&event("door", seq, at + seq)).unwrap();
+        jetstream.publish("cloudpose.poses.door", json.into()).await.unwrap().await.is_ok()
+    };
+    let mut taken = 0;
+    while take(taken + 1).await {
+        taken += 1;
+    }
+    assert!(taken > 100, "8 MiB hold more than {taken} events");
+    assert!(nats.log().contains("no space left on device"), "{}", nats.log());
+    nats.disk().resize(64);
+    // As who looks after it does when it says that it is not healthy.
+    nats.kill();
+    nats.start_again();
+    postgres.start_again();
+    soon(async {
+        while !take(taken + 1).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let reader = Reader::connect(&postgres).await;
+    reader.until_there_are(taken as i64 + 1).await;
+    assert_eq!((ended(&recorder, "lost").await, reader.count("frames").await), (0, taken as i64 + 1));
 }
