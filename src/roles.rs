@@ -53,7 +53,7 @@ pub(crate) static SERVED: [Role; 3] = [
 /// Those that run by themselves only: each needs something that not everybody has.
 pub(crate) static APART: [Role; 1] = [Role {
     name: "record",
-    about: "Record events from NATS in PostgreSQL or Parquet files",
+    about: "Record events from NATS in PostgreSQL or Parquet files, on a disk or in a bucket",
     example: "cloudpose record --nats nats://127.0.0.1:4222 --to postgres://user:password@host/database --keep 30d",
     has_clients: false,
     on_nats: OnNats::Recorder,

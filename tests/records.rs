@@ -4,14 +4,20 @@
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod server;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use arrow_array::{cast::AsArray as _, types::Int64Type};
 use cloudpose_bus::{Bus, Capacity, nats};
-use cloudpose_testing::{NatsServer, Postgres, sample, soon};
+use cloudpose_testing::{Disk, NatsServer, Postgres, S3, sample, soon};
 use cloudpose_wire::{
     Event, Keypoint, Output, Person, SessionId, SharedEvent, SkeletonName, StreamName, Tenant,
     event::{BoundingBox, Class},
 };
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use server::Server;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Row};
@@ -81,9 +87,22 @@ impl Reader {
 
 /// What a process says of how events ended.
 async fn ended(recorder: &Server, end: &str) -> u64 {
+    told(recorder, &format!("cloudpose_record_events_total{{end=\"{end}\"}} ")).await
+}
+
+/// Until the place has said no since it had said so `before` times.
+async fn until_it_fails(recorder: &Server, before: u64) {
+    soon(async {
+        while told(recorder, "cloudpose_record_failures_total ").await <= before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+async fn told(recorder: &Server, name: &str) -> u64 {
     let page = reqwest::get(recorder.url("/metrics")).await.unwrap().text().await.unwrap();
-    let name = format!("cloudpose_record_events_total{{end=\"{end}\"}} ");
-    let line = page.lines().find_map(|line| line.strip_prefix(&name));
+    let line = page.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
 }
 
@@ -264,4 +283,140 @@ fn a_database_that_says_no_ends_it_with_its_words() {
         .unwrap();
     let words = String::from_utf8(said.stderr).unwrap();
     assert!(!said.status.success() && words.contains("\"missing\" does not exist"), "{words}");
+}
+
+/// The numbers of the frames in all Parquet files of a folder, in their order.
+fn numbers(folder: &Path) -> Vec<i64> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            numbers.extend(self::numbers(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            let file = File::open(path).unwrap();
+            for rows in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+                let rows = rows.unwrap();
+                let of_frames = rows.column_by_name("seq").unwrap().as_primitive::<Int64Type>();
+                numbers.extend(of_frames.values());
+            }
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Until a folder's files have so many frames: each of them once.
+async fn until_all_are_there_once(folder: &Path, frames: u64) {
+    soon(async {
+        while (numbers(folder).len() as u64) < frames {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    assert_eq!(numbers(folder), (1..=frames as i64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn every_event_is_in_the_bucket_once_whoever_is_away_or_dies() {
+    const EACH: u64 = 300;
+    let (nats, s3) = (NatsServer::start(), S3::start());
+    let bus = bus(&nats).await;
+    let mut sent = 0;
+    let at = now();
+    let mut publish_more = async || {
+        for _ in 0..EACH {
+            sent += 1;
+            publish(&bus, &Tenant::default(), event("door", sent, at + sent)).await;
+        }
+        sent
+    };
+    let (environment, url, to) = (s3.environment(), nats.url(), s3.address());
+    let record = move || Server::worker_in(&environment, "record", &url, &["--to", &to, "--every", "1s"]);
+    let mut first = record();
+    let sent = publish_more().await;
+    until_all_are_there_once(&s3.path(), sent).await;
+    s3.refuse(Some(503));
+    publish_more().await;
+    until_it_fails(&first, 0).await;
+    s3.refuse(None);
+    let sent = publish_more().await;
+    until_all_are_there_once(&s3.path(), sent).await;
+    // Written, and nobody hears of it.
+    s3.lose_the_answer(".parquet");
+    publish_more().await;
+    first.signal("-KILL");
+    first.exit_code();
+    // Once its lease has ended.
+    let second = std::thread::spawn(record);
+    let sent = publish_more().await;
+    let second = second.join().unwrap();
+    until_all_are_there_once(&s3.path(), sent).await;
+    assert_eq!(ended(&second, "lost").await, 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_events_back_until_there_is_room() {
+    const EACH: u64 = 200;
+    let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let to = folder.path().to_str().unwrap();
+    let options = ["--to", to, "--every", "1s"];
+    let mut recorder = Server::worker_with_room_for(2048, "record", &nats.url(), &options);
+    let bus = bus(&nats).await;
+    let at = now();
+    for seq in 1..=EACH {
+        publish(&bus, &Tenant::default(), event("door", seq, at + seq)).await;
+    }
+    until_it_fails(&recorder, 1).await;
+    assert_eq!((ended(&recorder, "stored").await, numbers(folder.path())), (0, Vec::new()));
+    let unfinished = fs::read_dir(folder.path().join(".unfinished")).unwrap();
+    assert!(unfinished.count() <= 2, "but for the lock, one try at most takes room");
+    recorder.make_room();
+    for seq in EACH + 1..=2 * EACH {
+        publish(&bus, &Tenant::default(), event("door", seq, at + seq)).await;
+    }
+    until_all_are_there_once(folder.path(), 2 * EACH).await;
+    assert_eq!(ended(&recorder, "lost").await, 0);
+    recorder.terminate();
+    assert_eq!(recorder.exit_code(), Some(0));
+    let said = recorder.log().join("\n");
+    assert!(said.contains("events wait at the broker") && said.contains("File too large"), "{said}");
+}
+
+#[tokio::test]
+async fn what_nats_took_before_its_disk_was_full_is_recorded_when_there_is_room() {
+    let Some(disk) = Disk::of(8) else {
+        eprintln!("NOT TESTED: this system lets nobody mount a disk of his own, so none is full");
+        return;
+    };
+    let (mut nats, mut postgres) = (NatsServer::on(disk), Postgres::start());
+    let recorder = record(&nats, &postgres, &[]);
+    postgres.kill();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let mut jetstream = async_nats::jetstream::new(client);
+    jetstream.set_timeout(Duration::from_secs(2));
+    let at = now();
+    let take = async |seq: u64| {
+        let json = serde_json::to_vec(&event("door", seq, at + seq)).unwrap();
+        jetstream.publish("cloudpose.poses.door", json.into()).await.unwrap().await.is_ok()
+    };
+    let mut taken = 0;
+    while take(taken + 1).await {
+        taken += 1;
+    }
+    assert!(taken > 100, "8 MiB hold more than {taken} events");
+    assert!(nats.log().contains("no space left on device"), "{}", nats.log());
+    nats.disk().resize(64);
+    // As who looks after it does when it says that it is not healthy.
+    nats.kill();
+    nats.start_again();
+    postgres.start_again();
+    soon(async {
+        while !take(taken + 1).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let reader = Reader::connect(&postgres).await;
+    reader.until_there_are(taken as i64 + 1).await;
+    assert_eq!((ended(&recorder, "lost").await, reader.count("frames").await), (0, taken as i64 + 1));
 }

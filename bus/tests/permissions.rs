@@ -127,6 +127,11 @@ async fn who_records_takes_events_and_nothing_else() {
     let batch = soon(records.take(10, Duration::ZERO)).await;
     assert_eq!((batch.events[0].tenant.as_str(), batch.numbers.clone()), ("acme", vec![1]));
     records.ack(&batch).await;
+    let lease = Bus::Nats(recorder).lasting_bucket("records").unwrap();
+    let revision = lease.write("bucket", "me".into(), Over::Nothing, None).await.unwrap();
+    assert_eq!(lease.get("bucket").await.unwrap().unwrap().revision, revision);
+    lease.remove("bucket", Over::Revision(revision)).await.unwrap();
+    lease.write("bucket", "me".into(), Over::Nothing, None).await.unwrap();
 
     let rogue = rogue(&server, "recorder").await;
     for question in ["STREAM.INFO.cloudpose-infer-live", "STREAM.DELETE.cloudpose-events", "STREAM.NAMES"] {

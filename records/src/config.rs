@@ -8,7 +8,8 @@ use crate::{place::Target, streams::Streams};
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "record")]
 pub struct Config {
-    /// Where events are recorded: postgres://user:password@host/database, or a folder of Parquet files
+    /// Where events are recorded: postgres://user:password@host/database, or Parquet files in a folder or under
+    /// s3://bucket/prefix, gs://… or az://… with the keys that the environment has
     #[arg(
         id = "record_to",
         long = "to",

@@ -9,7 +9,7 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Postgres(#[from] postgres::Error),
-    /// The folder.
+    /// The files, in a folder or a bucket.
     #[error(transparent)]
     Parquet(#[from] parquet::Error),
 }

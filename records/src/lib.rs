@@ -5,7 +5,7 @@
 //! | [`Recorder`] | the loop: takes events that are kept, stores them, acknowledges them |
 //! | `place` | where events go: one of the next two |
 //! | `postgres` | PostgreSQL: tables by day, batches by `COPY` |
-//! | `parquet` | Parquet files in a folder, by stream and hour |
+//! | `parquet` | Parquet files in a folder or a bucket, by stream and hour |
 //! | `gaps` | how many events were lost before they came here, pure |
 //! | `streams` | which streams are recorded, pure |
 //!

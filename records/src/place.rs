@@ -6,11 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cloudpose_bus::nats::Recorded;
+use cloudpose_bus::{Bucket, nats::Recorded};
+use cloudpose_store::Address as StoreAddress;
 
 use crate::{
     Error,
-    parquet::Folder,
+    parquet::Files,
     postgres::{Address, Postgres},
 };
 
@@ -21,6 +22,8 @@ pub enum Target {
     Postgres(Box<Address>),
     /// A folder of Parquet files.
     Folder(PathBuf),
+    /// A bucket of them.
+    Bucket(StoreAddress),
 }
 
 impl FromStr for Target {
@@ -29,9 +32,10 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once("://") {
             None if text.is_empty() => {
-                Err("write it like postgres://user:password@host/database, or name a folder".into())
+                Err("write it like postgres://user:password@host/database or s3://bucket/prefix, or name a folder".into())
             }
             None => Ok(Self::Folder(text.into())),
+            Some(("s3" | "gs" | "az", _)) => text.parse().map(Self::Bucket),
             Some(_) => text.parse().map(|address| Self::Postgres(Box::new(address))),
         }
     }
@@ -61,22 +65,27 @@ impl std::ops::Add for Stored {
 #[derive(Debug)]
 pub(crate) enum Place {
     Postgres(Box<Postgres>),
-    Folder(Folder),
+    Files(Files),
 }
 
-impl Place {
-    pub(crate) fn new(target: Target) -> Self {
-        match target {
-            Target::Postgres(address) => Self::Postgres(Box::new(Postgres::new(*address))),
-            Target::Folder(path) => Self::Folder(Folder::new(path)),
-        }
-    }
-
+impl Target {
     /// The durable consumer of who records there.
     pub(crate) fn consumer(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "postgres",
             Self::Folder(_) => "parquet",
+            Self::Bucket(_) => "bucket",
+        }
+    }
+}
+
+impl Place {
+    /// The place, where `documents` say who records to a bucket.
+    pub(crate) fn new(target: Target, documents: Bucket) -> Self {
+        match target {
+            Target::Postgres(address) => Self::Postgres(Box::new(Postgres::new(*address))),
+            Target::Folder(path) => Self::Files(Files::in_folder(path)),
+            Target::Bucket(address) => Self::Files(Files::in_bucket(address, documents)),
         }
     }
 
@@ -84,7 +93,15 @@ impl Place {
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
         match self {
             Self::Postgres(postgres) => Ok(postgres.connect().await?),
-            Self::Folder(folder) => Ok(folder.open().await?),
+            Self::Files(files) => Ok(files.open(&cloudpose_store::environment()).await?),
+        }
+    }
+
+    /// Lets another process record there, as far as that is not said by the end of this one.
+    pub(crate) async fn leave(&mut self) {
+        match self {
+            Self::Postgres(_) => {}
+            Self::Files(files) => files.leave().await,
         }
     }
 
@@ -92,8 +109,7 @@ impl Place {
     pub(crate) async fn store(&mut self, events: &[Recorded]) -> Result<Stored, Error> {
         match self {
             Self::Postgres(postgres) => Ok(postgres.store(events).await?),
-            // Writing files takes milliseconds of processor time and waits for the disk.
-            Self::Folder(folder) => Ok(tokio::task::block_in_place(|| folder.store(events))?),
+            Self::Files(files) => Ok(files.store(events).await?),
         }
     }
 
@@ -101,7 +117,7 @@ impl Place {
     pub(crate) async fn forget(&mut self, until: SystemTime) -> Result<i64, Error> {
         match self {
             Self::Postgres(postgres) => Ok(postgres.forget(until).await?),
-            Self::Folder(folder) => Ok(tokio::task::block_in_place(|| folder.forget(until))?),
+            Self::Files(files) => Ok(files.forget(until).await?),
         }
     }
 
@@ -110,7 +126,7 @@ impl Place {
     pub(crate) fn gathers(&self, every: Duration) -> Option<Duration> {
         match self {
             Self::Postgres(_) => None,
-            Self::Folder(_) => Some(every),
+            Self::Files(_) => Some(every),
         }
     }
 }
@@ -120,10 +136,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_database_or_a_folder() {
+    fn a_place_is_a_database_a_folder_or_a_bucket() {
         assert!(matches!("postgres://u:p@h/d".parse(), Ok(Target::Postgres(_))));
         assert!(matches!("/data/poses".parse(), Ok(Target::Folder(path)) if *path == *"/data/poses"));
-        for bad in ["", "s3://bucket/poses", "mysql://h/d"] {
+        for bucket in ["s3://bucket/poses", "gs://bucket", "az://container/a/b"] {
+            assert!(matches!(bucket.parse(), Ok(Target::Bucket(address)) if address.to_string() == bucket));
+        }
+        for bad in ["", "s3://key:secret@bucket/poses", "mysql://h/d"] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }

@@ -64,11 +64,14 @@ impl Recorder {
     /// # Errors
     /// [`LoadError`].
     pub async fn load(config: Config, bus: &Bus) -> Result<Self, LoadError> {
-        let Bus::Nats(nats) = bus else { return Err(LoadError::NoBroker) };
-        let place = Place::new(config.to);
+        let (Bus::Nats(nats), Some(documents)) = (bus, bus.lasting_bucket("records")) else {
+            return Err(LoadError::NoBroker);
+        };
+        let consumer = config.to.consumer();
+        let place = Place::new(config.to, documents);
         let every = place.gathers(config.every);
         let ack_wait = ACK_WAIT + 2 * every.unwrap_or_default();
-        let records = nats.records(place.consumer(), config.max_spool_bytes, ack_wait).await?;
+        let records = nats.records(consumer, config.max_spool_bytes, ack_wait).await?;
         let Config { streams, keep, .. } = config;
         Ok(Self { records, place, streams, keep, every, held: Batch::default() })
     }
@@ -86,6 +89,7 @@ impl Recorder {
             self.place.store(&self.held.events).await?;
             self.records.ack(&self.held).await;
         }
+        self.place.leave().await;
         Ok(())
     }
 

@@ -59,6 +59,19 @@ impl Error {
         }
     }
 
+    /// Whether a bucket says no in a way that waiting does not mend: rights, keys, or that it is not there.
+    pub fn is_refusal(&self) -> bool {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        match self {
+            Self::Full { .. } => false,
+            Self::Overwrites { .. } => true,
+            Self::Unusable { source, .. } => {
+                let said = source.downcast_ref::<object_store::Error>();
+                matches!(said, Some(NotFound { .. } | PermissionDenied { .. } | Unauthenticated { .. }))
+            }
+        }
+    }
+
     /// Whether there is no room left.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })

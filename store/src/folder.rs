@@ -106,7 +106,7 @@ impl Folder {
     }
 
     pub(crate) fn names(&self, key: &str) -> Result<Vec<String>, Error> {
-        let path = self.path(key);
+        let path = if key.is_empty() { self.root().to_owned() } else { self.path(key) };
         let read = || -> io::Result<Vec<String>> {
             let Some(entries) = found(fs::read_dir(&path))? else { return Ok(Vec::new()) };
             let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));

@@ -10,7 +10,7 @@
 //! | `objects` | in a bucket (S3, Google Cloud Storage, Azure) | in a bucket of the bus; without one beside the bytes, for one process alone |
 //!
 //! What is written is kept when a call returns. Keys are made by the program, never by its clients: names of
-//! letters, digits, `-`, `_` and `.` with `/` between them.
+//! letters, digits, `-`, `_`, `=` and `.` with `/` between them.
 
 mod address;
 mod error;
@@ -79,10 +79,7 @@ impl Store {
     /// # Errors
     /// [`Error`] if it cannot be written to, or if a bucket overwrites what it should not.
     pub async fn open(address: &Address, documents: Option<Bucket>) -> Result<Self, Error> {
-        let utf8 =
-            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        let environment: Vec<_> = env::vars_os().filter_map(utf8).collect();
-        Self::open_in(&environment, address, documents).await
+        Self::open_in(&environment(), address, documents).await
     }
 
     /// Opens the store as [`open`](Self::open) does, with another environment than that of the process.
@@ -199,7 +196,7 @@ impl Store {
         }
     }
 
-    /// The names directly under a key, sorted.
+    /// The names directly under a key, or those of the whole store for an empty one, sorted.
     ///
     /// # Errors
     /// [`Error`] if they cannot be read.
@@ -344,6 +341,13 @@ impl Document {
     }
 }
 
+/// The environment of this process: what [`Store::open_in`] takes keys and endpoints of buckets from.
+pub fn environment() -> Vec<(String, String)> {
+    let utf8 =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    env::vars_os().filter_map(utf8).collect()
+}
+
 fn of_bus(error: BucketError) -> Error {
     match error {
         BucketError::Full(_) => Error::full(ON_BUS, error),
@@ -359,7 +363,7 @@ fn check(key: &str) {
     let is_name = |name: &str| {
         !name.is_empty()
             && !name.starts_with('.')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.'))
     };
     assert!(key.split('/').all(is_name), "{key:?} is no key of ours");
 }

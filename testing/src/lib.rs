@@ -4,6 +4,7 @@
 //! - [`Postgres`]: a real PostgreSQL of its own
 //! - `S3`, with the feature `s3`: a real S3 service of its own
 //! - [`Receiver`]: an HTTP server that is called, and answers as it is told
+//! - [`Disk`]: a disk of its own, which is full when the test wants it to be
 //! - [`Link`]: a network that breaks when it is told to
 //! - [`sample`]: frames to send around, and a bus to send them on
 //! - [`golden`]: photos, and what TensorFlow saw in them
@@ -11,6 +12,7 @@
 //! What fails here panics: it is a test that fails.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod disk;
 pub mod golden;
 mod link;
 mod nats_server;
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
 
+pub use disk::Disk;
 pub use link::Link;
 pub use nats_server::NatsServer;
 pub use postgres::Postgres;

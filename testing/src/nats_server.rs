@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::repository;
+use crate::{Disk, repository};
 
 const MISSING: &str = "\
 nats-server is missing. `make setup-test` installs it into tests/.venv. By hand: put nats-server 2.12 or
@@ -22,6 +22,8 @@ pub struct NatsServer {
     config: PathBuf,
     environment: Vec<(String, String)>,
     folder: TempDir,
+    /// Where its files are, if not in the folder.
+    disk: Option<Disk>,
 }
 
 fn binary() -> PathBuf {
@@ -35,15 +37,22 @@ fn binary() -> PathBuf {
     found.expect(MISSING)
 }
 
-fn spawn(port: &str, config: &Path, environment: &[(String, String)], folder: &Path) -> Child {
-    Command::new(binary())
+fn spawn(
+    port: &str,
+    config: &Path,
+    environment: &[(String, String)],
+    folder: &Path,
+    disk: Option<&Disk>,
+) -> Child {
+    let mut command = disk.map_or_else(|| Command::new(binary()), |disk| disk.command(binary()));
+    command
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .arg("--config")
         .arg(config)
         .args(["--addr", "127.0.0.1", "--port", port, "--ports_file_dir"])
         .arg(folder)
         .arg("--store_dir")
-        .arg(folder)
+        .arg(disk.map_or(folder, Disk::path))
         .arg("--log")
         .arg(folder.join("log"))
         .stdout(Stdio::null())
@@ -59,13 +68,32 @@ impl NatsServer {
 
     /// The same with another of our configurations, and the environment that it needs.
     pub fn with<const N: usize>(config: impl AsRef<Path>, environment: [(&str, &str); N]) -> Self {
+        let environment = environment.map(|(name, value)| (name.into(), value.into())).into();
+        Self::spawn(config.as_ref(), environment, None)
+    }
+
+    /// One whose files are on a disk of their own.
+    pub fn on(disk: Disk) -> Self {
+        Self::spawn(Path::new("nats-server.conf"), Vec::new(), Some(disk))
+    }
+
+    fn spawn(config: &Path, environment: Vec<(String, String)>, disk: Option<Disk>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = repository().join("deploy/nats").join(config);
-        let environment: Vec<_> = environment.map(|(name, value)| (name.into(), value.into())).into();
-        let child = spawn("-1", &config, &environment, folder.path());
-        let mut server = Self { child, port: 0, config, environment, folder };
+        let child = spawn("-1", &config, &environment, folder.path(), disk.as_ref());
+        let mut server = Self { child, port: 0, config, environment, folder, disk };
         server.port = server.wait_for_port();
         server
+    }
+
+    /// The disk that it is [on](Self::on).
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("its files are on a disk of their own")
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// The server writes where it listens into a file when it does.
@@ -73,8 +101,7 @@ impl NatsServer {
         let file = self.folder.path().join(format!("nats-server_{}.ports", self.child.id()));
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-                panic!("nats-server ended at once: {status}\n{log}");
+                panic!("nats-server ended at once: {status}\n{}", self.log());
             }
             let told = std::fs::read_to_string(&file).unwrap_or_default();
             let port = told.split("://127.0.0.1:").nth(1);
@@ -129,7 +156,8 @@ impl NatsServer {
 
     /// Starts it again where it was, with the files that it had.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.port.to_string(), &self.config, &self.environment, self.folder.path());
+        let (port, folder) = (self.port.to_string(), self.folder.path());
+        self.child = spawn(&port, &self.config, &self.environment, folder, self.disk.as_ref());
         self.wait_for_port();
     }
 }

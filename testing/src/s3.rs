@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    sync::Mutex,
+    sync::RwLock,
     task::JoinSet,
 };
 
@@ -48,8 +48,9 @@ struct Gate {
     refused: AtomicUsize,
     /// The next write of a key with this in it is done, and answered as if it were not.
     loses: Blocking<Option<&'static str>>,
-    /// The service looks first and writes then: one at a time, so that conditions hold.
-    writing: Mutex<()>,
+    /// The service looks first and writes then: one at a time, so that conditions hold; and it reads what an object says
+    /// and which version it is one after the other: not while one is written, or they are of two.
+    writing: RwLock<()>,
     /// Conditions are not passed on.
     overwrites: bool,
     /// Where buckets are.
@@ -168,9 +169,9 @@ async fn answer(service: &S3Service, gate: &Gate, mut request: Request<Incoming>
     if !request.uri().path().split('/').nth(1).is_some_and(|bucket| gate.root.join(bucket).is_dir()) {
         return error(StatusCode::NOT_FOUND, "NoSuchBucket");
     }
-    let _one = match *request.method() {
-        Method::PUT => Some(gate.writing.lock().await),
-        _ => None,
+    let (_writes, _reads) = match *request.method() {
+        Method::PUT | Method::DELETE => (Some(gate.writing.write().await), None),
+        _ => (None, Some(gate.writing.read().await)),
     };
     if gate.overwrites {
         request.headers_mut().remove(header::IF_NONE_MATCH);

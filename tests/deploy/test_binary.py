@@ -53,7 +53,7 @@ def test_pods_of_the_chart_ask_what_the_binary_can_ask(chart, options):
 
 
 def test_compose_tells_the_roles_what_they_understand(options):
-    for name in ("gateway", "infer", "infer-gpu", "annotate"):
+    for name in ("gateway", "infer", "infer-gpu", "annotate", "record"):
         service = COMPOSE["services"][name]
         check(options, name, service["command"], service["environment"])
 

@@ -36,6 +36,11 @@ def test_helm_finds_nothing_to_complain_about(value_set):
     ("autoscaling.mode=keda,infer.pools.gpu.enabled=true,infer.pools.gpu.autoscaling.framesPerReplica=69", "68 frames at once"),
     ("autoscaling.mode=hpa,annotate.autoscaling.framesPerReplica=3", "2 frames at once"),
     ("record.enabled=true", "record.database.secret"),
+    ("record.enabled=true,record.database.secret=database,record.folder.size=1Gi", "in one place"),
+    ("record.enabled=true,record.replicas=2,record.folder.size=1Gi", "record.folder.accessMode=ReadWriteMany"),
+    ("record.enabled=true,record.folder.size=50GB", "record/folder/size"),
+    ("record.enabled=true,record.folder.size=1Gi,record.bucket.url=s3://poses", "in one place"),
+    ("record.enabled=true,record.bucket.url=/data", "record/bucket/url"),
     ("gateway.store.url=/var/lib/jobs", "gateway/store/url"),
     ("gateway.callbacks.allow={app.example.com}", "gateway/callbacks/allow"),
     ("gateway.store.url=s3://photos/jobs", "nats.bundled.servers=3"),
@@ -76,7 +81,7 @@ def test_pods_keep_the_restricted_standard(manifests):
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         assert spec["automountServiceAccountToken"] is False, name
         for volume in spec.get("volumes", []):
-            assert set(volume) - {"name"} <= {"configMap", "secret", "emptyDir"}, (name, volume)
+            assert set(volume) - {"name"} <= {"configMap", "secret", "emptyDir", "persistentVolumeClaim"}, (name, volume)
         for box in spec["containers"] + spec.get("initContainers", []):
             inner = box["securityContext"]
             assert inner["allowPrivilegeEscalation"] is False, name
@@ -287,7 +292,7 @@ def test_jobs_in_a_bucket_have_its_keys_and_the_way_there():
         assert is_gateway == (environment(document).get("CLOUDPOSE_STORE") == "s3://photos/cloudpose")
         assert is_gateway == ({"secretRef": {"name": "photos"}} in container(document)["envFrom"])
     policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
-    assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["gateway"]
     assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
 
 
@@ -328,3 +333,35 @@ def test_who_records_has_a_user_on_nats_and_the_way_to_its_database():
     assert "user: recorder" in named(chart, "ConfigMap", f"{NAME}-nats")["data"]["roles.conf"]
     [rule] = named(chart, "NetworkPolicy", f"{NAME}-record")["spec"]["egress"]
     assert rule == {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [{"podSelector": {"matchLabels": {"app": "postgres"}}}]}
+
+
+def test_files_of_events_are_on_a_volume_that_outlives_the_release():
+    chart = rendered("records-folder")
+    record = named(chart, "Deployment", f"{NAME}-record")
+    [data] = [mount for mount in container(record)["volumeMounts"] if mount["name"] == "data"]
+    assert environment(record)["CLOUDPOSE_RECORD_TO"] == data["mountPath"]
+    [volume] = [volume for volume in record["spec"]["template"]["spec"]["volumes"] if volume["name"] == "data"]
+    claim = named(chart, "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+    assert claim["spec"]["resources"]["requests"] == {"storage": "50Gi"}
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    # Two of them on two nodes would wait for one another.
+    assert (record["spec"]["replicas"], record["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert not [d for d in of_kind(chart, "NetworkPolicy") if d["metadata"]["name"] == f"{NAME}-record"], "it talks to NATS only"
+    shared = "record.folder.existingClaim=poses,record.folder.accessMode=ReadWriteMany,record.replicas=2"
+    chart = objects(helm_template("--set", f"record.enabled=true,{shared}").stdout)
+    record = named(chart, "Deployment", f"{NAME}-record")
+    [volume] = record["spec"]["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "poses"} and not of_kind(chart, "PersistentVolumeClaim")
+    assert (record["spec"]["replicas"], record["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 0)
+
+
+def test_files_of_events_in_a_bucket_have_its_keys_and_the_way_there():
+    chart = rendered("records-bucket")
+    for document in roles(chart):
+        is_record = container(document)["args"][0] == "record"
+        assert is_record == (environment(document).get("CLOUDPOSE_RECORD_TO") == "s3://poses/cloudpose")
+        assert is_record == ({"secretRef": {"name": "poses"}} in container(document)["envFrom"])
+    policy = named(chart, "NetworkPolicy", f"{NAME}-store")["spec"]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["record"]
+    assert policy["egress"] == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
+    assert not of_kind(chart, "PersistentVolumeClaim")

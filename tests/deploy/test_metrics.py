@@ -87,7 +87,7 @@ def test_horizontal_autoscalers_ask_for_what_is_recorded():
     assert asked == recorded and len(asked) == 5
 
 
-# --- A loaded system: NATS, `cloudpose serve` on it, streams and photos, and Prometheus.
+# --- A loaded system: NATS, `cloudpose serve` on it and `cloudpose record`, streams, photos and a job, and Prometheus.
 
 
 def get(url, timeout=10):
@@ -127,21 +127,32 @@ async def load(port):
     await asyncio.gather(*(stream(port, "live", 250) for _ in range(2)), stream(port, "complete", 20))
 
 
+def hand_in(port):
+    """A job of one image, which is done when this returns."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/jobs", data=PHOTO, headers={"Content-Type": "image/jpeg"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        job = answer.headers["Location"]
+    wait_for(lambda: json.loads(get(f"http://127.0.0.1:{port}{job}"))["state"] == "done")
+
+
 @pytest.fixture(scope="module")
 def system(cloudpose, tmp_path_factory):
-    """`(address of cloudpose, address of Prometheus)`, after some seconds of load."""
+    """`(addresses of the processes of cloudpose, address of Prometheus)`, after some seconds of load."""
     folder = tmp_path_factory.mktemp("system")
-    nats, serve, prometheus = free_port(), free_port(), free_port()
+    nats, serve, record, prometheus = free_port(), free_port(), free_port(), free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "serve", "static_configs": [{"targets": [f"127.0.0.1:{serve}"]}]}],
+        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                           for job, port in (("serve", serve), ("record", record))],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     commands = [
         [VENV / "bin" / "nats-server", "--config", DEPLOY / "nats" / "nats-server.conf", "--addr", "127.0.0.1",
          "--port", str(nats), "--store_dir", folder / "nats"],
-        [cloudpose, "serve", "--nats", f"nats://127.0.0.1:{nats}", "--listen", f"127.0.0.1:{serve}"],
+        [cloudpose, "serve", "--nats", f"nats://127.0.0.1:{nats}", "--listen", f"127.0.0.1:{serve}", "--store", folder / "jobs"],
+        [cloudpose, "record", "--nats", f"nats://127.0.0.1:{nats}", "--ops-listen", f"127.0.0.1:{record}",
+         "--to", folder / "poses", "--every", "1s"],
         [PROMETHEUS / "prometheus", f"--config.file={folder / 'prometheus.yaml'}",
          f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{prometheus}"],
     ]
@@ -150,9 +161,11 @@ def system(cloudpose, tmp_path_factory):
                  for command, log in zip(commands, logs, strict=True)]
     try:
         wait_for(lambda: get(f"http://127.0.0.1:{serve}/ready"))
+        wait_for(lambda: get(f"http://127.0.0.1:{record}/ready"))
         wait_for(lambda: get(f"http://127.0.0.1:{prometheus}/-/ready"))
         asyncio.run(load(serve))
-        yield f"http://127.0.0.1:{serve}", f"http://127.0.0.1:{prometheus}"
+        hand_in(serve)
+        yield [f"http://127.0.0.1:{port}" for port in (serve, record)], f"http://127.0.0.1:{prometheus}"
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -160,9 +173,14 @@ def system(cloudpose, tmp_path_factory):
             process.wait(timeout=40)
 
 
+def pages(system):
+    """What each process tells."""
+    return [get(f"{process}/metrics") for process in system[0]]
+
+
 def told(system):
-    """`{metric: type}` of what the process tells."""
-    return dict(re.findall(r"^# TYPE (\w+) (\w+)$", get(f"{system[0]}/metrics"), re.M))
+    """`{metric: type}` of what the processes tell."""
+    return dict(re.findall(r"^# TYPE (\w+) (\w+)$", "\n".join(pages(system)), re.M))
 
 
 def listed():
@@ -171,26 +189,26 @@ def listed():
     return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
 
-def test_the_list_is_what_the_process_tells(system):
+def test_the_list_is_what_the_processes_tell(system):
     assert {name: kind for name, (kind, _) in listed().items()} == told(system)
 
 
 def test_labels_are_those_of_the_list(system):
     found = {}
-    for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? ", get(f"{system[0]}/metrics"), re.M):
+    for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? ", "\n".join(pages(system)), re.M):
         name = name if name in listed() else PARTS.sub("", name)
         found.setdefault(name, set()).update(set(re.findall(r'(\w+)="', labels)) - {"le"})
     assert found == {name: labels for name, (_, labels) in listed().items()}
 
 
-def test_promtool_finds_nothing_wrong_with_the_page(system):
-    page = get(f"{system[0]}/metrics")
-    checked = subprocess.run([PROMETHEUS / "promtool", "check", "metrics"], input=page, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+def test_promtool_finds_nothing_wrong_with_the_pages(system):
+    for page in pages(system):
+        checked = subprocess.run([PROMETHEUS / "promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_outcomes_are_those_of_the_list(system):
-    found = set(re.findall(r'cloudpose_frames_total{[^}]*outcome="(\w+)"', get(f"{system[0]}/metrics")))
+    found = set(re.findall(r'cloudpose_frames_total{[^}]*outcome="(\w+)"', pages(system)[0]))
     text = re.search(r"`outcome` is (.*?)\n\n", (REPOSITORY / "docs" / "metrics.md").read_text(), re.S)[1]
     assert found == set(re.findall(r"`(\w+)`", text))
 

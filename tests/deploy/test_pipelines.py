@@ -36,7 +36,7 @@ def test_compose_refers_to_files_that_are_there(services):
 
 
 def test_compose_waits_longer_than_the_drain(services):
-    for name in ("gateway", "infer", "annotate"):
+    for name in ("gateway", "infer", "annotate", "record"):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) > 20
 
 
@@ -51,7 +51,7 @@ def test_compose_hardens_everything_and_shows_itself_to_this_machine_only(servic
 def test_prometheus_scrapes_every_role_where_it_listens(services):
     config = yaml.safe_load((COMPOSE.parent / "prometheus.yaml").read_text())
     ports = {job["dns_sd_configs"][0]["names"][0]: job["dns_sd_configs"][0]["port"] for job in config["scrape_configs"]}
-    assert ports == dict.fromkeys(("gateway", "infer", "infer-gpu", "annotate"), 60001)
+    assert ports == dict.fromkeys(("gateway", "infer", "infer-gpu", "annotate", "record"), 60001)
     assert set(ports) <= set(services)
 
 

@@ -49,6 +49,23 @@ impl Server {
         Self::worker_by(Command::new(env!("CARGO_BIN_EXE_cloudpose")), role, nats, options)
     }
 
+    /// The same with more in its environment.
+    pub(crate) fn worker_in(
+        environment: &[(String, String)],
+        role: &str,
+        nats: &str,
+        options: &[&str],
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::worker_by(command, role, nats, options)
+    }
+
+    /// The same where no file may be larger than so many bytes, until [`make_room`](Self::make_room).
+    pub(crate) fn worker_with_room_for(bytes: usize, role: &str, nats: &str, options: &[&str]) -> Self {
+        Self::worker_by(limited_to(bytes), role, nats, options)
+    }
+
     /// The same, without memory set apart for each thread: [`leave_memory`](Self::leave_memory) leaves as much as it says.
     pub(crate) fn frugal_worker(role: &str, nats: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cloudpose"));
@@ -68,12 +85,14 @@ impl Server {
 
     /// The same where no file may be larger than so many bytes.
     pub(crate) fn with_room_for(bytes: usize, options: &[&str]) -> Self {
-        // In blocks of 512 bytes. Who ignores the signal gets an error instead.
-        let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes.div_ceil(512));
-        let mut command = Command::new("sh");
-        command.args(["-c", &limited, env!("CARGO_BIN_EXE_cloudpose")]);
         let options = [&["--listen", "127.0.0.1:0"], options].concat();
-        Self::spawn_by(command, "serve", &options, "listening on")
+        Self::spawn_by(limited_to(bytes), "serve", &options, "listening on")
+    }
+
+    /// From now on its files may be as large as they like.
+    pub(crate) fn make_room(&self) {
+        let limits = ["--fsize=unlimited:", "--pid", &self.child.id().to_string()];
+        assert!(Command::new("prlimit").args(limits).status().unwrap().success());
     }
 
     fn spawn_in(environment: &[(String, String)], role: &str, options: &[&str]) -> Self {
@@ -195,6 +214,15 @@ impl Server {
         }
         panic!("it is not {closed} of {accepted} frames that end:\n{page}");
     }
+}
+
+/// The binary, whose files may not be larger than so many bytes.
+fn limited_to(bytes: usize) -> Command {
+    // In blocks of 512 bytes. Who ignores the signal gets an error instead.
+    let limited = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", bytes.div_ceil(512));
+    let mut command = Command::new("sh");
+    command.args(["-c", &limited, env!("CARGO_BIN_EXE_cloudpose")]);
+    command
 }
 
 impl Drop for Server {

@@ -122,7 +122,8 @@ impl Objects {
     }
 
     pub(crate) async fn names(&self, key: &str) -> Result<Vec<String>, Error> {
-        let listed = self.0.bucket.list_with_delimiter(Some(&self.path(key))).await;
+        let under = if key.is_empty() { self.0.prefix.clone() } else { self.path(key) };
+        let listed = self.0.bucket.list_with_delimiter(Some(&under)).await;
         let Some(listed) = self.found(listed)? else { return Ok(Vec::new()) };
         let objects = listed.objects.iter().filter_map(|object| object.location.filename());
         let folders = listed.common_prefixes.iter().filter_map(Path::filename);

@@ -119,6 +119,8 @@ async fn names_are_those_directly_under_a_key_and_go_with_it(place: Place) {
         store.put(key, bytes("")).await.unwrap();
     }
     assert_eq!(store.names("x").await.unwrap(), ["1", "2", "y"]);
+    let all = store.names("").await.unwrap();
+    assert!(["x", "xx", "z"].iter().all(|name| all.contains(&(*name).to_owned())), "{all:?}");
     store.remove_all("x").await.unwrap();
     store.remove_all("x").await.unwrap();
     assert!(store.names("x").await.unwrap().is_empty());

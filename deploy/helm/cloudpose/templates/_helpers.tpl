@@ -133,7 +133,7 @@ env:
 
 {{- define "cloudpose.volumeMounts" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret .claim }}
 volumeMounts:
 {{- if $nats.credentials.secret }}
   - { name: nats-credentials, mountPath: /etc/cloudpose/nats, readOnly: true }
@@ -150,12 +150,15 @@ volumeMounts:
 {{- if .callbackSecret }}
   - { name: callbacks, mountPath: /etc/cloudpose/callbacks, readOnly: true }
 {{- end }}
+{{- if .claim }}
+  - { name: data, mountPath: /data }
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "cloudpose.volumes" -}}
 {{- $nats := .Values.nats -}}
-{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret }}
+{{- if or $nats.credentials.secret $nats.nkeys.secret $nats.ca.secret .keysSecret .callbackSecret .claim }}
 volumes:
 {{- with $nats.credentials.secret }}
   - name: nats-credentials
@@ -176,6 +179,10 @@ volumes:
 {{- with .callbackSecret }}
   - name: callbacks
     secret: { secretName: {{ . }}, defaultMode: 0440 }
+{{- end }}
+{{- with .claim }}
+  - name: data
+    persistentVolumeClaim: { claimName: {{ . }} }
 {{- end }}
 {{- end }}
 {{- end -}}
