@@ -73,4 +73,7 @@ def test_pandas_has_a_row_a_keypoint(event, nobody):
     assert len(table) == 3 * 17 and set(table["person"]) == {0, 1, 2} and table["track_id"].isna().all()
     noses = table[table["keypoint"] == "nose"]
     assert list(noses["x"]) == [person["nose"].x for person in event.persons]
-    assert list(nobody.to_pandas().columns) == list(table.columns)
+    assert list(nobody.to_pandas().columns) == list(to_pandas(event).columns) == list(table.columns)
+    named = to_pandas({"door.jpg": event, "empty.jpg": nobody, "gate.jpg": event})
+    assert list(named["name"]) == ["door.jpg"] * 51 + ["gate.jpg"] * 51 and list(named.columns)[1:] == list(table.columns)
+    assert list(to_pandas({}).columns) == list(named.columns)

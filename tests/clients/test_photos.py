@@ -148,8 +148,10 @@ class Full(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         Full.calls += 1
         full = Full.calls < 3
-        body = json.dumps({"type": "t", "title": "full", "status": 503} if full else {"models": []}).encode()
-        self.send_response(503 if full else 200)
+        # No room, then no time.
+        status = 200 if not full else 503 if Full.calls == 1 else 504
+        body = json.dumps({"type": "t", "title": "full", "status": status} if full else {"models": []}).encode()
+        self.send_response(status)
         self.send_header("retry-after", "0")
         self.send_header("content-length", str(len(body)))
         self.end_headers()

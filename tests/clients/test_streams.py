@@ -5,11 +5,13 @@ import itertools
 import json
 import threading
 
+import numpy as np
 import pytest
 from cloudpose import Client, CloudPoseError, ConnectionLost, Problem, SessionError, video
 from cloudpose.connection import Lost, Retries
 from cloudpose.pace import Pace
 from link import Link
+from PIL import Image
 from websockets.sync.server import serve
 
 
@@ -21,7 +23,7 @@ def client(server):
 def test_every_frame_of_a_video_comes_back_in_order(client, clip, tmp_path):
     stream = client.stream(clip, want="both", model="fast", name="clip")
     frames = list(stream)
-    assert [frame.number for frame in frames] == list(range(1, 25))
+    assert [frame.number for frame in frames] == list(range(1, 25)) and video.count(clip) == 24
     assert {frame.image.shape for frame in frames} == {(480, 272, 3)}
     assert all(frame.picture.startswith(b"\xff\xd8") and frame.pose.seq == frame.number for frame in frames)
     assert frames[-1].persons[0].track_id is not None
@@ -34,7 +36,7 @@ def test_every_frame_of_a_video_comes_back_in_order(client, clip, tmp_path):
 def test_frames_that_are_no_images_are_told_in_their_place(client, sample):
     stream = client.stream([sample, b"no image", sample], want="overlay")
     frames = {frame.number: frame for frame in stream}
-    assert sorted(frames) == [1, 2, 3] and frames[2].dropped == "undecodable" and "JPEG" in frames[2].detail
+    assert list(frames) == [1, 2, 3] and frames[2].dropped == "undecodable" and "JPEG" in frames[2].detail
     assert frames[2].image == b"no image" and frames[2].persons == ()
     assert frames[3].pose is None and frames[3].picture
     assert stream.dropped == {"undecodable": 1}
@@ -126,8 +128,30 @@ def test_what_cannot_work_is_told_at_once(client, sample):
     with pytest.raises(SessionError, match="use one of fast") as refused:
         list(client.stream([sample], model="yolo"))
     assert refused.value.code == "bad_query"
-    with pytest.raises(CloudPoseError, match="cannot connect to http://127.0.0.1:1"):
+    with pytest.raises(CloudPoseError, match="http://127.0.0.1:1 cannot be reached.*`cloudpose serve`"):
         list(Client("http://127.0.0.1:1").stream([sample]))
+
+
+def test_what_is_no_source_is_told_where_it_is_said(client, sample, tmp_path):
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    for one in (pixels, Image.fromarray(pixels), sample.read_bytes()):
+        with pytest.raises(TypeError, match="one image is no stream"):
+            client.stream(one)
+    with pytest.raises(TypeError, match="a int is no source"):
+        client.stream(0)
+    with pytest.raises(TypeError, match="None is no image.*imread"):
+        client.pose(None)
+    with pytest.raises(TypeError, match="a list is no image"):
+        client.pose([sample])
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    for ask in (video.fps, video.count, lambda path: next(video.read(path))):
+        with pytest.raises(CloudPoseError, match="text.mp4 is no video that can be read"):
+            ask(text)
+    with pytest.raises(CloudPoseError, match="no pictures to write"):
+        video.write(tmp_path / "none.mp4", [None], 25)
+    with pytest.raises(CloudPoseError, match="there is no folder"):
+        video.write(tmp_path / "no" / "a.mp4", [pixels], 25)
 
 
 def test_watching_what_another_sends(client, sample):

@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 import httpx
 
 from . import images
-from .connection import Server
-from .errors import ConnectionLost, Problem
+from .connection import Server, unreachable
+from .errors import Problem
 from .events import Events
-from .feed import Source
+from .feed import Source, check
 from .images import ImageLike, Order
 from .jobs import CallbackState, Job, JobResult, form
 from .results import LiveStream, Model, PoseEvent
@@ -43,7 +43,7 @@ class _Calls(ABC):
         ssl: tls.SSLContext | None = None,
     ) -> None:
         """`url` is where the server is, `key` its API key (`cpk_…`) or a token, if it asks for one. A call that the server
-        has no room for is made `retries` times more, when the server says. `ssl` is for authorities of your own."""
+        has no room or no time for is made `retries` times more, when the server says. `ssl` is for authorities of your own."""
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"{url!r} is no address of a server; write http://host:port")
         self._server = Server(url.rstrip("/"), key, ssl)
@@ -79,6 +79,7 @@ class _Calls(ABC):
 
         `mode="complete"` takes a frame of the source when there is room for it, and has every one worked on;
         `mode="live"` is for cameras: the source is read as fast as it gives, and the newest frame wins.
+        Without `model` streams are looked at by the server's fast model, and single photos by its accurate one.
         `want="overlay"` or `"both"` asks for annotated JPEGs. `reconnect_for` seconds are tried to come back when the
         connection is lost.
         """
@@ -92,6 +93,7 @@ class _Calls(ABC):
             "smooth": smooth,
             "max_age_ms": max_age_ms,
         }
+        check(source)
         return Stream(self._server, source, Terms(query, mode == "live", order, reconnect_for))
 
     def watch(
@@ -143,7 +145,7 @@ _GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
 def _full(response: httpx.Response) -> bool:
-    return response.status_code in (429, 503)
+    return response.status_code in (429, 503, 504)
 
 
 class Client(_Calls):
@@ -247,7 +249,7 @@ class Client(_Calls):
                 if is_first and isinstance(error, _GONE):
                     is_first = False
                     continue
-                raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
+                raise unreachable(self._server.url, error) from None
             pause = next(pauses, None)
             if pause is None or not _full(response):
                 return _checked(response)
@@ -360,7 +362,7 @@ class AsyncClient(_Calls):
                 if is_first and isinstance(error, _GONE):
                     is_first = False
                     continue
-                raise ConnectionLost(f"{self._server.url} cannot be reached: {error}") from error
+                raise unreachable(self._server.url, error) from None
             pause = next(pauses, None)
             if pause is None or not _full(response):
                 return _checked(response)

@@ -75,6 +75,11 @@ def ended(error: SessionError | None, why: str) -> CloudPoseError:
     return error if error.code in FATAL else Lost(str(error))
 
 
+def unreachable(url: str, error: Exception) -> ConnectionLost:
+    """Nobody answers at `url`."""
+    return ConnectionLost(f"{url} cannot be reached: {error}. Is a server running there? `cloudpose serve` starts one.")
+
+
 class Retries:
     """When to connect again: twice as long after each failure, within `patience` seconds since it last worked."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .errors import CloudPoseError
 from .results import PoseEvent
 
 if TYPE_CHECKING:
@@ -78,11 +79,21 @@ def to_coco(events: Mapping[int, PoseEvent] | Mapping[str, PoseEvent] | Mapping[
     ]
 
 
-def to_pandas(events: Iterable[PoseEvent]) -> pandas.DataFrame:
+def to_pandas(events: PoseEvent | Iterable[PoseEvent] | Mapping[Any, PoseEvent]) -> pandas.DataFrame:
     """One row a keypoint: `stream`, `seq`, `captured_at`, `person` (by falling score, from 0), `track_id`, `person_score`,
-    `keypoint`, `x`, `y`, `score`."""
-    import pandas
+    `keypoint`, `x`, `y`, `score`; of a mapping with its keys before them, as `name`."""
+    try:
+        import pandas
+    except ImportError:
+        raise CloudPoseError("tables need pandas: pip install 'cloudpose[pandas]'") from None
 
+    if isinstance(events, Mapping):
+        table = to_pandas(events.values())
+        joints = [sum(len(person.keypoints) for person in event.persons) for event in events.values()]
+        table.insert(0, "name", [name for name, count in zip(events, joints, strict=True) for _ in range(count)])
+        return table
+    if isinstance(events, PoseEvent):
+        events = [events]
     columns = ["stream", "seq", "captured_at", "person", "track_id", "person_score", "keypoint", "x", "y", "score"]
     rows = [
         (event.stream, event.seq, event.captured_at, n, person.track_id, person.score, k.name, k.x, k.y, k.score)

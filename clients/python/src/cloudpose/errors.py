@@ -1,4 +1,4 @@
-"""What can go wrong; all of it is a `CloudPoseError`."""
+"""What can go wrong at the server or on the way to it; all of it is a `CloudPoseError`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,21 @@ Source: TypeAlias = "str | os.PathLike[str] | Iterable[ImageLike] | AsyncIterabl
 """A video file or its address (needs `cloudpose[video]`), or images one after another."""
 
 
+def check(source: object) -> None:
+    """Raises `TypeError` if it is no source, and says what would be one."""
+    if isinstance(source, (bytes, bytearray, memoryview)) or _is_image(source):
+        raise TypeError("one image is no stream: use pose(), or a list of images")
+    if not isinstance(source, (str, os.PathLike, Iterable, AsyncIterable)):
+        kind = type(source).__name__
+        raise TypeError(f"a {kind} is no source: give a video's path, or what gives images, such as a generator over a camera's")
+
+
+def _is_image(source: object) -> bool:
+    """Whether it is pixels: NumPy's with up to three dimensions, or one of Pillow's."""
+    pixels = getattr(source, "__array_interface__", None)
+    return pixels is not None and len(pixels["shape"]) <= 3
+
+
 class End(Exception):
     """There are no more frames."""
 

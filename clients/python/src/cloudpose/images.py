@@ -39,6 +39,11 @@ def encode(image: ImageLike, order: Order = "rgb") -> bytes:
         return Path(image).read_bytes()
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
+    if image is None:
+        raise TypeError("None is no image; OpenCV's imread gives it for a file that it cannot read")
+    if not (hasattr(image, "__array_interface__") or hasattr(image, "__array__")):
+        kind = type(image).__name__
+        raise TypeError(f"a {kind} is no image: give a path, bytes, or pixels; for many images there is stream()")
     pixels = _pixels(image, order)
     try:
         from PIL import Image

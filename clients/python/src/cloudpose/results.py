@@ -50,7 +50,7 @@ class Person:
         for keypoint in self.keypoints:
             if keypoint.name == name:
                 return keypoint
-        raise KeyError(name)
+        raise KeyError(f"{name}; there are {', '.join(keypoint.name for keypoint in self.keypoints)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Class:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class PoseEvent:
     """What was found in one frame or image."""
 
@@ -101,6 +101,10 @@ class PoseEvent:
             timings_ms=said.get("timings_ms", {}),
             json=said,
         )
+
+    def __repr__(self) -> str:
+        found = f"{len(self.persons)} persons" if not self.classes else self.classes[0].label
+        return f"<PoseEvent {self.stream} {self.seq}: {found}, {self.width}×{self.height}, {self.model}>"
 
     def to_supervision(self) -> supervision.KeyPoints:
         """See `cloudpose.to_supervision`."""
@@ -195,8 +199,8 @@ class Model:
     input: str
     source: str
     licence: str
-    skeleton: Skeleton | None
-    labels: tuple[str, ...]
+    skeleton: Skeleton | None = field(repr=False)
+    labels: tuple[str, ...] = field(repr=False)
 
     @staticmethod
     def read(said: Mapping[str, Any]) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
@@ -16,12 +17,14 @@ from websockets.exceptions import ConnectionClosed
 
 from . import images
 from .both import Both
-from .connection import HARMLESS, Lost, Retries, Server, ended
+from .connection import HARMLESS, Lost, Retries, Server, ended, unreachable
 from .errors import CloudPoseError, SessionError
 from .feed import End, Feed, Source
 from .images import ImageLike, Order
 from .pace import Pace
 from .results import Person, PoseEvent
+
+_log = logging.getLogger("cloudpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,7 @@ class Terms:
 
 
 class Stream(Both[Frame]):
-    """Frames with their results, for `for` and `async for`. Each iteration begins a session. Results come in the order of
-    their frames; a frame that was dropped may come before one that was sent earlier.
+    """Frames with their results, in the order of the source, for `for` and `async for`. Each iteration begins a session.
 
     As many frames as the server says are on their way at once, of which those count that you have not taken yet. When
     the connection is lost it is made again. Frames that were on their way are then sent again, or with `mode="live"`
@@ -121,13 +123,15 @@ class _Session:
             except CloudPoseError as error:
                 if not self._greeted and isinstance(error, Lost):
                     # A wrong address is told at once.
-                    raise CloudPoseError(f"cannot connect to {self._server.url}: {error}") from error
+                    raise unreachable(self._server.url, error) from None
                 for sent in connection.unanswered():
                     if self._terms.live:
                         self._stream.dropped["connection_lost"] += 1
                     else:
                         self._again.append(sent)
-                await asyncio.sleep(self._retries.wait(error))
+                wait = self._retries.wait(error)
+                _log.warning("%s; trying again for up to %.0f s", error, self._terms.patience)
+                await asyncio.sleep(wait)
 
     async def following(self) -> _Sent:
         """The next frame to send. Raises `End`, or what went wrong with the source, again and again."""
@@ -180,6 +184,8 @@ class _Connection:
     def __init__(self, session: _Session) -> None:
         self._session = session
         self._sent: dict[int, _Sent] = {}
+        # Those that are done while one before them is not: what was dropped is told at once.
+        self._ready: dict[int, Frame] = {}
         # By the credits there is never more in it than frames may be on their way, and the end.
         self._done: asyncio.Queue[Frame | Exception] = asyncio.Queue()
         self._pace = Pace()
@@ -233,13 +239,14 @@ class _Connection:
 
     async def _receive(self, socket: ClientConnection, credits: asyncio.Semaphore) -> None:
         error: SessionError | None = None
-        before_picture: Frame | None = None
+        before_picture: tuple[int, Frame] | None = None
         bad: str = ""
         try:
             async for data in socket:
                 if isinstance(data, bytes):
                     if before_picture is not None:
-                        self._done.put_nowait(replace(before_picture, picture=data))
+                        seq, frame = before_picture
+                        self._end(seq, replace(frame, picture=data), credits)
                     before_picture = None
                     continue
                 said = json.loads(data)
@@ -247,18 +254,14 @@ class _Connection:
                     case "result":
                         frame = self._result(said)
                         if said["overlay"]:
-                            before_picture = frame
+                            before_picture = said["seq"], frame
                         else:
-                            self._done.put_nowait(frame)
+                            self._end(said["seq"], frame, credits)
                     case "drop":
-                        sent = self._sent.pop(said["seq"])
+                        sent = self._sent[said["seq"]]
                         detail = said.get("detail") or bad
                         frame = Frame(sent.number, sent.image, dropped=said["reason"], detail=detail)
-                        shown = self._session.ends(frame)
-                        if shown is None:
-                            credits.release()
-                        else:
-                            self._done.put_nowait(shown)
+                        self._end(said["seq"], frame, credits)
                     case "hint":
                         self._pace.hint(said["fps"], time.monotonic())
                     case "error" if said["code"] in HARMLESS:
@@ -274,8 +277,19 @@ class _Connection:
         over = self._ending if not self._sent and error is None else None
         self._done.put_nowait(over or ended(error, why))
 
+    def _end(self, seq: int, frame: Frame, credits: asyncio.Semaphore) -> None:
+        """Gives a frame to who takes them, in its turn."""
+        self._ready[seq] = frame
+        while self._sent and (first := next(iter(self._sent))) in self._ready:
+            del self._sent[first]
+            shown = self._session.ends(self._ready.pop(first))
+            if shown is None:
+                credits.release()
+            else:
+                self._done.put_nowait(shown)
+
     def _result(self, said: Mapping[str, Any]) -> Frame:
-        sent = self._sent.pop(said["seq"])
+        sent = self._sent[said["seq"]]
         found = said.get("pose")
         pose = None if found is None else PoseEvent.read(found)
         return Frame(sent.number, sent.image, pose=pose, latency_ms=said["latency_ms"])

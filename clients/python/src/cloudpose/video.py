@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CloudPoseError
@@ -16,31 +18,49 @@ if TYPE_CHECKING:
 
 def read(path: str | os.PathLike[str]) -> Iterator[Array]:
     """The frames of a video file or its address, upright: uint8, [height, width, 3], RGB."""
-    av, np = _libraries()
-    try:
-        container = av.open(os.fspath(path))
-    except av.error.FFmpegError as error:
-        raise CloudPoseError(f"{os.fspath(path)} cannot be read: {error}") from error
-    with container:
-        stream = container.streams.video[0]
+    _, np = _libraries()
+    with _opened(path) as stream:
         stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
+        for frame in stream.container.decode(stream):
             turns = round(getattr(frame, "rotation", 0) / 90)
             yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
 def fps(path: str | os.PathLike[str]) -> float:
     """Frames a second, on average."""
+    with _opened(path) as stream:
+        return float(stream.average_rate or 25)
+
+
+def count(path: str | os.PathLike[str]) -> int:
+    """How many frames there are, as the file says; 0 if it does not."""
+    with _opened(path) as stream:
+        return int(stream.frames)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """The video of a file or address."""
     av, _ = _libraries()
-    with av.open(os.fspath(path)) as container:
-        return float(container.streams.video[0].average_rate or 25)
+    try:
+        with av.open(os.fspath(path)) as container:
+            if not container.streams.video:
+                raise CloudPoseError(f"{os.fspath(path)} has no video")
+            yield container.streams.video[0]
+    except av.error.FFmpegError as error:
+        raise CloudPoseError(f"{os.fspath(path)} is no video that can be read: {error}") from error
 
 
 def write(path: str | os.PathLike[str], pictures: Iterable[Array | bytes | None], fps: float) -> int:
-    """Writes an H.264 MP4 of arrays or JPEGs, and says how many there were. `None`, of frames that were dropped, is left out."""
+    """Writes an H.264 MP4 of arrays or JPEGs, and says how many there were. `None`, of frames that were dropped, is left out;
+    if there is nothing else, a `CloudPoseError` says so."""
     av, np = _libraries()
     from PIL import Image
 
+    # Before the work, rather than when FFmpeg writes the first of it.
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise CloudPoseError(f"there is no folder {folder} to write a video to")
     count = 0
     with av.open(os.fspath(path), "w") as container:
         stream: Any = None
@@ -56,8 +76,9 @@ def write(path: str | os.PathLike[str], pictures: Iterable[Array | bytes | None]
                 stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
             count += 1
-        if stream is not None:
-            container.mux(stream.encode())
+        if stream is None:
+            raise CloudPoseError('there are no pictures to write: ask for some with want="overlay" or want="both"')
+        container.mux(stream.encode())
     return count
 
 
