@@ -40,7 +40,7 @@ impl Lent {
 impl Rest {
     /// Whether all of the body is read, now that there is an answer, so that another request can follow. What is short
     /// is read here, if it comes by itself.
-    pub(super) async fn is_read(mut self, comes: bool) -> bool {
+    pub(super) async fn ends_read(mut self, comes: bool) -> bool {
         match self.0.try_recv() {
             Ok(body) => {
                 let is_short = body.size_hint().exact().is_some_and(|left| left <= SHORT);

@@ -221,7 +221,7 @@ where
         let line = of_requests.clone();
         async move {
             let mut answer = answer.await?;
-            if !rest.is_read(more_comes).await {
+            if !rest.ends_read(more_comes).await {
                 // Nobody reads the rest, so nothing can follow it.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 line.leaves_unread();
