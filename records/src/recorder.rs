@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, Error,
-    gaps::Gaps,
+    gaps::{self, Gaps},
     metrics::{self, End},
     place::{Place, Stored},
     streams::Streams,
@@ -121,7 +121,7 @@ impl Recorder {
                     batch = &mut taking => break batch,
                 }
             };
-            count_lost(&mut gaps, &batch);
+            count_lost(&mut gaps, &batch, records).await;
             batch.events.retain(|recorded| {
                 recorded.event.event().is_ok_and(|event| streams.have(&recorded.tenant, &event.stream))
             });
@@ -204,10 +204,17 @@ impl Patience {
 }
 
 /// Goes on after the newest event that was handed out before, or begins with the batch where nobody told which that is.
-fn count_lost(gaps: &mut Option<Gaps>, batch: &Batch) {
+async fn count_lost(gaps: &mut Option<Gaps>, batch: &Batch, records: &Records) {
     let first = batch.numbers.first().copied().unwrap_or_default();
     let gaps = gaps.get_or_insert_with(|| Gaps::after(first.saturating_sub(1)));
-    let lost: u64 = batch.numbers.iter().map(|&number| gaps.before(number)).sum();
+    let missing =
+        batch.numbers.iter().map(|&number| gaps.before(number)).filter(|missing| !missing.is_empty());
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return;
+    }
+    let oldest = records.oldest().await;
+    let lost: u64 = missing.iter().map(|missing| gaps::lost(missing, oldest)).sum();
     if lost > 0 {
         metrics::ended(End::Lost, lost);
         tracing::warn!(lost, "events were discarded before they could be recorded: raise --max-spool-bytes");

@@ -90,8 +90,10 @@ def test_events_wait_in_files_until_they_are_recorded(processes, cloudpose, tmp_
         return server
 
     def waiting():
-        (account,) = json.loads(get(f"http://127.0.0.1:{monitor}/jsz?streams=true"))["account_details"]
-        return {stream["name"]: stream["state"]["messages"] for stream in account["stream_detail"]}.get("cloudpose-events")
+        """Events that wait; `None` before their stream is there."""
+        accounts = json.loads(get(f"http://127.0.0.1:{monitor}/jsz?streams=true")).get("account_details", [])
+        streams = [stream for account in accounts for stream in account.get("stream_detail", [])]
+        return {stream["name"]: stream["state"]["messages"] for stream in streams}.get("cloudpose-events")
 
     server = start()
     env = environment("record")

@@ -161,6 +161,12 @@ impl Records {
         Some(consumer.cached_info().delivered.stream_sequence)
     }
 
+    /// The number of the oldest message that the server still has, or would give the next one. `None` while it does not tell.
+    pub async fn oldest(&self) -> Option<u64> {
+        let stream = self.bus.0.jetstream.get_stream(stream(&self.bus.0.prefix)).await.ok()?;
+        Some(stream.cached_info().state.first_sequence)
+    }
+
     /// Waits for events, then takes up to `max` of them, or those that come within `linger`.
     ///
     /// Never returns an empty batch. Dropping the future loses nothing; what it had taken comes again, after later ones.
