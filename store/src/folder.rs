@@ -32,6 +32,8 @@ const NEW: &str = "new";
 const LOCK: &str = "lock";
 /// What was being written so long ago is nobody's any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
+/// How often more a folder is removed into which others write.
+const TRIES: u32 = 8;
 
 /// The folder. Clones share it.
 #[derive(Debug, Clone)]
@@ -119,7 +121,14 @@ impl Folder {
 
     pub(crate) fn remove_all(&self, key: &str) -> Result<(), Error> {
         let path = self.path(key);
-        found(fs::remove_dir_all(&path)).map(drop).map_err(|error| Error::at(&path, error))
+        let mut removed = found(fs::remove_dir_all(&path));
+        for _ in 0..TRIES {
+            // Somebody has written there meanwhile.
+            if removed.as_ref().is_err_and(|error| error.kind() == ErrorKind::DirectoryNotEmpty) {
+                removed = found(fs::remove_dir_all(&path));
+            }
+        }
+        removed.map(drop).map_err(|error| Error::at(&path, error))
     }
 
     /// Writes or removes a document if it says `old`, or is not there. Whether it did.

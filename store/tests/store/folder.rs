@@ -34,3 +34,24 @@ async fn what_cannot_be_written_says_where() {
     let refused = store.put("x", Bytes::from_static(b"1")).await.unwrap_err();
     assert!(matches!(refused, Error::Unusable { .. }) && !refused.is_full(), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_written_while_all_is_removed_is_no_trouble() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await.unwrap();
+    for job in 0..60 {
+        let [results, all] = [format!("jobs/{job}/results"), format!("jobs/{job}")];
+        let write = async {
+            for number in 0..20 {
+                // Its folder may go the moment it is made.
+                store.put_new(&format!("{results}/{number}"), Bytes::from("x")).await.ok();
+            }
+        };
+        let remove = async {
+            for _ in 0..20 {
+                store.remove_all(&all).await.unwrap();
+            }
+        };
+        tokio::join!(write, remove);
+    }
+}
