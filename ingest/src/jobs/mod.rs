@@ -7,6 +7,7 @@
 //! | `active` | the items of a job that this gateway works on |
 //! | `runner` | takes jobs by lease, and offers their items to the workers |
 //! | `collector` | writes results down |
+//! | `video` | the frames of a video: decoded, worked on in their order, written down |
 //! | `ready` | says whether the store is there |
 //! | `thumbnail` | small pictures of the images |
 //! | `sweeper` | removes what has had its time |
@@ -22,6 +23,7 @@ mod ready;
 mod runner;
 mod sweeper;
 mod thumbnail;
+mod video;
 
 use std::{
     collections::HashMap,
@@ -40,12 +42,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     collector::Collector,
-    document::{About, Line, State, about_key, folder, of_tenant, result_key, state_name},
+    document::{About, Line, Seen, State, about_key, folder, of_tenant, result_key, state_name},
     runner::Runner,
 };
 pub use self::{config::Config, ready::StoreCheck};
 pub(crate) use self::{sweeper::Upload, thumbnail::Thumbnail};
-use crate::metrics;
+use crate::{metrics, shared::Shared as Gateway};
 
 /// The bucket on NATS for the states of jobs whose bytes lie in a bucket elsewhere.
 const STATES: &str = "jobs";
@@ -192,6 +194,7 @@ impl Jobs {
             began_at: None,
             finished_at: None,
             lease: None,
+            seen: about.video.map(|_| Seen::default()),
         };
         loop {
             if self.store().create(&name, document::written(&state)).await?.is_some() {
@@ -274,11 +277,11 @@ impl Jobs {
         Ok(false)
     }
 
-    /// Works on jobs, takes none and finishes what is under way once it is `stopping`.
-    pub(crate) async fn run(&self, bus: &Bus, gateway: &str, stopping: &CancellationToken) -> Infallible {
+    /// Works on jobs as a part of `gateway`, takes none and finishes what is under way once it is `stopping`.
+    pub(crate) async fn run(&self, gateway: &Arc<Gateway>, stopping: &CancellationToken) -> Infallible {
         let (tell, told) = mpsc::channel(TOLD);
-        let collector = Collector::new(self.clone(), bus.clone(), tell);
-        let runner = Runner::new(self.clone(), bus.clone(), gateway.to_owned());
+        let collector = Collector::new(self.clone(), gateway.bus.clone(), tell.clone());
+        let runner = Runner::new(self.clone(), Arc::clone(gateway), tell);
         tokio::select! {
             never = collector.run() => match never {},
             never = runner.run(told, stopping) => match never {},

@@ -26,4 +26,5 @@ mod tickets;
 mod tls;
 mod trace;
 mod turns;
+mod videos;
 mod watch;

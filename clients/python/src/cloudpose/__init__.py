@@ -6,6 +6,7 @@ from .drawing import draw
 from .errors import CloudPoseError, ConnectionLost, Problem, SessionError
 from .events import Events
 from .images import ImageLike
+from .jobs import Job, JobFailure, JobResult, Jobs
 from .results import (
     COCO,
     Box,
@@ -32,6 +33,10 @@ __all__ = [
     "Events",
     "Frame",
     "ImageLike",
+    "Job",
+    "JobFailure",
+    "JobResult",
+    "Jobs",
     "Keypoint",
     "LiveStream",
     "Model",

@@ -6,7 +6,8 @@ import asyncio
 import ssl as tls
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any, Literal, TypeAlias
 
 import httpx
@@ -17,6 +18,7 @@ from .errors import ConnectionLost, Problem
 from .events import Events
 from .feed import Source
 from .images import ImageLike, Order
+from .jobs import Jobs
 from .results import LiveStream, Model, PoseEvent
 from .stream import Stream, Terms
 from .watch import Watch
@@ -186,6 +188,11 @@ class Client(_Calls):
         """The streams that somebody sends now."""
         return [LiveStream.read(stream) for stream in self._call("/v1/streams", {}).json()["streams"]]
 
+    @property
+    def jobs(self) -> Jobs:
+        """Many images, or videos, that are worked on while nobody waits."""
+        return Jobs(self._ask, time.sleep)
+
     def close(self) -> None:
         """Closes the connections that are kept for further calls."""
         self._http.close()
@@ -197,11 +204,22 @@ class Client(_Calls):
         self.close()
 
     def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
-        request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
+        return self._ask("POST" if upload else "GET", path, query, lambda _: upload or {})
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object],
+        options: Callable[[ExitStack], dict[str, Any]] = lambda _: {},
+    ) -> httpx.Response:
+        """`options` are those of the request, made anew for each attempt; what they open is closed with the stack."""
         pauses, is_first = self._pauses(), True
         while True:
             try:
-                response = self._http.send(request)
+                with ExitStack() as stack:
+                    sent = options(stack)
+                    response = self._http.request(method, path, params=_asked(query), **sent)
             except httpx.TransportError as error:
                 if is_first and isinstance(error, _GONE):
                     is_first = False

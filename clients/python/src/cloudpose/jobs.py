@@ -1,0 +1,173 @@
+"""Jobs: many images, or a video, that are handed in, and whose results are fetched later."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from .results import PoseEvent
+
+if TYPE_CHECKING:
+    import httpx
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+Want: TypeAlias = Literal["pose", "overlay", "both"]
+Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+_VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """Why an image or frame has no result."""
+
+    reason: str
+    """A word for programs, such as `undecodable`."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of an image, or of a frame of a video."""
+
+    item: int
+    """Which one, from 1."""
+    name: str | None
+    at: float | None
+    """When the frame is shown, in seconds from the beginning of its video."""
+    event: PoseEvent | None
+    error: JobFailure | None
+
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> JobResult:
+        """Reads a line of results."""
+        event, error = said.get("event"), said.get("error")
+        return JobResult(
+            item=said["item"],
+            name=said.get("name"),
+            at=said.get("at"),
+            event=None if event is None else PoseEvent.read(event),
+            error=None if error is None else JobFailure(error["reason"], error["detail"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How far a job is."""
+
+    id: str
+    state: str
+    """`waiting`, `running` or `done`."""
+    items: int
+    """Images, or frames as far as they are known."""
+    done: int
+    failed: int
+    json: Mapping[str, Any] = field(repr=False, compare=False)
+    """As it came."""
+
+    @property
+    def is_done(self) -> bool:
+        """True if all images or frames have results."""
+        return self.state == "done"
+
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> Job:
+        """Reads the JSON of docs/jobs.md."""
+        return Job(said["id"], said["state"], said["items"], said["done"], said["failed"], said)
+
+
+class Handing:
+    """What is sent to hand a job in: images, or one video. Made anew for each attempt, for files are read as they are sent."""
+
+    def __init__(self, files: PathLike | Sequence[PathLike]) -> None:
+        paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        self.files = [file for path in paths for file in _inside(Path(path))]
+        if not self.files:
+            raise ValueError(f"there is no image in {', '.join(map(str, paths))}")
+        self.is_video = self.files[0].suffix.lower() in _VIDEOS
+        if self.is_video and len(self.files) > 1:
+            raise ValueError("a video is a job of its own; hand in one at a time, or images")
+        # So that a request whose answer was lost can be made again.
+        self.key = {"Idempotency-Key": secrets.token_hex(16)}
+
+    def open(self, stack: ExitStack) -> dict[str, Any]:
+        """Options of a request. The files are open as long as the stack."""
+        opened = [(file, stack.enter_context(file.open("rb"))) for file in self.files]
+        if not self.is_video:
+            return {"files": [("file", (file.name, reader)) for file, reader in opened], "headers": self.key}
+        # What a video is shows when it is looked at.
+        return {"content": opened[0][1], "headers": {**self.key, "Content-Type": "video/mp4"}}
+
+
+def _inside(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGES)
+
+
+def _path(job: Job | str) -> str:
+    return f"/v1/jobs/{job if isinstance(job, str) else job.id}"
+
+
+def _read_lines(response: httpx.Response) -> list[JobResult]:
+    return [JobResult.read(json.loads(line)) for line in response.text.splitlines()]
+
+
+class Jobs:
+    """The jobs of a client."""
+
+    def __init__(self, call: Callable[..., httpx.Response], wait: Callable[[float], None]) -> None:
+        self._call = call
+        self._wait = wait
+
+    def submit(
+        self,
+        files: PathLike | Sequence[PathLike],
+        *,
+        want: Want = "pose",
+        model: str | None = None,
+        draw: Draw | None = None,
+        fps: float | None = None,
+    ) -> Job:
+        """Hands in images, the images of a folder, or one video. Of a video `fps` frames a second are looked at, or all."""
+        handing = Handing(files)
+        query = {"want": want, "model": model, "draw": draw, "fps": fps}
+        return Job.read(self._call("POST", "/v1/jobs", query, handing.open).json())
+
+    def status(self, job: Job | str) -> Job:
+        """How far a job is."""
+        return Job.read(self._call("GET", _path(job), {}).json())
+
+    def wait(self, job: Job | str, *, every: float = 0.5) -> Job:
+        """Waits until a job is done; asks each `every` seconds."""
+        while not (told := self.status(job)).is_done:
+            self._wait(every)
+        return told
+
+    def results(self, job: Job | str) -> Iterator[JobResult]:
+        """What became of the images or frames, in their order, up to the first that is not done."""
+        after, is_more = 0, True
+        while is_more:
+            response = self._call("GET", f"{_path(job)}/results", {"after": after})
+            lines = _read_lines(response)
+            yield from lines
+            after, is_more = after + len(lines), bool(lines) and "next" in response.links
+
+    def overlay(self, job: Job | str, item: int) -> bytes:
+        """The annotated JPEG of an image or frame, of a job with `want="overlay"` or `"both"`."""
+        return self._call("GET", f"{_path(job)}/items/{item}/overlay", {}).content
+
+    def thumbnail(self, job: Job | str, item: int) -> bytes:
+        """A JPEG of an image or frame of at most 200×200 pixels."""
+        return self._call("GET", f"{_path(job)}/items/{item}/thumbnail", {}).content
+
+    def delete(self, job: Job | str) -> None:
+        """Removes a job with all that belongs to it."""
+        self._call("DELETE", _path(job), {})
