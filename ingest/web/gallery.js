@@ -93,12 +93,12 @@ export class Gallery {
 
   #add(line) {
     this.#lines.push(line);
-    const name = line.name ?? `${line.item}`;
+    const name = nameOf(line);
     const button = make("button");
     button.type = "button";
     const canvas = make("canvas");
     canvas.width = 0;
-    const words = line.error ? reasonWords(line.error) : foundWords(line.event);
+    const words = line.error ? reasonWords(line.error, this.#status.video) : foundWords(line.event);
     button.append(canvas, make("b", name.split("/").pop()), make("span", words));
     button.title = name;
     button.onclick = () => this.#open(line);
@@ -128,8 +128,8 @@ export class Gallery {
   async #open(line) {
     const { want } = this.#status;
     large.dataset.item = line.item;
-    element("job-large-title").textContent = line.name ?? `${line.item}`;
-    element("job-large-state").textContent = line.error ? reasonWords(line.error) : foundWords(line.event);
+    element("job-large-title").textContent = nameOf(line);
+    element("job-large-state").textContent = line.error ? reasonWords(line.error, this.#status.video) : foundWords(line.event);
     element("job-large-json").textContent = JSON.stringify(line.event ?? line.error, null, 2);
     const picture = element("job-large-picture");
     const small = element("job-large-small");
@@ -156,7 +156,12 @@ export class Gallery {
   }
 }
 
-/** What an image is called, without its folder and its suffix. */
+/** What an image is called; of a frame its number and when it is shown. */
+function nameOf({ item, name, at }) {
+  return at === undefined ? (name ?? `${item}`) : `${item} · ${at.toFixed(2)} s`;
+}
+
+/** The same for a file: without its folder and its suffix. */
 const plain = ({ item, name }) => (name ?? `${item}`).split("/").pop().replace(/\.[^.]*$/, "");
 
 element("job-large-close").onclick = () => large.close();

@@ -1,4 +1,4 @@
-// Handing images in: what was dropped or chosen becomes jobs, one request after the other.
+// Handing images and videos in: what was dropped or chosen becomes jobs, one request after the other.
 
 import { authorization } from "./client/cloudpose.js";
 import { key, renewKey } from "./key.js";
@@ -57,26 +57,28 @@ async function collect(entry, found) {
 const sorted = (found) => found.sort((a, b) => inOrder.compare(a.path, b.path)).slice(0, MOST_FILES);
 
 export const isImage = ({ file }) => file.type.startsWith("image/");
+export const isVideo = ({ file }) => file.type.startsWith("video/");
 
-/** What the images are called together: their folder, or the first of them. */
+/** What the files are called together: their folder, or the first of them. */
 export function titleOf(images) {
   const folder = images[0].path.split("/").slice(0, -1)[0];
   return folder !== undefined && images.every(({ path }) => path.startsWith(`${folder}/`)) ? folder : images[0].path;
 }
 
-/** How many of the images, from `from` on, go with one request: at least one. */
+/** How many of the images, from `from` on, go with one request: at least one. A video goes alone. */
 export function batchEnd(images, from, most = MOST) {
+  if (isVideo(images[from])) return from + 1;
   let end = from;
   for (let bytes = 0; end < images.length && end - from < most.images; end += 1) {
     bytes += images[end].file.size;
-    if (end > from && bytes > most.bytes) break;
+    if (end > from && (bytes > most.bytes || isVideo(images[end]))) break;
   }
   return end;
 }
 
 /**
- * Images on their way to the server. `hooks`: `progress({images, bytes})` that are there, of `images` and `bytes` in all;
- * `handedIn(job, {title, from, to, all})`; `leftOut(path, why)` of an image that the server takes in no way: `type`, or
+ * Images and videos on their way to the server. `settings` are those of the requests, `fps` of videos only, if it is not empty.
+ * `hooks`: `progress({images, bytes})` that are there, of `images` and `bytes` in all; `handedIn(job, {from, to, all})`; `leftOut(path, why)` of an image that the server takes in no way: `type`, or
  * what it said.
  */
 export class HandIn {
@@ -135,23 +137,33 @@ export class HandIn {
     this.#hooks.progress({ images: this.#done.images + images, bytes: this.#done.bytes + bytes });
   }
 
-  /** Sends images until there is an answer, or none for long. */
-  async #send(from, to, request) {
+  /** The images that can be sent, or null if there is none. */
+  async #form(from, to) {
     const form = new FormData();
     for (const { file, path } of this.#images.slice(from, to)) {
       const image = await encoded(file);
-      if (this.#over.signal.aborted) break;
+      if (this.#over.signal.aborted) return null;
       if (image === null) this.#hooks.leftOut(path, "type");
       else form.append("file", image, path);
     }
-    if (!form.has("file")) return { status: EMPTY };
-    const address = `/v1/jobs?${new URLSearchParams(this.#settings)}`;
+    return form.has("file") ? form : null;
+  }
+
+  /** Sends images, or a video, until there is an answer, or none for long. */
+  async #send(from, to, request) {
+    const { fps, ...settings } = this.#settings;
+    const video = isVideo(this.#images[from]) ? this.#images[from].file : null;
+    const body = video ?? (await this.#form(from, to));
+    if (body === null) return { status: EMPTY };
+    const query = new URLSearchParams(video !== null && fps !== "" ? { ...settings, fps } : settings);
+    const address = `/v1/jobs?${query}`;
     const size = this.#images.slice(from, to).reduce((sum, { file }) => sum + file.size, 0);
     const progress = (part) => this.#tell(Math.floor((to - from) * part), size * part);
     for (let tries = 0; ; ) {
       const shown = key();
-      const headers = { ...authorization(shown), "Idempotency-Key": request };
-      const answer = await post(address, form, headers, this.#over.signal, progress);
+      const kind = video === null ? {} : { "Content-Type": video.type };
+      const headers = { ...authorization(shown), ...kind, "Idempotency-Key": request };
+      const answer = await post(address, body, headers, this.#over.signal, progress);
       if (answer.status === 401 && (await renewKey(shown))) continue;
       if (this.#over.signal.aborted || !PASSING.has(answer.status) || tries >= PAUSES_MS.length) return answer;
       await pause(PAUSES_MS[tries], this.#over.signal);
@@ -181,7 +193,7 @@ async function encoded(file) {
 }
 
 /** Like fetch, which does not say how much is sent. Status 0: there was no answer. `progress` is told what part is there. */
-function post(address, form, headers, signal, progress) {
+function post(address, body, headers, signal, progress) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     request.open("POST", address);
@@ -191,7 +203,7 @@ function post(address, form, headers, signal, progress) {
     request.onloadend = () => resolve({ status: request.status, body: request.response });
     signal.addEventListener("abort", () => request.abort(), { once: true });
     if (signal.aborted) resolve({ status: 0, body: null });
-    else request.send(form);
+    else request.send(body);
   });
 }
 

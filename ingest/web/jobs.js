@@ -1,7 +1,7 @@
-// Jobs: a form that hands images in, and those that were handed in from this browser.
+// Jobs: a form that hands images and videos in, and those that were handed in from this browser.
 
 import { Gallery, addressOf, linesAfter } from "./gallery.js";
-import { HandIn, MOST, chosen, dropped, isImage, titleOf } from "./handin.js";
+import { HandIn, MOST, chosen, dropped, isImage, isVideo, titleOf } from "./handin.js";
 import { fetchWithKey, isKeyWanted } from "./key.js";
 import { said, say } from "./phrases.js";
 import { save } from "./save.js";
@@ -56,19 +56,26 @@ const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 9.95e6 ? 1 : 0);
 
 function pick(found) {
   if (found.length === 0 || sending !== null) return;
-  picked = found.filter(isImage);
+  const [images, videos] = [found.filter(isImage), found.filter(isVideo)];
+  picked = found.filter((file) => isImage(file) || isVideo(file));
   show("job-left-out", false);
   element("job-left-out-list").replaceChildren();
-  showTrouble(picked.length === 0 ? say`There is no image among the files.` : "");
+  showTrouble(picked.length === 0 ? say`There is no image and no video among the files.` : "");
   if (picked.length > 0) {
     const bytes = picked.reduce((sum, { file }) => sum + file.size, 0);
     element("job-title").textContent = titleOf(picked);
-    element("job-count").textContent = say`Images: ${picked.length} (${megabytes(bytes)} MB)`;
+    element("job-count").textContent =
+      videos.length === 0
+        ? say`Images: ${images.length} (${megabytes(bytes)} MB)`
+        : say`Images: ${images.length}, videos: ${videos.length} (${megabytes(bytes)} MB)`;
+    show("job-fps-label", videos.length > 0);
     const others = found.length - picked.length;
-    const parts = Math.max(Math.ceil(picked.length / MOST.images), Math.ceil(bytes / MOST.bytes));
+    const imageBytes = images.reduce((sum, { file }) => sum + file.size, 0);
+    const parts = Math.max(Math.ceil(images.length / MOST.images), Math.ceil(imageBytes / MOST.bytes));
     const notes = [];
     if (others > 0) notes.push(say`Other files, which are left out: ${others}.`);
     if (parts > 1) notes.push(say`They become several jobs, of ${MOST.images} images and ${megabytes(MOST.bytes)} MB at most.`);
+    if (videos.length > 0 && picked.length > 1) notes.push(say`Each video is a job of its own.`);
     element("job-notes").textContent = notes.join(" ");
   }
   showForm();
@@ -90,13 +97,15 @@ function handIn() {
   const tell = (there) => {
     bar.value = there.bytes;
     element("job-sending-words").textContent =
-      say`Sending ${title}: ${there.images} of ${images.length} images, ${megabytes(there.bytes)} of ${megabytes(bytes)} MB`;
+      say`Sending ${title}: ${there.images} of ${images.length} files, ${megabytes(there.bytes)} of ${megabytes(bytes)} MB`;
   };
   tell({ images: 0, bytes: 0 });
-  sending = new HandIn(images, { model: element("job-model").value, want: element("job-want").value }, {
+  const settings = { model: element("job-model").value, want: element("job-want").value, fps: element("job-fps").value };
+  sending = new HandIn(images, settings, {
     progress: tell,
     handedIn(status, { from, to, all }) {
-      const name = to - from === all ? title : `${title} · ${from + 1}–${to}`;
+      const part = to - from === 1 ? images[from].path : `${title} · ${from + 1}–${to}`;
+      const name = to - from === all ? title : part;
       keep([...known(), { id: status.id, title: name }]);
       showJob({ id: status.id, title: name }, status);
       look();
@@ -177,8 +186,8 @@ export async function takeDropped(transfer) {
 /** By id: `{item, gallery, status}` and what shows it. */
 const shown = new Map();
 
-function statusWords({ state, items, done, failed, expires_at }) {
-  const words = [STATES[state], say`${done} of ${items} images`];
+function statusWords({ state, items, done, failed, video, expires_at }) {
+  const words = [STATES[state], video ? say`${done} of ${items} frames` : say`${done} of ${items} images`];
   if (failed > 0) words.push(say`${failed} failed`);
   const until = new Date(expires_at).toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short" });
   words.push(say`kept until ${until}`);
@@ -199,7 +208,7 @@ function showJob({ id, title }, status) {
   job.results.hidden = status.state !== "done";
   job.failures.hidden = status.errors.length === 0;
   job.failureCount.textContent = say`Failed: ${status.failed}`;
-  job.failureList.replaceChildren(...status.errors.map((error) => make("li", `${error.name ?? error.item}: ${reasonWords(error)}`)));
+  job.failureList.replaceChildren(...status.errors.map((error) => make("li", `${error.name ?? error.item}: ${reasonWords(error, status.video)}`)));
   if (job.images.open) job.gallery.show(status);
 }
 

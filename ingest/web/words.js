@@ -40,9 +40,9 @@ export function serverError(code, message) {
   return message ? `${plain} (${message})` : plain;
 }
 
-/** Why an image of a job has no result: a server's `{reason, detail}`. */
-export function reasonWords({ reason, detail }) {
-  const plain = DROP_REASONS[reason] ?? reason;
+/** Why an image of a job, or a frame of its `video`, has no result: a server's `{reason, detail}`. */
+export function reasonWords({ reason, detail }, video) {
+  const plain = video && reason === "undecodable" ? say`the video cannot be decoded` : (DROP_REASONS[reason] ?? reason);
   return detail ? `${plain} (${detail})` : plain;
 }
 

@@ -184,7 +184,33 @@ test("what cannot be sent as it is is encoded anew, and what is no image is left
   // Of files without an image there is no job.
   await page.setInputFiles("#job-images", { name: "c.txt", mimeType: "text/plain", buffer: Buffer.from("none") });
   await page.waitForSelector("#job-trouble:not([hidden])");
-  assert.equal(await page.textContent("#job-trouble-words"), "There is no image among the files.");
+  assert.equal(await page.textContent("#job-trouble-words"), "There is no image and no video among the files.");
+  await check();
+});
+
+test("videos become jobs beside the images, and their frames are seen", TEST_MS, async () => {
+  const { page, check } = await open();
+  const clip = await readFile(new URL("../../video/tests/clips/high_b_frames.mp4", import.meta.url));
+  const files = [
+    { name: "a.mp4", mimeType: "video/mp4", buffer: clip },
+    { name: "b.jpg", mimeType: "image/jpeg", buffer: await readFile(SAMPLE) },
+    { name: "c.mp4", mimeType: "video/mp4", buffer: Buffer.from("none") },
+  ];
+  await page.waitForSelector("#job-form:not([hidden])");
+  await page.setInputFiles("#job-images", files);
+  assert.match(await page.textContent("#job-count"), /^Images: 1, videos: 2 \(/);
+  await page.selectOption("#job-fps", "10");
+  await page.click("#job-send");
+  await waitForDone(page, 3);
+  assert.deepEqual(await titles(page), ["c.mp4", "b.jpg", "a.mp4"]);
+  const [broken, , film] = [0, 1, 2].map((at) => page.locator("#job-list > li").nth(at));
+  assert.match(await film.locator(".job-head p").textContent(), /^Done · 8 of 8 frames · kept until /);
+  assert.match(await broken.locator(".job-failures li").textContent(), /^1: the video cannot be decoded \(/);
+  await film.locator("details:not(.job-failures) > summary").click();
+  await film.locator(".job-tiles canvas[data-shown='1']").nth(7).waitFor();
+  assert.deepEqual((await film.locator(".job-tiles b").allTextContents()).slice(0, 2), ["1 · 0.00 s", "2 · 0.10 s"]);
+  await film.locator(".job-tiles button").nth(1).click();
+  await page.waitForSelector("#job-large-picture:not([hidden])");
   await check();
 });
 
@@ -253,10 +279,11 @@ test("a request takes so many images along, and so many bytes", TEST_MS, async (
   const { page, check } = await open();
   const ends = await page.evaluate(async () => {
     const { batchEnd } = await import("/handin.js");
-    const images = [5, 5, 20, 1, 1, 1].map((size) => ({ file: { size } }));
+    const file = (size, type = "image/jpeg") => ({ file: { size, type } });
+    const files = [file(5), file(5), file(20), file(1), file(1), file(1), file(1, "video/mp4"), file(1)];
     const most = { images: 2, bytes: 10 };
-    return [0, 2, 3, 5].map((from) => batchEnd(images, from, most));
+    return [0, 2, 3, 5, 6, 7].map((from) => batchEnd(files, from, most));
   });
-  assert.deepEqual(ends, [2, 3, 5, 6]);
+  assert.deepEqual(ends, [2, 3, 5, 6, 7, 8]);
   await check();
 });
