@@ -52,6 +52,8 @@ struct State {
     late: bool,
     /// It has become a WebSocket.
     upgraded: bool,
+    /// Its last answer was made before all of the request was read.
+    unread: bool,
     /// Of the answers that are not written.
     seats: Vec<Seat>,
     users: Users,
@@ -78,6 +80,7 @@ impl Line {
             answers: false,
             late: false,
             upgraded: false,
+            unread: false,
             seats: Vec::new(),
             users,
         })))
@@ -145,6 +148,15 @@ impl Line {
 
     pub(super) fn is_upgraded(&self) -> bool {
         self.state().upgraded
+    }
+
+    /// The answer that is made is the last one: of what was asked, not all is read.
+    pub(super) fn leaves_unread(&self) {
+        self.state().unread = true;
+    }
+
+    pub(super) fn has_left_unread(&self) -> bool {
+        self.state().unread
     }
 
     pub(super) fn asked(&self) {

@@ -1,14 +1,16 @@
 //! The socket that clients connect to: how many may, how long they may take to ask, and how they are served.
 //!
-//! `line` is a connection as its requests see it, `watched` its bytes, `tls` what they are wrapped in, `many` HTTP/2. What is
-//! decided is in `cloudpose-policy`.
+//! `line` is a connection as its requests see it, `lent` what a request brings, `watched` the bytes, `tls` what they are wrapped in,
+//! `many` HTTP/2. What is decided is in `cloudpose-policy`.
 
+mod lent;
 mod line;
 mod many;
 mod tls;
 mod watched;
 
 use std::{
+    convert::Infallible,
     fs::File,
     io::{self, ErrorKind},
     net::IpAddr,
@@ -19,7 +21,13 @@ use std::{
 
 use axum::Router;
 use cloudpose_policy::guests::{Full, Guests};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request,
+    body::Incoming,
+    header::{CONNECTION, EXPECT, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -33,6 +41,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use lent::Lent;
 pub(crate) use line::Line;
 pub use tls::Config as TlsConfig;
 pub(crate) use tls::Tls;
@@ -48,7 +57,8 @@ const KEPT: Duration = Duration::from_secs(75);
 const UNSENT: u32 = 128 << 10;
 /// When stopping, those who have asked for nothing may finish a request for this long.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// Those who are turned away may be read and told for this long, so many at once.
+/// Those who are turned away, and those who are answered before all was read, may be read for this long; of the former
+/// so many at once.
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELLS: usize = 64;
 /// Pause after an accept that failed, if nothing better can be done.
@@ -199,15 +209,25 @@ where
 {
     let of_requests = line.clone();
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         of_requests.asked();
+        let (head, body) = request.into_parts();
+        // Who waits for a go-ahead sends no more than was asked for.
+        let more_comes = !head.headers.contains_key(EXPECT);
+        let (body, rest) = Lent::new(body);
+        let mut request = Request::from_parts(head, body);
         request.extensions_mut().insert(of_requests.clone());
         let answer = hyper::service::Service::call(&router, request);
         let line = of_requests.clone();
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await?;
+            if !rest.is_read(more_comes).await {
+                // Nobody reads the rest, so nothing can follow it.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                line.leaves_unread();
+            }
             line.answered();
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut serving = http1::Builder::new();

@@ -10,10 +10,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
-use super::{Line, tell};
+use super::{FAREWELL, Line, tell};
 use crate::doors::Problem;
 
 /// A WebSocket reads no more than this without a pause.
@@ -30,6 +30,8 @@ pub(super) struct Watched {
     unseen: usize,
     /// While something waits to be written.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// While what came after the last answer is read.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 impl Drop for Watched {
@@ -42,7 +44,7 @@ impl Drop for Watched {
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, line: Line, write_timeout: Duration) -> Self {
-        Self { stream, line, write_timeout, is_mute: false, unseen: 0, stalled: None }
+        Self { stream, line, write_timeout, is_mute: false, unseen: 0, stalled: None, farewell: None }
     }
 
     /// One over which TLS is spoken: nothing is said to its client by itself.
@@ -130,6 +132,25 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if !self.line.has_left_unread() {
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
+        // A connection that is closed with bytes unread is reset, and a reset can overtake the answer.
+        let watched = &mut *self;
+        if watched.farewell.is_none() {
+            ready!(Pin::new(&mut watched.stream).poll_shutdown(cx))?;
+        }
+        let farewell = watched.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        let mut ignored = [0; 16 << 10];
+        loop {
+            if farewell.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut into = ReadBuf::new(&mut ignored);
+            ready!(Pin::new(&mut watched.stream).poll_read(cx, &mut into))?;
+            if into.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

@@ -89,6 +89,30 @@ async fn connection_that_has_asked_in_time_stays() {
 }
 
 #[tokio::test]
+async fn who_is_answered_before_all_is_read_is_told_that_it_was_the_last_answer() {
+    let server = Server::start(Config::default()).await;
+    let mut client = connect(&server).await;
+    let body = vec![0; 8 << 20];
+    let head = format!("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    write(&mut client, &[head.as_bytes(), &body].concat()).await;
+    let mut answer = String::new();
+    soon(client.read_to_string(&mut answer)).await.expect("the connection is closed, and not reset");
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("connection: close\r\n"), "{answer}");
+
+    // What little is unread costs no connection.
+    let mut client = connect(&server).await;
+    for _ in 0..3 {
+        write(&mut client, b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        write(&mut client, b"body").await;
+    }
+    write(&mut client, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let answers = rest(&mut client).await;
+    assert_eq!(answers.matches("HTTP/1.1 405 ").count(), 3, "{answers}");
+    assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
+}
+
+#[tokio::test]
 async fn silent_clients_are_told_and_cut_off_while_others_are_waited_for() {
     let server = Server::start(Config::default()).await;
     let mut silent = connect(&server).await;
