@@ -1,10 +1,10 @@
-//! `cloudpose jobs`: hands images in at a server, says how far it is, and fetches the results; and tells the keys by which
-//! callbacks are signed.
+//! `cloudpose jobs`: hands images and videos in at a server, says how far it is, and fetches the results; and tells the
+//! keys by which callbacks are signed.
 #![expect(clippy::print_stdout, reason = "the answer of a command")]
 
 use std::{
-    fs,
-    io::{IsTerminal as _, Write as _},
+    fs::{self, File},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,24 +14,36 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use cloudpose_ingest::CallbackSecret;
 use cloudpose_wire::{Draw, JobId, ModelId, Tenant};
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{
-    Method, Url,
+    Body, Method, RequestBuilder, Url,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
     multipart::{Form, Part},
 };
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::{detect, outputs::create, plain::plain, remote::Server};
+use crate::{
+    detect::{self, VIDEO_SUFFIXES, has_suffix},
+    outputs::create,
+    plain::{plain, shown},
+    remote::Server,
+};
 
 /// How often the server is asked how far a job is.
 const LOOK: Duration = Duration::from_millis(500);
+/// Bytes of a video that are read at once.
+const PIECE: usize = 1 << 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Hand in images, and print the job's name
+    /// Hand in images or videos, and print the job's name, of each video on a line of its own
     #[command(after_help = "Examples:
   cloudpose jobs submit album/
+  cloudpose jobs submit clip.mp4 --fps 5
   cloudpose jobs submit a.jpg b.jpg --want both --model accurate --server http://10.0.0.7:60000
   cloudpose jobs submit album/ --callback https://app.example.com/done
   cloudpose jobs fetch $(cloudpose jobs submit album/ --want both) -o out")]
@@ -40,7 +52,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   cloudpose jobs status job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60")]
     Status(One),
-    /// Wait until a job is done, and print a line of JSON for each image
+    /// Wait until a job is done, and print a line of JSON for each image or frame
     #[command(after_help = "Examples:
   cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 > results.jsonl
   cloudpose jobs fetch job-0199a5f2c1d87e9b8f6e3a1c5d2b4f60 -o out   writes out/results.jsonl, and the pictures if
@@ -57,7 +69,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
-    /// Images (JPEG, PNG, WebP), folders of them
+    /// Images (JPEG, PNG, WebP), videos (MP4), folders of them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// What is wanted: pose, overlay (annotated pictures) or both
@@ -72,6 +84,9 @@ pub(crate) struct Submit {
     /// Have this address called when the job is done
     #[arg(long, value_name = "URL")]
     callback: Option<Url>,
+    /// Frames a second of videos that are looked at [default: all]
+    #[arg(long, value_name = "N")]
+    fps: Option<f64>,
     #[command(flatten)]
     server: Server,
 }
@@ -150,32 +165,92 @@ pub(crate) async fn run(command: &Command) -> Result<()> {
     }
 }
 
-async fn hand_in(Submit { paths, want, draw, model, callback, server }: &Submit) -> Result<()> {
-    let files = detect::find(paths, &[])?;
-    let mut images = Vec::new();
-    for file in &files {
-        let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-        images.push((name.unwrap_or_default(), Bytes::from(image)));
+/// The images become one job, and each video one of its own.
+async fn hand_in(submit: &Submit) -> Result<()> {
+    let files = detect::find(&submit.paths, &VIDEO_SUFFIXES)?;
+    let is_video = |file: &&PathBuf| has_suffix(file, &VIDEO_SUFFIXES);
+    let (videos, images): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(is_video);
+    ensure!(submit.fps.is_none() || !videos.is_empty(), "--fps is for videos, and there is none");
+    if !images.is_empty() {
+        submit.images(&images).await?;
     }
-    let mut query = vec![("want", want.clone())];
-    query.extend(draw.map(|draw| ("draw", draw.to_string())));
-    query.extend(model.as_ref().map(|model| ("model", model.to_string())));
-    query.extend(callback.as_ref().map(|url| ("callback", url.to_string())));
-    let url = Url::parse_with_params("http://server/v1/jobs", query).expect("it is an address");
-    let path = format!("/v1/jobs?{}", url.query().unwrap_or_default());
-    // So that a request whose answer is lost can be sent again.
-    let key = new_key();
-    let response = server.send(Method::POST, &path, |request| {
-        let form = images.iter().fold(Form::new(), |form, (name, image)| {
-            let part = Part::stream_with_length(image.clone(), image.len() as u64);
-            form.part("file", part.file_name(name.clone()))
-        });
-        request.header("idempotency-key", &key).multipart(form)
-    });
-    let job: Status = response.await?.json().await.context("the server's answer is none")?;
-    println!("{}", job.id);
+    for video in videos {
+        submit.video(video).await.with_context(|| shown(video))?;
+    }
     Ok(())
+}
+
+impl Submit {
+    fn path(&self, fps: Option<f64>) -> String {
+        let mut query = vec![("want", self.want.clone())];
+        query.extend(self.draw.map(|draw| ("draw", draw.to_string())));
+        query.extend(self.model.as_ref().map(|model| ("model", model.to_string())));
+        query.extend(fps.map(|fps| ("fps", fps.to_string())));
+        query.extend(self.callback.as_ref().map(|url| ("callback", url.to_string())));
+        let url = Url::parse_with_params("http://server/v1/jobs", query).expect("it is an address");
+        format!("/v1/jobs?{}", url.query().unwrap_or_default())
+    }
+
+    async fn images(&self, files: &[&PathBuf]) -> Result<()> {
+        let mut images = Vec::new();
+        for file in files {
+            let image = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+            images.push((name.unwrap_or_default(), Bytes::from(image)));
+        }
+        self.send(None, |request| {
+            let form = images.iter().fold(Form::new(), |form, (name, image)| {
+                let part = Part::stream_with_length(image.clone(), image.len() as u64);
+                form.part("file", part.file_name(name.clone()))
+            });
+            request.multipart(form)
+        })
+        .await
+    }
+
+    /// Of a video a piece is in memory.
+    async fn video(&self, path: &Path) -> Result<()> {
+        let bytes =
+            fs::metadata(path).and_then(|of| File::open(path).map(|_| of.len())).context("cannot read it")?;
+        self.send(self.fps, |request| {
+            // What a video is shows when it is looked at.
+            request
+                .header(CONTENT_TYPE, "video/mp4")
+                .header(CONTENT_LENGTH, bytes)
+                .body(pieces(path.to_owned()))
+        })
+        .await
+    }
+
+    /// Sends a job, and prints its name.
+    async fn send(&self, fps: Option<f64>, with: impl Fn(RequestBuilder) -> RequestBuilder) -> Result<()> {
+        // So that a request whose answer is lost can be sent again.
+        let key = new_key();
+        let with_key = |request: RequestBuilder| with(request).header("idempotency-key", &key);
+        let response = self.server.send(Method::POST, &self.path(fps), with_key).await?;
+        let job: Status = response.json().await.context("the server's answer is none")?;
+        println!("{}", job.id);
+        Ok(())
+    }
+}
+
+/// A file, read as it is sent.
+fn pieces(path: PathBuf) -> Body {
+    enum At {
+        Begin(PathBuf),
+        Open(File),
+    }
+    let pieces = stream::try_unfold(At::Begin(path), async |at| {
+        let mut file = match at {
+            At::Begin(path) => File::open(path)?,
+            At::Open(file) => file,
+        };
+        let mut piece = vec![0; PIECE];
+        let read = file.read(&mut piece)?;
+        piece.truncate(read);
+        Ok::<_, io::Error>((read > 0).then(|| (Frame::data(Bytes::from(piece)), At::Open(file))))
+    });
+    Body::wrap(StreamBody::new(pieces))
 }
 
 /// A value that no other request has.

@@ -166,9 +166,7 @@ impl Gateway {
             let results = shared_too.bus.results(&shared_too.id).await;
             dispatch.run(results, &shared_too.watch).await;
         });
-        let work_on_jobs = OptionFuture::from(
-            shared.jobs.as_ref().map(|jobs| jobs.run(&shared.bus, shared.id.as_str(), &token)),
-        );
+        let work_on_jobs = OptionFuture::from(shared.jobs.as_ref().map(|jobs| jobs.run(&shared, &token)));
         let out_of_time = async {
             token.cancelled().await;
             tokio::time::sleep(patience.frames + patience.farewells).await;

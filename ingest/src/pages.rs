@@ -38,12 +38,17 @@ const JPEG: &str = "image/jpeg";
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The page's parts, each at `/<name>`.
-const PAGE: [Asset; 12] = assets! {
+const PAGE: [Asset; 17] = assets! {
     "../web":
     "app.js": JS;
     "cameras.js": JS;
+    "gallery.js": JS;
+    "handin.js": JS;
+    "jobs.css": CSS;
+    "jobs.js": JS;
     "key.js": JS;
     "phrases.js": JS;
+    "save.js": JS;
     "source.js": JS;
     "stats.js": JS;
     "style.css": CSS;

@@ -1,8 +1,10 @@
 // The page: one source at a time → a session → the picture.
 
 import { COCO, Live, Session, streamUrl } from "./client/cloudpose.js";
+import { isForJobs, takeDropped } from "./jobs.js";
 import { fetchWithKey, isKeyWanted, key, renewKey } from "./key.js";
 import { say, translate } from "./phrases.js";
+import { save } from "./save.js";
 import { encodeStill, openCamera, openVideo, release } from "./source.js";
 import { Recent } from "./stats.js";
 import * as view from "./view.js";
@@ -309,14 +311,8 @@ function unreadable(file) {
   };
 }
 
-function save(blob, suffix) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = activity.file.name.replace(/\.[^.]*$/, "") + suffix;
-  link.click();
-  // The download has begun once this task is over.
-  setTimeout(() => URL.revokeObjectURL(link.href), 0);
-}
+/** What the file is called, with another end. */
+const named = (suffix) => activity.file.name.replace(/\.[^.]*$/, "") + suffix;
 
 // What the user does.
 
@@ -326,10 +322,10 @@ element("try-sample").onclick = startSample;
 element("stop").onclick = stop;
 element("pause").onclick = () => setPaused(activity, !activity.paused);
 element("retry-now").onclick = () => activity.session.retryNow();
-element("save-picture").onclick = () => save(activity.result.image, "-annotated.jpg");
+element("save-picture").onclick = () => save(activity.result.image, named("-annotated.jpg"));
 element("save-poses").onclick = () => {
   const json = JSON.stringify(activity.result.pose, null, 2);
-  save(new Blob([json], { type: "application/json" }), "-poses.json");
+  save(new Blob([json], { type: "application/json" }), named("-poses.json"));
 };
 element("file").onchange = (event) => {
   const [file] = event.target.files;
@@ -374,6 +370,10 @@ document.ondrop = (event) => {
   document.body.classList.remove("dragging");
   if (!isFileDrag(event)) return;
   event.preventDefault();
+  if (isForJobs(event)) {
+    takeDropped(event.dataTransfer);
+    return;
+  }
   const [file] = event.dataTransfer.files;
   if (file) startFile(file);
 };

@@ -7,7 +7,7 @@ const WIDTH = 1280;
 /** Longer side of pictures that are encoded anew, in pixels. */
 const LONGER_SIDE = 2560;
 /** Image types that the server takes as they are. */
-const SERVER_TYPES = new Set(["image/jpeg", "image/png", "image/webp"]);
+export const SERVER_TYPES = new Set(["image/jpeg", "image/png", "image/webp"]);
 
 /**
  * Asks for the webcam and plays it in `video`, unless `signal` has aborted by then. Calls `gone` when it

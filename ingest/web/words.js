@@ -40,6 +40,30 @@ export function serverError(code, message) {
   return message ? `${plain} (${message})` : plain;
 }
 
+/** Why an image of a job, or a frame of its `video`, has no result: a server's `{reason, detail}`. */
+export function reasonWords({ reason, detail }, video) {
+  const plain = video && reason === "undecodable" ? say`the video cannot be decoded` : (DROP_REASONS[reason] ?? reason);
+  return detail ? `${plain} (${detail})` : plain;
+}
+
+/** Why images are not handed in, by the status of the answer; 0 if there was none. */
+const HAND_IN_ERRORS = {
+  0: say`The connection is lost.`,
+  401: say`The server does not let this page in.`,
+  403: say`Your key is not for jobs.`,
+  404: say`The server does not have this model any more.`,
+  429: say`You have as many jobs as you may have. Delete some, then try again.`,
+  501: say`This server keeps no jobs: it was started without a place for them.`,
+  503: say`The server cannot work right now.`,
+  507: say`The server has no room for more. Delete jobs, or come again later.`,
+};
+
+/** The same in plain words, with what the server says about it. */
+export function handInError({ status, detail }) {
+  const plain = HAND_IN_ERRORS[status] ?? say`The server reported an error.`;
+  return detail && status !== 501 ? `${plain} (${detail})` : plain;
+}
+
 /** What to tell when the webcam does not start: `{title, text}`. `error` is what getUserMedia threw,
  * or the TypeError of a browser that has none. */
 export function cameraError(error) {

@@ -12,7 +12,8 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, ErrorKind, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process,
@@ -23,9 +24,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{DOCUMENTS, Error};
+
+/// So many bytes of what comes piece by piece are written at once.
+const PIECE: usize = 1 << 20;
 
 /// Where files are written.
 const NEW: &str = "new";
@@ -102,6 +106,24 @@ impl Folder {
         found(fs::read(&path)).map(|read| read.map(Bytes::from)).map_err(|error| Error::at(&path, error))
     }
 
+    /// Bytes in a range, as far as there are some.
+    pub(crate) fn get_part(&self, key: &str, range: &Range<u64>) -> Result<Option<Bytes>, Error> {
+        let path = self.path(key);
+        let read = |mut file: File| -> io::Result<Bytes> {
+            file.seek(SeekFrom::Start(range.start))?;
+            let mut part = Vec::new();
+            file.take(range.end.saturating_sub(range.start)).read_to_end(&mut part)?;
+            Ok(part.into())
+        };
+        let part = found(File::open(&path)).and_then(|file| file.map(read).transpose());
+        part.map_err(|error| Error::at(&path, error))
+    }
+
+    /// Where bytes lie.
+    pub(crate) fn file(&self, key: &str) -> PathBuf {
+        self.path(key)
+    }
+
     pub(crate) fn has(&self, key: &str) -> Result<bool, Error> {
         let path = self.path(key);
         path.try_exists().map_err(|error| Error::at(&path, error))
@@ -169,27 +191,35 @@ impl Folder {
         &self,
         key: &str,
         bytes: &[u8],
+        to_its_place: impl FnMut(&Path, &Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let from = self.write(bytes)?;
+        self.settle(key, &from, to_its_place)
+    }
+
+    /// Puts a file that was written where it belongs.
+    fn settle(
+        &self,
+        key: &str,
+        from: &Path,
         mut to_its_place: impl FnMut(&Path, &Path) -> io::Result<()>,
     ) -> Result<(), Error> {
         let to = self.path(key);
         let parent = to.parent().unwrap_or(self.root());
-        let from = self.write(bytes)?;
-        let mut placed = to_its_place(&from, &to);
+        let mut placed = to_its_place(from, &to);
         if placed.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            placed = make(parent).and_then(|()| to_its_place(&from, &to));
+            placed = make(parent).and_then(|()| to_its_place(from, &to));
         }
         let placed = placed.and_then(|()| File::open(parent)?.sync_all());
         placed.map_err(|error| {
-            fs::remove_file(&from).ok();
+            fs::remove_file(from).ok();
             Error::at(&to, error)
         })
     }
 
     /// Writes a file that nobody else knows of.
     fn write(&self, bytes: &[u8]) -> Result<PathBuf, Error> {
-        let number = self.0.written.fetch_add(1, Ordering::Relaxed);
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let path = self.root().join(NEW).join(format!("{}-{}-{number}", process::id(), since.as_nanos()));
+        let path = self.new_path();
         let write = || {
             let mut file = File::create_new(&path)?;
             file.write_all(bytes)?;
@@ -202,6 +232,20 @@ impl Folder {
         Ok(path)
     }
 
+    /// A name that nobody else has.
+    fn new_path(&self) -> PathBuf {
+        let number = self.0.written.fetch_add(1, Ordering::Relaxed);
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.root().join(NEW).join(format!("{}-{}-{number}", process::id(), since.as_nanos()))
+    }
+
+    /// Begins a file that comes piece by piece.
+    pub(crate) fn begin(&self) -> Result<Writing, Error> {
+        let path = self.new_path();
+        let file = File::create_new(&path).map_err(|error| Error::at(&path, error))?;
+        Ok(Writing { folder: self.clone(), file: Arc::new(file), path, pieces: BytesMut::new() })
+    }
+
     /// Removes what a process was writing that has ended since.
     fn forget_abandoned(&self) {
         for entry in fs::read_dir(self.root().join(NEW)).into_iter().flatten().flatten() {
@@ -212,6 +256,47 @@ impl Folder {
                 tracing::debug!(%error, "a file that was never finished stays");
             }
         }
+    }
+}
+
+/// A file that comes piece by piece, and is removed if it is not finished.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    folder: Folder,
+    file: Arc<File>,
+    path: PathBuf,
+    /// Not written yet.
+    pieces: BytesMut,
+}
+
+impl Writing {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.pieces.extend_from_slice(bytes);
+        if self.pieces.len() < PIECE { Ok(()) } else { self.flush().await }
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let (pieces, file, path) = (self.pieces.split().freeze(), Arc::clone(&self.file), self.path.clone());
+        let write = move |_: &Folder| (&*file).write_all(&pieces).map_err(|error| Error::at(&path, error));
+        self.folder.blocking(write).await
+    }
+
+    pub(crate) async fn finish(mut self, key: &str) -> Result<(), Error> {
+        self.flush().await?;
+        let (key, file, path) = (key.to_owned(), Arc::clone(&self.file), self.path.clone());
+        self.folder
+            .blocking(move |folder| {
+                file.sync_all().map_err(|error| Error::at(&path, error))?;
+                folder.settle(&key, &path, |from, to| fs::rename(from, to))
+            })
+            .await
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // Not there any more if it is where it belongs.
+        fs::remove_file(&self.path).ok();
     }
 }
 

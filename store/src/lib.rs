@@ -16,15 +16,16 @@ mod address;
 mod error;
 mod folder;
 mod objects;
+mod writer;
 
-use std::{env, ffi::OsString, time::Duration};
+use std::{env, ffi::OsString, ops::Range, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use cloudpose_bus::{Bucket, BucketError, Over};
 use object_store::UpdateVersion;
 use tokio::time::timeout;
 
-pub use self::{address::Address, error::Error};
+pub use self::{address::Address, error::Error, writer::Writer};
 use self::{folder::Folder, objects::Objects};
 
 /// Where documents lie beside bytes.
@@ -179,6 +180,39 @@ impl Store {
                 folder.blocking(move |folder| folder.get(&key)).await
             }
             Place::Objects(objects) => objects.get(key).await,
+        }
+    }
+
+    /// Begins to write bytes that come piece by piece, over those that are there once all have come.
+    ///
+    /// # Errors
+    /// [`Error`] if they cannot be written.
+    pub async fn writer(&self, key: &str) -> Result<Writer, Error> {
+        match &self.place {
+            Place::Folder(folder) => Ok(Writer::in_folder(folder.blocking(Folder::begin).await?, key)),
+            Place::Objects(objects) => Ok(Writer::in_bucket(objects.begin(key).await?)),
+        }
+    }
+
+    /// Reads a part of bytes, which must begin before their end, as far as there are some.
+    ///
+    /// # Errors
+    /// [`Error`] if they cannot be read.
+    pub async fn get_part(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, Error> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let key = key.to_owned();
+                folder.blocking(move |folder| folder.get_part(&key, &range)).await
+            }
+            Place::Objects(objects) => objects.get_part(key, range).await,
+        }
+    }
+
+    /// Where bytes lie as a file of this machine, if the store is a folder. Nothing may be written there.
+    pub fn file(&self, key: &str) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder.file(key)),
+            Place::Objects(_) => None,
         }
     }
 

@@ -55,6 +55,10 @@ test("whoever reads Chinese sees the whole page in it", TEST_MS, async () => {
   assert.equal(await page.getAttribute("html", "lang"), "zh-CN");
   assert.equal(await page.textContent("#panel-title"), "看看人是怎么动的");
   assert.deepEqual(await englishOf(page), []);
+  await page.click("#jobs > summary");
+  await page.waitForSelector("#jobs-closed:not([hidden])");
+  assert.match(await page.textContent("#jobs-closed"), /^本服务器不保存任务/);
+  assert.deepEqual(await englishOf(page), []);
   await page.click("#start-camera");
   await page.waitForSelector('#stage[data-state="failed"]');
   assert.equal(await page.textContent("#panel-title"), "摄像头被禁止");

@@ -1,13 +1,12 @@
 """Jobs and callbacks with the Python client, against a running server."""
 
-import asyncio
 import http.server
 import subprocess
 import threading
 import time
 
 import pytest
-from cloudpose import AsyncClient, BadCallback, Client, Problem, verify_callback
+from cloudpose import BadCallback, Client, Problem, verify_callback
 from processes import CLOUDPOSE, Processes
 
 
@@ -52,20 +51,22 @@ def calling(tmp_path_factory):
 
 def until(client, id, state):
     end = time.monotonic() + 60
-    while (job := client.job(id)).callback.state != state:
+    while (job := client.jobs.status(id)).callback.state != state:
         assert time.monotonic() < end, job
         time.sleep(0.05)
     return job
 
 
-def test_who_receives_a_callback_can_tell_who_sent_it(calling, receiver, sample):
+def test_who_receives_a_callback_can_tell_who_sent_it(calling, receiver, sample, tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
     with Client(calling.http) as client:
-        job = client.submit([sample, b"no image"], callback=f"{receiver}/done")
+        job = client.jobs.submit([sample, bad], callback=f"{receiver}/done")
         assert (job.items, job.callback.state, job.callback.tries) == (2, "waiting", 0)
         job = until(client, job.id, "delivered")
-        good, bad = client.job_results(job.id)
+        good, bad = client.jobs.results(job)
         assert (good.name, len(good.event.persons) > 0, good.error) == (sample.name, True, None)
-        assert bad.event is None and bad.error.startswith("undecodable")
+        assert bad.event is None and bad.error.reason == "undecodable"
     [(headers, body)] = [(headers, body) for path, headers, body in Receiver.heard if path == "/done"]
     said = verify_callback(headers, body, calling.key)
     assert (said["type"], said["data"]["id"], said["data"]["failed"]) == ("job.done", job.id, 1)
@@ -91,22 +92,14 @@ def test_who_receives_a_callback_can_tell_who_sent_it(calling, receiver, sample)
 
 
 def test_callbacks_that_nobody_took_are_listed_and_sent_again(calling, receiver, sample):
-    async def story():
-        async with AsyncClient(calling.http) as client:
-            job = await client.submit([sample], callback=f"{receiver}/gone")
-            while (job := await client.job(job.id)).callback.state != "failed":
-                await asyncio.sleep(0.05)
-            assert "410" in job.callback.last_error
-            assert [dead.id for dead in await client.jobs(callback="failed")] == [job.id]
-            assert (await client.call_again(job.id)).callback.state == "waiting"
-            assert job.id in [one.id for one in await client.jobs()]
-            while (await client.job(job.id)).callback.state != "failed":
-                await asyncio.sleep(0.05)
-            assert len(await client.job_results(job.id)) == 1
-            return job.id
-
-    asyncio.run(asyncio.wait_for(story(), 60))
+    with Client(calling.http) as client:
+        job = until(client, client.jobs.submit(sample, callback=f"{receiver}/gone").id, "failed")
+        assert "410" in job.callback.last_error
+        assert [dead.id for dead in client.jobs.newest(callback="failed")] == [job.id]
+        assert client.jobs.call_again(job).callback.state == "waiting"
+        assert job.id in [one.id for one in client.jobs.newest()]
+        until(client, job.id, "failed")
     assert len([path for path, _, _ in Receiver.heard if path == "/gone"]) == 2
     with Client(calling.http) as client, pytest.raises(Problem) as told:
-        client.submit([sample], callback="http://10.0.0.1/")
+        client.jobs.submit(sample, callback="http://10.0.0.1/")
     assert told.value.type == "urn:cloudpose:problem:bad-callback"

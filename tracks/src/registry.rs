@@ -6,6 +6,7 @@ use cloudpose_wire::{
     Skeleton, SkeletonName,
     track::{Prior, Track},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::associate::associate;
 use crate::follow::MOST_TRACKS;
@@ -16,8 +17,9 @@ const CONFIRMED_AFTER: u32 = 3;
 /// How long a confirmed track outlives its last sight, in milliseconds: people pass behind each other.
 const MAX_AGE_MS: u64 = 1_500;
 
-/// The tracks of one stream. Gives out keys and ids, and is the only one who does.
-#[derive(Debug, Default)]
+/// The tracks of one stream. Gives out keys and ids, and is the only one who does. Written down and read again it goes on as
+/// it would have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Registry {
     /// As in [`Prior`]; its tracks are in `records`.
     at: u64,
@@ -30,7 +32,7 @@ pub struct Registry {
     last_id: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Record {
     track: Track,
     /// Frames that showed the person.
@@ -188,6 +190,21 @@ mod tests {
             let expected = if number < 3 { [None, None] } else { [Some(1), Some(2)] };
             assert_eq!(ids, expected, "frame {number}");
         }
+    }
+
+    #[test]
+    fn what_was_written_down_goes_on_with_the_same_ids() {
+        let mut registry = Registry::default();
+        for number in 0..5 {
+            step(&mut registry, number, &[100.0, 900.0]);
+        }
+        let written = serde_json::to_string(&registry).unwrap();
+        let mut again: Registry = serde_json::from_str(&written).unwrap();
+        assert_eq!(again, registry);
+        for number in 5..10 {
+            assert_eq!(step(&mut again, number, &[100.0, 900.0, 1500.0])[..2], [Some(1), Some(2)]);
+        }
+        assert_eq!(step(&mut again, 10, &[100.0, 900.0, 1500.0])[2], Some(3), "no id is given twice");
     }
 
     #[test]

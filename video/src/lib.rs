@@ -24,7 +24,11 @@ mod without;
 #[cfg(feature = "h264")]
 mod writer;
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::{Read, Seek},
+    path::Path,
+    time::Duration,
+};
 
 use cloudpose_pixels::PlanarImage;
 #[cfg(feature = "h264")]
@@ -52,6 +56,13 @@ pub struct Info {
     /// Whether there is sound that is known of: `ffmpeg` is not asked.
     pub has_sound: bool,
 }
+
+/// What a video is read from.
+#[cfg(feature = "h264")]
+trait Input: Read + Seek + Send {}
+
+#[cfg(feature = "h264")]
+impl<T: Read + Seek + Send> Input for T {}
 
 /// A video file that is read frame by frame.
 #[derive(Debug)]
@@ -82,6 +93,21 @@ impl Video {
             Ok(ffmpeg) => Ok(Self(Source::Ffmpeg(ffmpeg))),
             Err(Error::NotInstalled) => Err(Error::Needs { why: Box::new(why) }),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a file of `bytes` that lies elsewhere: H.264 in MP4 and MOV only, for `ffmpeg` reads files of this machine.
+    /// A part of it is read at a time, mostly one behind the other.
+    ///
+    /// # Errors
+    /// If the file is no such video.
+    pub fn read(file: impl Read + Seek + Send + 'static, bytes: u64) -> Result<Self, Error> {
+        #[cfg(feature = "h264")]
+        return Ok(Self(Source::Mp4(Box::new(mp4::Mp4::read(Box::new(file), bytes)?))));
+        #[cfg(not(feature = "h264"))]
+        {
+            let (_, _) = (file, bytes);
+            Err(Error::Video("this build decodes no video by itself".into()))
         }
     }
 

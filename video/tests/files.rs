@@ -38,6 +38,23 @@ fn write(folder: &tempfile::TempDir) -> std::path::PathBuf {
     path
 }
 
+#[test]
+fn a_file_that_lies_elsewhere_is_read_as_one_of_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(write(&folder)).unwrap();
+    let length = bytes.len() as u64;
+    let mut video = Video::read(std::io::Cursor::new(bytes.clone()), length).unwrap();
+    let mut seen = PlanarImage::default();
+    let mut frames = 0;
+    while let Some(at) = video.next_into(&mut seen).unwrap() {
+        assert!(at.abs_diff(Duration::from_millis(40 * frames)) < Duration::from_millis(1), "{at:?}");
+        frames += 1;
+    }
+    assert_eq!(frames, 12);
+    let error = Video::read(std::io::Cursor::new(b"no video at all".to_vec()), 15).unwrap_err();
+    assert!(error.to_string().contains("another kind of file"), "{error}");
+}
+
 fn mean_off(a: &PlanarImage, b: &PlanarImage) -> f64 {
     let (a, b) = (a.luma(), b.luma());
     let rows = (0..a.height.min(b.height)).map(|y| a.row(y).iter().zip(b.row(y)));

@@ -16,6 +16,8 @@ pub(crate) struct Items {
     in_flight: BTreeMap<u32, Instant>,
     ended: BTreeSet<u32>,
     failures: BTreeMap<u32, Failure>,
+    /// Failures of which only the number is known.
+    unlisted: u32,
     /// How often an item was offered again, of those that were.
     again: BTreeMap<u32, u32>,
 }
@@ -29,8 +31,31 @@ impl Items {
             in_flight: BTreeMap::new(),
             ended: BTreeSet::new(),
             failures: BTreeMap::new(),
+            unlisted: 0,
             again: BTreeMap::new(),
         }
+    }
+
+    /// Items 1 to `done`, which have ended as `state` says. Others come one by one.
+    pub(crate) fn going_on(done: u32, state: &State) -> Self {
+        let known = |failed: &ItemFailure| (failed.item, failed.failure.clone());
+        let failures: BTreeMap<u32, Failure> =
+            state.failures.iter().filter(|failed| failed.item <= done).map(known).collect();
+        let unlisted = state.failed.saturating_sub(u32::try_from(state.failures.len()).unwrap_or(u32::MAX));
+        Self { count: done, ended: (1..=done).collect(), failures, unlisted, ..Self::new(0) }
+    }
+
+    /// There is one more, the last of all that there are.
+    pub(crate) fn add(&mut self, item: u32) {
+        if item > self.count {
+            self.count = item;
+            self.todo.insert(item);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 
     /// Takes the next item to offer. It must be [`offered`](Self::offered) or [`returned`](Self::returned).
@@ -118,7 +143,7 @@ impl Items {
     pub(crate) fn tell(&self, state: &mut State) {
         let count = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
         state.ended = count(self.ended.len());
-        state.failed = count(self.failures.len());
+        state.failed = count(self.failures.len()).saturating_add(self.unlisted);
         let first = self.failures.iter().take(MOST_FAILURES);
         state.failures =
             first.map(|(item, failure)| ItemFailure { item: *item, failure: failure.clone() }).collect();

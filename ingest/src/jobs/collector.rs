@@ -1,6 +1,6 @@
 //! Writes the results of jobs into the store, each once, and only then tells the bus that they are safe.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use cloudpose_bus::{Bus, JobResult};
@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use super::{
     Jobs, PAUSE,
     document::{About, Failure, Line, item_key, overlay_key, result_key},
-    failed, write_result,
+    failed,
+    video::News,
+    write_result,
 };
 use crate::session::DRAWN_OTHERWISE;
 
@@ -34,6 +36,8 @@ pub(crate) enum What {
     Ended(Option<Failure>),
     /// It was not worked on.
     Again,
+    /// Of the frames of a video.
+    Video(News),
 }
 
 /// Takes results from the bus.
@@ -97,11 +101,12 @@ impl Collector {
 }
 
 /// What is written of a result, with its picture; `None` if it says only that nobody worked on the image.
-fn line(about: &Arc<About>, item: u32, result: &FrameResult) -> Option<(Line, Option<Bytes>)> {
+pub(super) fn line(about: &About, item: u32, result: &FrameResult) -> Option<(Line, Option<Bytes>)> {
     let name = about.name(item);
     let failed = |reason, detail| Line {
         item,
         name: name.clone(),
+        at: None,
         event: None,
         error: Some(Failure { reason, detail }),
     };
@@ -110,7 +115,7 @@ fn line(about: &Arc<About>, item: u32, result: &FrameResult) -> Option<(Line, Op
             Some((failed(DropReason::AnnotateFailed, DRAWN_OTHERWISE.into()), None))
         }
         ResultBody::Done { event, overlay, .. } => {
-            Some((Line { item, name, event: Some(event.clone()), error: None }, overlay.clone()))
+            Some((Line { item, name, at: None, event: Some(event.clone()), error: None }, overlay.clone()))
         }
         ResultBody::Dropped { reason, detail } => match reason {
             DropReason::Undecodable

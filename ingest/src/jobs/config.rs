@@ -34,6 +34,16 @@ pub struct Config {
         value_parser = clap::value_parser!(u64).range(1..))]
     pub max_job_bytes: u64,
 
+    /// Bytes of a video.
+    #[arg(long, env = "CLOUDPOSE_MAX_VIDEO_BYTES", value_name = "BYTES", default_value = "1073741824",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_video_bytes: u64,
+
+    /// Frames of a video that are looked at; a longer one ends there with an error.
+    #[arg(long, env = "CLOUDPOSE_MAX_VIDEO_FRAMES", value_name = "N", default_value = "36000",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_video_frames: u32,
+
     /// Jobs of a tenant that are kept at once.
     #[arg(long, env = "CLOUDPOSE_MAX_JOBS", value_name = "N", default_value = "100",
         value_parser = clap::value_parser!(u32).range(1..))]
@@ -56,6 +66,8 @@ impl Default for Config {
             store_ttl: Duration::from_secs(24 * 3600),
             max_job_items: 1000,
             max_job_bytes: 256 << 20,
+            max_video_bytes: 1 << 30,
+            max_video_frames: 36_000,
             max_jobs: 100,
             callback_secret_file: None,
             callback_allow: Vec::new(),

@@ -6,12 +6,15 @@
 //! jobs/<upload>/items/<n>         the images, n from 1
 //! jobs/<upload>/results/<n>       Line: what became of image n, written once
 //! jobs/<upload>/overlays/<n>      its annotated JPEG, written before the result
+//! jobs/<upload>/video             in the place of images: a video, whose frames are the items
+//! jobs/<upload>/thumbnails/<n>    a small picture of frame n, written before the result
 //! ```
 //! The upload has a name of its own: a job with an idempotency key has a name that follows from it, and two clients
 //! may hand it in at the same time. The bus knows the job by its upload.
 
 use bytes::Bytes;
 use cloudpose_policy::lease::Lease;
+use cloudpose_tracks::Registry;
 use cloudpose_wire::{Caller, Draw, DropReason, JobId, ModelId, SharedEvent, Tenant, Want};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +45,18 @@ pub(crate) struct State {
     /// Who is to be called when it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<Callback>,
+    /// Of a video only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seen: Option<Seen>,
+}
+
+/// How far a video was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// So many frames have results, from the first on.
+    pub(crate) frames: u32,
+    /// Who was there then.
+    pub(crate) tracks: Registry,
 }
 
 /// What was handed in. It never changes.
@@ -51,6 +66,19 @@ pub(crate) struct About {
     pub(crate) caller: Caller,
     pub(crate) settings: Settings,
     pub(crate) items: Vec<Item>,
+    /// In the place of images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) video: Option<Video>,
+}
+
+/// A video whose frames are the items of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = JobVideo)]
+pub(crate) struct Video {
+    pub(crate) bytes: u64,
+    /// Frames a second that are looked at; all, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fps: Option<f64>,
 }
 
 /// What is wanted of each image.
@@ -99,6 +127,9 @@ pub(crate) struct Line {
     /// What its sender calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    /// When the frame is shown, in seconds from the beginning of its video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<f64>,
     /// What was found: as `POST /v1/pose` answers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -141,6 +172,14 @@ pub(crate) fn result_key(upload: &JobId, item: u32) -> String {
 
 pub(crate) fn overlay_key(upload: &JobId, item: u32) -> String {
     format!("jobs/{upload}/overlays/{item}")
+}
+
+pub(crate) fn video_key(upload: &JobId) -> String {
+    format!("jobs/{upload}/video")
+}
+
+pub(crate) fn thumbnail_key(upload: &JobId, item: u32) -> String {
+    format!("jobs/{upload}/thumbnails/{item}")
 }
 
 /// As it is written down.

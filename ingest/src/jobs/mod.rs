@@ -8,6 +8,7 @@
 //! | `runner` | takes jobs by lease, and offers their items to the workers |
 //! | `collector` | writes results down |
 //! | `callbacks` | calls who asked for it when a job is done |
+//! | `video` | the frames of a video: decoded, worked on in their order, written down |
 //! | `ready` | says whether the store is there |
 //! | `thumbnail` | small pictures of the images |
 //! | `sweeper` | removes what has had its time |
@@ -24,6 +25,7 @@ mod ready;
 mod runner;
 mod sweeper;
 mod thumbnail;
+mod video;
 
 use std::{
     cmp::Reverse,
@@ -46,7 +48,7 @@ pub use self::{callbacks::CallbackSecret, config::Config, ready::StoreCheck};
 use self::{
     callbacks::Callbacks,
     collector::Collector,
-    document::{About, Line, State, about_key, folder, of_tenant, result_key, state_name},
+    document::{About, Line, Seen, State, about_key, folder, of_tenant, result_key, state_name},
     runner::Runner,
 };
 pub(crate) use self::{
@@ -54,7 +56,7 @@ pub(crate) use self::{
     sweeper::Upload,
     thumbnail::Thumbnail,
 };
-use crate::metrics;
+use crate::{metrics, shared::Shared as Gateway};
 
 /// The bucket on NATS for the states of jobs whose bytes lie in a bucket elsewhere.
 const STATES: &str = "jobs";
@@ -245,6 +247,7 @@ impl Jobs {
             finished_at: None,
             lease: None,
             callback,
+            seen: about.video.map(|_| Seen::default()),
         };
         loop {
             if self.store().create(&name, document::written(&state)).await?.is_some() {
@@ -327,12 +330,12 @@ impl Jobs {
         Ok(false)
     }
 
-    /// Works on jobs, takes none and finishes what is under way once it is `stopping`.
-    pub(crate) async fn run(&self, bus: &Bus, gateway: &str, stopping: &CancellationToken) -> Infallible {
+    /// Works on jobs as a part of `gateway`, takes none and finishes what is under way once it is `stopping`.
+    pub(crate) async fn run(&self, gateway: &Arc<Gateway>, stopping: &CancellationToken) -> Infallible {
         let (tell, told) = mpsc::channel(TOLD);
-        let collector = Collector::new(self.clone(), bus.clone(), tell);
-        let calling = self.callbacks().map(|callbacks| callbacks.run(self, gateway, stopping));
-        let runner = Runner::new(self.clone(), bus.clone(), gateway.to_owned());
+        let collector = Collector::new(self.clone(), gateway.bus.clone(), tell.clone());
+        let calling = self.callbacks().map(|callbacks| callbacks.run(self, gateway.id.as_str(), stopping));
+        let runner = Runner::new(self.clone(), Arc::clone(gateway), tell);
         tokio::select! {
             never = collector.run() => match never {},
             never = runner.run(told, stopping) => match never {},

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloudpose_bus::{Bus, PublishError};
+use cloudpose_bus::PublishError;
 use cloudpose_policy::{
     lease::Lease,
     retry::{Next, Retry},
@@ -15,7 +15,7 @@ use cloudpose_policy::{
 };
 use cloudpose_store::{Document, Error};
 use cloudpose_wire::{
-    DropReason, Frame, FrameHeader, JobId, Lane, Reply, Route, Stage, Tenant, frame::USUAL_TOP,
+    DropReason, Frame, FrameHeader, JobId, Lane, Payload, Reply, Route, Tenant, frame::USUAL_TOP,
 };
 use futures_util::future::join_all;
 use tokio::{
@@ -28,10 +28,12 @@ use super::{
     Jobs, PAUSE,
     active::Items,
     collector::{Told, What},
-    document::{self, About, Failure, Line, State, item_key, results},
-    failed, read, wall_clock, write_result,
+    document::{self, About, Failure, Line, State, item_key, results, video_key},
+    failed, read,
+    video::{Film, Kept, MOST_VIDEOS},
+    wall_clock, write_result,
 };
-use crate::metrics;
+use crate::{metrics, shared::Shared as Gateway};
 
 /// Jobs that one gateway works on at once.
 const MOST_HELD: usize = 8;
@@ -63,6 +65,8 @@ struct Held {
     state: State,
     about: Arc<About>,
     items: Items,
+    /// If it is a video.
+    film: Option<Film>,
     changed: bool,
     saved: Instant,
 }
@@ -71,7 +75,9 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Runner {
     jobs: Jobs,
-    bus: Bus,
+    gateway: Arc<Gateway>,
+    /// Has the runner hear of the frames of videos.
+    tell: mpsc::Sender<Told>,
     /// What this gateway is called in leases.
     holder: String,
     held: BTreeMap<String, Held>,
@@ -84,11 +90,13 @@ pub(crate) struct Runner {
 }
 
 impl Runner {
-    pub(crate) fn new(jobs: Jobs, bus: Bus, holder: String) -> Self {
+    pub(crate) fn new(jobs: Jobs, gateway: Arc<Gateway>, tell: mpsc::Sender<Told>) -> Self {
+        let holder = gateway.id.to_string();
         let refused = Retry::new(&holder, FOR_EVER);
         Self {
             jobs,
-            bus,
+            gateway,
+            tell,
             holder,
             held: BTreeMap::new(),
             finished: HashSet::new(),
@@ -105,11 +113,12 @@ impl Runner {
         mut told: mpsc::Receiver<Told>,
         stopping: &CancellationToken,
     ) -> Infallible {
-        let mut connection = self.bus.connection();
+        let bus = self.gateway.bus.clone();
+        let mut connection = bus.connection();
         loop {
             tokio::select! {
                 Some(told) = told.recv() => self.hear(told),
-                later = self.bus.later_connection(connection) => {
+                later = bus.later_connection(connection) => {
                     connection = later;
                     // The broker may have forgotten what it was given.
                     self.held.values_mut().for_each(|held| held.items.all_again());
@@ -146,6 +155,11 @@ impl Runner {
         match what {
             What::Ended(failure) => held.changed |= held.items.end(item, failure),
             What::Again => held.items.again(item),
+            What::Video(news) => {
+                if let Some(film) = &mut held.film {
+                    held.changed |= film.hear(news, &mut held.items);
+                }
+            }
         }
     }
 
@@ -162,17 +176,39 @@ impl Runner {
                 self.look_for_jobs().await?;
             }
         }
+        self.keep_what_was_seen().await?;
         if !stopping {
             self.offer_while_there_is_room().await?;
         }
         self.save_what_is_due(stopping).await
     }
 
+    /// Writes down what was found in the frames of videos.
+    async fn keep_what_was_seen(&mut self) -> Result<(), Error> {
+        let names: Vec<String> =
+            self.held.iter().filter(|(_, held)| held.film.is_some()).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(Held { film: Some(film), about, items, changed, .. }) = self.held.get_mut(&name) else {
+                continue;
+            };
+            match film.keep(&self.jobs, about, items, &self.gateway.models).await? {
+                Kept::Nothing => {}
+                Kept::Some => *changed = true,
+                // It was deleted, or its store is away: then it is taken again.
+                Kept::Lost => drop(self.held.remove(&name)),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in what other gateways have written of the items that this one offered.
     async fn look_for_results(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         for held in self.held.values_mut() {
-            held.changed |= take_in_results(&self.jobs, &held.state.upload, &mut held.items).await?;
+            // Nobody else writes those of a video.
+            if held.film.is_none() {
+                held.changed |= take_in_results(&self.jobs, &held.state.upload, &mut held.items).await?;
+            }
             held.items.overdue_again(now, PATIENCE);
         }
         Ok(())
@@ -203,6 +239,10 @@ impl Runner {
             if self.held.len() >= MOST_HELD {
                 break;
             }
+            let videos = self.held.values().filter(|held| held.film.is_some()).count();
+            if state.seen.is_some() && videos >= MOST_VIDEOS {
+                continue;
+            }
             self.take(name, document, state).await?;
         }
         Ok(())
@@ -221,16 +261,28 @@ impl Runner {
             self.finished.insert(name);
             return Ok(());
         };
-        let mut items = Items::new(state.items);
-        take_in_results(&self.jobs, &state.upload, &mut items).await?;
+        if about.video.is_some() && !self.jobs.store().has(&video_key(&state.upload)).await? {
+            tracing::warn!(name, "the video of a job is gone from the store");
+            self.finished.insert(name);
+            return Ok(());
+        }
+        let (mut items, mut film) = (Items::new(state.items), None);
+        if let (Some(video), Some(seen)) = (about.video, &state.seen) {
+            items = Items::going_on(seen.frames, &state);
+            let (seen, wanted) = ((&state, seen.clone()), (&about.caller, video));
+            film = Some(Film::begin(&self.gateway, &self.jobs, seen, wanted, &self.tell));
+        } else {
+            take_in_results(&self.jobs, &state.upload, &mut items).await?;
+        }
         tracing::debug!(name, items = state.items, "working on a job");
-        self.held.insert(name, Held { document, state, about, items, changed: true, saved: Instant::now() });
+        let saved = Instant::now();
+        self.held.insert(name, Held { document, state, about, items, film, changed: true, saved });
         Ok(())
     }
 
     async fn offer_while_there_is_room(&mut self) -> Result<(), Error> {
         while self.held.values().any(|held| held.items.has_more()) || self.refused.next_deadline().is_some() {
-            let waiting = join_all(Lane::ALL.map(|lane| self.bus.depth(lane))).await;
+            let waiting = join_all(Lane::ALL.map(|lane| self.gateway.bus.depth(lane))).await;
             let waiting = waiting.iter().map(|depth| depth.frames).sum();
             if !self.share.may_offer(Instant::now(), waiting, self.in_flight()) {
                 break;
@@ -273,10 +325,24 @@ impl Runner {
             self.refused.done(number);
             return Ok(());
         };
-        let image = self.jobs.store().get(&item_key(&held.state.upload, item)).await.inspect_err(|_| {
-            held.items.returned(item);
-            self.refused.done(number);
-        })?;
+        let image = match &held.film {
+            Some(film) => match film.payload(item) {
+                image @ Some(_) => image,
+                // The video was begun anew since.
+                None => {
+                    self.refused.done(number);
+                    return Ok(());
+                }
+            },
+            None => {
+                let image = self.jobs.store().get(&item_key(&held.state.upload, item)).await;
+                let image = image.inspect_err(|_| {
+                    held.items.returned(item);
+                    self.refused.done(number);
+                })?;
+                image.map(Payload::from)
+            }
+        };
         if image.is_none() && self.jobs.store().document(name).await.ok().flatten().is_none() {
             // It was deleted, or its time is over: nothing more is written of it.
             self.refused.done(number);
@@ -287,11 +353,11 @@ impl Runner {
             None => {
                 Failure { reason: DropReason::InferFailed, detail: "the image is gone from the store".into() }
             }
-            Some(image) => match cloudpose_pixels::probe(&image, cloudpose_pixels::Limits::default()) {
+            Some(image) => match probe(&image) {
                 Err(error) => Failure { reason: DropReason::Undecodable, detail: error.to_string() },
-                Ok(_) => {
-                    let frame = Frame { header: held.header(item), event: None, image: image.into() };
-                    match self.bus.publish(Stage::Infer, frame).await {
+                Ok(()) => {
+                    let frame = Frame { header: held.header(item), event: None, image };
+                    match self.gateway.publish(frame).await {
                         Ok(()) => {
                             held.items.offered(item, Instant::now());
                             self.refused.done(number);
@@ -311,7 +377,8 @@ impl Runner {
             },
         };
         self.refused.done(number);
-        let line = Line { item, name: held.about.name(item), event: None, error: Some(failure.clone()) };
+        let at = held.film.as_ref().and_then(|film| film.at(item));
+        let line = Line { item, name: held.about.name(item), at, event: None, error: Some(failure.clone()) };
         let written =
             write_result(self.jobs.store(), &held.state.upload, &line, &held.about.caller.tenant).await;
         match written {
@@ -327,13 +394,16 @@ impl Runner {
             let Some(held) = self.held.get_mut(&name) else { continue };
             let now = wall_clock();
             let leaves = stopping && held.items.in_flight() == 0;
-            let is_done = held.items.is_done();
+            let is_done = held.items.is_done() && held.film.as_ref().is_none_or(Film::is_over);
             let renew = held.state.lease.as_ref().is_some_and(|lease| lease.should_be_renewed(now));
             if !(leaves || is_done || renew || held.changed && held.saved.elapsed() >= SAVE) {
                 continue;
             }
             let mut state = held.state.clone();
             held.items.tell(&mut state);
+            if let Some(film) = &held.film {
+                film.tell(&held.items, &mut state);
+            }
             state.finished_at = is_done.then_some(now);
             state.lease = (!leaves && !is_done).then(|| Lease::new(&self.holder, now));
             let written = self.jobs.store().replace(&name, &held.document, document::written(&state)).await?;
@@ -354,6 +424,16 @@ impl Runner {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether it can be an image. Frames of videos are looked at by who decodes them.
+fn probe(image: &Payload) -> Result<(), cloudpose_pixels::Error> {
+    match image {
+        Payload::Encoded(image) => {
+            cloudpose_pixels::probe(image, cloudpose_pixels::Limits::default()).map(drop)
+        }
+        Payload::Decoded(_) => Ok(()),
     }
 }
 
@@ -390,7 +470,7 @@ fn in_turn<D>(mut jobs: Vec<(String, D, State)>) -> Vec<(String, D, State)> {
 impl Held {
     fn header(&self, item: u32) -> FrameHeader {
         let About { job, caller, settings, .. } = &*self.about;
-        FrameHeader {
+        let header = FrameHeader {
             stream: job.as_str().parse().expect("the name of a job is a token"),
             seq: item.into(),
             route: Route::Still(Reply::Job { job: self.state.upload.clone() }),
@@ -409,6 +489,10 @@ impl Held {
             watched: Vec::new(),
             aside: false,
             trace: None,
+        };
+        match &self.film {
+            Some(film) => film.header(header, item),
+            None => header,
         }
     }
 }

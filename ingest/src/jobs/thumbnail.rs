@@ -21,8 +21,12 @@ impl Thumbnail {
     pub(crate) fn of(image: &[u8]) -> Result<Self, Error> {
         let mut whole = PlanarImage::default();
         let (header, _) = Decoder::new(Limits::default())?.decode_reduced(image, fitting, &mut whole)?;
-        let original = (header.width as usize, header.height as usize);
-        let (width, height) = fitting(original.0, original.1);
+        Self::shrunk(&whole, [header.width as usize, header.height as usize])
+    }
+
+    /// Makes one of a decoded picture, which may be smaller already than its `original`.
+    pub(crate) fn shrunk(whole: &PlanarImage, original: [usize; 2]) -> Result<Self, Error> {
+        let (width, height) = fitting(original[0], original[1]);
         let mut small = PlanarImage::new(width, height, whole.subsampling());
         let (mut luma, chroma) = small.planes_mut();
         shrink(&whole.luma(), &mut luma);
@@ -35,7 +39,7 @@ impl Thumbnail {
         }
         small.extend_edges();
         let jpeg = Encoder::new()?.encode(&small, QUALITY)?;
-        Ok(Self { jpeg, size: [width, height], original: [original.0, original.1] })
+        Ok(Self { jpeg, size: [width, height], original })
     }
 }
 

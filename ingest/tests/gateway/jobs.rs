@@ -28,7 +28,7 @@ impl Store {
         self.0.path()
     }
 
-    fn jobs(&self) -> JobsConfig {
+    pub(crate) fn jobs(&self) -> JobsConfig {
         JobsConfig { store: Some(self.path().into()), ..JobsConfig::default() }
     }
 
@@ -37,13 +37,18 @@ impl Store {
     }
 
     /// Waits until what was uploaded is in so many folders.
-    async fn has(&self, uploads: usize) {
+    pub(crate) async fn has(&self, uploads: usize) {
         soon(async {
             while self.uploads() != uploads {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
+    }
+
+    /// Files that are being written.
+    pub(crate) fn new_files(&self) -> usize {
+        fs::read_dir(self.path().join("new")).unwrap().count()
     }
 
     /// Folders of what was uploaded.
@@ -97,7 +102,7 @@ pub(crate) async fn done(server: &Server, job: &str) -> Value {
     .await
 }
 
-async fn lines(server: &Server, job: &str, query: &str) -> (Vec<Value>, Option<String>) {
+pub(crate) async fn lines(server: &Server, job: &str, query: &str) -> (Vec<Value>, Option<String>) {
     let response = get(server, &format!("{job}/results{query}")).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/jsonl");

@@ -27,4 +27,5 @@ mod tickets;
 mod tls;
 mod trace;
 mod turns;
+mod videos;
 mod watch;

@@ -11,14 +11,14 @@
 
 mod http;
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, str::FromStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::{
     BackoffConfig, ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, PutMode, PutOptions, RetryConfig,
-    UpdateVersion, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder,
-    path::Path,
+    UpdateVersion, WriteMultipart, aws::AmazonS3Builder, azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder, path::Path,
 };
 use tokio::sync::RwLock;
 use url::Url;
@@ -35,6 +35,10 @@ const BACKOFF: BackoffConfig = BackoffConfig {
     max_backoff: Duration::from_secs(1),
     base: 2.0,
 };
+
+/// Bytes of a part of an object that comes piece by piece, and parts that are on their way at once.
+const PART: usize = 8 << 20;
+const PARTS_AT_ONCE: usize = 2;
 
 /// The bucket. Clones share it.
 #[derive(Clone)]
@@ -117,6 +121,19 @@ impl Objects {
         Ok(Some((bytes, version)))
     }
 
+    /// Bytes in a range, which must begin before the end of the object.
+    pub(crate) async fn get_part(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, Error> {
+        self.found(self.0.bucket.get_range(&self.path(key), range).await)
+    }
+
+    /// Begins an object that comes piece by piece.
+    pub(crate) async fn begin(&self, key: &str) -> Result<Writing, Error> {
+        let upload =
+            self.0.bucket.put_multipart(&self.path(key)).await.map_err(|error| self.failed(error))?;
+        let upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        Ok(Writing { objects: self.clone(), upload: Some(upload) })
+    }
+
     pub(crate) async fn has(&self, key: &str) -> Result<bool, Error> {
         Ok(self.found(self.0.bucket.head(&self.path(key)).await)?.is_some())
     }
@@ -191,6 +208,43 @@ impl Objects {
             Error::full(&self.0.place, error)
         } else {
             Error::unusable(&self.0.place, error)
+        }
+    }
+}
+
+/// An object that comes piece by piece. If it is not finished there is none.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    objects: Objects,
+    /// There until it is finished.
+    upload: Option<WriteMultipart>,
+}
+
+impl Writing {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        upload.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| self.objects.failed(error))?;
+        upload.write(bytes);
+        Ok(())
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<(), Error> {
+        let Some(upload) = self.upload.take() else { return Ok(()) };
+        upload.finish().await.map(drop).map_err(|error| self.objects.failed(error))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // Outside a runtime the process is ending, and the bucket's own rule removes the parts.
+        if let Some(upload) = self.upload.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                if let Err(error) = upload.abort().await {
+                    tracing::debug!(%error, "parts of an object that was not finished stay in the bucket");
+                }
+            });
         }
     }
 }

@@ -76,6 +76,7 @@ macro_rules! promises {
 promises!(
     bytes_are_written_whole_and_read_by_whoever_opens_it,
     what_is_new_is_written_once_whoever_tries,
+    what_comes_piece_by_piece_is_there_once_it_is_finished_and_read_in_parts,
     names_are_those_directly_under_a_key_and_go_with_it,
     a_document_is_replaced_by_who_knows_what_it_says,
     no_change_of_a_document_is_lost,
@@ -96,6 +97,41 @@ async fn bytes_are_written_whole_and_read_by_whoever_opens_it(place: Place) {
     assert_eq!(other.get("x/1").await.unwrap(), Some(bytes("uno")));
     assert_eq!(other.get("x/3").await.unwrap(), Some(bytes("")));
     assert!(other.has("x/1").await.unwrap() && !other.has("x/2").await.unwrap());
+}
+
+async fn what_comes_piece_by_piece_is_there_once_it_is_finished_and_read_in_parts(place: Place) {
+    let store = place.open().await;
+    // More than two parts of an object, and no whole number of them.
+    let piece: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
+    let mut writer = store.writer("jobs/a/video").await.unwrap();
+    for _ in 0..18 {
+        writer.write(&piece).await.unwrap();
+    }
+    assert!(!store.has("jobs/a/video").await.unwrap(), "nobody sees half of it");
+    writer.finish().await.unwrap();
+    let again = place.open_beside(&store).await;
+    let whole = again.get("jobs/a/video").await.unwrap().unwrap();
+    assert!(whole.len() == 18 * piece.len() && whole.chunks(piece.len()).all(|chunk| chunk == piece));
+    let part = again.get_part("jobs/a/video", 9_999_990..10_000_010).await.unwrap().unwrap();
+    assert_eq!(part, whole[9_999_990..10_000_010]);
+    let end = whole.len() as u64;
+    assert_eq!(
+        again.get_part("jobs/a/video", end - 3..end + 3).await.unwrap().unwrap(),
+        whole[whole.len() - 3..]
+    );
+    assert_eq!(again.get_part("jobs/b/video", 0..1).await.unwrap(), None);
+
+    let mut broken_off = store.writer("jobs/b/video").await.unwrap();
+    broken_off.write(&piece).await.unwrap();
+    drop(broken_off);
+    assert!(!store.has("jobs/b/video").await.unwrap());
+    if let Place::Folder(folder) = &place {
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("a/b/new")).unwrap().count(),
+            0,
+            "nothing is left of it"
+        );
+    }
 }
 
 async fn what_is_new_is_written_once_whoever_tries(place: Place) {

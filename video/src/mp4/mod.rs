@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufReader, Read as _, Seek as _, SeekFrom},
-    panic::catch_unwind,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     time::Duration,
 };
@@ -16,7 +16,7 @@ use re_mp4::{Sample, StsdBoxContent, TrackKind};
 
 use self::outline::Outline;
 use crate::{
-    Error, Info, MOST_PIXELS, check_size,
+    Error, Info, Input, MOST_PIXELS, check_size,
     h264::{Earlier, Picture, Rules, START, Stream},
     range, while_doing,
 };
@@ -33,7 +33,7 @@ const MOST_BYTES: u64 = 32 << 20;
 /// A file whose pictures are decoded one after the other.
 pub(crate) struct Mp4 {
     info: Info,
-    file: File,
+    file: Box<dyn Input>,
     samples: Vec<Sample>,
     /// The samples in the order in which they are shown, and the place of each there.
     order: Vec<usize>,
@@ -67,10 +67,16 @@ impl Mp4 {
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path).map_err(while_doing("cannot read it"))?;
         let bytes = file.metadata().map_err(while_doing("cannot read it"))?.len();
-        let outline = Outline::read(BufReader::new(&file), bytes)?;
-        (&file).rewind().map_err(while_doing("cannot read it"))?;
-        // Whatever its tables say beyond what has been looked at.
-        let read = catch_unwind(|| re_mp4::Mp4::read(outline.veil(BufReader::new(&file)), outline.end));
+        Self::read(Box::new(file), bytes)
+    }
+
+    /// The same of a file of `bytes` that lies elsewhere.
+    pub(crate) fn read(mut file: Box<dyn Input>, bytes: u64) -> Result<Self, Error> {
+        let outline = Outline::read(BufReader::new(&mut file), bytes)?;
+        file.rewind().map_err(while_doing("cannot read it"))?;
+        // Whatever its tables say beyond what has been looked at. A reader that panics is not read any more.
+        let read = || re_mp4::Mp4::read(outline.veil(BufReader::new(&mut file)), outline.end);
+        let read = catch_unwind(AssertUnwindSafe(read));
         let read = read.map_err(|_| Error::Video("its tables make no sense".into()))?;
         let mp4 = read.map_err(|error| Error::Video(format!("it is no MP4 that can be read ({error})")))?;
         let tracks = mp4.tracks();

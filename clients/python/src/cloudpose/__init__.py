@@ -7,7 +7,7 @@ from .drawing import draw
 from .errors import BadCallback, CloudPoseError, ConnectionLost, Problem, SessionError
 from .events import Events
 from .images import ImageLike
-from .jobs import Callback, Job, JobResult
+from .jobs import Callback, Job, JobFailure, JobResult, Jobs
 from .results import (
     COCO,
     Box,
@@ -37,7 +37,9 @@ __all__ = [
     "Frame",
     "ImageLike",
     "Job",
+    "JobFailure",
     "JobResult",
+    "Jobs",
     "Keypoint",
     "LiveStream",
     "Model",

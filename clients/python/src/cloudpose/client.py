@@ -6,7 +6,8 @@ import asyncio
 import ssl as tls
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any, Literal, TypeAlias
 
 import httpx
@@ -17,7 +18,7 @@ from .errors import Problem
 from .events import Events
 from .feed import Source, check
 from .images import ImageLike, Order
-from .jobs import CallbackState, Job, JobResult, form
+from .jobs import Jobs
 from .results import LiveStream, Model, PoseEvent
 from .stream import Stream, Terms
 from .watch import Watch
@@ -139,8 +140,7 @@ def _wait(response: httpx.Response, pause: float) -> float:
     return min(float(said), _LONGEST_PAUSE) if said.isdigit() else pause
 
 
-# A connection that was kept may be gone by the time it is used again. A call is made once more: none changes anything, or it has
-# a key by which the server knows it.
+# A connection that was kept may be gone by the time it is used again. No call changes anything, so it is made once more.
 _GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -190,44 +190,10 @@ class Client(_Calls):
         """The streams that somebody sends now."""
         return [LiveStream.read(stream) for stream in self._call("/v1/streams", {}).json()["streams"]]
 
-    def submit(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        want: Want = "pose",
-        model: str | None = None,
-        min_score: float | None = None,
-        draw: Draw | None = None,
-        quality: int | None = None,
-        callback: str | None = None,
-        order: Order = "rgb",
-    ) -> Job:
-        """Hands in images that are worked on later. `callback` is an address that is called when they are done."""
-        query = {"want": want, "model": model, "min_score": min_score, "draw": draw, "quality": quality, "callback": callback}
-        return Job.read(self._call("/v1/jobs", query, form(images, order)).json())
-
-    def job(self, id: str) -> Job:
-        """How far a job is."""
-        return Job.read(self._call(f"/v1/jobs/{id}", {}).json())
-
-    def jobs(self, *, callback: CallbackState | None = None) -> list[Job]:
-        """The newest jobs, or those whose callback is so: `failed` ones can be sent again."""
-        said = self._call("/v1/jobs", {"callback": callback}).json()
-        return [Job.read(job) for job in said["jobs"]]
-
-    def job_results(self, id: str) -> list[JobResult]:
-        """What became of a job's images, in their order, up to the first that is not done."""
-        results: list[JobResult] = []
-        while True:
-            answer = self._call(f"/v1/jobs/{id}/results", {"after": len(results)})
-            more = [JobResult.read(line) for line in answer.text.splitlines()]
-            results += more
-            if not more or "next" not in answer.links:
-                return results
-
-    def call_again(self, id: str) -> Job:
-        """Has a job's callback sent again."""
-        return Job.read(self._call(f"/v1/jobs/{id}/callback", {}, {"content": b""}).json())
+    @property
+    def jobs(self) -> Jobs:
+        """Many images, or videos, that are worked on while nobody waits."""
+        return Jobs(self._ask, time.sleep)
 
     def close(self) -> None:
         """Closes the connections that are kept for further calls."""
@@ -240,11 +206,22 @@ class Client(_Calls):
         self.close()
 
     def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
-        request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
+        return self._ask("POST" if upload else "GET", path, query, lambda _: upload or {})
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object],
+        options: Callable[[ExitStack], dict[str, Any]] = lambda _: {},
+    ) -> httpx.Response:
+        """`options` are those of the request, made anew for each attempt; what they open is closed with the stack."""
         pauses, is_first = self._pauses(), True
         while True:
             try:
-                response = self._http.send(request)
+                with ExitStack() as stack:
+                    sent = options(stack)
+                    response = self._http.request(method, path, params=_asked(query), **sent)
             except httpx.TransportError as error:
                 if is_first and isinstance(error, _GONE):
                     is_first = False
@@ -297,45 +274,6 @@ class AsyncClient(_Calls):
     async def streams(self) -> list[LiveStream]:
         """The streams that somebody sends now."""
         return [LiveStream.read(stream) for stream in (await self._call("/v1/streams", {})).json()["streams"]]
-
-    async def submit(
-        self,
-        images: Iterable[ImageLike],
-        *,
-        want: Want = "pose",
-        model: str | None = None,
-        min_score: float | None = None,
-        draw: Draw | None = None,
-        quality: int | None = None,
-        callback: str | None = None,
-        order: Order = "rgb",
-    ) -> Job:
-        """Hands in images that are worked on later. `callback` is an address that is called when they are done."""
-        query = {"want": want, "model": model, "min_score": min_score, "draw": draw, "quality": quality, "callback": callback}
-        return Job.read((await self._call("/v1/jobs", query, await asyncio.to_thread(form, images, order))).json())
-
-    async def job(self, id: str) -> Job:
-        """How far a job is."""
-        return Job.read((await self._call(f"/v1/jobs/{id}", {})).json())
-
-    async def jobs(self, *, callback: CallbackState | None = None) -> list[Job]:
-        """The newest jobs, or those whose callback is so: `failed` ones can be sent again."""
-        said = (await self._call("/v1/jobs", {"callback": callback})).json()
-        return [Job.read(job) for job in said["jobs"]]
-
-    async def job_results(self, id: str) -> list[JobResult]:
-        """What became of a job's images, in their order, up to the first that is not done."""
-        results: list[JobResult] = []
-        while True:
-            answer = await self._call(f"/v1/jobs/{id}/results", {"after": len(results)})
-            more = [JobResult.read(line) for line in answer.text.splitlines()]
-            results += more
-            if not more or "next" not in answer.links:
-                return results
-
-    async def call_again(self, id: str) -> Job:
-        """Has a job's callback sent again."""
-        return Job.read((await self._call(f"/v1/jobs/{id}/callback", {}, {"content": b""})).json())
 
     async def close(self) -> None:
         """Closes the connections that are kept for further calls."""

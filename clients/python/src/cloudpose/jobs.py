@@ -1,17 +1,62 @@
-"""Jobs: many images, whose results are fetched later."""
+"""Jobs: many images, or a video, that are handed in, and whose results are fetched later."""
 
 from __future__ import annotations
 
 import json
 import os
-import uuid
-from collections.abc import Iterable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from . import images
-from .images import ImageLike, Order
 from .results import PoseEvent
+
+if TYPE_CHECKING:
+    import httpx
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+Want: TypeAlias = Literal["pose", "overlay", "both"]
+Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+_VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """Why an image or frame has no result."""
+
+    reason: str
+    """A word for programs, such as `undecodable`."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of an image, or of a frame of a video."""
+
+    item: int
+    """Which one, from 1."""
+    name: str | None
+    at: float | None
+    """When the frame is shown, in seconds from the beginning of its video."""
+    event: PoseEvent | None
+    error: JobFailure | None
+
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> JobResult:
+        """Reads a line of results."""
+        event, error = said.get("event"), said.get("error")
+        return JobResult(
+            item=said["item"],
+            name=said.get("name"),
+            at=said.get("at"),
+            event=None if event is None else PoseEvent.read(event),
+            error=None if error is None else JobFailure(error["reason"], error["detail"]),
+        )
+
 
 CallbackState: TypeAlias = Literal["waiting", "delivered", "failed"]
 
@@ -26,25 +71,36 @@ class Callback:
     next_try_at: int | None
     """In milliseconds since 1970."""
 
+    @staticmethod
+    def read(said: Mapping[str, Any]) -> Callback:
+        """Reads `callback` of a job."""
+        return Callback(said["state"], said["tries"], said["last_error"], said["next_try_at"])
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """How far a job is."""
 
     id: str
-    state: Literal["waiting", "running", "done"]
+    state: str
+    """`waiting`, `running` or `done`."""
     items: int
+    """Images, or frames as far as they are known."""
     done: int
-    """Images that have a result, good or bad."""
     failed: int
     callback: Callback | None
+    """If it was handed in with one."""
     json: Mapping[str, Any] = field(repr=False, compare=False)
-    """What the server said."""
+    """As it came."""
+
+    @property
+    def is_done(self) -> bool:
+        """True if all images or frames have results."""
+        return self.state == "done"
 
     @staticmethod
     def read(said: Mapping[str, Any]) -> Job:
-        """Reads an answer of `GET /v1/jobs/{id}`, or the `data` of a callback."""
-        names = Callback.__dataclass_fields__
+        """Reads the JSON of docs/jobs.md."""
         callback = said.get("callback")
         return Job(
             id=said["id"],
@@ -52,43 +108,107 @@ class Job:
             items=said["items"],
             done=said["done"],
             failed=said["failed"],
-            callback=callback and Callback(**{name: callback[name] for name in names}),
+            callback=None if callback is None else Callback.read(callback),
             json=said,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What became of an image of a job."""
+class Handing:
+    """What is sent to hand a job in: images, or one video. Made anew for each attempt, for files are read as they are sent."""
 
-    item: int
-    """Which, from 1."""
-    name: str | None
-    event: PoseEvent | None
-    """What was found; `None` if nothing could be."""
-    error: str | None
-    """Why not."""
+    def __init__(self, files: PathLike | Sequence[PathLike]) -> None:
+        paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        self.files = [file for path in paths for file in _inside(Path(path))]
+        if not self.files:
+            raise ValueError(f"there is no image in {', '.join(map(str, paths))}")
+        self.is_video = self.files[0].suffix.lower() in _VIDEOS
+        if self.is_video and len(self.files) > 1:
+            raise ValueError("a video is a job of its own; hand in one at a time, or images")
+        # So that a request whose answer was lost can be made again.
+        self.key = {"Idempotency-Key": secrets.token_hex(16)}
 
-    @staticmethod
-    def read(line: str) -> JobResult:
-        """Reads a line of `GET /v1/jobs/{id}/results`."""
-        said = json.loads(line)
-        event, error = said.get("event"), said.get("error")
-        return JobResult(
-            item=said["item"],
-            name=said.get("name"),
-            event=None if event is None else PoseEvent.read(event),
-            error=error and f"{error['reason']}: {error['detail']}",
-        )
+    def open(self, stack: ExitStack) -> dict[str, Any]:
+        """Options of a request. The files are open as long as the stack."""
+        opened = [(file, stack.enter_context(file.open("rb"))) for file in self.files]
+        if not self.is_video:
+            return {"files": [("file", (file.name, reader)) for file, reader in opened], "headers": self.key}
+        # What a video is shows when it is looked at.
+        return {"content": opened[0][1], "headers": {**self.key, "Content-Type": "video/mp4"}}
 
 
-def form(handed: Iterable[ImageLike], order: Order) -> dict[str, Any]:
-    """A request that hands images in, and that is the same job however often it is sent."""
-    files = []
-    for number, image in enumerate(handed, 1):
-        path = os.path.basename(image) if isinstance(image, (str, os.PathLike)) else str(number)
-        file = images.encode(image, order)
-        files.append(("file", (str(path), file, images.media_type(file))))
-    if not files:
-        raise ValueError("a job has one image at least")
-    return {"files": files, "headers": {"Idempotency-Key": uuid.uuid4().hex}}
+def _inside(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGES)
+
+
+def _path(job: Job | str) -> str:
+    return f"/v1/jobs/{job if isinstance(job, str) else job.id}"
+
+
+def _read_lines(response: httpx.Response) -> list[JobResult]:
+    return [JobResult.read(json.loads(line)) for line in response.text.splitlines()]
+
+
+class Jobs:
+    """The jobs of a client."""
+
+    def __init__(self, call: Callable[..., httpx.Response], wait: Callable[[float], None]) -> None:
+        self._call = call
+        self._wait = wait
+
+    def submit(
+        self,
+        files: PathLike | Sequence[PathLike],
+        *,
+        want: Want = "pose",
+        model: str | None = None,
+        draw: Draw | None = None,
+        fps: float | None = None,
+        callback: str | None = None,
+    ) -> Job:
+        """Hands in images, the images of a folder, or one video. Of a video `fps` frames a second are looked at, or all.
+        `callback` is an address that is called when the job is done."""
+        handing = Handing(files)
+        query = {"want": want, "model": model, "draw": draw, "fps": fps, "callback": callback}
+        return Job.read(self._call("POST", "/v1/jobs", query, handing.open).json())
+
+    def status(self, job: Job | str) -> Job:
+        """How far a job is."""
+        return Job.read(self._call("GET", _path(job), {}).json())
+
+    def newest(self, *, callback: CallbackState | None = None) -> list[Job]:
+        """The newest jobs, or those whose callback is so: `failed` ones can be sent again."""
+        said = self._call("GET", "/v1/jobs", {"callback": callback}).json()
+        return [Job.read(job) for job in said["jobs"]]
+
+    def call_again(self, job: Job | str) -> Job:
+        """Has a job's callback sent again."""
+        return Job.read(self._call("POST", f"{_path(job)}/callback", {}).json())
+
+    def wait(self, job: Job | str, *, every: float = 0.5) -> Job:
+        """Waits until a job is done; asks each `every` seconds."""
+        while not (told := self.status(job)).is_done:
+            self._wait(every)
+        return told
+
+    def results(self, job: Job | str) -> Iterator[JobResult]:
+        """What became of the images or frames, in their order, up to the first that is not done."""
+        after, is_more = 0, True
+        while is_more:
+            response = self._call("GET", f"{_path(job)}/results", {"after": after})
+            lines = _read_lines(response)
+            yield from lines
+            after, is_more = after + len(lines), bool(lines) and "next" in response.links
+
+    def overlay(self, job: Job | str, item: int) -> bytes:
+        """The annotated JPEG of an image or frame, of a job with `want="overlay"` or `"both"`."""
+        return self._call("GET", f"{_path(job)}/items/{item}/overlay", {}).content
+
+    def thumbnail(self, job: Job | str, item: int) -> bytes:
+        """A JPEG of an image or frame of at most 200×200 pixels."""
+        return self._call("GET", f"{_path(job)}/items/{item}/thumbnail", {}).content
+
+    def delete(self, job: Job | str) -> None:
+        """Removes a job with all that belongs to it."""
+        self._call("DELETE", _path(job), {})

@@ -118,6 +118,7 @@ pub(crate) async fn upload(
             min_score: shared.config.min_score,
         },
         items: vec![Item { name: None, bytes: image.len() as u64 }],
+        video: None,
     };
     let image_id = about.job.to_string();
     let upload = jobs::begin(jobs)?;

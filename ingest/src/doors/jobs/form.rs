@@ -25,13 +25,13 @@ use crate::{
 };
 
 /// How long nothing may come of an upload.
-const PAUSE: Duration = Duration::from_secs(15);
+pub(super) const PAUSE: Duration = Duration::from_secs(15);
 /// How long a whole upload may take.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// How long, and how much, a client may go on sending that is told that it need not. One that is cut off while it
 /// sends does not see the answer.
-const LAST: Duration = Duration::from_secs(5);
-const DISCARD: usize = 64 << 20;
+pub(super) const LAST: Duration = Duration::from_secs(5);
+pub(super) const DISCARD: usize = 64 << 20;
 /// Longest name of an image that is kept, in characters.
 const NAME: usize = 200;
 
@@ -83,8 +83,8 @@ pub(super) async fn upload(
         }
         other => {
             return Err(Problem::unsupported_content_type(format!(
-                "content type is {}; use multipart/form-data with a field `file` for each image, or image/jpeg, \
-                 image/png or image/webp for one",
+                "content type is {}; use multipart/form-data with a field `file` for each image, image/jpeg, image/png or \
+                 image/webp for one, or video/mp4 for a video",
                 other.unwrap_or("missing")
             )));
         }
@@ -176,7 +176,7 @@ async fn discard(mut form: Multipart) {
     }
 }
 
-fn slow(what: &str, after: Duration) -> Problem {
+pub(super) fn slow(what: &str, after: Duration) -> Problem {
     Problem::slow_body(format!("{what} after {} s", after.as_secs()))
 }
 

@@ -1,8 +1,9 @@
-//! `/v1/jobs`: images that are handed in, and whose results are fetched later.
+//! `/v1/jobs`: images, or a video, that are handed in, and whose results are fetched later.
 
 pub(crate) mod callbacks;
 mod form;
 mod shown;
+mod video;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::{
     },
     jobs::{
         Callback, Found, HandedIn, Jobs, Thumbnail, Upload,
-        document::{About, Line, Settings, item_key, overlay_key},
+        document::{About, Line, Settings, State as JobState, Video, item_key, overlay_key, thumbnail_key},
     },
     metrics,
     settings::{DEFAULT_QUALITY, check_draw, check_model, check_quality},
@@ -69,7 +70,16 @@ pub(crate) struct JobQuery {
     /// An address (http or https) that is called with `POST` when the job is done, as Standard Webhooks have it.
     #[param(max_length = 2048)]
     callback: Option<String>,
+    /// Frames a second of a video that are looked at, 0.01 to 120; all, if absent. Not for images.
+    #[param(minimum = 0.01, maximum = 120)]
+    fps: Option<f64>,
 }
+
+/// A video.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes what `video` reads")]
+pub(crate) struct VideoFile(Vec<u8>);
 
 /// The query of `GET /v1/jobs/{job}/results`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -92,18 +102,18 @@ pub(crate) struct JobForm {
     file: Vec<Vec<u8>>,
 }
 
-/// Hands in a job: one or many images.
+/// Hands in a job: one or many images, or a video.
 ///
-/// Once it is answered with 202 no death of a process loses it. `Location` says where it is told of.
+/// The frames of a video are the items of its job. Once it is answered with 202 no death of a process loses it. `Location` says where it is told of.
 #[utoipa::path(
     post, path = "/v1/jobs", tag = "jobs",
     params(JobQuery, ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
         description = "Requests with the same value and the same images hand in one job, so that one whose answer was lost can be sent again.")),
     request_body(
-        description = "JPEG, PNG or WebP images, each a field `file` of a form; or one of them raw.",
+        description = "JPEG, PNG or WebP images, each a field `file` of a form; or one of them raw. Or a video, raw.",
         content(
             (JobForm = "multipart/form-data"), (ImageFile = "image/jpeg"), (ImageFile = "image/png"),
-            (ImageFile = "image/webp"),
+            (ImageFile = "image/webp"), (VideoFile = "video/mp4"),
         ),
     ),
     responses(
@@ -116,9 +126,9 @@ pub(crate) struct JobForm {
         (status = 408, body = Problem, content_type = "application/problem+json",
             description = "The body took too long to arrive."),
         (status = 413, body = Problem, content_type = "application/problem+json",
-            description = "Too many images, or too large ones."),
+            description = "Too many images, or too large ones, or too large a video."),
         (status = 415, body = Problem, content_type = "application/problem+json",
-            description = "Not a content type for images."),
+            description = "Not a content type for images or videos."),
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "There is no image, or the idempotency key is that of another job."),
         (status = 429, body = Problem, content_type = "application/problem+json",
@@ -138,25 +148,31 @@ pub(crate) async fn hand_in(
 ) -> Result<Response, Problem> {
     let jobs = of(&shared)?;
     let Query(query) = query?;
-    let callback = callbacks::asked(jobs, query.callback.as_deref())?;
+    let wanted = Wanted { fps: query.fps, callback: callbacks::asked(jobs, query.callback.as_deref())? };
     let settings = settings(&shared, query)?;
     let Pass { caller, .. } = Pass::of(request.extensions());
     let key = idempotency_key(request.headers())?;
-    let (about, state) = take(&shared, jobs, &caller, (settings, callback), key, request).await?;
+    let (about, state) = take(&shared, jobs, &caller, (settings, wanted), key, request).await?;
     let location = format!("/v1/jobs/{}", about.job);
     let status = JobStatus::new(&state, &about);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(status)).into_response())
 }
 
-/// Puts the images of a request into the store, and makes a job of them.
+/// What is wanted of a job as a whole.
+struct Wanted {
+    fps: Option<f64>,
+    callback: Option<Callback>,
+}
+
+/// Puts the images of a request, or its video, into the store, and makes a job of them.
 async fn take(
     shared: &Shared,
     jobs: &Jobs,
     caller: &Caller,
-    (settings, callback): (Settings, Option<Callback>),
+    (settings, Wanted { fps, callback }): (Settings, Wanted),
     key: Option<String>,
     request: Request,
-) -> Result<(Arc<About>, crate::jobs::document::State), Problem> {
+) -> Result<(Arc<About>, JobState), Problem> {
     let job = match &key {
         Some(key) => named_by(&caller.tenant, key),
         None => token_of("job"),
@@ -167,14 +183,29 @@ async fn take(
         check_room(jobs, &caller.tenant).await?;
     }
     let upload = begin(jobs)?;
-    let form::Uploaded { items, digest } =
-        form::upload(request, jobs.store(), upload.name(), jobs.config(), &Bounds::of(shared)).await?;
+    let (store, bounds) = (jobs.store(), Bounds::of(shared));
+    let (items, video, digest) = if video::is_one(request.headers()) {
+        let (video, digest) =
+            video::upload(request, store, upload.name(), jobs.config().max_video_bytes, &bounds).await?;
+        (Vec::new(), Some(Video { fps, ..video }), digest)
+    } else if fps.is_some() {
+        return Err(Problem::bad_query(
+            "fps is for videos, which are handed in raw, as video/mp4 and the like",
+        ));
+    } else {
+        let form::Uploaded { items, digest } =
+            form::upload(request, store, upload.name(), jobs.config(), &bounds).await?;
+        (items, None, digest)
+    };
     let digest = key.is_some().then(|| {
-        let settings = serde_json::to_vec(&settings).unwrap_or_default();
+        let wanted = match &video {
+            Some(video) => serde_json::to_vec(&(&settings, video)),
+            None => serde_json::to_vec(&settings),
+        };
         let callback = callback.as_ref().map_or("", |callback| &callback.url);
-        hex(&digest.chain_update(settings).chain_update(callback).finalize())
+        hex(&digest.chain_update(wanted.unwrap_or_default()).chain_update(callback).finalize())
     });
-    let about = Arc::new(About { job: job.clone(), caller: caller.clone(), settings, items });
+    let about = Arc::new(About { job: job.clone(), caller: caller.clone(), settings, items, video });
     let handed_in = jobs.hand_in(about, upload, digest.clone(), callback).await;
     let handed_in = handed_in.map_err(|error| of_store(&error))?;
     let Found { state, about } = match handed_in {
@@ -238,9 +269,9 @@ pub(crate) async fn delete(
     }
 }
 
-/// Tells what became of the images: lines of JSON.
+/// Tells what became of the images, or of the frames of a video: lines of JSON.
 ///
-/// They are in the order of the images, up to the first that is not done. `Link` says where to go on.
+/// They are in their order, up to the first that is not done. `Link` says where to go on.
 #[utoipa::path(
     get, path = "/v1/jobs/{job}/results", tag = "jobs",
     params(("job" = String, Path, description = "The job."), ResultsQuery),
@@ -280,7 +311,8 @@ pub(crate) async fn results(
     }
     let mut response =
         ([(header::CONTENT_TYPE, "application/jsonl")], Body::from(lines.freeze())).into_response();
-    if told < state.items {
+    // How many frames a video has is known at its end.
+    if told < state.items || about.video.is_some() && !state.is_finished() {
         let next = format!("</v1/jobs/{}/results?after={told}&limit={limit}>; rel=\"next\"", about.job);
         let next = HeaderValue::from_str(&next).expect("letters, digits and signs make a header");
         response.headers_mut().insert(header::LINK, next);
@@ -308,7 +340,7 @@ pub(crate) async fn overlay(
     Extension(pass): Extension<Pass>,
 ) -> Result<Response, Problem> {
     let Found { state, about } = asked_for(&shared, &job, &pass.caller).await?;
-    let item = item_of(&item, &about)?;
+    let item = item_of(&item, &state)?;
     if !about.settings.want.overlay() {
         return Err(Problem::no_picture(
             "no pictures were wanted of this job; hand it in with want=overlay or both",
@@ -351,7 +383,7 @@ pub(crate) async fn thumbnail(
     Extension(pass): Extension<Pass>,
 ) -> Result<Response, Problem> {
     let found = asked_for(&shared, &job, &pass.caller).await?;
-    let item = item_of(&item, &found.about)?;
+    let item = item_of(&item, &found.state)?;
     let thumbnail = thumbnail_of(&shared, of(&shared)?, &found, item).await?;
     Ok(([(header::CONTENT_TYPE, "image/jpeg")], thumbnail.jpeg).into_response())
 }
@@ -364,6 +396,7 @@ pub(super) async fn thumbnail_of(
     item: u32,
 ) -> Result<Thumbnail, Problem> {
     let key = match shared.config.draw_only {
+        None if about.video.is_some() => thumbnail_key(&state.upload, item),
         None => item_key(&state.upload, item),
         Some(only) if about.settings.draw == only => overlay_key(&state.upload, item),
         Some(_) => return Err(drawn_otherwise()),
@@ -377,13 +410,16 @@ pub(super) async fn thumbnail_of(
 
 /// What a query asks for, if it is to be had.
 fn settings(shared: &Shared, query: JobQuery) -> Result<Settings, Problem> {
-    let JobQuery { model, want, draw, quality, min_score, callback: _ } = query;
+    let JobQuery { model, want, draw, quality, min_score, fps, callback: _ } = query;
     let draw = check_draw(draw, shared.config.draw_only)?;
     let quality = quality.unwrap_or(DEFAULT_QUALITY);
     check_quality(quality)?;
     let min_score = min_score.unwrap_or(shared.config.min_score);
     if !(0.0..=1.0).contains(&min_score) {
         return Err(Problem::bad_query(format!("min_score is {min_score}; use 0 to 1")));
+    }
+    if let Some(fps) = fps.filter(|fps| !(0.01..=120.0).contains(fps)) {
+        return Err(Problem::bad_query(format!("fps is {fps}; use 0.01 to 120")));
     }
     if let Some(model) = &model {
         check_model(model, &shared.models)?;
@@ -426,9 +462,9 @@ async fn asked_for(shared: &Shared, job: &str, caller: &Caller) -> Result<Found,
     find(jobs, &caller.tenant, &job).await?.ok_or_else(no_job)
 }
 
-fn item_of(text: &str, about: &About) -> Result<u32, Problem> {
-    let item = text.parse().ok().filter(|item: &u32| (1..=about.items.len()).contains(&(*item as usize)));
-    item.ok_or_else(|| Problem::no_job(format!("the job has images 1 to {}", about.items.len())))
+fn item_of(text: &str, state: &JobState) -> Result<u32, Problem> {
+    let item = text.parse().ok().filter(|item| (1..=state.items).contains(item));
+    item.ok_or_else(|| Problem::no_job(format!("the job has images 1 to {}", state.items)))
 }
 
 /// The job may be older than the rule.

@@ -4,7 +4,7 @@ use cloudpose_wire::{Draw, DropReason, ModelId, Want};
 use serde::Serialize;
 
 use super::callbacks::CallbackStatus;
-use crate::jobs::document::{About, ItemFailure, State};
+use crate::jobs::document::{About, ItemFailure, State, Video};
 
 /// How far a job is.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -15,7 +15,7 @@ pub(crate) struct JobStatus {
     /// Whether it is begun, or done.
     #[schema(inline)]
     state: Progress,
-    /// Images that were handed in.
+    /// Images that were handed in; frames of a video that are looked at, as many as its file says until all are known.
     items: u32,
     /// Images that have a result.
     done: u32,
@@ -31,6 +31,9 @@ pub(crate) struct JobStatus {
     want: Want,
     #[schema(inline)]
     draw: Draw,
+    /// The video, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<Video>,
     /// Milliseconds since 1970-01-01T00:00:00Z, as all times here.
     created_at: u64,
     /// When it was begun.
@@ -94,6 +97,7 @@ impl JobStatus {
             model: about.settings.model.clone(),
             want: about.settings.want,
             draw: about.settings.draw,
+            video: about.video,
             created_at: state.created_at,
             began_at: state.began_at,
             finished_at: state.finished_at,

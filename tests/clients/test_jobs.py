@@ -1,0 +1,70 @@
+"""Jobs with the Python client, against a running server."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from cloudpose import Client, Problem
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parents[1] / "contract"))
+
+from processes import Processes  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    with Processes() as processes:
+        server = processes.gateway("serve", "--device", "cpu", "--store", store, "--max-video-bytes", "100000")
+        with Client(server.http) as client:
+            yield client
+
+
+def test_a_folder_of_images_is_handed_in_and_fetched(client, sample, tmp_path):
+    for name in ["b.jpg", "a.jpg"]:
+        (tmp_path / name).write_bytes(sample.read_bytes())
+    (tmp_path / "notes.txt").write_text("no image")
+    job = client.jobs.submit(tmp_path, want="both", model="fast")
+    told = client.jobs.wait(job, every=0.05)
+    assert (told.items, told.done, told.failed, told.state) == (2, 2, 0, "done")
+    results = list(client.jobs.results(job))
+    assert [(result.item, result.name, result.at) for result in results] == [(1, "a.jpg", None), (2, "b.jpg", None)]
+    assert all(len(result.event.persons) == 3 for result in results)
+    assert Image.open(io.BytesIO(client.jobs.overlay(job, 1))).size == (804, 1072)
+    assert Image.open(io.BytesIO(client.jobs.thumbnail(job, 2))).size == (150, 200)
+    client.jobs.delete(job)
+    with pytest.raises(Problem) as gone:
+        client.jobs.status(job.id)
+    assert gone.value.status == 404
+
+
+def test_the_frames_of_a_video_come_in_their_order(client, clip):
+    job = client.jobs.submit(clip, model="lightning")
+    told = client.jobs.wait(job, every=0.05)
+    results = list(client.jobs.results(job))
+    assert (told.items, told.failed) == (24, 0)
+    assert [result.item for result in results] == list(range(1, 25))
+    assert all(result.event is not None for result in results)
+    assert [result.at for result in results] == sorted(result.at for result in results)
+    few = client.jobs.wait(client.jobs.submit(clip, model="lightning", fps=2), every=0.05)
+    assert 0 < few.items < 24
+
+
+def test_what_fails_says_why(client, clip, sample, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(clip.read_bytes()[:6000])
+    job = client.jobs.submit(cut, model="lightning")
+    told = client.jobs.wait(job, every=0.05)
+    *_, last = client.jobs.results(job)
+    assert (told.failed, last.item, last.error.reason) == (1, told.items, "undecodable")
+    large = tmp_path / "large.mp4"
+    large.write_bytes(bytes(100_001))
+    with pytest.raises(Problem, match="100000 bytes"):
+        client.jobs.submit(large)
+    with pytest.raises(ValueError, match="one at a time"):
+        client.jobs.submit([clip, sample])
+    with pytest.raises(ValueError, match="no image"):
+        (tmp_path / "empty").mkdir()
+        client.jobs.submit(tmp_path / "empty")
