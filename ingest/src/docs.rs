@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::pages::{Asset, CSS, HTML, JS, TEXT, not_found};
+use crate::pages::{Asset, CSS, HTML, JS, TEXT, nothing};
 
 const PAGE: Asset = Asset { name: "", kind: HTML, bytes: include_bytes!("../docs/docs.html") };
 /// What is ours besides, each at `/docs/<name>`.
@@ -34,7 +34,7 @@ pub(crate) async fn file(Path(name): Path<String>) -> Response {
     }
     match LIBRARY.contains(&name.as_str()).then(|| library(&name)).flatten() {
         Some(response) => response,
-        None => not_found().await.into_response(),
+        None => nothing().into_response(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderMap, header},
+    http::{HeaderMap, Uri, header},
     response::{IntoResponse, Response},
 };
 use cloudpose_wire::{ModelId, ModelInfo};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     config::{PHOTO_MODEL, STREAM_MODEL},
-    doors::Problem,
+    doors::{Problem, oip},
     shared::Shared,
 };
 
@@ -97,7 +97,7 @@ pub(crate) async fn index(headers: HeaderMap) -> Response {
 pub(crate) async fn asset(Path(name): Path<String>) -> Response {
     match PAGE.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.into_response(),
-        None => not_found().await.into_response(),
+        None => nothing().into_response(),
     }
 }
 
@@ -105,12 +105,16 @@ pub(crate) async fn asset(Path(name): Path<String>) -> Response {
 pub(crate) async fn client(Path(name): Path<String>) -> Response {
     match CLIENT.iter().find(|asset| asset.name == name) {
         Some(asset) => asset.into_response(),
-        None => not_found().await.into_response(),
+        None => nothing().into_response(),
     }
 }
 
 /// Anything else.
-pub(crate) async fn not_found() -> Problem {
+pub(crate) async fn not_found(address: Uri) -> Problem {
+    if oip::is_below(&address) { oip::not_found() } else { nothing() }
+}
+
+pub(crate) fn nothing() -> Problem {
     Problem::not_found("see /docs for what there is")
 }
 

@@ -69,6 +69,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::guard))
         // `body` has its own limits, which answer with a problem.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(oip::readable))
         .with_state(shared);
     SECURITY.into_iter().fold(router, |router, (name, value)| {
         router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))

@@ -37,6 +37,8 @@ pub(crate) struct Still {
     pub(crate) quality: u8,
     pub(crate) min_score: f32,
     pub(crate) top: u16,
+    /// Within this it must be done.
+    pub(crate) deadline: Duration,
     pub(crate) caller: Caller,
     /// Whose quotas it uses.
     pub(crate) guest: Guest,
@@ -62,6 +64,19 @@ impl Refusal {
     fn new(reason: DropReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
+
+    /// Says what to do where the image was not done within `deadline`.
+    fn told(self, deadline: Duration) -> Self {
+        match self.reason {
+            DropReason::Expired | DropReason::BusLost | DropReason::Superseded | DropReason::Late => {
+                let detail = format!(
+                    "no worker finished the image within {deadline:?}; send fewer at once, or try again"
+                );
+                Self { detail, ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Still {
@@ -73,7 +88,9 @@ impl Still {
         let mut account = shared.books.open(Kind::Still, self.caller.tenant.clone());
         account.accept(SEQ);
         let (tenant, guest) = (self.caller.tenant.clone(), self.guest.clone());
-        let finished = self.work(shared).instrument(span.clone()).await;
+        let deadline = self.deadline;
+        let finished =
+            self.work(shared).instrument(span.clone()).await.map_err(|refusal| refusal.told(deadline));
         if let Ok(Finished { event, .. }) = &finished {
             guest.worked(Instant::now().into_std(), event);
         }
@@ -94,7 +111,7 @@ impl Still {
             .map_err(|error| Refusal::new(DropReason::Undecodable, error.to_string()))?;
         self.guest.decodes(Instant::now().into_std(), [probed.width, probed.height]);
         let (address, mut inbox) = shared.open(1);
-        let deadline = shared.config.still_deadline;
+        let deadline = self.deadline;
         let header = FrameHeader {
             stream: self.id,
             seq: SEQ,

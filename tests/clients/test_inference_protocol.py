@@ -45,8 +45,26 @@ def test_what_is_said_of_server_and_models(client):
     client.load_model("fast")
     with pytest.raises(InferenceServerException, match="use one of fast"):
         client.load_model("yolo")
+    with pytest.raises(InferenceServerException, match="neither a configuration nor files"):
+        client.load_model("fast", config="{}")
+    with pytest.raises(InferenceServerException, match="neither a configuration nor files"):
+        client.load_model("fast", config="{}", files={"file:1/model.onnx": bytes(100_000)})
     with pytest.raises(InferenceServerException, match="stays"):
         client.unload_model("fast")
+
+
+def test_which_keypoint_is_which(server, client, sample):
+    said = client.get_model_config("fast")["parameters"]
+    [person, *_] = Client(server.http).pose(sample.read_bytes(), model="fast").persons
+    assert said["keypoints"]["string_value"].split(",") == [point.name for point in person.keypoints]
+    assert "5-7" in said["limbs"]["string_value"].split(",")
+    assert client.get_model_config("efficientnet-lite0")["parameters"] == {}
+
+
+def test_what_is_not_there_is_said(client):
+    with pytest.raises(InferenceServerException, match="extensions there are binary_tensor_data") as refused:
+        client.get_system_shared_memory_status()
+    assert refused.value.status() == "404"
 
 
 @pytest.mark.parametrize("packed", [None, "gzip", "deflate"])
@@ -97,7 +115,12 @@ def test_nobody_and_classes(client, sample):
 def test_statistics(client, sample):
     def stats():
         [told] = client.get_inference_statistics("fast")["model_stats"]
-        return told["inference_count"], told["inference_stats"]["success"]["count"]
+        sums = told["inference_stats"]
+        parts = [sums[part] for part in ["queue", "compute_input", "compute_infer", "compute_output"]]
+        assert {part["count"] for part in parts} == {sums["success"]["count"]}
+        assert sum(part["ns"] for part in parts) <= sums["success"]["ns"]
+        assert sums["cache_hit"] == sums["cache_miss"] == {"count": 0, "ns": 0}
+        return told["inference_count"], sums["success"]["count"]
 
     images, requests = stats()
     client.infer("fast", files(sample.read_bytes(), sample.read_bytes()))
@@ -120,12 +143,31 @@ def test_refusals_say_what_to_do(server, client, sample):
             client.infer("fast", inputs)
     with pytest.raises(InferenceServerException, match="there is no output"):
         client.infer("fast", files(sample.read_bytes()), outputs=[triton.InferRequestedOutput("masks")])
+    with pytest.raises(InferenceServerException, match='"minscore" is not known; use min_score'):
+        client.infer("fast", files(sample.read_bytes()), parameters={"minscore": 0.5})
+    [plain] = files("no base64!")
+    plain.set_data_from_numpy(np.array(["no base64!"], object), binary_data=False)
+    with pytest.raises(InferenceServerException, match="image 0 is no base64: .*files in base64"):
+        client.infer("fast", [plain])
+    with pytest.raises(InferenceServerException, match="looks like base64"):
+        client.infer("fast", files(base64.b64encode(sample.read_bytes())))
+    with pytest.raises(InferenceServerException, match="the body has more than .* files as BYTES"):
+        pixels = triton.InferInput("image", [8, 1080, 1920, 3], "UINT8")
+        pixels.set_data_from_numpy(np.zeros([8, 1080, 1920, 3], np.uint8))
+        client.infer("fast", [pixels])
     bomb = httpx.post(
         f"{server.http}/v2/models/fast/infer",
         content=gzip.compress(bytes(1 << 28)),
         headers={"content-encoding": "gzip"},
     )
     assert bomb.status_code == 413 and "unpacks" in bomb.json()["error"]
+
+
+def test_time_a_request_has(client, sample):
+    with pytest.raises(InferenceServerException, match="within 1ms; .*`timeout`") as refused:
+        client.infer("accurate", files(*[sample.read_bytes()] * 8), timeout=1_000)
+    assert refused.value.status() == "504"
+    assert client.infer("fast", files(sample.read_bytes()), timeout=30_000_000).as_numpy("count")[0] == 3
 
 
 def test_json_alone(server, sample):
@@ -141,7 +183,13 @@ def test_keys(locked, sample):
     client = triton.InferenceServerClient(locked.address)
     with pytest.raises(InferenceServerException) as refused:
         client.infer("fast", files(sample.read_bytes()))
-    assert refused.value.status() == "401"
+    assert refused.value.status() == "401" and refused.value.message().startswith("show a key: ")
+    with pytest.raises(InferenceServerException, match="no such key is known"):
+        client.get_model_metadata("fast", headers={"Authorization": "Bearer cpk_of_nobody"})
+    stream = {"Authorization": f"Bearer {locked.keys['stream']}"}
+    with pytest.raises(InferenceServerException, match="lacks the scope"):
+        client.infer("fast", files(sample.read_bytes()), headers=stream)
+    assert not client.is_model_ready("fast")
     bearer = {"Authorization": f"Bearer {locked.keys['photo']}"}
     assert client.infer("fast", files(sample.read_bytes()), headers=bearer).as_numpy("count")[0] == 3
 

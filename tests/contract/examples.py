@@ -111,6 +111,8 @@ def tensors(call):
         for model in ("lightning", "yolo"):
             call("GET", "/v2/models/{model}" + what, at=f"/v2/models/{model}{what}")
     call("POST", "/v2/repository/index")
+    load = "/v2/repository/models/{model}/load"
+    call("POST", load, {"parameters": {"config": "{}"}}, at=load.format(model="lightning"))
     for what in ("load", "unload"):
         path = "/v2/repository/models/{model}/" + what
         for model in ("lightning", "yolo"):

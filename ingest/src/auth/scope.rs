@@ -73,6 +73,7 @@ impl Need {
             "/v1/models"
             | "/v1/tickets"
             | "/v2"
+            | "/v2/"
             | "/v2/models/stats"
             | "/v2/models/{model}"
             | "/v2/models/{model}/ready"

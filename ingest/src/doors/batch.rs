@@ -1,6 +1,6 @@
 //! Several images of one request, on their ways as single images go.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::Request;
 use bytes::Bytes;
@@ -84,6 +84,7 @@ pub(crate) struct Terms {
     model: Arc<ModelInfo>,
     min_score: f32,
     top: u16,
+    deadline: Duration,
 }
 
 impl Terms {
@@ -102,7 +103,12 @@ impl Terms {
         if !(1..=MOST_TOP).contains(&top) {
             return Err(Problem::bad_body(format!("top is {top}; use 1 to {MOST_TOP}")));
         }
-        Ok(Self { model: Arc::clone(model), min_score, top })
+        Ok(Self { model: Arc::clone(model), min_score, top, deadline: shared.config.still_deadline })
+    }
+
+    /// Each image within `deadline`.
+    pub(crate) fn within(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Has all images worked on, one at least, and answers what was found in each. The first that fails ends the others.
@@ -128,6 +134,7 @@ impl Terms {
                 quality: DEFAULT_QUALITY,
                 min_score: self.min_score,
                 top: self.top,
+                deadline: self.deadline,
                 caller: caller.clone(),
                 guest: guest.clone(),
                 trace,

@@ -183,8 +183,11 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
+    /// The problem goes along, for who has to tell it in other words.
     fn into_response(self) -> Response {
-        self.respond(TYPE, self.json())
+        let mut response = self.respond(TYPE, self.json());
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -225,7 +228,7 @@ impl From<Refusal> for Problem {
             }
             DropReason::ShuttingDown => Self::shutting_down(),
             DropReason::Expired | DropReason::BusLost | DropReason::Superseded | DropReason::Late => {
-                Self::deadline_missed("no worker finished the image in time; try again")
+                Self::deadline_missed(detail)
             }
             DropReason::InferFailed | DropReason::AnnotateFailed | DropReason::ClientGone => {
                 Self::failed(if detail.is_empty() { "the worker did not say why".to_owned() } else { detail })

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol, on the wire.
 
 use cloudpose_ingest::Config;
-use cloudpose_wire::{ModelInfo, Skeleton, Task};
+use cloudpose_wire::{DropReason, ModelInfo, Skeleton, Task};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -10,6 +10,11 @@ use crate::stage::{JPEG, Server, soon};
 /// A gateway whose worker says that it serves `fast`.
 pub(crate) async fn server(config: Config) -> Server {
     let server = Server::with_worker(config).await;
+    announce(&server);
+    server
+}
+
+fn announce(server: &Server) {
     server.bus.announce(vec![ModelInfo {
         id: "fast".parse().unwrap(),
         title: "Fast".into(),
@@ -19,7 +24,6 @@ pub(crate) async fn server(config: Config) -> Server {
         source: "test".into(),
         licence: "Apache-2.0".into(),
     }]);
-    server
 }
 
 async fn infer(server: &Server, json: &Value, binary: &[u8]) -> Response {
@@ -89,7 +93,14 @@ async fn statistics_tell_of_requests_and_images() {
     assert_eq!((&of_model["name"], &of_model["inference_count"]), (&json!("fast"), &json!(2)));
     let sums = &of_model["inference_stats"];
     assert_eq!((&sums["success"]["count"], &sums["fail"]["count"]), (&json!(1), &json!(1)));
-    assert_eq!(sums["compute_infer"]["count"], 2);
+    let parts = ["queue", "compute_input", "compute_infer", "compute_output"];
+    assert!(parts.iter().all(|part| sums[part]["count"] == 1), "{told}");
+    let ns: u64 = parts.iter().map(|part| sums[part]["ns"].as_u64().unwrap()).sum();
+    assert!(ns <= sums["success"]["ns"].as_u64().unwrap(), "{told}");
+    assert_eq!(
+        (&sums["cache_hit"], &sums["cache_miss"]),
+        (&json!({"count": 0, "ns": 0}), &json!({"count": 0, "ns": 0}))
+    );
     assert!(sums["success"]["ns"].as_u64() > Some(0), "{told}");
 }
 
@@ -143,4 +154,67 @@ async fn errors_are_as_the_protocol_has_them() {
     let nobody = Server::start(Config::default()).await;
     let unready = soon(Client::new().get(nobody.url("/v2/health/ready")).send()).await.unwrap();
     assert_eq!(unready.status(), 503);
+}
+
+#[tokio::test]
+async fn problems_of_other_addresses_are_legible_too() {
+    let server = server(Config::default()).await;
+    let client = Client::new();
+    let told = async |request: reqwest::RequestBuilder| {
+        let answer = soon(request.send()).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let (status, length) = (answer.status().as_u16(), answer.content_length());
+        let body = answer.bytes().await.unwrap();
+        assert_eq!(length, Some(body.len() as u64));
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    let (status, nothing) = told(client.get(server.url("/v2/systemsharedmemory/status"))).await;
+    assert_eq!((status, &nothing["type"]), (404, &json!("urn:cloudpose:problem:not-found")));
+    assert!(nothing["error"].as_str().unwrap().contains("model_repository"), "{nothing}");
+    let (status, method) = told(client.get(server.url("/v2/models/fast/infer"))).await;
+    assert_eq!((status, &method["error"]), (405, &method["detail"]));
+    let (status, native) = told(client.get(server.url("/v2x"))).await;
+    assert_eq!((status, native.get("error")), (404, None));
+    assert_eq!(soon(client.get(server.url("/v2/")).send()).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn pixels_are_measured_as_they_come() {
+    let server = server(Config { max_image_bytes: 48, ..Config::default() }).await;
+    let pixels = |height| json!({ "name": "image", "shape": [1, height, 4, 3], "datatype": "UINT8", "parameters": { "binary_data_size": height * 12 } });
+    let fits = infer(&server, &json!({ "inputs": [pixels(4)] }), &[0; 48]).await;
+    assert_eq!(fits.status(), 200);
+    let refused = infer(&server, &json!({ "inputs": [pixels(5)] }), &[0; 60]).await;
+    assert_eq!(refused.status(), 413);
+    let told: Value = refused.json().await.unwrap();
+    assert!(
+        told["error"].as_str().unwrap().starts_with("an image has 60 bytes (4×5×3), at most 48"),
+        "{told}"
+    );
+    let refused = infer(&server, &json!({ "inputs": [] }), &vec![0; 1 << 20]).await;
+    let told: Value = refused.json().await.unwrap();
+    assert!(told["error"].as_str().unwrap().contains("send fewer images in a request, or files"), "{told}");
+}
+
+#[tokio::test]
+async fn a_request_says_how_long_its_images_may_take() {
+    let server = Server::start(Config::default()).await;
+    announce(&server);
+    let binary = element(JPEG);
+    let timeout = json!({ "inputs": [image(1, binary.len())], "parameters": { "timeout": 50_000 } });
+    let refused = infer(&server, &timeout, &binary).await;
+    assert_eq!(refused.status(), 504);
+    let told: Value = refused.json().await.unwrap();
+    assert!(
+        told["error"].as_str().unwrap().starts_with("no worker finished the image within 50ms; "),
+        "{told}"
+    );
+    let longer = json!({ "inputs": [image(1, binary.len())], "parameters": { "timeout": 20_000_000 } });
+    let (_, deadline) = tokio::join!(infer(&server, &longer, &binary), async {
+        let frame = server.frame().await;
+        let deadline = frame.frame.header.deadline_ms;
+        server.bus.reply(frame.frame.header.dropped(DropReason::Expired, "")).await.unwrap();
+        deadline
+    });
+    assert_eq!(deadline, 20_000);
 }

@@ -173,6 +173,7 @@ async fn run(
         quality: DEFAULT_QUALITY,
         min_score: shared.config.min_score,
         top,
+        deadline: shared.config.still_deadline,
         caller,
         guest,
         trace,

@@ -198,8 +198,9 @@ pub(crate) async fn pose(
         Media::Jpeg => Want::Overlay,
     };
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
-    let top = USUAL_TOP;
-    let still = Still { id, image, want, draw, model, quality, min_score, top, caller, guest, trace };
+    let (top, deadline) = (USUAL_TOP, shared.config.still_deadline);
+    let still =
+        Still { id, image, want, draw, model, quality, min_score, top, deadline, caller, guest, trace };
     let done = still.run(&shared).await?;
     let mut response = match media {
         Media::Json => Json(done.event).into_response(),

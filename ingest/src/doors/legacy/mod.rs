@@ -234,6 +234,7 @@ async fn detect(shared: &Shared, request: Request, want: Want) -> Result<(String
         quality: QUALITY,
         min_score: shared.config.min_score,
         top: USUAL_TOP,
+        deadline: shared.config.still_deadline,
         caller,
         guest,
         trace: trace_of(&parts.headers),

@@ -29,6 +29,8 @@ pub(super) struct TensorParameters {
     /// How many classes to tell.
     #[schema(minimum = 1, maximum = 1000)]
     top: Option<u16>,
+    /// Within how many microseconds each image must be done: the server's `--still-deadline` if absent or 0, at most a minute.
+    timeout: Option<u64>,
 }
 
 /// An input.

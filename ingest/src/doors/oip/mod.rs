@@ -9,6 +9,7 @@ mod data;
 mod described;
 mod inflate;
 pub(crate) mod models;
+mod parameters;
 mod png;
 mod request;
 mod statistics;
@@ -18,12 +19,14 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use cloudpose_wire::{Class, ModelInfo, Output, Person, SharedEvent, Task};
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -31,6 +34,7 @@ use self::{
     described::{TensorAnswer, TensorError, TensorRequest},
     inflate::Packing,
     models::Named,
+    parameters::MOST_TIMEOUT,
     request::{Asked, Image},
     statistics::Statistics,
 };
@@ -54,6 +58,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
     };
     Router::new()
         .route("/v2", get(models::server))
+        .route("/v2/", get(models::server))
         .route("/v2/health/live", get(models::live))
         .route("/v2/health/ready", get(models::ready))
         .route("/v2/models/stats", get(models::all_stats))
@@ -79,6 +84,40 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         self.0.respond("application/json", json!({ "error": self.0.detail }).to_string())
     }
+}
+
+/// Whether an address is one of this protocol's.
+pub(crate) fn is_below(address: &Uri) -> bool {
+    address.path().strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// There is nothing at an address below `/v2`.
+pub(crate) fn not_found() -> Problem {
+    Problem::not_found(format!(
+        "there is nothing here; of the protocol's extensions there are {}",
+        models::EXTENSIONS.join(", ")
+    ))
+}
+
+/// Gives problems below `/v2` that are told before a call of the protocol is reached the member `error`, by which its
+/// clients read them.
+pub(crate) async fn readable(request: Request, next: Next) -> Response {
+    let ours = is_below(request.uri());
+    let mut response = next.run(request).await;
+    if ours && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let told = Told { error: &problem.detail, problem: &problem };
+        let body = serde_json::to_vec(&told).expect("strings and a number are JSON");
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = body.into();
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    error: &'a str,
+    #[serde(flatten)]
+    problem: &'a Problem,
 }
 
 /// Finds what is in images (Open Inference Protocol).
@@ -130,11 +169,18 @@ async fn work(
 ) -> Result<(Asked, Vec<SharedEvent>), Problem> {
     let packing = Packing::of(request.headers())?;
     let json = json_length(request.headers())?;
-    let Received { body, whose, seat: _seat } = receive(shared, request).await?;
     let (largest, limit) = (shared.config.max_image_bytes, body_limit(shared));
+    let received = receive(shared, request).await.map_err(|problem| match problem.status {
+        413 => Problem::too_large(format!(
+            "the body has more than {limit} bytes; send fewer images in a request, or files as BYTES"
+        )),
+        _ => problem,
+    });
+    let Received { body, whose, seat: _seat } = received?;
     let mut room = shared.unfinished.share();
+    let outputs = models::output_names(&model.task);
     let (asked, files) = tokio::task::spawn_blocking(move || {
-        let mut asked = request::read(&packing.unpack(body, limit, &mut room)?, json)?;
+        let mut asked = request::read(&packing.unpack(body, limit, &mut room)?, json, &outputs)?;
         let images = std::mem::take(&mut asked.images);
         let files: Vec<Bytes> =
             images.into_iter().map(|image| file(image, largest)).collect::<Result<_, _>>()?;
@@ -142,7 +188,14 @@ async fn work(
     })
     .await
     .map_err(|_| Problem::failed("the request could not be read"))??;
-    let found = Terms::of(shared, model, asked.min_score, asked.top)?.run(shared, files, whose).await?;
+    let deadline = asked.timeout.unwrap_or(shared.config.still_deadline);
+    let terms = Terms::of(shared, model, asked.min_score, asked.top)?.within(deadline);
+    let found = terms.run(shared, files, whose).await.map_err(|mut problem| {
+        if problem.status == 504 && deadline < MOST_TIMEOUT {
+            problem.detail.push_str("; the parameter `timeout`, in microseconds, gives it more time");
+        }
+        problem
+    })?;
     Ok((asked, found))
 }
 
@@ -154,18 +207,21 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
 
 /// The image as a file, if it is not too large.
 fn file(image: Image, largest: usize) -> Result<Bytes, Problem> {
-    let file = match image {
-        Image::File(file) => file,
-        Image::Pixels { width, height, rgb } => png::png(width, height, &rgb),
+    let (what, size) = match &image {
+        Image::File(file) => ("bytes".to_owned(), file.len()),
+        Image::Pixels { width, height, rgb } => (format!("bytes ({width}×{height}×3)"), rgb.len()),
     };
-    if file.len() > largest {
+    if size > largest {
         let detail = format!(
-            "an image has {} bytes, at most {largest} may come; send it as a JPEG, or scale it down",
-            file.len()
+            "an image has {size} {what}, at most {largest} may come; send it as a JPEG, or scale it down"
         );
         return Err(Problem::too_large(detail));
     }
-    Ok(file)
+    // As a PNG, pixels may be a little larger.
+    Ok(match image {
+        Image::File(file) => file,
+        Image::Pixels { width, height, rgb } => png::png(width, height, &rgb),
+    })
 }
 
 fn answer(
@@ -190,7 +246,7 @@ fn answer(
     if whole != found.len() {
         return Err(Problem::failed("the model was changed meanwhile; try again"));
     }
-    answer::write(model.id.as_str(), asked.id.as_deref(), &tensors, &asked.outputs)
+    Ok(answer::write(model.id.as_str(), asked.id.as_deref(), &tensors, &asked.outputs))
 }
 
 fn respond(body: Bytes, json: Option<usize>) -> Response {

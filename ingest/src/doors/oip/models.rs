@@ -1,13 +1,13 @@
 //! What is said of models: metadata, configuration, repository.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Json,
-    extract::{Path, State},
+    extract::{Path, Request, State},
 };
 use cloudpose_wire::{ModelInfo, Task};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     statistics::Statistics,
 };
 use crate::{
-    doors::{Problem, find_model},
+    doors::{Problem, find_model, http::body},
     shared::Shared,
 };
 
@@ -25,7 +25,11 @@ use crate::{
 pub(super) const VERSION: &str = "1";
 
 /// What is there beyond the protocol's minimum, as Triton calls it.
-const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+pub(super) const EXTENSIONS: [&str; 4] =
+    ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+
+/// Of a body that asks for a model and has no files, in bytes.
+const SHORT_BODY: usize = 16 << 10;
 
 /// What the address says.
 #[derive(Debug, Deserialize)]
@@ -62,6 +66,22 @@ fn outputs(task: &Task) -> Vec<(&'static str, [&'static str; 2], Vec<i64>)> {
             vec![("classes", ["BYTES", "TYPE_STRING"], vec![-1, -1]), ("scores", FP32, vec![-1, -1])]
         }
     }
+}
+
+/// The names of a model's outputs.
+pub(super) fn output_names(task: &Task) -> Vec<&'static str> {
+    outputs(task).into_iter().map(|(name, ..)| name).collect()
+}
+
+/// What else Triton's configuration may say: which keypoint is which, and which of them are joined, by their places.
+fn parameters(task: &Task) -> Value {
+    let Task::Pose { skeleton } = task else { return json!({}) };
+    let names: Vec<&str> = skeleton.keypoints().iter().map(|keypoint| keypoint.name.as_str()).collect();
+    let limbs: Vec<String> = skeleton.limbs().iter().map(|[a, b]| format!("{a}-{b}")).collect();
+    json!({
+        "keypoints": { "string_value": names.join(",") },
+        "limbs": { "string_value": limbs.join(",") },
+    })
 }
 
 /// Describes the server (Open Inference Protocol).
@@ -142,7 +162,7 @@ pub(crate) async fn model_ready(
 #[utoipa::path(get, path = "/v2/models/{model}/config", tag = "Open Inference Protocol",
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
-        (status = 200, body = Object, description = "Inputs and outputs. Batches are the input's first dimension."),
+        (status = 200, body = Object, description = "Inputs and outputs; `keypoints` (their names, in order) and `limbs` in `parameters`. Batches are the input's first dimension."),
         (status = 404, body = TensorError, description = "No worker serves the model."),
     ))]
 pub(crate) async fn config(
@@ -162,6 +182,7 @@ pub(crate) async fn config(
         "max_batch_size": 0,
         "input": [{ "name": IMAGE, "data_type": "TYPE_STRING", "dims": [-1] }],
         "output": outputs,
+        "parameters": parameters(&model.task),
     })))
 }
 
@@ -207,14 +228,42 @@ pub(crate) async fn index(State(shared): State<Arc<Shared>>) -> Json<Value> {
     params(("model" = String, Path, description = "One of `GET /v1/models`.")),
     responses(
         (status = 200, body = Object, description = "It is there."),
+        (status = 400, body = TensorError, description = "A configuration or files came with it."),
         (status = 404, body = TensorError, description = "It is not: put it into the workers' folder of models."),
     ))]
 pub(crate) async fn load(
     State(shared): State<Arc<Shared>>,
     Path(named): Path<Named>,
+    request: Request,
 ) -> Result<Json<Value>, Refused> {
     named.find(&shared)?;
+    let (parts, body) = request.into_parts();
+    let body = body::read(&parts.headers, body, SHORT_BODY, &body::Bounds::of(&shared)).await;
+    let asked = match body {
+        Ok(body) if body.is_empty() => Load::default(),
+        Ok(body) => serde_json::from_slice(&body)
+            .map_err(|error| Problem::bad_body(format!("the JSON is not understood: {error}")))?,
+        // Files of a model.
+        Err(problem) if problem.status == 413 => return Err(nothing_taken()),
+        Err(problem) => return Err(problem.into()),
+    };
+    if asked.parameters.is_some_and(|parameters| !parameters.is_empty()) {
+        return Err(nothing_taken());
+    }
     Ok(Json(json!({})))
+}
+
+/// What Triton loads a model with.
+#[derive(Default, Deserialize)]
+struct Load {
+    parameters: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+fn nothing_taken() -> Refused {
+    Problem::bad_body(
+        "neither a configuration nor files are taken: put the model into the folder of the workers' --model-dir",
+    )
+    .into()
 }
 
 /// Refuses to unload a model (Open Inference Protocol): other clients may use it.

@@ -7,12 +7,12 @@
 //! BYTES elements: ┌ u32, little-endian ┬ that many bytes ┐ one after another
 //! ```
 
-use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use serde::Deserialize;
 
-use super::data::Data;
+use super::{data::Data, parameters::Parameters};
 use crate::doors::{Few, MOST_IMAGES, Problem, http::body::decode_base64};
 
 /// The input of every model.
@@ -26,6 +26,7 @@ pub(super) struct Asked {
     pub(super) outputs: Outputs,
     pub(super) min_score: Option<f32>,
     pub(super) top: Option<u16>,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// An image of a request.
@@ -44,7 +45,7 @@ pub(super) enum Outputs {
         binary: bool,
     },
     /// By name, and whether each is binary.
-    These(Vec<(String, bool)>),
+    These(Vec<(&'static str, bool)>),
 }
 
 #[derive(Deserialize)]
@@ -64,14 +65,6 @@ struct Input<'a> {
     parameters: Option<InputParameters>,
     #[serde(borrow)]
     data: Option<Data<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Parameters {
-    binary_data_output: bool,
-    min_score: Option<f32>,
-    top: Option<u16>,
 }
 
 #[derive(Default, Deserialize)]
@@ -99,11 +92,12 @@ fn bad(detail: impl Into<String>) -> Problem {
     Problem::bad_body(detail)
 }
 
-/// Reads a body, whose first `json` bytes are JSON; all of it if absent.
+/// Reads a body, whose first `json` bytes are JSON; all of it if absent. `names` are the model's outputs.
 ///
 /// # Errors
 /// What is wrong with it, and what to send instead.
-pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, Problem> {
+pub(super) fn read(body: &Bytes, json: Option<usize>, names: &[&'static str]) -> Result<Asked, Problem> {
+    let whole = json.is_none();
     let json = json.unwrap_or(body.len());
     if json > body.len() {
         return Err(bad(format!(
@@ -111,8 +105,22 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, Problem> 
             body.len()
         )));
     }
-    let request: Request<'_> = serde_json::from_slice(&body[..json])
-        .map_err(|error| bad(format!("the JSON is not understood: {error}")))?;
+    let request: Request<'_> = serde_json::from_slice(&body[..json]).map_err(|error| {
+        let error = error.to_string();
+        let more = if whole && error.starts_with("trailing characters") {
+            "; bytes follow the JSON: say its length in Inference-Header-Content-Length"
+        } else {
+            ""
+        };
+        bad(format!("the JSON is not understood: {error}{more}"))
+    })?;
+    let Parameters { binary_data_output, min_score, top, timeout } = request.parameters.unwrap_or_default();
+    let outputs = match request.outputs {
+        Some(Few(outputs)) if !outputs.is_empty() => Outputs::These(
+            outputs.into_iter().map(|o| wanted(o, binary_data_output, names)).collect::<Result<_, _>>()?,
+        ),
+        _ => Outputs::All { binary: binary_data_output },
+    };
     let mut rest = body.slice(json..);
     let mut images = None;
     for input in request.inputs.0 {
@@ -125,17 +133,10 @@ pub(super) fn read(body: &Bytes, json: Option<usize>) -> Result<Asked, Problem> 
     if !rest.is_empty() {
         return Err(bad(format!("{} bytes follow the inputs", rest.len())));
     }
-    let Parameters { binary_data_output, min_score, top } = request.parameters.unwrap_or_default();
-    let outputs = match request.outputs {
-        Some(Few(outputs)) if !outputs.is_empty() => Outputs::These(
-            outputs.into_iter().map(|o| wanted(o, binary_data_output)).collect::<Result<_, _>>()?,
-        ),
-        _ => Outputs::All { binary: binary_data_output },
-    };
-    Ok(Asked { id: request.id, images, outputs, min_score, top })
+    Ok(Asked { id: request.id, images, outputs, min_score, top, timeout })
 }
 
-fn wanted(output: Output, binary: bool) -> Result<(String, bool), Problem> {
+fn wanted(output: Output, binary: bool, names: &[&'static str]) -> Result<(&'static str, bool), Problem> {
     let OutputParameters { binary_data, classification, shared_memory_region } =
         output.parameters.unwrap_or_default();
     if classification.is_some() || shared_memory_region.is_some() {
@@ -144,7 +145,11 @@ fn wanted(output: Output, binary: bool) -> Result<(String, bool), Problem> {
             output.name
         )));
     }
-    Ok((output.name, binary_data.unwrap_or(binary)))
+    let name = names
+        .iter()
+        .find(|name| **name == output.name)
+        .ok_or_else(|| bad(format!("there is no output {:?}; use {}", output.name, names.join(", "))))?;
+    Ok((name, binary_data.unwrap_or(binary)))
 }
 
 fn read_input(input: Input<'_>, rest: &mut Bytes) -> Result<Vec<Image>, Problem> {
@@ -162,9 +167,23 @@ fn read_input(input: Input<'_>, rest: &mut Bytes) -> Result<Vec<Image>, Problem>
     match (input.datatype.as_str(), binary, input.data) {
         (_, Some(_), Some(_)) => Err(bad("the input has both `data` and `binary_data_size`; send one")),
         (_, None, None) => Err(Problem::missing_image("the input has neither `data` nor `binary_data_size`")),
-        ("BYTES", Some(binary), None) => files(elements(binary)?, &input.shape.0),
+        ("BYTES", Some(binary), None) => {
+            let found = elements(binary)?;
+            if let Some(n) = found.iter().position(|file| looks_like_base64(file)) {
+                let told = format!("image {n} looks like base64; binary tensors carry the file itself");
+                return Err(Problem::undecodable(told));
+            }
+            files(found, &input.shape.0)
+        }
         ("BYTES", None, Some(Data { texts, numbers })) if numbers.is_empty() => {
-            let decoded = texts.iter().map(|text: &Cow<'_, str>| decode_base64(text));
+            let decoded = texts.iter().enumerate().map(|(n, text)| {
+                decode_base64(text).map_err(|problem| {
+                    let why = problem.detail.trim_end_matches('.');
+                    Problem::bad_base64(format!(
+                        "image {n} is no base64: {why}; in JSON, BYTES are files in base64"
+                    ))
+                })
+            });
             files(decoded.collect::<Result<_, _>>()?, &input.shape.0)
         }
         ("UINT8", Some(binary), None) => pixels(binary, &input.shape.0),
@@ -177,6 +196,11 @@ fn read_input(input: Input<'_>, rest: &mut Bytes) -> Result<Vec<Image>, Problem>
             Err(bad(format!("the datatype is {other:?}; use BYTES for image files or UINT8 for pixels")))
         }
     }
+}
+
+/// Whether it begins as a JPEG, PNG or WebP does in base64.
+fn looks_like_base64(file: &[u8]) -> bool {
+    [&b"/9j/"[..], b"iVBORw0KGgo", b"UklGR"].iter().any(|begin| file.starts_with(begin))
 }
 
 /// Takes BYTES apart.
@@ -200,10 +224,11 @@ fn elements(mut binary: Bytes) -> Result<Vec<Bytes>, Problem> {
 
 fn files(files: Vec<Bytes>, shape: &[u64]) -> Result<Vec<Image>, Problem> {
     let count = files.len() as u64;
-    if !matches!(shape, [n] | [n, 1] if *n == count) {
-        return Err(bad(format!("the shape is {shape:?} of {count} elements; make it [{count}]")));
+    match shape {
+        [n] | [n, 1] if *n == count => bounded(files.len())?,
+        [n] | [n, 1] => return Err(bad(format!("the shape says {n} images, {count} came"))),
+        _ => return Err(bad(format!("the shape is {shape:?} of {count} elements; make it [{count}]"))),
     }
-    bounded(files.len())?;
     Ok(files.into_iter().map(Image::File).collect())
 }
 
@@ -247,7 +272,7 @@ mod tests {
     use super::*;
 
     fn with(json: &str, binary: &[u8]) -> Result<Asked, Problem> {
-        read(&Bytes::from([json.as_bytes(), binary].concat()), Some(json.len()))
+        read(&Bytes::from([json.as_bytes(), binary].concat()), Some(json.len()), &["count", "boxes"])
     }
 
     fn bytes(elements: &[&[u8]]) -> Vec<u8> {
@@ -269,7 +294,7 @@ mod tests {
         );
         let asked = with(&json, &binary).unwrap();
         assert_eq!(asked.images, [file(b"one"), file(b""), file(b"three")]);
-        assert_eq!(asked.outputs, Outputs::These(vec![("count".into(), true), ("boxes".into(), false)]));
+        assert_eq!(asked.outputs, Outputs::These(vec![("count", true), ("boxes", false)]));
         assert_eq!((asked.id.as_deref(), asked.min_score, asked.top), (Some("7"), Some(0.5), Some(2)));
 
         let json = r#"{"inputs":[{"name":"image","shape":[2,1,2,3],"datatype":"UINT8","parameters":{"binary_data_size":12}}],
@@ -332,7 +357,7 @@ mod tests {
             let refused = with(&json, binary).unwrap_err();
             assert!((400..500).contains(&refused.status), "{json}: {refused:?}");
         }
-        assert!(read(&Bytes::from_static(b"{}"), Some(3)).is_err());
+        assert!(read(&Bytes::from_static(b"{}"), Some(3), &[]).is_err());
         let many = bytes(&vec![&b"x"[..]; MOST_IMAGES + 1]);
         let json = input(&format!(
             r#""shape":[33],"datatype":"BYTES","parameters":{{"binary_data_size":{}}}"#,
@@ -341,12 +366,48 @@ mod tests {
         assert_eq!(with(&json, &many).unwrap_err().status, 413);
     }
 
+    #[test]
+    fn refusals_say_what_to_send_instead() {
+        let input = |input: &str| format!(r#"{{"inputs":[{{"name":"image","datatype":"BYTES",{input}}}]}}"#);
+        let size = r#""shape":[1],"parameters":{"binary_data_size":8}"#;
+        let cases: [(String, &[u8], &str); 5] = [
+            (
+                input(r#""shape":[2],"data":["b25l","hello!"]"#),
+                b"",
+                "image 1 is no base64: Invalid symbol 33, offset 5; in JSON, BYTES are files in base64",
+            ),
+            (input(r#""shape":[2],"data":["b25l"]"#), b"", "the shape says 2 images, 1 came"),
+            (
+                input(size),
+                b"\x04\0\0\0/9j/",
+                "image 0 looks like base64; binary tensors carry the file itself",
+            ),
+            (
+                r#"{"inputs":[],"outputs":[{"name":"heatmap"}]}"#.into(),
+                b"",
+                r#"there is no output "heatmap"; use count, boxes"#,
+            ),
+            (
+                r#"{"inputs":[],"parameters":{"minscore":0.5}}"#.into(),
+                b"",
+                r#"parameter "minscore" is not known; use min_score, top, timeout"#,
+            ),
+        ];
+        for (json, binary, words) in cases {
+            let told = with(&json, binary).unwrap_err().detail;
+            assert!(told.contains(words), "{told}");
+        }
+        let unsaid = Bytes::from_static(br#"{"inputs":[]}more"#);
+        let told = read(&unsaid, None, &[]).unwrap_err().detail;
+        assert!(told.ends_with("say its length in Inference-Header-Content-Length"), "{told}");
+    }
+
     proptest! {
         #[test]
         fn any_body_is_taken_or_refused(
             json in prop::option::of(0usize..300), body in prop::collection::vec(any::<u8>(), 0..200),
         ) {
-            prop_assert!(read(&Bytes::from(body), json).map_or_else(|problem| problem.status < 500, |_| true));
+            prop_assert!(read(&Bytes::from(body), json, &[]).map_or_else(|problem| problem.status < 500, |_| true));
         }
 
         #[test]

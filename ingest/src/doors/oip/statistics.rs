@@ -64,10 +64,27 @@ impl Counts {
                 "compute_input": input.json(),
                 "compute_infer": infer.json(),
                 "compute_output": output.json(),
+                // Nothing is cached; clients read them all the same.
+                "cache_hit": Sum::default().json(),
+                "cache_miss": Sum::default().json(),
             },
             "batch_stats": [],
         })
     }
+}
+
+/// How many of the `took` nanoseconds of a request its images waited, were read, were looked at and were made an answer of.
+/// Images are worked on beside one another: where theirs are more than the request took, they are scaled down to that.
+fn parts(images: &[TimingsMs], took: u64) -> [u64; 4] {
+    let mut sums = [0.0; 4];
+    for image in images {
+        let TimingsMs { queue, decode, preprocess, inference, refine, postprocess } = *image;
+        let of_image = [queue, decode + preprocess, inference + refine.unwrap_or_default(), postprocess];
+        sums.iter_mut().zip(of_image).for_each(|(sum, ms)| *sum += f64::from(ms) * 1e6);
+    }
+    let all: f64 = sums.iter().sum();
+    let scale = if all > took as f64 { took as f64 / all } else { 1.0 };
+    sums.map(|sum| (sum * scale) as u64)
 }
 
 impl Statistics {
@@ -86,15 +103,14 @@ impl Statistics {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         counts.last = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         counts.success.add(took);
-        for event in found.iter().filter_map(|event| event.event().ok()) {
-            let TimingsMs { queue, decode, preprocess, inference, refine, postprocess } = event.timings_ms;
-            let ns = |ms: f32| (f64::from(ms) * 1e6) as u64;
-            counts.images += 1;
-            counts.queue.add(ns(queue));
-            counts.input.add(ns(decode + preprocess));
-            counts.infer.add(ns(inference + refine.unwrap_or_default()));
-            counts.output.add(ns(postprocess));
-        }
+        counts.images += found.len() as u64;
+        let timings: Vec<TimingsMs> =
+            found.iter().filter_map(|event| event.event().ok()).map(|event| event.timings_ms).collect();
+        let [queue, input, infer, output] = parts(&timings, took);
+        counts.queue.add(queue);
+        counts.input.add(input);
+        counts.infer.add(infer);
+        counts.output.add(output);
     }
 
     /// As Triton's clients read it.
@@ -107,5 +123,25 @@ impl Statistics {
     fn all(&self) -> MutexGuard<'_, BTreeMap<ModelId, Counts>> {
         // Sums, of which a panic leaves at most one image half counted.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_images_beside_one_another_are_no_more_than_their_request() {
+        let image = TimingsMs {
+            queue: 1.0,
+            decode: 2.0,
+            preprocess: 1.0,
+            inference: 4.0,
+            refine: Some(1.0),
+            postprocess: 1.0,
+        };
+        assert_eq!(parts(&[image; 2], 30_000_000), [2_000_000, 6_000_000, 10_000_000, 2_000_000]);
+        assert_eq!(parts(&[image; 2], 10_000_000), [1_000_000, 3_000_000, 5_000_000, 1_000_000]);
+        assert_eq!(parts(&[], 5), [0; 4]);
     }
 }
