@@ -35,6 +35,15 @@ pub(super) const DISCARD: usize = 64 << 20;
 /// Longest name of an image that is kept, in characters.
 const NAME: usize = 200;
 
+/// Images in a form.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what `upload` reads")]
+pub(crate) struct JobForm {
+    /// The image files (JPEG, PNG or WebP), each a field of this name.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    file: Vec<Vec<u8>>,
+}
+
 /// What was uploaded.
 #[derive(Debug)]
 pub(super) struct Uploaded {

@@ -20,7 +20,7 @@ use cloudpose_wire::{Caller, Draw, JobId, ModelId, Tenant, Want};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use self::shown::JobStatus;
+pub(crate) use self::{form::JobForm, shown::JobStatus, video::VideoFile};
 use crate::{
     auth::Pass,
     config::PHOTO_MODEL,
@@ -75,12 +75,6 @@ pub(crate) struct JobQuery {
     fps: Option<f64>,
 }
 
-/// A video.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "describes what `video` reads")]
-pub(crate) struct VideoFile(Vec<u8>);
-
 /// The query of `GET /v1/jobs/{job}/results`.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(default, deny_unknown_fields)]
@@ -91,15 +85,6 @@ pub(crate) struct ResultsQuery {
     /// Tell of at most so many; 100 if absent, which is the most.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-}
-
-/// Images in a form.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes what `form` reads")]
-pub(crate) struct JobForm {
-    /// The image files (JPEG, PNG or WebP), each a field of this name.
-    #[schema(value_type = Vec<String>, format = Binary)]
-    file: Vec<Vec<u8>>,
 }
 
 /// Hands in a job: one or many images, or a video.

@@ -21,6 +21,12 @@ use crate::{
     jobs::document::{Video, video_key},
 };
 
+/// A video.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes what `upload` reads")]
+pub(crate) struct VideoFile(Vec<u8>);
+
 /// Whether a request says that its body is a video.
 pub(super) fn is_one(headers: &HeaderMap) -> bool {
     body::content_type(headers).is_some_and(|kind| kind.starts_with("video/"))
