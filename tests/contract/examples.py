@@ -242,14 +242,19 @@ def refusals(call, key):
     bodies = {"/model/add": " " * 100_000, infer: json_of(inputs=[tensor])}
     for what in ("keypoints_detection", "object_detection", "classification"):
         bodies[f"/infer/{what}"] = json_of(**asked)
-    for path, body in bodies.items():
-        at = path.format(model="lightning")
-        call("POST", path, body, at=at, headers=JSON | shown)
     existing = [f"/api/pose_detection{what}" for what in ("", "_annotation")]
     with connect(call.gateway.websocket, additional_headers=shown):
         for path in ("/v1/pose", "/v1/classify", "/predict", *existing, *bodies):
             if path != "/model/add":
                 call("POST", path, "{}", at=path.format(model="lightning"), headers=JSON | shown)
+    for path, body in bodies.items():
+
+        def is_too_large():
+            call("POST", path, body, at=path.format(model="lightning"), headers=JSON | shown)
+            return "413" in call.calls[f"POST {path}"]["responses"]
+
+        # The only seat is free a moment after the answer before was read here.
+        until(is_too_large)
     for path in bodies:
         at = path.format(model="lightning")
         slow = half_a_body(call.gateway, at, key)

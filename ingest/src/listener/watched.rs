@@ -18,6 +18,8 @@ use crate::doors::Problem;
 
 /// A WebSocket reads no more than this without a pause.
 const BREATH: usize = 256 << 10;
+/// No more than this is read of what came after the last answer.
+const FAREWELL_BYTES: usize = 64 << 20;
 
 /// A socket whose writes fail when its client takes nothing for too long.
 #[derive(Debug)]
@@ -31,7 +33,14 @@ pub(super) struct Watched {
     /// While something waits to be written.
     stalled: Option<Pin<Box<Sleep>>>,
     /// While what came after the last answer is read.
-    farewell: Option<Pin<Box<Sleep>>>,
+    farewell: Option<Farewell>,
+}
+
+/// How long, and how much, is still read.
+#[derive(Debug)]
+struct Farewell {
+    end: Pin<Box<Sleep>>,
+    left: usize,
 }
 
 impl Drop for Watched {
@@ -140,10 +149,12 @@ impl AsyncWrite for Watched {
         if watched.farewell.is_none() {
             ready!(Pin::new(&mut watched.stream).poll_shutdown(cx))?;
         }
-        let farewell = watched.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
+        let farewell = watched
+            .farewell
+            .get_or_insert_with(|| Farewell { end: Box::pin(sleep(FAREWELL)), left: FAREWELL_BYTES });
         let mut ignored = [0; 16 << 10];
         loop {
-            if farewell.as_mut().poll(cx).is_ready() {
+            if farewell.left == 0 || farewell.end.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             let mut into = ReadBuf::new(&mut ignored);
@@ -151,6 +162,7 @@ impl AsyncWrite for Watched {
             if into.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            farewell.left = farewell.left.saturating_sub(into.filled().len());
         }
     }
 }
