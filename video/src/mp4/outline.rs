@@ -14,6 +14,8 @@ use crate::{Error, while_doing};
 const MOST_SAMPLES: u64 = 1 << 22;
 /// Bytes of a box that is read whole, at most.
 const MOST_BYTES: u64 = 64 << 20;
+/// Bytes of a box in which the demuxer looks around, at most: it may make room for as much at once.
+const MOST_CONTENTS: u64 = 256 << 20;
 /// Boxes that are looked at, at most.
 const MOST_BOXES: usize = 1 << 20;
 /// How often the demuxer may go to one place without going anywhere else: boxes in each other end there together.
@@ -28,7 +30,7 @@ pub(super) struct Outline {
     pub(super) end: u64,
     /// There is a track of sound.
     pub(super) has_sound: bool,
-    /// Where the names of boxes stand that the demuxer is not to see.
+    /// Where the names of boxes stand that the demuxer is not to see, in order.
     hidden: Vec<u64>,
 }
 
@@ -58,13 +60,17 @@ impl Outline {
     /// # Errors
     /// [`Error::CutOff`] if it ends before it can be read, else [`Error::Video`].
     pub(super) fn read(file: impl Read + Seek, len: u64) -> Result<Self, Error> {
-        let mut reader = Reader { file, len, boxes: 0 };
+        let mut reader = Reader { file, len, boxes: 0, hidden: Vec::new() };
         let mut outline = Self::default();
         let (mut moov, mut is_mp4, mut samples) = (None, false, 0);
         while let Some(found) = reader.next(outline.end..MOST_LEN)? {
             let is_cut = found.inner.end > len;
             is_mp4 |= [*b"ftyp", *b"moov", *b"mdat"].contains(&found.name);
             outline.end = found.inner.end;
+            let is_looked_into = [*b"moov", *b"moof"].contains(&found.name);
+            if is_looked_into && !is_cut && found.inner.end - found.inner.start > MOST_CONTENTS {
+                return Err(damaged("its table of contents is too long"));
+            }
             match &found.name {
                 b"moov" if is_cut => return Err(Error::CutOff("its table of contents (moov)")),
                 b"moov" => moov = Some(found.inner),
@@ -74,6 +80,7 @@ impl Outline {
                     break;
                 }
                 b"moof" => samples += reader.fragment(found.inner)?,
+                b"emsg" => reader.hide(&found),
                 _ => {}
             }
         }
@@ -84,16 +91,22 @@ impl Outline {
             });
         };
         for found in reader.inside(moov)? {
-            if &found.name == b"trak" {
-                let (mut tables, mut kind) = (Tables::default(), *b"none");
-                reader.track(found.inner, &mut tables, &mut kind)?;
-                outline.has_sound |= &kind == b"soun";
-                match &kind {
-                    b"vide" => samples += tables.check().map_err(damaged)?,
-                    _ => outline.hidden.push(found.at + 4),
+            match &found.name {
+                b"trak" => {
+                    let (mut tables, mut kind) = (Tables::default(), *b"none");
+                    reader.track(found.inner.clone(), &mut tables, &mut kind)?;
+                    outline.has_sound |= &kind == b"soun";
+                    match &kind {
+                        b"vide" => samples += tables.check().map_err(damaged)?,
+                        _ => reader.hide(&found),
+                    }
                 }
+                b"meta" | b"udta" => reader.hide(&found),
+                _ => {}
             }
         }
+        outline.hidden = reader.hidden;
+        outline.hidden.sort_unstable();
         if samples > MOST_SAMPLES { Err(damaged("it has too many pictures")) } else { Ok(outline) }
     }
 
@@ -108,6 +121,7 @@ struct Reader<R> {
     file: R,
     len: u64,
     boxes: usize,
+    hidden: Vec<u64>,
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -134,6 +148,10 @@ impl<R: Read + Seek> Reader<R> {
         let ends = at.checked_add(size).filter(|ends| size >= head && *ends <= end);
         let ends = ends.ok_or_else(|| damaged("one of its boxes has a size that cannot be"))?;
         Ok(Some(Inside { name, at, inner: at + head..ends }))
+    }
+
+    fn hide(&mut self, found: &Inside) {
+        self.hidden.push(found.at + 4);
     }
 
     /// The boxes in a box.
@@ -165,6 +183,7 @@ impl<R: Read + Seek> Reader<R> {
         for found in self.inside(within)? {
             match &found.name {
                 b"mdia" | b"minf" | b"stbl" => self.track(found.inner, tables, kind)?,
+                b"meta" => self.hide(&found),
                 b"hdlr" if kind == b"none" => {
                     kind.copy_from_slice(self.bytes(found.inner)?.get(8..12).unwrap_or(b"none"));
                 }
@@ -281,15 +300,17 @@ pub(super) struct Veiled<'a, R> {
 impl<R: Read> Read for Veiled<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
-        for place in self.hidden {
+        let (begins, ends) = (self.at, self.at + read as u64);
+        let first = self.hidden.partition_point(|place| place + 4 <= begins);
+        for place in self.hidden[first..].iter().take_while(|place| **place < ends) {
             for (at, letter) in (*place..).zip(b"free") {
-                let at = at.checked_sub(self.at).and_then(|at| usize::try_from(at).ok());
+                let at = at.checked_sub(begins).and_then(|at| usize::try_from(at).ok());
                 if let Some(byte) = at.and_then(|at| buffer[..read].get_mut(at)) {
                     *byte = *letter;
                 }
             }
         }
-        self.at += read as u64;
+        self.at = ends;
         Ok(read)
     }
 }
@@ -392,6 +413,29 @@ mod tests {
             }
             assert_eq!(seen, expected, "{piece}");
         }
+    }
+
+    #[test]
+    fn metadata_is_hidden_wherever_the_demuxer_would_read_it() {
+        // 4 GB of it, in a few bytes.
+        let meta = boxed(
+            "meta",
+            &[&[0; 4][..], &boxed("hdlr", &[0; 24]), &u32::MAX.to_be_bytes(), b"data"].concat(),
+        );
+        let video = track("vide", &GOOD);
+        let video = boxed("trak", &[&meta, &video[8..]].concat());
+        let moov = boxed("moov", &[meta.clone(), boxed("udta", &meta), video].concat());
+        let file = [boxed("ftyp", b"isom"), boxed("emsg", &meta), moov].concat();
+        let outline = Outline::read(Cursor::new(&file), file.len() as u64).unwrap();
+        let mut seen = Vec::new();
+        outline.veil(Cursor::new(&file)).read_to_end(&mut seen).unwrap();
+        let named = |at: usize| std::str::from_utf8(&seen[at + 4..at + 8]).unwrap();
+        let (emsg, moov) = (12, 12 + 8 + meta.len());
+        let (udta, trak) = (moov + 8 + meta.len(), moov + 8 + 2 * meta.len() + 8);
+        assert_eq!(
+            [emsg, moov, moov + 8, udta, trak, trak + 8].map(named),
+            ["free", "moov", "free", "free", "trak", "free"]
+        );
     }
 
     #[test]
