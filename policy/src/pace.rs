@@ -1,4 +1,4 @@
-//! Tells a live client that sends too fast how fast it should send.
+//! Tells a live client that sends too fast how fast it should send, and how fast it is listened to.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,9 @@ const SPAN: Duration = Duration::from_secs(2);
 /// The share of frames that may be superseded before the client is told.
 const TOLERATED: f32 = 0.2;
 
+/// How long a client is not listened to after a frame that came too early: more than cameras send, 64 a second, are not read.
+const BREATH: Duration = Duration::from_micros(15_625);
+
 /// What became of a session's frames of late.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -14,6 +17,8 @@ pub struct Pace {
     received: u32,
     superseded: u32,
     delivered: u32,
+    /// When the client is listened to again.
+    listens: Option<Instant>,
 }
 
 impl Pace {
@@ -27,14 +32,20 @@ impl Pace {
             return None;
         }
         let Self { received, superseded, delivered, .. } = *self;
-        *self = Self { since: Some(now), ..Self::default() };
+        *self = Self { since: Some(now), listens: self.listens, ..Self::default() };
         let is_too_fast = superseded as f32 > TOLERATED * received as f32 && delivered > 0;
         is_too_fast.then(|| delivered as f32 / span.as_secs_f32())
     }
 
-    /// A frame gave way to a newer one.
-    pub fn superseded(&mut self) {
+    /// A frame gave way to one that came `now`, or to nothing.
+    pub fn superseded(&mut self, now: Instant) {
         self.superseded += 1;
+        self.listens = Some(now + BREATH);
+    }
+
+    /// Until when the client need not be listened to.
+    pub fn listens(&self, now: Instant) -> Option<Instant> {
+        self.listens.filter(|listens| now < *listens)
     }
 
     /// The client has a frame's result.
@@ -52,11 +63,12 @@ mod tests {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let mut hints = Vec::new();
         for frame in 0..30 * seconds {
-            hints.extend(pace.received(start + Duration::from_millis(frame * 1000 / 30)));
+            let now = start + Duration::from_millis(frame * 1000 / 30);
+            hints.extend(pace.received(now));
             if frame % nth == 0 {
                 pace.delivered();
             } else {
-                pace.superseded();
+                pace.superseded(now);
             }
         }
         hints
@@ -74,12 +86,9 @@ mod tests {
         let (mut pace, start) = (Pace::default(), Instant::now());
         assert_eq!(pace.received(start), None);
         for frame in 1..99 {
-            assert_eq!(
-                pace.received(start + Duration::from_millis(frame * 20)),
-                None,
-                "before the span is over"
-            );
-            if frame <= superseded { pace.superseded() } else { pace.delivered() }
+            let now = start + Duration::from_millis(frame * 20);
+            assert_eq!(pace.received(now), None, "before the span is over");
+            if frame <= superseded { pace.superseded(now) } else { pace.delivered() }
         }
         pace.received(start + SPAN)
     }
@@ -95,5 +104,23 @@ mod tests {
     fn who_keeps_pace_and_who_gets_nothing_are_not_told() {
         assert!(hints(9, 1).is_empty());
         assert!(hints(9, 1_000).len() <= 1, "only the span with the one delivery");
+    }
+
+    #[test]
+    fn a_camera_of_sixty_is_always_listened_to_and_a_flood_is_not() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert_eq!(pace.listens(start), None);
+        let mut read = 0;
+        for millisecond in 0..1000 {
+            let now = start + Duration::from_millis(millisecond);
+            if pace.listens(now).is_none() {
+                pace.received(now);
+                pace.superseded(now);
+                read += 1;
+            }
+        }
+        assert!((60..=64).contains(&read), "{read}");
+        pace.superseded(start);
+        assert_eq!(pace.listens(start + Duration::from_secs(1) / 60), None);
     }
 }

@@ -122,6 +122,11 @@ impl Session {
         self.admit.accepts()
     }
 
+    /// Until when the client need not be listened to, since what it sends is not used.
+    pub(crate) fn listens(&self, now: Instant) -> Option<Instant> {
+        self.pace.listens(now)
+    }
+
     /// True if no frame may be lost.
     pub(crate) fn is_complete(&self) -> bool {
         self.terms.mode == Mode::Complete
@@ -149,7 +154,7 @@ impl Session {
     ) -> Result<(), AfterEnd> {
         self.over = Some(what);
         let seq = self.accept(now)?;
-        self.pace.superseded();
+        self.pace.superseded(now);
         self.dropped(seq, DropReason::OverQuota, detail);
         Ok(())
     }
@@ -185,7 +190,7 @@ impl Session {
         let (settings, received_at) = (self.settings.clone(), self.stamps.at(at));
         let arrived = Arrived { settings, received_at, size, image };
         if let Some(old) = self.admit.offer(now, seq, arrived) {
-            self.pace.superseded();
+            self.pace.superseded(now);
             self.dropped(old, DropReason::Superseded, String::new());
         }
         Ok(size)

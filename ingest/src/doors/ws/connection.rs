@@ -129,7 +129,8 @@ impl<'a> Connection<'a> {
             let quota =
                 if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
             let quota = quota.map(Instant::from_std);
-            let reading = drain_ends.is_none() && self.accepts() && quota.is_none();
+            let rest = self.session.listens(now.into_std()).map(Instant::from_std);
+            let reading = drain_ends.is_none() && self.accepts() && quota.is_none() && rest.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -141,7 +142,7 @@ impl<'a> Connection<'a> {
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
             let turn = goes.filter(|_| drain_ends.is_none()).map(|(turn, _)| turn);
-            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota]
+            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota, rest]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
