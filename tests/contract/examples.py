@@ -262,7 +262,8 @@ def refusals(call, key):
     with contextlib.ExitStack() as others:
         for _ in range(MOST_CONNECTIONS):
             others.enter_context(socket.create_connection(call.gateway.address.rsplit(":", 1)))
-        time.sleep(0.2)
+        # It may take a moment until the others are counted.
+        until(lambda: send(call.gateway, "GET", "/health")[0] == 429)
         refused(429, "GET", "/health")
 
 
