@@ -3,6 +3,8 @@
 import os
 import socket
 import subprocess
+import time
+import urllib.request
 from functools import cache
 from pathlib import Path
 
@@ -106,3 +108,22 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def get(url, timeout=5):
+    """The bytes of what is there."""
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        return answer.read()
+
+
+def wait_for(what, *processes, seconds=60):
+    """What `what` answers once that is true. Who is not there yet may be soon, but none of `processes` may end meanwhile."""
+    for _ in range(seconds * 10):
+        assert all(process.poll() is None for process in processes), "it ended"
+        try:
+            if found := what():
+                return found
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("it never happens")

@@ -5,13 +5,11 @@ import json
 import os
 import re
 import subprocess
-import time
-import urllib.request
 
 import nats
 import pytest
 import yaml
-from conftest import DEPLOY, VENV, free_port
+from conftest import DEPLOY, VENV, free_port, get, wait_for
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -48,23 +46,6 @@ def test_the_database_is_where_the_record_role_looks_for_it():
     assert [volume.split(":")[1] for volume in SERVICES[host]["volumes"]] == ["/var/lib/postgresql/data"]
 
 
-def get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return answer.read()
-
-
-def until(what, process):
-    for _ in range(600):
-        assert process.poll() is None, "it ended"
-        try:
-            if found := what():
-                return found
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it never happens")
-
-
 @pytest.fixture
 def processes():
     started = []
@@ -86,7 +67,7 @@ def test_events_wait_in_files_until_they_are_recorded(processes, cloudpose, tmp_
         server = subprocess.Popen([*command, "--addr", "127.0.0.1", "--port", str(client)],
                                   env=os.environ | environment("nats"), stderr=subprocess.DEVNULL)
         processes.append(server)
-        until(lambda: get(f"http://127.0.0.1:{monitor}/healthz"), server)
+        wait_for(lambda: get(f"http://127.0.0.1:{monitor}/healthz"), server)
         return server
 
     def waiting():
@@ -104,8 +85,8 @@ def test_events_wait_in_files_until_they_are_recorded(processes, cloudpose, tmp_
     role = subprocess.Popen([cloudpose, *SERVICES["record"]["command"], "--ops-listen", f"127.0.0.1:{ops}"],
                             env=os.environ | env, stderr=subprocess.DEVNULL)
     processes.append(role)
-    until(lambda: get(f"http://127.0.0.1:{ops}/health"), role)
-    until(lambda: waiting() == 0, role)
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/health"), role)
+    wait_for(lambda: waiting() == 0, role)
 
     async def publish():
         password = environment("nats")["CLOUDPOSE_WORKER_PASSWORD"]
@@ -114,8 +95,8 @@ def test_events_wait_in_files_until_they_are_recorded(processes, cloudpose, tmp_
         await worker.drain()
 
     asyncio.run(publish())
-    until(lambda: waiting() == 1, role)
+    wait_for(lambda: waiting() == 1, role)
     server.kill()
     server.wait()
     server = start()
-    assert until(waiting, server) == 1
+    assert wait_for(waiting, server) == 1

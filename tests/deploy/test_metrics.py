@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,7 +12,7 @@ import urllib.request
 import pytest
 import websockets
 import yaml
-from conftest import DEPLOY, PROMETHEUS, REPOSITORY, VENV, free_port, of_kind, rendered, run
+from conftest import DEPLOY, PROMETHEUS, REPOSITORY, VENV, free_port, get, of_kind, rendered, run, wait_for
 
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "cloudpose.json").read_text())
@@ -90,23 +89,6 @@ def test_horizontal_autoscalers_ask_for_what_is_recorded():
 # --- A loaded system: NATS, `cloudpose serve` on it and `cloudpose record`, streams, photos and a job, and Prometheus.
 
 
-def get(url, timeout=10):
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
-        return answer.read().decode()
-
-
-def wait_for(what, seconds=60):
-    for _ in range(seconds * 10):
-        try:
-            found = what()
-            if found:
-                return found
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it never happens")
-
-
 async def stream(port, mode, frames):
     """Sends more than is worked on, so that live streams are thinned."""
     url = f"ws://127.0.0.1:{port}/v1/stream?want=both&mode={mode}"
@@ -175,7 +157,7 @@ def system(cloudpose, tmp_path_factory):
 
 def pages(system):
     """What each process tells."""
-    return [get(f"{process}/metrics") for process in system[0]]
+    return [get(f"{process}/metrics", timeout=10).decode() for process in system[0]]
 
 
 def told(system):
@@ -216,7 +198,7 @@ def test_outcomes_are_those_of_the_list(system):
 def ask(system, expression):
     url = f"{system[1]}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
     try:
-        answer = json.loads(get(url))
+        answer = json.loads(get(url, timeout=10))
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{expression}: {error.read().decode()}") from error
     return answer["data"]["result"]

@@ -5,12 +5,11 @@ import json
 import os
 import re
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
 import pytest
-from conftest import DEPLOY, REPOSITORY, VENV, free_port, named, of_kind, rendered, roles
+from conftest import DEPLOY, REPOSITORY, VENV, free_port, get, named, of_kind, rendered, roles, wait_for
 
 NAME = "pose-cloudpose"
 
@@ -36,26 +35,11 @@ def nats(tmp_path_factory):
     process = subprocess.Popen([server, *args, "--addr", "127.0.0.1", "--port", str(client)], env=env,
                                stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://127.0.0.1:{monitor}/healthz", process)
+        wait_for(lambda: get(f"http://127.0.0.1:{monitor}/healthz"), process, seconds=30)
         yield client, monitor, passwords
     finally:
         process.kill()
         process.wait()
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        return answer.read()
-
-
-def wait_for(url, process):
-    for _ in range(300):
-        assert process.poll() is None, "it ended at once"
-        try:
-            return get(url)
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} never answers")
 
 
 def containers(documents):
@@ -89,7 +73,7 @@ def test_roles_work_as_the_chart_starts_them(nats, cloudpose):
             box = containers(documents)[name]
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 asked = box[probe]["httpGet"]
-                wait_for(f"http://127.0.0.1:{here[asked['port']]}{asked['path']}", process)
+                wait_for(lambda: get(f"http://127.0.0.1:{here[asked['port']]}{asked['path']}"), process, seconds=30)
         gateway = listens[f"{NAME}-gateway"]
         assert b"cloudpose_ready" in get(f"http://127.0.0.1:{gateway['ops']}/metrics")
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -115,7 +99,7 @@ def test_keda_finds_the_streams_and_consumers_it_asks_for(nats, cloudpose):
     worker = subprocess.Popen([cloudpose, "annotate", "--metrics-listen", f"127.0.0.1:{port}"], env=env,
                               stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://127.0.0.1:{port}/ready", worker)
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/ready"), worker, seconds=30)
         asked = 0
         for document in of_kind(rendered("autoscaled-keda"), "ScaledObject"):
             for trigger in document["spec"]["triggers"]:

@@ -10,28 +10,12 @@ import urllib.request
 
 import pytest
 import yaml
-from conftest import REPOSITORY, VENV, free_port, named, rendered
+from conftest import REPOSITORY, VENV, free_port, get, named, rendered, wait_for
 
 NAME = "pose-cloudpose"
 PHOTO = (REPOSITORY / "ingest" / "web" / "sample.jpg").read_bytes()
 PASSWORDS = {user: f"p-{user}" for user in ("gateway", "worker", "listener", "route")}
 SERVER = VENV / "bin" / "nats-server"
-
-
-def get(url, timeout=5):
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
-        return answer.read()
-
-
-def wait_for(what, seconds=120):
-    for _ in range(seconds * 10):
-        try:
-            if found := what():
-                return found
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it never happens")
 
 
 class Member:
@@ -69,7 +53,7 @@ class Member:
 
     def started(self):
         """As Kubernetes waits before it goes on to the next."""
-        wait_for(lambda: self.is_("startupProbe") and self.is_("readinessProbe"))
+        wait_for(lambda: self.is_("startupProbe") and self.is_("readinessProbe"), seconds=120)
 
     def prestop(self):
         command = self.box["lifecycle"]["preStop"]["exec"]["command"]
@@ -121,7 +105,7 @@ class Clients:
     def more(self, photos=5):
         """Waits until so many have been answered from now on."""
         until = self.answered + photos
-        wait_for(lambda: self.answered >= until or self.lost)
+        wait_for(lambda: self.answered >= until or self.lost, seconds=120)
 
     def stop(self):
         self.stopped.set()
@@ -153,7 +137,7 @@ def cluster(cloudpose, tmp_path):
             urls = ",".join(f"nats://{user}:{PASSWORDS[user]}@127.0.0.1:{server.client}" for server in servers)
             processes.append(Pod([cloudpose, role, *options], tmp_path / role,
                                  dict(os.environ) | shared | extra | {"CLOUDPOSE_NATS": urls}))
-        wait_for(lambda: all(process.lives() for process in processes) and get(f"http://127.0.0.1:{http}/ready"))
+        wait_for(lambda: all(process.lives() for process in processes) and get(f"http://127.0.0.1:{http}/ready"), seconds=120)
         clients = Clients(f"http://127.0.0.1:{http}/v1/pose?model=lightning")
         clients.more()
         yield servers, clients
@@ -183,7 +167,7 @@ def leader(servers, stream="cloudpose-infer-still"):
 
 def test_one_is_killed_and_no_photo_is_lost(cluster):
     servers, clients = cluster
-    lost = wait_for(lambda: leader(servers))
+    lost = wait_for(lambda: leader(servers), seconds=120)
     lost.process.kill()
     lost.process.wait()
     clients.more(10)
@@ -197,7 +181,7 @@ def test_one_is_killed_and_no_photo_is_lost(cluster):
 def test_one_is_cut_off_and_no_photo_is_lost(cluster):
     """It neither answers nor ends, as one whose network is gone."""
     servers, clients = cluster
-    silent = wait_for(lambda: leader(servers))
+    silent = wait_for(lambda: leader(servers), seconds=120)
     silent.process.send_signal(signal.SIGSTOP)
     clients.more(10)
     silent.process.send_signal(signal.SIGCONT)
