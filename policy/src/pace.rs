@@ -7,7 +7,7 @@ const SPAN: Duration = Duration::from_secs(2);
 /// The share of frames that may be superseded before the client is told.
 const TOLERATED: f32 = 0.2;
 
-/// How long a client is not listened to after a frame that came too early: more than cameras send, 64 a second, are not read.
+/// How long a client is not listened to after a frame was superseded: 64 frames a second are read then, as many as cameras send.
 const BREATH: Duration = Duration::from_micros(15_625);
 
 /// What became of a session's frames of late.
@@ -18,7 +18,7 @@ pub struct Pace {
     superseded: u32,
     delivered: u32,
     /// When the client is listened to again.
-    listens: Option<Instant>,
+    rests_until: Option<Instant>,
 }
 
 impl Pace {
@@ -32,7 +32,7 @@ impl Pace {
             return None;
         }
         let Self { received, superseded, delivered, .. } = *self;
-        *self = Self { since: Some(now), listens: self.listens, ..Self::default() };
+        *self = Self { since: Some(now), rests_until: self.rests_until, ..Self::default() };
         let is_too_fast = superseded as f32 > TOLERATED * received as f32 && delivered > 0;
         is_too_fast.then(|| delivered as f32 / span.as_secs_f32())
     }
@@ -40,12 +40,12 @@ impl Pace {
     /// A frame gave way to one that came `now`, or to nothing.
     pub fn superseded(&mut self, now: Instant) {
         self.superseded += 1;
-        self.listens = Some(now + BREATH);
+        self.rests_until = Some(now + BREATH);
     }
 
-    /// Until when the client need not be listened to.
-    pub fn listens(&self, now: Instant) -> Option<Instant> {
-        self.listens.filter(|listens| now < *listens)
+    /// Until when the client need not be listened to, if that is later than `now`.
+    pub fn rests_until(&self, now: Instant) -> Option<Instant> {
+        self.rests_until.filter(|until| now < *until)
     }
 
     /// The client has a frame's result.
@@ -109,11 +109,11 @@ mod tests {
     #[test]
     fn a_camera_of_sixty_is_always_listened_to_and_a_flood_is_not() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.listens(start), None);
+        assert_eq!(pace.rests_until(start), None);
         let mut read = 0;
         for millisecond in 0..1000 {
             let now = start + Duration::from_millis(millisecond);
-            if pace.listens(now).is_none() {
+            if pace.rests_until(now).is_none() {
                 pace.received(now);
                 pace.superseded(now);
                 read += 1;
@@ -121,6 +121,6 @@ mod tests {
         }
         assert!((60..=64).contains(&read), "{read}");
         pace.superseded(start);
-        assert_eq!(pace.listens(start + Duration::from_secs(1) / 60), None);
+        assert_eq!(pace.rests_until(start + Duration::from_secs(1) / 60), None);
     }
 }

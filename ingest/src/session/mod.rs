@@ -123,8 +123,8 @@ impl Session {
     }
 
     /// Until when the client need not be listened to, since what it sends is not used.
-    pub(crate) fn listens(&self, now: Instant) -> Option<Instant> {
-        self.pace.listens(now)
+    pub(crate) fn rests_until(&self, now: Instant) -> Option<Instant> {
+        self.pace.rests_until(now)
     }
 
     /// True if no frame may be lost.

@@ -129,7 +129,7 @@ impl<'a> Connection<'a> {
             let quota =
                 if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
             let quota = quota.map(Instant::from_std);
-            let rest = self.session.listens(now.into_std()).map(Instant::from_std);
+            let rest = self.session.rests_until(now.into_std()).map(Instant::from_std);
             let reading = drain_ends.is_none() && self.accepts() && quota.is_none() && rest.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
