@@ -15,8 +15,8 @@ use crate::metrics::{self, Loss};
 const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 /// Longest pause between two attempts to connect again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// A silent connection counts as dead after two of these.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// A connection that is silent for three of these is dead: soon enough for an image that waits for it to be tried elsewhere.
+const PING_EVERY: Duration = Duration::from_secs(2);
 /// How long the server may take to answer, as when it is told that a still is done.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Messages that may wait in the client for one subscription. async-nats takes 65,536 unless told
