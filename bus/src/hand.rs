@@ -26,6 +26,9 @@ pub struct Hand {
 }
 
 impl Hand {
+    /// One that lets all others go first.
+    pub const LAST: Self = Self { lets_others_go_first: true };
+
     /// Runs work on a thread that may block.
     pub fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         match &*NICE_THREADS {

@@ -24,6 +24,7 @@ use crate::{
     gate::Gate,
     jobs::{Jobs, StoreCheck},
     ledger::Books,
+    leftovers::Leftovers,
     listener::{self, Tls},
     openapi, router,
     seats::Seats,
@@ -130,6 +131,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             seats: Seats::new(self.config.max_sessions),
             quotas: Arc::default(),
+            leftovers: Leftovers::default(),
             unfinished: Budget::new(self.config.max_unfinished_bytes),
             decoders: Decoders::new(self.config.max_decoder_bytes),
             config: self.config,
@@ -178,6 +180,7 @@ impl Gateway {
             Some(never) = OptionFuture::from(self.tls.as_ref().map(Tls::follow)) => match never {},
             never = shared.tickets.answer(&shared.bus) => match never {},
             never = exchange.run(&shared.bus) => match never {},
+            never = shared.leftovers.run() => match never {},
             Some(never) = work_on_jobs => match never {},
             () = out_of_time => {
                 tracing::warn!("clients are still connected after the drain: leaving them");

@@ -18,6 +18,7 @@
 //! | `watch` | live streams, and those who watch them |
 //! | `gate` | where they wait for their turn |
 //! | `publisher` | a session's frames on their way to the bus |
+//! | `leftovers` | whoever has sent much is read when others leave processor time |
 //! | `quotas` | how much each tenant and each address may use |
 //! | `decoders` | how many may decode video, and what memory they may take |
 //! | `auth` | the ways to say who one is |
@@ -44,6 +45,7 @@ mod gate;
 mod gateway;
 mod jobs;
 mod ledger;
+mod leftovers;
 mod listener;
 mod meter;
 pub mod metrics;

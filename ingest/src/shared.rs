@@ -21,6 +21,7 @@ use crate::{
     gate::Gate,
     jobs::Jobs,
     ledger::Books,
+    leftovers::Leftovers,
     listener::Line,
     quotas::{Guest, Quotas},
     seats::Seats,
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) jobs: Option<Jobs>,
     pub(crate) seats: Seats,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) leftovers: Leftovers,
     pub(crate) unfinished: Budget,
     pub(crate) decoders: Decoders,
     /// The description of the API.

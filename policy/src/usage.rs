@@ -14,7 +14,9 @@ use cloudpose_wire::Tenant;
 const MEMORY: Duration = Duration::from_secs(10);
 /// Of what the tenant has that used most. Those who do the same as one another use now more, now less, and go before nobody.
 const MUCH: f64 = 0.5;
-/// Seconds of work. Whoever used less is forgotten.
+/// So often what was used is made to count less, which takes a look at every tenant.
+const TICK: Duration = Duration::from_millis(100);
+/// Seconds of work. Less is not much, and soon forgotten.
 const NOTHING: f64 = 1e-3;
 
 /// How long each tenant's frames were worked on lately.
@@ -33,18 +35,21 @@ impl Usage {
 
     /// A frame of `tenant` was worked on until `now`.
     pub fn add(&mut self, tenant: &Tenant, took: Duration, now: Instant) {
-        let kept = (-now.saturating_duration_since(self.at).as_secs_f64() / MEMORY.as_secs_f64()).exp();
-        self.at = now;
-        self.used.retain(|_, used| {
-            *used *= kept;
-            *used >= NOTHING
-        });
+        let since = now.saturating_duration_since(self.at);
+        if since >= TICK {
+            let kept = (-since.as_secs_f64() / MEMORY.as_secs_f64()).exp();
+            self.at = now;
+            self.used.retain(|_, used| {
+                *used *= kept;
+                *used >= NOTHING
+            });
+        }
         *self.used.entry(tenant.clone()).or_default() += took.as_secs_f64();
     }
 
     /// Whether `tenant` has used much where others have used little, so that those go before it. Never of one who is alone.
     pub fn is_much(&self, tenant: &Tenant) -> bool {
-        let much = MUCH * self.used.values().copied().fold(0.0, f64::max);
+        let much = (MUCH * self.used.values().copied().fold(0.0, f64::max)).max(NOTHING);
         self.used.get(tenant).is_some_and(|used| *used > much) && self.used.values().any(|used| *used <= much)
     }
 }

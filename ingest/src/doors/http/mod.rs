@@ -110,7 +110,9 @@ pub(crate) async fn seated<T>(
     let now = || Instant::now().into_std();
     guest.may_come(now())?;
     let body = if shared.seats.any() { Some(body.await?) } else { None };
-    guest.came(now(), body.as_ref().map_or(0, |body| bytes(body) as u64));
+    let sent = body.as_ref().map_or(0, |body| bytes(body) as u64);
+    guest.came(now(), sent);
+    shared.leftovers.sent(&caller.tenant, sent, now());
     let photo = guest.begin(Resource::Photos)?;
     let seat = shared.seats.take(caller).ok_or_else(Problem::no_room)?.counting(photo);
     let seat = Occupied::new(seat, line);

@@ -3,7 +3,7 @@
 //! Policy is in [`Session`]; here are the clocks and the sockets. The loop waits for nothing but the next thing to
 //! happen: a broker that is slow keeps it from no client.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use axum::extract::ws::Message;
 use cloudpose_policy::quota::Resource;
@@ -12,6 +12,7 @@ use cloudpose_wire::{
     frame::ResultBody,
     ws::{Codec, ErrorCode, ServerMessage},
 };
+use futures_util::future::OptionFuture;
 use tokio::{
     task::yield_now,
     time::{Instant, sleep_until},
@@ -62,6 +63,8 @@ pub(super) struct Connection<'a> {
     ending: bool,
     /// Another session has the stream to itself.
     taken: CancellationToken,
+    /// While the client is not listened to, since what it sends is not used.
+    rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<'a> Connection<'a> {
@@ -98,6 +101,7 @@ impl<'a> Connection<'a> {
             tell_drops: false,
             units,
             ending: false,
+            rest: None,
             shared,
         })
     }
@@ -129,8 +133,12 @@ impl<'a> Connection<'a> {
             let quota =
                 if self.session.is_complete() { self.guest.waits_until(now.into_std()) } else { None };
             let quota = quota.map(Instant::from_std);
-            let rest = self.session.rests_until(now.into_std()).map(Instant::from_std);
-            let reading = drain_ends.is_none() && self.accepts() && quota.is_none() && rest.is_none();
+            if self.rest.is_none()
+                && let Some(until) = self.session.rests_until(now.into_std())
+            {
+                self.rest = Some(Box::pin(rest(Arc::clone(&self.shared), self.guest.clone(), until.into())));
+            }
+            let reading = drain_ends.is_none() && self.accepts() && quota.is_none() && self.rest.is_none();
             if !reading {
                 // Who is not listened to cannot be idle.
                 heard = now;
@@ -142,7 +150,7 @@ impl<'a> Connection<'a> {
             let bus_gives_up = bus_gone_since.map(|since| since + idle);
             let late = self.socket.unfinished_until().filter(|_| reading);
             let turn = goes.filter(|_| drain_ends.is_none()).map(|(turn, _)| turn);
-            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota, rest]
+            let wake = [stalled, policy, turn, drain_ends, bus_gives_up, late, quota]
                 .into_iter()
                 .flatten()
                 .fold(attention, Instant::min);
@@ -162,6 +170,7 @@ impl<'a> Connection<'a> {
                     }
                 }
                 done = next_done(&mut self.units, self.session.accepts()) => self.on_unit(done),
+                Some(()) = OptionFuture::from(self.rest.as_mut()) => self.rest = None,
                 result = self.inbox.next() => {
                     if let ResultBody::Done { event, .. } = &result.body {
                         self.guest.worked(Instant::now().into_std(), event);
@@ -248,6 +257,7 @@ impl<'a> Connection<'a> {
 
     fn on_image(&mut self, image: bytes::Bytes) {
         let (now, bytes) = (Instant::now().into_std(), image.len() as u64);
+        self.shared.leftovers.sent(self.guest.tenant(), bytes, now);
         let taken = match (self.guest.may_come(now), &mut self.units) {
             (_, Some(_)) if self.ending => Err(AfterEnd),
             // What builds on a frame that is dropped here could not be decoded: it is dropped when it is.
@@ -367,6 +377,12 @@ impl<'a> Connection<'a> {
         self.session.give_up(DropReason::ShuttingDown);
         End::Refused(ErrorCode::ShuttingDown, "the server is going away; connect again".into())
     }
+}
+
+/// Waits until a client is listened to again of which frames are superseded.
+async fn rest(shared: Arc<Shared>, guest: Guest, until: Instant) {
+    sleep_until(until).await;
+    shared.leftovers.wait(guest.tenant()).await;
 }
 
 /// Waits for what becomes of the next unit, for ever where frames come as images.
