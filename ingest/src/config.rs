@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use cloudpose_policy::quota::Limits;
+use cloudpose_policy::quota::{BadLimits, Limits, Resource};
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
 use crate::{TlsConfig, auth, cameras, jobs};
@@ -54,8 +54,8 @@ pub struct Config {
     pub max_connections_per_address: usize,
 
     /// What one tenant may use, unless the file of --keys says otherwise, like sessions=50,photos=8,frames=200,
-    /// bytes=20000000,megapixels=100,cpu=2: sessions and photos at once, the others a second. Beyond it 429, and frames of
-    /// streams are dropped. [default: no limits]
+    /// bytes=20000000,megapixels=100,cpu=2,stored=50000000000: sessions and photos at once, bytes of jobs that are stored, the
+    /// others a second. Beyond it 429, and frames of streams are dropped. [default: no limits]
     #[arg(
         long,
         env = "CLOUDPOSE_TENANT_QUOTA",
@@ -65,11 +65,12 @@ pub struct Config {
     )]
     pub tenant_quota: Limits,
 
-    /// The same for one address (of IPv6, one /64). A proxy is one address. [default: no limits]
+    /// The same for one address (of IPv6, one /64), but for what is stored. A proxy is one address. [default: no limits]
     #[arg(
         long,
         env = "CLOUDPOSE_ADDRESS_QUOTA",
         value_name = "LIMITS",
+        value_parser = of_address,
         default_value = "",
         hide_default_value = true
     )]
@@ -204,6 +205,15 @@ fn some_time(s: &str) -> Result<Duration, String> {
     }
 }
 
+/// Jobs belong to tenants.
+fn of_address(text: &str) -> Result<Limits, String> {
+    let limits: Limits = text.parse().map_err(|bad: BadLimits| bad.to_string())?;
+    match limits.get(Resource::Stored) {
+        None => Ok(limits),
+        Some(_) => Err("what is stored belongs to a tenant; say stored=… with --tenant-quota".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -244,6 +254,7 @@ mod tests {
             ["--max-age", "5"],
             ["--tenant-quota", "frames"],
             ["--address-quota", "luck=1"],
+            ["--address-quota", "stored=1"],
             ["--max-age", "11s"],
             ["--idle-timeout", "2h"],
             ["--min-score", "1.5"],

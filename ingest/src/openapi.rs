@@ -1,5 +1,6 @@
 //! The description of the HTTP calls, made from the handlers and the types of the contract.
 
+mod callbacks;
 mod examples;
 
 use std::fmt::Write as _;
@@ -78,7 +79,7 @@ const FOREIGN: &str = "A page of a site asks that is not allowed here.";
         crate::doors::roboflow::classes,
     ),
     // What answers are described together with has to be named here.
-    components(schemas(crate::doors::roboflow::Found, crate::doors::roboflow::Message)),
+    components(schemas(crate::doors::roboflow::Found, crate::doors::roboflow::Message, crate::jobs::CallbackMessage)),
     tags(
         (name = "pose", description = "One image"),
         (name = "classify", description = "What one image shows"),
@@ -109,6 +110,7 @@ pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
     if keys {
         ask_for_keys(&mut api);
     }
+    callbacks::add(&mut api);
     examples::add(&mut api);
     api.to_json().expect("a description made of strings is JSON")
 }
@@ -271,5 +273,9 @@ mod tests {
         let file = &api["components"]["schemas"]["ImageFile"];
         assert_eq!((&file["type"], &file["format"]), (&"string".into(), &"binary".into()));
         assert!(call["responses"]["200"]["content"].get("image/jpeg").is_some());
+        let callback =
+            &api["paths"]["/v1/jobs"]["post"]["callbacks"]["job_done"]["{$request.query.callback}"]["post"];
+        let body = &callback["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        assert_eq!(body, "#/components/schemas/JobCallback");
     }
 }

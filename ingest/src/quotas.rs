@@ -60,6 +60,12 @@ impl std::fmt::Display for Refused {
             Resource::Photos => {
                 return write!(f, "{whose} has as many images being worked on as it may: {limit}");
             }
+            Resource::Stored => {
+                return write!(
+                    f,
+                    "{whose} may have {limit} bytes of jobs; delete those that you have fetched, or hand in less"
+                );
+            }
             Resource::Frames => "frames a second",
             Resource::Bytes => "bytes a second",
             Resource::Megapixels => "megapixels a second",
@@ -153,6 +159,17 @@ impl Guest {
     /// A picture of `width` × `height` pixels is going to be decoded.
     pub(crate) fn decodes(&self, now: Instant, [width, height]: [u32; 2]) {
         self.used(now, Resource::Megapixels, f64::from(width) * f64::from(height) / 1e6);
+    }
+
+    /// How many bytes of jobs may be kept for its tenant, if that is limited.
+    pub(crate) fn may_store(&self) -> Option<f64> {
+        self.users.iter().find_map(|(_, limits)| limits.get(Resource::Stored))
+    }
+
+    /// Its tenant would have more bytes of jobs than it may.
+    pub(crate) fn stores_too_much(&self, limit: f64) -> Refused {
+        let exceeded = Exceeded { resource: Resource::Stored, limit, again: None };
+        self.refused(&User::Tenant(self.tenant.clone()), exceeded)
     }
 
     /// Workers say what a frame took. What they say is read only if it counts.

@@ -3,7 +3,7 @@
 //! Connections, sessions and photos are counted while they last. Of what flows (frames, bytes, pixels, processor time) so much a second
 //! is allowed, and a second's worth at once. What something takes may be known only when it is there or done, so it is
 //! charged then: whoever is in debt by it waits until that is worked off. A photo or frame larger than a second's worth
-//! gets in, and is paid for by the wait after it.
+//! gets in, and is paid for by the wait after it. What is stored is summed up by whoever stores it.
 
 use std::{
     fmt,
@@ -28,11 +28,13 @@ pub enum Resource {
     Megapixels,
     /// Seconds of workers a second.
     Cpu,
+    /// Bytes of jobs that are kept.
+    Stored,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Connections,
         Self::Sessions,
         Self::Photos,
@@ -40,6 +42,7 @@ impl Resource {
         Self::Bytes,
         Self::Megapixels,
         Self::Cpu,
+        Self::Stored,
     ];
 
     /// As it is written in options, files, metrics and messages.
@@ -52,6 +55,7 @@ impl Resource {
             Self::Bytes => "bytes",
             Self::Megapixels => "megapixels",
             Self::Cpu => "cpu",
+            Self::Stored => "stored",
         }
     }
 }
@@ -105,7 +109,9 @@ impl Limits {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLimits {
     /// There is no such resource.
-    #[error("{0:?} cannot be limited; use connections, sessions, photos, frames, bytes, megapixels or cpu")]
+    #[error(
+        "{0:?} cannot be limited; use connections, sessions, photos, frames, bytes, megapixels, cpu or stored"
+    )]
     Unknown(String),
     /// That cannot be its amount.
     #[error("{0} needs a number above 0, connections, sessions and photos at least 1")]
@@ -260,7 +266,7 @@ mod tests {
 
     #[test]
     fn limits_are_read_and_written() {
-        let all = "connections=9,sessions=2,photos=1,frames=30,bytes=1000000,megapixels=4.5,cpu=0.5";
+        let all = "connections=9,sessions=2,photos=1,frames=30,bytes=1000000,megapixels=4.5,cpu=0.5,stored=1000000000";
         assert_eq!(limits(all).to_string(), all);
         assert_eq!(limits(" cpu = 2 , frames=1,").to_string(), "frames=1,cpu=2");
         assert!(limits("").is_none());

@@ -1,11 +1,12 @@
 """Jobs with the Python client, against a running server."""
 
+import asyncio
 import io
 import sys
 from pathlib import Path
 
 import pytest
-from cloudpose import Client, Problem
+from cloudpose import AsyncClient, Client, Problem
 from PIL import Image
 
 sys.path.append(str(Path(__file__).parents[1] / "contract"))
@@ -50,6 +51,32 @@ def test_the_frames_of_a_video_come_in_their_order(client, clip):
     assert [result.at for result in results] == sorted(result.at for result in results)
     few = client.jobs.wait(client.jobs.submit(clip, model="lightning", fps=2), every=0.05)
     assert 0 < few.items < 24
+
+
+def test_asynchronous_programs_have_the_same(client, clip, sample, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(sample.read_bytes())
+
+    async def use():
+        async with AsyncClient(client._server.url) as server:
+            jobs = server.jobs
+            job = await jobs.submit(tmp_path, want="both", model="fast")
+            video = await jobs.submit(clip, model="lightning", fps=2)
+            assert {told.id for told in await jobs.newest()} >= {job.id, video.id}
+            told = [await jobs.wait(each, every=0.05) for each in (job, video)]
+            assert (told[0].items, told[0].failed) == (1, 0)
+            [result] = [result async for result in jobs.results(job)]
+            assert (result.name, len(result.event.persons)) == ("a.jpg", 3)
+            frames = [result.item async for result in jobs.results(video)]
+            assert frames == list(range(1, told[1].items + 1)) and 0 < len(frames) < 24
+            assert Image.open(io.BytesIO(await jobs.overlay(job, 1))).size == (804, 1072)
+            assert Image.open(io.BytesIO(await jobs.thumbnail(video, 1))).format == "JPEG"
+            for gone in (job, video):
+                await jobs.delete(gone)
+            with pytest.raises(Problem) as problem:
+                await jobs.status(job)
+            assert problem.value.status == 404
+
+    asyncio.run(use())
 
 
 def test_what_fails_says_why(client, clip, sample, tmp_path):

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cloudpose_policy::quota::Resource;
 use cloudpose_wire::DropReason;
 use serde::Serialize;
 
@@ -208,6 +209,10 @@ impl From<BadSetting> for Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
+        if refused.exceeded.resource == Resource::Stored {
+            // No time frees what is stored, but for that after which it goes.
+            return Self::over_quota(refused.to_string());
+        }
         // In whole seconds, never too soon. When a session or photo ends nobody knows.
         let again = refused.exceeded.again.map_or(1, |again| again.as_millis().div_ceil(1000).max(1));
         let detail = format!("{refused}; come again in {again} s");

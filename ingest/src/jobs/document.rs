@@ -33,6 +33,9 @@ pub(crate) struct State {
     /// Of what was handed in, where two clients might mean the same job.
     pub(crate) digest: Option<String>,
     pub(crate) items: u32,
+    /// Of what was handed in.
+    #[serde(default)]
+    pub(crate) bytes: u64,
     /// Items that have a result, good or bad.
     pub(crate) ended: u32,
     pub(crate) failed: u32,
@@ -195,6 +198,12 @@ impl State {
 }
 
 impl About {
+    /// Bytes of what was handed in.
+    pub(crate) fn bytes(&self) -> u64 {
+        let items: u64 = self.items.iter().map(|item| item.bytes).sum();
+        items + self.video.map_or(0, |video| video.bytes)
+    }
+
     /// What the sender of an image calls it.
     pub(crate) fn name(&self, item: u32) -> Option<String> {
         let at = usize::try_from(item).ok()?.checked_sub(1)?;

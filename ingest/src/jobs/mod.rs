@@ -10,6 +10,7 @@
 //! | `callbacks` | calls who asked for it when a job is done |
 //! | `video` | the frames of a video: decoded, worked on in their order, written down |
 //! | `ready` | says whether the store is there |
+//! | `room` | how much of it a tenant's jobs take |
 //! | `thumbnail` | small pictures of the images |
 //! | `sweeper` | removes what has had its time |
 //!
@@ -22,6 +23,7 @@ mod collector;
 mod config;
 pub(crate) mod document;
 mod ready;
+mod room;
 mod runner;
 mod sweeper;
 mod thumbnail;
@@ -49,10 +51,12 @@ use self::{
     callbacks::Callbacks,
     collector::Collector,
     document::{About, Line, Seen, State, about_key, folder, of_tenant, result_key, state_name},
+    room::Coming,
     runner::Runner,
 };
 pub(crate) use self::{
-    callbacks::{Callback, CallbackState},
+    callbacks::{Callback, CallbackMessage, CallbackState},
+    room::Room,
     sweeper::Upload,
     thumbnail::Thumbnail,
 };
@@ -93,6 +97,7 @@ struct Shared {
     handed_in: Notify,
     abouts: Mutex<HashMap<JobId, Arc<About>>>,
     uploads: Arc<Semaphore>,
+    coming: Coming,
     /// What is written or removed whether its client waits or not.
     tasks: TaskTracker,
     /// Thumbnails that may be made at the same time.
@@ -136,6 +141,7 @@ impl Jobs {
             handed_in: Notify::new(),
             abouts: Mutex::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS)),
+            coming: Coming::default(),
             tasks: TaskTracker::new(),
             thumbnails: Semaphore::new(THUMBNAILS),
             callbacks,
@@ -166,12 +172,8 @@ impl Jobs {
         Ok(self.store().documents().await?.iter().filter(|name| name.starts_with(&of)).count())
     }
 
-    /// A tenant's jobs whose state is as it should be: the newest, at most [`LISTED`].
-    pub(crate) async fn list(
-        &self,
-        tenant: &Tenant,
-        is_wanted: impl Fn(&State) -> bool,
-    ) -> Result<Vec<Found>, Error> {
+    /// The states of a tenant's jobs whose time is not over.
+    async fn states(&self, tenant: &Tenant) -> Result<Vec<State>, Error> {
         let of = of_tenant(tenant);
         let names = self.store().documents().await?.into_iter().filter(|name| name.starts_with(&of));
         let read_one = async |name: String| {
@@ -181,8 +183,17 @@ impl Jobs {
         let states: Vec<Option<State>> =
             stream::iter(names).map(read_one).buffered(READ_AT_ONCE).try_collect().await?;
         let now = wall_clock();
-        let mut states: Vec<State> = states.into_iter().flatten().collect();
-        states.retain(|state| state.expires_at > now && is_wanted(state));
+        Ok(states.into_iter().flatten().filter(|state| state.expires_at > now).collect())
+    }
+
+    /// A tenant's jobs whose state is as it should be: the newest, at most [`LISTED`].
+    pub(crate) async fn list(
+        &self,
+        tenant: &Tenant,
+        is_wanted: impl Fn(&State) -> bool,
+    ) -> Result<Vec<Found>, Error> {
+        let mut states = self.states(tenant).await?;
+        states.retain(is_wanted);
         states.sort_by_key(|state| Reverse(state.created_at));
         states.truncate(LISTED);
         let find = async |state: State| {
@@ -240,6 +251,7 @@ impl Jobs {
             expires_at: created_at.saturating_add(ttl),
             digest,
             items: u32::try_from(about.items.len()).unwrap_or(u32::MAX),
+            bytes: about.bytes(),
             ended: 0,
             failed: 0,
             failures: Vec::new(),

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{
-    Jobs,
+    Jobs, Room,
     document::{State, folder},
     failed, read, wall_clock,
 };
@@ -29,17 +29,24 @@ pub(crate) struct Upload {
     jobs: Jobs,
     name: JobId,
     is_job: bool,
+    /// Held until it is a job, or none.
+    room: Option<Room>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Upload {
     /// Begins one, in a place of those for uploads.
     pub(super) fn new(jobs: &Jobs, place: OwnedSemaphorePermit) -> Self {
-        Self { jobs: jobs.clone(), name: token_of(UPLOAD), is_job: false, _place: place }
+        Self { jobs: jobs.clone(), name: token_of(UPLOAD), is_job: false, room: None, _place: place }
     }
 
     pub(crate) fn name(&self) -> &JobId {
         &self.name
+    }
+
+    /// There is room for what has come.
+    pub(crate) fn has(&mut self, room: Option<Room>) {
+        self.room = room;
     }
 
     /// It stays.

@@ -154,6 +154,23 @@ async fn only_what_may_be_reached_is_called_whatever_its_name_leads_to() {
 }
 
 #[tokio::test]
+async fn another_secret_signs_from_when_it_is_in_its_file() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    let server = Server::with_worker(place.config()).await;
+    let job = calling(&server, &receiver.url("/done")).await;
+    until(&server, &job, |callback| callback["state"] == "delivered").await;
+    fs::write(place.secret(), SECRET.replace('0', "1")).unwrap();
+    assert!(!is_signed(&receiver.calls("/done")[0], &place));
+    soon(async {
+        while !is_signed(receiver.calls("/done").last().unwrap(), &place) {
+            assert_eq!(again(&server, &job).await.status(), 202);
+            until(&server, &job, |callback| callback["state"] == "delivered").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_a_secret_none_is_promised() {
     let place = Place::new();
     let mut config = place.config();

@@ -304,6 +304,33 @@ async fn bounds_are_told_and_what_is_refused_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_tenant_stores_no_more_than_it_may_until_it_deletes_some() {
+    let store = Store::new();
+    let quota = format!("stored={}", 2 * JPEG.len() + 1).parse().unwrap();
+    let server = Server::start(Config { tenant_quota: quota, ..store.config() }).await;
+    // Neither knows of the other before both are there.
+    let (twice, again) = ([("a", JPEG); 2], [("b", JPEG); 2]);
+    let both = tokio::join!(hand_in(&server, "", &twice), hand_in(&server, "", &again));
+    let mut taken = [both.0, both.1].into_iter().filter(|response| response.status() == 202);
+    let job = match taken.next() {
+        Some(response) => response.headers()["location"].to_str().unwrap().to_owned(),
+        None => accepted(&server, "", &twice).await,
+    };
+    assert!(taken.next().is_none(), "both are more than there may be");
+    let detail = refused(hand_in(&server, "", &[("a", JPEG)]).await, 429, "over-quota").await;
+    assert!(detail.contains("bytes of jobs") && detail.contains("delete"), "{detail}");
+    let legacy = reqwest::Client::new().post(server.url("/upload")).multipart(form(&[("a", JPEG)]));
+    assert_eq!(soon(legacy.send()).await.unwrap().status(), 429);
+    store.has(1).await;
+    // It is refused by its head: nobody reads how long it is.
+    let video = reqwest::Client::new().post(server.url("/v1/jobs")).header("content-type", "video/mp4");
+    let video = video.body(vec![0; 2 * JPEG.len() + 2]);
+    soon(reqwest::Client::new().delete(server.url(&job)).send()).await.unwrap();
+    refused(soon(video.send()).await.unwrap(), 429, "over-quota").await;
+    accepted(&server, "", &twice).await;
+}
+
+#[tokio::test]
 async fn a_job_is_removed_when_its_time_is_over() {
     let store = Store::new();
     let jobs = JobsConfig { store_ttl: Duration::from_secs(2), ..store.jobs() };

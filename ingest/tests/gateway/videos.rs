@@ -9,7 +9,10 @@ use cloudpose_pixels::{PlanarImage, Subsampling};
 use cloudpose_tracks::{Frame, follow};
 use cloudpose_video::Writer;
 use cloudpose_wire::{Output, Skeleton};
-use reqwest::Response;
+use reqwest::{
+    Response,
+    multipart::{Form, Part},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -237,6 +240,30 @@ async fn a_video_handed_in_twice_with_one_key_is_one_job_and_a_deleted_one_is_go
     follow_it(&server.bus, begun).await;
     refused(get(&server, &location).await, 404, "no-job").await;
     store.has(0).await;
+}
+
+#[tokio::test]
+async fn a_video_in_a_form_is_the_same_as_a_raw_one_and_is_alone_there() {
+    let store = Store::new();
+    let server = Server::start(store.config()).await;
+    let video = || Part::bytes(clip()).file_name("clip.mp4").mime_str(MP4).unwrap();
+    let image = || Part::bytes(JPEG).file_name("a.jpg");
+    let post = || reqwest::Client::new().post(server.url("/v1/jobs?fps=5")).header("idempotency-key", "v");
+    let raw = soon(post().header("content-type", MP4).body(clip()).send()).await.unwrap();
+    let in_form = soon(post().multipart(Form::new().part("file", video())).send()).await.unwrap();
+    assert_eq!((raw.status().as_u16(), in_form.status().as_u16()), (202, 202));
+    assert_eq!(raw.headers()["location"], in_form.headers()["location"]);
+    for parts in [[video(), image()], [image(), video()], [video(), video()]] {
+        let form = parts.into_iter().fold(Form::new(), |form, part| form.part("file", part));
+        let request = reqwest::Client::new().post(server.url("/v1/jobs")).multipart(form);
+        let detail = refused(soon(request.send()).await.unwrap(), 400, "bad-body").await;
+        assert!(detail.contains("a job of its own"), "{detail}");
+    }
+    let images = reqwest::Client::new()
+        .post(server.url("/v1/jobs?fps=5"))
+        .multipart(Form::new().part("file", image()));
+    refused(soon(images.send()).await.unwrap(), 400, "bad-query").await;
+    store.has(1).await;
 }
 
 #[tokio::test]

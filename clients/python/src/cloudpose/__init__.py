@@ -7,7 +7,7 @@ from .drawing import draw
 from .errors import BadCallback, CloudPoseError, ConnectionLost, Problem, SessionError
 from .events import Events
 from .images import ImageLike
-from .jobs import Callback, Job, JobFailure, JobResult, Jobs
+from .jobs import AsyncJobs, Callback, Job, JobFailure, JobResult, Jobs
 from .results import (
     COCO,
     Box,
@@ -26,6 +26,7 @@ from .watch import Watch
 __all__ = [
     "COCO",
     "AsyncClient",
+    "AsyncJobs",
     "BadCallback",
     "Box",
     "Callback",

@@ -18,7 +18,7 @@ from .errors import Problem
 from .events import Events
 from .feed import Source, check
 from .images import ImageLike, Order
-from .jobs import Jobs
+from .jobs import AsyncJobs, Jobs
 from .results import LiveStream, Model, PoseEvent
 from .stream import Stream, Terms
 from .watch import Watch
@@ -275,6 +275,11 @@ class AsyncClient(_Calls):
         """The streams that somebody sends now."""
         return [LiveStream.read(stream) for stream in (await self._call("/v1/streams", {})).json()["streams"]]
 
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Many images, or videos, that are worked on while nobody waits."""
+        return AsyncJobs(self._ask)
+
     async def close(self) -> None:
         """Closes the connections that are kept for further calls."""
         await self._http.aclose()
@@ -291,11 +296,22 @@ class AsyncClient(_Calls):
         return await self._call(path, query, await asyncio.to_thread(_upload, image, order, accept))
 
     async def _call(self, path: str, query: Mapping[str, object], upload: dict[str, Any] | None = None) -> httpx.Response:
-        request = self._http.build_request("POST" if upload else "GET", path, params=_asked(query), **(upload or {}))
+        return await self._ask("POST" if upload else "GET", path, query, lambda _: upload or {})
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object],
+        options: Callable[[ExitStack], dict[str, Any]] = lambda _: {},
+    ) -> httpx.Response:
+        """`options` are those of the request, made anew for each attempt; what they open is closed with the stack."""
         pauses, is_first = self._pauses(), True
         while True:
             try:
-                response = await self._http.send(request)
+                with ExitStack() as stack:
+                    sent = options(stack)
+                    response = await self._http.request(method, path, params=_asked(query), **sent)
             except httpx.TransportError as error:
                 if is_first and isinstance(error, _GONE):
                     is_first = False

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from .results import PoseEvent
 
@@ -21,6 +22,8 @@ Want: TypeAlias = Literal["pose", "overlay", "both"]
 Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+# Bytes of a video that are read at once.
+_PIECE = 256 << 10
 _VIDEOS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"}
 
 
@@ -135,6 +138,19 @@ class Handing:
         # What a video is shows when it is looked at.
         return {"content": opened[0][1], "headers": {**self.key, "Content-Type": "video/mp4"}}
 
+    def open_async(self, stack: ExitStack) -> dict[str, Any]:
+        """The same for an asynchronous request."""
+        options = self.open(stack)
+        if self.is_video:
+            options["content"] = _pieces(options["content"])
+            options["headers"]["Content-Length"] = str(self.files[0].stat().st_size)
+        return options
+
+
+async def _pieces(reader: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(reader.read, _PIECE):
+        yield piece
+
 
 def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
@@ -212,3 +228,67 @@ class Jobs:
     def delete(self, job: Job | str) -> None:
         """Removes a job with all that belongs to it."""
         self._call("DELETE", _path(job), {})
+
+
+class AsyncJobs:
+    """The jobs of an asynchronous client."""
+
+    def __init__(self, call: Callable[..., Awaitable[httpx.Response]]) -> None:
+        self._call = call
+
+    async def submit(
+        self,
+        files: PathLike | Sequence[PathLike],
+        *,
+        want: Want = "pose",
+        model: str | None = None,
+        draw: Draw | None = None,
+        fps: float | None = None,
+        callback: str | None = None,
+    ) -> Job:
+        """Hands in images, the images of a folder, or one video. Of a video `fps` frames a second are looked at, or all.
+        `callback` is an address that is called when the job is done."""
+        handing = await asyncio.to_thread(Handing, files)
+        query = {"want": want, "model": model, "draw": draw, "fps": fps, "callback": callback}
+        return Job.read((await self._call("POST", "/v1/jobs", query, handing.open_async)).json())
+
+    async def status(self, job: Job | str) -> Job:
+        """How far a job is."""
+        return Job.read((await self._call("GET", _path(job), {})).json())
+
+    async def newest(self, *, callback: CallbackState | None = None) -> list[Job]:
+        """The newest jobs, or those whose callback is so: `failed` ones can be sent again."""
+        said = (await self._call("GET", "/v1/jobs", {"callback": callback})).json()
+        return [Job.read(job) for job in said["jobs"]]
+
+    async def call_again(self, job: Job | str) -> Job:
+        """Has a job's callback sent again."""
+        return Job.read((await self._call("POST", f"{_path(job)}/callback", {})).json())
+
+    async def wait(self, job: Job | str, *, every: float = 0.5) -> Job:
+        """Waits until a job is done; asks each `every` seconds."""
+        while not (told := await self.status(job)).is_done:
+            await asyncio.sleep(every)
+        return told
+
+    async def results(self, job: Job | str) -> AsyncIterator[JobResult]:
+        """What became of the images or frames, in their order, up to the first that is not done."""
+        after, is_more = 0, True
+        while is_more:
+            response = await self._call("GET", f"{_path(job)}/results", {"after": after})
+            lines = _read_lines(response)
+            for line in lines:
+                yield line
+            after, is_more = after + len(lines), bool(lines) and "next" in response.links
+
+    async def overlay(self, job: Job | str, item: int) -> bytes:
+        """The annotated JPEG of an image or frame, of a job with `want="overlay"` or `"both"`."""
+        return (await self._call("GET", f"{_path(job)}/items/{item}/overlay", {})).content
+
+    async def thumbnail(self, job: Job | str, item: int) -> bytes:
+        """A JPEG of an image or frame of at most 200×200 pixels."""
+        return (await self._call("GET", f"{_path(job)}/items/{item}/thumbnail", {})).content
+
+    async def delete(self, job: Job | str) -> None:
+        """Removes a job with all that belongs to it."""
+        await self._call("DELETE", _path(job), {})

@@ -57,6 +57,11 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next()?.trim().to_ascii_lowercase())
 }
 
+/// How long a body is, if its head says so.
+pub(crate) fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Room for an image of `max_image_bytes` in base64 and the JSON around it.
 pub(crate) const fn json_limit(max_image_bytes: usize) -> usize {
     max_image_bytes.div_ceil(3).saturating_mul(4).saturating_add(SLACK)
@@ -119,8 +124,7 @@ pub(crate) async fn read(
     limit: usize,
     bounds: &Bounds,
 ) -> Result<Bytes, Problem> {
-    let announced: Option<usize> =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced = announced(headers).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     // A client that waits for our go-ahead has sent nothing yet: it need not.
     let waits = headers.contains_key(header::EXPECT);
     if announced.is_some_and(|length| length > limit && (waits || length > DISCARD)) {

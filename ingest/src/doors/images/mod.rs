@@ -23,7 +23,7 @@ use crate::{
     doors::{
         Problem,
         http::{PoseForm, body},
-        jobs::{self, of_store},
+        jobs::{self, of_store, room},
     },
     jobs::{
         Found, Jobs,
@@ -101,7 +101,8 @@ pub(crate) async fn upload(
 ) -> Result<Json<Uploaded>, Rejection> {
     let begun = Instant::now();
     let jobs = jobs::of(&shared)?;
-    jobs::check_room(jobs, &caller.tenant).await?;
+    let guest = shared.guest(&caller, None);
+    room::check(jobs, &guest, 0).await?;
     let body::Upload { image, .. } = body::upload(request, &body::Bounds::of(&shared)).await?;
     cloudpose_pixels::probe(&image, cloudpose_pixels::Limits::default())
         .map_err(|error| Problem::undecodable(error.to_string()))?;
@@ -121,7 +122,8 @@ pub(crate) async fn upload(
         video: None,
     };
     let image_id = about.job.to_string();
-    let upload = jobs::begin(jobs)?;
+    let mut upload = room::begin(jobs)?;
+    upload.has(room::hold(jobs, &guest, about.bytes()).await?);
     let handed_in = async {
         jobs.store().put(&item_key(upload.name(), 1), image).await?;
         jobs.hand_in(Arc::new(about), upload, None, None).await

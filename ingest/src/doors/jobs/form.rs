@@ -1,4 +1,4 @@
-//! The images of a job, taken from its request and put into the store one after the other.
+//! The images of a job, or its video, taken from its request and put into the store one after the other.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use cloudpose_store::Store;
 use cloudpose_wire::JobId;
+use futures_util::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
@@ -16,11 +17,11 @@ use crate::{
     doors::{
         Problem,
         http::body::{self, Bounds},
-        jobs::of_store,
+        jobs::{of_store, video},
     },
     jobs::{
         Config,
-        document::{Item, item_key},
+        document::{Item, Video, item_key},
     },
 };
 
@@ -39,7 +40,7 @@ const NAME: usize = 200;
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "describes what `upload` reads")]
 pub(crate) struct JobForm {
-    /// The image files (JPEG, PNG or WebP), each a field of this name.
+    /// The image files (JPEG, PNG or WebP), each a field of this name; or one video.
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<Vec<u8>>,
 }
@@ -48,11 +49,13 @@ pub(crate) struct JobForm {
 #[derive(Debug)]
 pub(super) struct Uploaded {
     pub(super) items: Vec<Item>,
-    /// Of all images.
+    /// In the place of images.
+    pub(super) video: Option<Video>,
+    /// Of all that came.
     pub(super) digest: Sha256,
 }
 
-/// Takes the images of a request into the store: fields `file` of a form, or a raw one.
+/// Takes the images of a request into the store: fields `file` of a form, or a raw one. One of them may be a video.
 pub(super) async fn upload(
     request: Request,
     store: &Store,
@@ -65,7 +68,7 @@ pub(super) async fn upload(
         upload,
         config,
         bounds,
-        uploaded: Uploaded { items: Vec::new(), digest: Sha256::new() },
+        uploaded: Uploaded { items: Vec::new(), video: None, digest: Sha256::new() },
         bytes: 0,
     };
     let (parts, body) = request.into_parts();
@@ -98,7 +101,7 @@ pub(super) async fn upload(
             )));
         }
     }
-    if taking.uploaded.items.is_empty() {
+    if taking.uploaded.items.is_empty() && taking.uploaded.video.is_none() {
         return Err(Problem::missing_image("the form has no field `file`"));
     }
     Ok(taking.uploaded)
@@ -121,6 +124,19 @@ impl Taking<'_> {
             if field.name() != Some("file") {
                 // A word or two: more of it than of an image is refused.
                 self.read(field).await?;
+                continue;
+            }
+            let is_video = field.content_type().is_some_and(video::is_kind);
+            if self.uploaded.video.is_some() || is_video && !self.uploaded.items.is_empty() {
+                return Err(Problem::bad_body(
+                    "a video is a job of its own; hand in one at a time, or images",
+                ));
+            }
+            if is_video {
+                let pieces = field.map_err(|error| broken(&error));
+                let (video, digest) =
+                    video::take(pieces, self.store, self.upload, self.config.max_video_bytes).await?;
+                (self.uploaded.video, self.uploaded.digest) = (Some(video), digest);
                 continue;
             }
             if self.uploaded.items.len() >= self.config.max_job_items as usize {

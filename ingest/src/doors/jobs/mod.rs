@@ -2,6 +2,7 @@
 
 pub(crate) mod callbacks;
 mod form;
+pub(super) mod room;
 mod shown;
 mod video;
 
@@ -26,10 +27,13 @@ use crate::{
     config::PHOTO_MODEL,
     doors::{
         Problem,
-        http::{ImageFile, body::Bounds},
+        http::{
+            ImageFile,
+            body::{self, Bounds},
+        },
     },
     jobs::{
-        Callback, Found, HandedIn, Jobs, Thumbnail, Upload,
+        Callback, Found, HandedIn, Jobs, Thumbnail,
         document::{About, Line, Settings, State as JobState, Video, item_key, overlay_key, thumbnail_key},
     },
     metrics,
@@ -95,7 +99,7 @@ pub(crate) struct ResultsQuery {
     params(JobQuery, ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$",
         description = "Requests with the same value and the same images hand in one job, so that one whose answer was lost can be sent again.")),
     request_body(
-        description = "JPEG, PNG or WebP images, each a field `file` of a form; or one of them raw. Or a video, raw.",
+        description = "JPEG, PNG or WebP images, each a field `file` of a form; or one of them raw. Or a video, in such a field whose type is `video/…`, or raw.",
         content(
             (JobForm = "multipart/form-data"), (ImageFile = "image/jpeg"), (ImageFile = "image/png"),
             (ImageFile = "image/webp"), (VideoFile = "video/mp4"),
@@ -164,24 +168,28 @@ async fn take(
     };
     // One that is there already takes no more room.
     let is_known = key.is_some() && find(jobs, &caller.tenant, &job).await?.is_some();
+    let is_video = video::is_one(request.headers());
+    let guest = shared.guest(caller, None);
     if !is_known {
-        check_room(jobs, &caller.tenant).await?;
+        // The form around images is longer than they are.
+        let announced = body::announced(request.headers()).filter(|_| is_video);
+        room::check(jobs, &guest, announced.unwrap_or_default()).await?;
     }
-    let upload = begin(jobs)?;
+    let mut upload = room::begin(jobs)?;
     let (store, bounds) = (jobs.store(), Bounds::of(shared));
-    let (items, video, digest) = if video::is_one(request.headers()) {
+    let (items, video, digest) = if is_video {
         let (video, digest) =
             video::upload(request, store, upload.name(), jobs.config().max_video_bytes, &bounds).await?;
-        (Vec::new(), Some(Video { fps, ..video }), digest)
-    } else if fps.is_some() {
-        return Err(Problem::bad_query(
-            "fps is for videos, which are handed in raw, as video/mp4 and the like",
-        ));
+        (Vec::new(), Some(video), digest)
     } else {
-        let form::Uploaded { items, digest } =
+        let form::Uploaded { items, video, digest } =
             form::upload(request, store, upload.name(), jobs.config(), &bounds).await?;
-        (items, None, digest)
+        (items, video, digest)
     };
+    if fps.is_some() && video.is_none() {
+        return Err(Problem::bad_query("fps is for videos, which are handed in as video/mp4 and the like"));
+    }
+    let video = video.map(|video| Video { fps, ..video });
     let digest = key.is_some().then(|| {
         let wanted = match &video {
             Some(video) => serde_json::to_vec(&(&settings, video)),
@@ -191,6 +199,9 @@ async fn take(
         hex(&digest.chain_update(wanted.unwrap_or_default()).chain_update(callback).finalize())
     });
     let about = Arc::new(About { job: job.clone(), caller: caller.clone(), settings, items, video });
+    if !is_known {
+        upload.has(room::hold(jobs, &guest, about.bytes()).await?);
+    }
     let handed_in = jobs.hand_in(about, upload, digest.clone(), callback).await;
     let handed_in = handed_in.map_err(|error| of_store(&error))?;
     let Found { state, about } = match handed_in {
@@ -411,22 +422,6 @@ fn settings(shared: &Shared, query: JobQuery) -> Result<Settings, Problem> {
     }
     let model = model.unwrap_or_else(|| shared.default_model(PHOTO_MODEL));
     Ok(Settings { model, want: want.unwrap_or_default(), draw, quality, min_score })
-}
-
-/// Whether a tenant may have one more job.
-pub(super) async fn check_room(jobs: &Jobs, tenant: &Tenant) -> Result<(), Problem> {
-    let (count, most) =
-        (jobs.count(tenant).await.map_err(|error| of_store(&error))?, jobs.config().max_jobs as usize);
-    if count < most {
-        return Ok(());
-    }
-    Err(Problem::too_many_jobs(format!(
-        "you have {count} jobs, and may have {most}; delete those that you have fetched"
-    )))
-}
-
-pub(super) fn begin(jobs: &Jobs) -> Result<Upload, Problem> {
-    jobs.begin().ok_or_else(|| Problem::unavailable("many jobs are being handed in; try again in a moment"))
 }
 
 /// The jobs of this gateway, if it has a store.

@@ -26,21 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MOST_BYTES: usize = 16 << 10;
 
 /// The body, in the form of Standard Webhooks.
-#[derive(Serialize)]
-struct Message {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = JobCallback)]
+pub(crate) struct Message {
+    /// `job.done`.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// When the job was done.
+    /// When the job was done, as RFC 3339.
     timestamp: String,
     /// As `GET /v1/jobs/{job}` tells of it.
     data: JobStatus,
+    #[schema(inline)]
     links: Links,
 }
 
 /// Where more of it is, at whoever took the job.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Links {
+    /// How far the job is.
     job: String,
+    /// What became of each image.
     results: String,
 }
 

@@ -17,6 +17,9 @@ mod state;
 
 use std::{
     convert::Infallible,
+    fs,
+    path::Path,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -33,13 +36,16 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 pub use self::secret::CallbackSecret;
-pub(crate) use self::state::{Callback, CallbackState};
+pub(crate) use self::{
+    message::Message as CallbackMessage,
+    state::{Callback, CallbackState},
+};
 use super::{
     Config, Jobs,
     document::{State, state_name, written},
     failed, read, wall_clock,
 };
-use crate::{Error, jobs::Found, metrics, outbound::Reach};
+use crate::{Error, followed::Followed, jobs::Found, metrics, outbound::Reach};
 
 /// So long after a lease has ended its holder has written what became of its try, or is gone.
 const SLACK_MS: u64 = 2_000;
@@ -60,7 +66,7 @@ enum Outcome {
 /// Callbacks that this gateway sends.
 #[derive(Debug)]
 pub(crate) struct Callbacks {
-    secret: CallbackSecret,
+    secret: Followed<CallbackSecret>,
     reach: Reach,
     outbox: Mutex<Outbox>,
     /// The outbox has.
@@ -71,8 +77,7 @@ impl Callbacks {
     /// Those that are signed by the secret that is set, if one is.
     pub(super) fn open(config: &Config) -> Result<Option<Self>, Error> {
         let Some(path) = &config.callback_secret_file else { return Ok(None) };
-        let secret =
-            CallbackSecret::read(path).map_err(|why| Error::CallbackSecret { path: path.clone(), why })?;
+        let secret = follow(path).map_err(|why| Error::CallbackSecret { path: path.clone(), why })?;
         let reach = Reach::Public(config.callback_allow.clone(), "--callback-allow");
         Ok(Some(Self { secret, reach, outbox: Mutex::default(), changed: Notify::new() }))
     }
@@ -114,6 +119,7 @@ impl Callbacks {
     /// Sends what is due, for ever; once it is `stopping` only what is under way.
     pub(super) async fn run(&self, jobs: &Jobs, holder: &str, stopping: &CancellationToken) -> Infallible {
         let mut under_way = FuturesUnordered::new();
+        let mut secret = pin!(self.secret.follow());
         loop {
             let now = wall_clock();
             while let Some(name) = self.next(now, stopping) {
@@ -127,6 +133,7 @@ impl Callbacks {
             tokio::select! {
                 Some((name, again)) = under_way.next() => self.outbox().done(&name, again),
                 () = self.changed.notified() => {}
+                never = &mut secret => match never {},
                 () = sleep(pause) => {}
             }
         }
@@ -144,7 +151,10 @@ impl Callbacks {
                 Err(again) => return Ok(again),
             };
             let url = state.callback.as_ref().map_or("", |callback| &callback.url);
-            let outcome = message::send((url, &state, &about), &self.secret, &self.reach, wall_clock()).await;
+            let outcome = {
+                let secret = self.secret.current();
+                message::send((url, &state, &about), &secret, &self.reach, wall_clock()).await
+            };
             settle(jobs, holder, name, &outcome).await
         };
         tried.await.unwrap_or_else(|error: StoreError| {
@@ -157,6 +167,13 @@ impl Callbacks {
         // Nothing in it is left half changed.
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The secret in a file, which may change.
+fn follow(path: &Path) -> Result<Followed<CallbackSecret>, String> {
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let first = CallbackSecret::parse(&bytes)?;
+    Ok(Followed::new(vec![path.into()], vec![bytes], first, |files| CallbackSecret::parse(&files[0])))
 }
 
 /// Whose the job is whose state has this name.

@@ -23,7 +23,11 @@ impl CallbackSecret {
     /// # Errors
     /// Why it cannot be used, and what to do.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let bytes = fs::read(path).map_err(|error| error.to_string())?;
+        Self::parse(&fs::read(path).map_err(|error| error.to_string())?)
+    }
+
+    /// What its file holds.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let secret = bytes.trim_ascii();
         if secret.len() < FEWEST {
             return Err(format!(
