@@ -145,6 +145,8 @@ async def watched(system):
     """What one who watches a session with poses only gets: a message of each kind, and a picture."""
     url = system.websocket.replace("/v1/stream", "/v1/streams/watched")
     async with connect(f"{system.websocket}?stream=watched&model=lightning&max_age_ms=10000") as sender:
+        # Greeted, it is a stream that can be watched.
+        assert json.loads(await sender.recv())["type"] == "hello"
         async with connect(f"{url}/watch?want=both&draw=redacted&fps=30") as spectator:
             texts = [json.loads(await spectator.recv())]
 
