@@ -22,6 +22,28 @@ fn main() -> ExitCode {
         Err(Failure::Usage(error)) => (error, ExitCode::from(USAGE)),
         Err(Failure::Work(error)) => (error, ExitCode::FAILURE),
     };
-    eprintln!("cloudpose: {error:#}");
+    eprintln!("cloudpose: {}", in_words(&error));
     code
+}
+
+/// An error and what lies beneath it, as far as that is not said already.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match &*said {
+        "" => cause,
+        words if words.contains(&cause) => said,
+        words => format!("{words}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let error = anyhow::anyhow!("no such file")
+            .context("keys.json: no such file; make one")
+            .context("cannot start");
+        assert_eq!(in_words(&error), "cannot start: keys.json: no such file; make one");
+    }
 }
