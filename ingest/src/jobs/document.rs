@@ -33,7 +33,7 @@ pub(crate) struct State {
     /// Of what was handed in, where two clients might mean the same job.
     pub(crate) digest: Option<String>,
     pub(crate) items: u32,
-    /// Of what was handed in.
+    /// Of what was handed in; 0 of jobs from before it was counted.
     #[serde(default)]
     pub(crate) bytes: u64,
     /// Items that have a result, good or bad.

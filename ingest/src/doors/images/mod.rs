@@ -88,7 +88,7 @@ pub(crate) struct Rejection {
     responses(
         (status = 200, body = Uploaded, description = "It is taken, and no death of a process loses it."),
         (status = 400, body = Rejection, description = "There is no image, or it cannot be read."),
-        (status = 429, body = Rejection, description = "There are as many jobs as a tenant may have."),
+        (status = 429, body = Rejection, description = "There are as many jobs, or bytes of them, as a tenant may have."),
         (status = 501, body = Rejection, description = "The server was started without a store."),
         (status = 503, body = Rejection, description = "It cannot be taken now."),
         (status = 507, body = Rejection, description = "The store has no room left."),

@@ -55,18 +55,20 @@ pub(super) struct Uploaded {
     pub(super) digest: Sha256,
 }
 
-/// Takes the images of a request into the store: fields `file` of a form, or a raw one. One of them may be a video.
+/// Takes the images of a request into the store: fields `file` of a form, or a raw one; or the video in
+/// such a field, of which `fps` frames a second are asked for.
 pub(super) async fn upload(
     request: Request,
     store: &Store,
     upload: &JobId,
-    config: &Config,
+    (config, fps): (&Config, Option<f64>),
     bounds: &Bounds,
 ) -> Result<Uploaded, Problem> {
     let mut taking = Taking {
         store,
         upload,
         config,
+        fps,
         bounds,
         uploaded: Uploaded { items: Vec::new(), video: None, digest: Sha256::new() },
         bytes: 0,
@@ -111,6 +113,7 @@ struct Taking<'a> {
     store: &'a Store,
     upload: &'a JobId,
     config: &'a Config,
+    fps: Option<f64>,
     bounds: &'a Bounds,
     uploaded: Uploaded,
     bytes: u64,
@@ -173,6 +176,11 @@ impl Taking<'_> {
     }
 
     async fn take(&mut self, name: Option<String>, image: Bytes) -> Result<(), Problem> {
+        if self.fps.is_some() {
+            return Err(Problem::bad_query(
+                "fps is for videos, which are handed in as video/mp4 and the like",
+            ));
+        }
         let bytes = image.len() as u64;
         self.bytes += bytes;
         if self.bytes > self.config.max_job_bytes {

@@ -121,7 +121,7 @@ pub(crate) struct ResultsQuery {
         (status = 422, body = Problem, content_type = "application/problem+json",
             description = "There is no image, or the idempotency key is that of another job."),
         (status = 429, body = Problem, content_type = "application/problem+json",
-            description = "There are as many jobs as a tenant may have, or the client's address has too many connections."),
+            description = "There are as many jobs, or bytes of them, as a tenant may have, or the client's address has too many connections."),
         (status = 501, body = Problem, content_type = "application/problem+json",
             description = "The server was started without a store, or without a secret for callbacks."),
         (status = 503, body = Problem, content_type = "application/problem+json",
@@ -183,12 +183,9 @@ async fn take(
         (Vec::new(), Some(video), digest)
     } else {
         let form::Uploaded { items, video, digest } =
-            form::upload(request, store, upload.name(), jobs.config(), &bounds).await?;
+            form::upload(request, store, upload.name(), (jobs.config(), fps), &bounds).await?;
         (items, video, digest)
     };
-    if fps.is_some() && video.is_none() {
-        return Err(Problem::bad_query("fps is for videos, which are handed in as video/mp4 and the like"));
-    }
     let video = video.map(|video| Video { fps, ..video });
     let digest = key.is_some().then(|| {
         let wanted = match &video {
