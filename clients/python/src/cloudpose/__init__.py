@@ -1,6 +1,7 @@
 """CloudPose's client: people and their joints in photos and live video."""
 
 from .callbacks import verify_callback
+from .cameras import AsyncCameras, Camera, Cameras
 from .client import AsyncClient, Client
 from .convert import to_coco, to_detections, to_pandas, to_supervision
 from .drawing import draw
@@ -25,11 +26,14 @@ from .watch import Watch
 
 __all__ = [
     "COCO",
+    "AsyncCameras",
     "AsyncClient",
     "AsyncJobs",
     "BadCallback",
     "Box",
     "Callback",
+    "Camera",
+    "Cameras",
     "Class",
     "Client",
     "CloudPoseError",

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import httpx
 
 from . import images
+from .cameras import AsyncCameras, Cameras
 from .connection import Server, unreachable
 from .errors import Problem
 from .events import Events
@@ -140,7 +141,8 @@ def _wait(response: httpx.Response, pause: float) -> float:
     return min(float(said), _LONGEST_PAUSE) if said.isdigit() else pause
 
 
-# A connection that was kept may be gone by the time it is used again. No call changes anything, so it is made once more.
+# A connection that was kept may be gone by the time it is used again, so the call is made once more. No call does harm the
+# second time: at worst what it adds is there (409), or what it deletes is gone (404).
 _GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
 
@@ -194,6 +196,11 @@ class Client(_Calls):
     def jobs(self) -> Jobs:
         """Many images, or videos, that are worked on while nobody waits."""
         return Jobs(self._ask, time.sleep)
+
+    @property
+    def cameras(self) -> Cameras:
+        """Cameras that the server fetches itself."""
+        return Cameras(self._ask)
 
     def close(self) -> None:
         """Closes the connections that are kept for further calls."""
@@ -279,6 +286,11 @@ class AsyncClient(_Calls):
     def jobs(self) -> AsyncJobs:
         """Many images, or videos, that are worked on while nobody waits."""
         return AsyncJobs(self._ask)
+
+    @property
+    def cameras(self) -> AsyncCameras:
+        """Cameras that the server fetches itself."""
+        return AsyncCameras(self._ask)
 
     async def close(self) -> None:
         """Closes the connections that are kept for further calls."""
