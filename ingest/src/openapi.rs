@@ -30,6 +30,7 @@ const FOREIGN: &str = "A page of a site asks that is not allowed here.";
     info(title = "CloudPose", description = "Finds people and their joints in images and live video, and tells what an image shows.\n\n\
         What goes wrong is told as [problem details](https://www.rfc-editor.org/rfc/rfc9457): see `Problem` for all of them. \
         What is said on WebSockets and NATS is described at [/docs/messages](/docs/messages)."),
+    servers((url = "/", description = "This server.")),
     paths(
         crate::doors::http::pose,
         crate::doors::classify::classify,
@@ -99,6 +100,8 @@ struct Api;
 /// anybody asks.
 pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
     let mut api = Api::openapi().merge_from(ops);
+    // Where a call says nothing else, anybody may make it.
+    api.security = Some(Vec::new());
     tell_of_all(&mut api);
     if let Some(components) = &mut api.components {
         components.schemas.values_mut().for_each(only_describe);

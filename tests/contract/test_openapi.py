@@ -2,13 +2,14 @@
 
 import json
 import os
+import subprocess
 
 import pytest
 from examples import ANY, FILE, kind_of, record
 from exchange import send
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from processes import Processes
+from processes import REPOSITORY, Processes
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 from snapshot import pretty
@@ -57,6 +58,18 @@ def test_the_document_is_openapi_3_1(described, keyed):
         assert api["openapi"].startswith("3.1")
         assert [error.message for error in OpenAPIV31SpecValidator(api).iter_errors()] == []
     assert "security" not in described["paths"]["/v1/pose"]["post"]
+
+
+def test_a_linter_has_nothing_against_it(described, keyed, tmp_path):
+    files = [tmp_path / "described.json", tmp_path / "keyed.json"]
+    for file, api in zip(files, [described, keyed]):
+        file.write_text(json.dumps(api))
+    redocly = REPOSITORY / "tests/contract/node_modules/.bin/redocly"
+    quiet = os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    # WebSockets switch protocols (101), and some calls of other people's clients are always refused.
+    command = [redocly, "lint", "--extends", "recommended-strict", "--skip-rule", "operation-2xx-response", *files]
+    done = subprocess.run(command, env=quiet, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_keys_are_asked_for_where_they_are_needed(keyed):
