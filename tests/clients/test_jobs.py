@@ -95,3 +95,7 @@ def test_what_fails_says_why(client, clip, sample, tmp_path):
     with pytest.raises(ValueError, match="no image"):
         (tmp_path / "empty").mkdir()
         client.jobs.submit(tmp_path / "empty")
+    with pytest.raises(ValueError, match="an empty list"):
+        client.jobs.submit([])
+    with pytest.raises(TypeError, match="by their paths, not of bytes"):
+        client.jobs.submit([sample.read_bytes()])

@@ -49,6 +49,8 @@ def test_pixels_that_are_none_are_refused():
     for wrong in [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)]:
         with pytest.raises((TypeError, ValueError), match="make"):
             images.encode(wrong)
+    with pytest.raises(ValueError, match="'bgr'"):
+        images.encode(np.zeros((4, 4, 3), np.uint8), "gbr")
     grey = Image.open(io.BytesIO(images.encode(np.full((4, 5), 77, np.uint8))))
     assert grey.size == (5, 4) and grey.getpixel((0, 0)) == (77, 77, 77)
 
@@ -101,6 +103,38 @@ def test_a_kept_connection_that_the_server_has_closed_is_no_failure():
     with Client(url) as client:
         assert [client.models() for _ in range(3)] == [[], [], []]
     assert asyncio.run(asynchronous()) == [[], [], []]
+    listener.close()
+
+
+def test_what_changes_something_is_asked_once():
+    """The server reads each request, and closes the connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                asked.append(connection.recv(65536).split(b" HTTP")[0].decode())
+
+    threading.Thread(target=serve, daemon=True).start()
+    with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+        changing = [
+            lambda: client.cameras.add("door", "rtsp://camera"),
+            lambda: client.cameras.delete("door"),
+            lambda: client.jobs.call_again("j1"),
+            lambda: client.jobs.delete("j1"),
+        ]
+        for call in changing:
+            with pytest.raises(ConnectionLost, match="may be done"):
+                call()
+        assert asked == ["POST /v1/cameras", "DELETE /v1/cameras/door", "POST /v1/jobs/j1/callback", "DELETE /v1/jobs/j1"]
+        with pytest.raises(ConnectionLost):
+            client.cameras.list()
+        assert asked[4:] == ["GET /v1/cameras"] * 2
     listener.close()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import socket
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ from cloudpose.connection import Lost, Retries
 from cloudpose.pace import Pace
 from link import Link
 from PIL import Image
+from processes import Processes
 from websockets.sync.server import serve
 
 
@@ -170,6 +172,12 @@ def test_watching_what_another_sends(client, sample):
         sender.join()
     with pytest.raises(SessionError, match="no_stream"):
         next(iter(client.watch("nobody")))
+    with pytest.raises(SessionError, match="letters"):
+        next(iter(client.watch("a b/c")))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(ConnectionLost, match="cannot be reached.*cloudpose serve"):
+        next(iter(Client(nobody).watch("door", reconnect_for=30)))
 
 
 def test_events_of_streams_by_name(server, client, sample):
@@ -185,6 +193,23 @@ def test_events_of_streams_by_name(server, client, sample):
         "cloudpose.tenants.acme.poses.cam",
         "cloudpose.tenants.acme.classes.cam",
     ]
+    assert client.events("cam", prefix="edge").subjects == ["edge.poses.cam", "edge.classes.cam"]
+
+
+def test_events_that_cannot_come_say_why(client, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"nats://joe:secret@127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(ConnectionLost, match=r"nats://127\.0\.0\.1:\d+ cannot be reached.*call failed.*--nats"):
+        next(iter(client.events(nats=nobody)))
+    users = tmp_path / "users.conf"
+    users.write_text("""authorization { users: [
+        { user: deaf, password: word, permissions: { subscribe: { deny: "cloudpose.>" } } }
+    ] }""")
+    with Processes() as processes:
+        nats = processes.nats(tmp_path, config=users)
+        for user, why in [("deaf:wrong", "asks for a user"), ("deaf:word", "does not let this user listen")]:
+            with pytest.raises(CloudPoseError, match=why):
+                next(iter(client.events(nats=nats.replace("//", f"//{user}@"))))
 
 
 def test_sessions_that_the_server_ends_begin_anew():

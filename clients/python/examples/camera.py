@@ -17,4 +17,6 @@ async def main(source: str, *server: str) -> None:
             print(frame.number, "tracks", tracks, f"{frame.latency_ms:.0f} ms", "dropped", dict(frames.dropped))
 
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 asyncio.run(main(*sys.argv[1:]))

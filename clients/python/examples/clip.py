@@ -4,6 +4,8 @@ import sys
 
 from cloudpose import Client, video
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 clip, *server = sys.argv[1:]
 frames = Client(*server).stream(clip, want="overlay")
 count = video.write("annotated.mp4", (frame.picture for frame in frames), video.fps(clip))

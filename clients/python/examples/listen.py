@@ -8,6 +8,8 @@ from itertools import islice
 
 from cloudpose import Client, to_pandas
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 streams, count, nats = sys.argv[1:]
 events = list(islice(Client().events(streams, nats=nats), int(count)))
 to_pandas(events).to_csv("poses.csv", index=False)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cloudpose import Client
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 photo, *server = sys.argv[1:]
 with Client(*server) as client:
     for person in client.pose(photo).persons:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from cloudpose import Client
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 stream, frames, *server = sys.argv[1:]
 client = Client(*server)
 print([live.stream for live in client.streams()])

@@ -15,7 +15,7 @@ import httpx
 from . import images
 from .cameras import AsyncCameras, Cameras
 from .connection import Server, unreachable
-from .errors import Problem
+from .errors import ConnectionLost, Problem
 from .events import Events
 from .feed import Source, check
 from .images import ImageLike, Order
@@ -111,10 +111,16 @@ class _Calls(ABC):
         return Watch(self._server, stream, {"want": want, "fps": fps, "draw": draw}, reconnect_for)
 
     def events(
-        self, streams: str = "*", *, nats: str = "nats://127.0.0.1:4222", tenant: str = "default"
+        self,
+        streams: str = "*",
+        *,
+        nats: str = "nats://127.0.0.1:4222",
+        tenant: str = "default",
+        prefix: str = "cloudpose",
     ) -> Events:
-        """Events of all streams and photos whose name matches (`door-*`), as they are published on NATS."""
-        return Events(streams, nats, tenant)
+        """Events of all streams and photos whose name matches (`door-*`), as they are published on NATS: `nats` is its
+        address, with user and password if it asks for them, `prefix` what the server's `--nats-prefix` is."""
+        return Events(streams, nats, tenant, prefix, self._server.tls)
 
     def _pauses(self) -> Iterator[float]:
         """Seconds to wait before each further attempt, if the server does not say."""
@@ -141,9 +147,20 @@ def _wait(response: httpx.Response, pause: float) -> float:
     return min(float(said), _LONGEST_PAUSE) if said.isdigit() else pause
 
 
-# A connection that was kept may be gone by the time it is used again, so the call is made once more. No call does harm the
-# second time: at worst what it adds is there (409), or what it deletes is gone (404).
+# A connection that was kept may be gone by the time it is used again; what was asked over it may have been done all the same.
 _GONE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# Posts that change nothing, or have a key by which the server knows them again.
+_HARMLESS_POSTS = frozenset({"/v1/pose", "/v1/classify", "/v1/jobs"})
+
+
+def _may_ask_again(error: httpx.TransportError, method: str, path: str) -> bool:
+    return isinstance(error, _GONE) and (method == "GET" or path in _HARMLESS_POSTS)
+
+
+def _lost(url: str, error: httpx.TransportError) -> ConnectionLost:
+    if isinstance(error, _GONE):
+        return ConnectionLost(f"{url} closed the connection before it answered ({error}); what was asked may be done")
+    return unreachable(url, error)
 
 
 def _full(response: httpx.Response) -> bool:
@@ -230,10 +247,10 @@ class Client(_Calls):
                     sent = options(stack)
                     response = self._http.request(method, path, params=_asked(query), **sent)
             except httpx.TransportError as error:
-                if is_first and isinstance(error, _GONE):
+                if is_first and _may_ask_again(error, method, path):
                     is_first = False
                     continue
-                raise unreachable(self._server.url, error) from None
+                raise _lost(self._server.url, error) from None
             pause = next(pauses, None)
             if pause is None or not _full(response):
                 return _checked(response)
@@ -325,10 +342,10 @@ class AsyncClient(_Calls):
                     sent = options(stack)
                     response = await self._http.request(method, path, params=_asked(query), **sent)
             except httpx.TransportError as error:
-                if is_first and isinstance(error, _GONE):
+                if is_first and _may_ask_again(error, method, path):
                     is_first = False
                     continue
-                raise unreachable(self._server.url, error) from None
+                raise _lost(self._server.url, error) from None
             pause = next(pauses, None)
             if pause is None or not _full(response):
                 return _checked(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .errors import CloudPoseError
@@ -21,14 +22,15 @@ _SEEN = 0.3
 def to_supervision(event: PoseEvent) -> supervision.KeyPoints:
     """supervision's `KeyPoints`: `xy` [persons, keypoints, 2], `keypoint_confidence`, `detection_confidence`; `visible`, which
     its annotators draw, are those from a score of 0.3; track ids (-1 if there is none) in `data["tracker_id"]`."""
+    _need_supervision()
     import numpy as np
-    from supervision import KeyPoints
+    import supervision
 
     if not event.persons:
-        return KeyPoints.empty()
+        return supervision.KeyPoints.empty()
     persons = event.persons
     scores = np.array([[k.score for k in person.keypoints] for person in persons], np.float32)
-    return KeyPoints(
+    return supervision.KeyPoints(
         xy=np.array([[(k.x, k.y) for k in person.keypoints] for person in persons], np.float32),
         class_id=np.zeros(len(persons), int),
         keypoint_confidence=scores,
@@ -40,19 +42,25 @@ def to_supervision(event: PoseEvent) -> supervision.KeyPoints:
 
 def to_detections(event: PoseEvent) -> supervision.Detections:
     """supervision's `Detections`: the persons' boxes as `xyxy`, scores, and track ids (-1 if there is none)."""
+    _need_supervision()
     import numpy as np
-    from supervision import Detections
+    import supervision
 
     if not event.persons:
-        return Detections.empty()
+        return supervision.Detections.empty()
     boxes = [person.box for person in event.persons]
-    return Detections(
+    return supervision.Detections(
         xyxy=np.array([(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes], np.float32),
         confidence=np.array([person.score for person in event.persons], np.float32),
         class_id=np.zeros(len(boxes), int),
         tracker_id=_tracks(event),
         data={"class_name": np.array(["person"] * len(boxes))},
     )
+
+
+def _need_supervision() -> None:
+    if not all(find_spec(name) for name in ("numpy", "supervision")):
+        raise CloudPoseError("this needs supervision: pip install 'cloudpose[supervision]'")
 
 
 def _tracks(event: PoseEvent) -> Any:

@@ -67,6 +67,8 @@ def _pixels(image: ArrayLike, order: Order) -> Array:
     """As [height, width, 3], RGB."""
     import numpy as np
 
+    if order not in ("rgb", "bgr"):
+        raise ValueError(f"order is {order!r}; make it 'rgb', or 'bgr' for OpenCV's pixels")
     pixels: Any = np.asarray(image)
     if pixels.dtype != np.uint8:
         raise TypeError(f"pixels are {pixels.dtype}; make them uint8, 0 to 255")

@@ -121,9 +121,12 @@ class Handing:
 
     def __init__(self, files: PathLike | Sequence[PathLike]) -> None:
         paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        for path in paths:
+            if not isinstance(path, (str, os.PathLike)):
+                raise TypeError(f"a job is made of files, by their paths, not of {type(path).__name__}; pixels go to stream()")
         self.files = [file for path in paths for file in _inside(Path(path))]
         if not self.files:
-            raise ValueError(f"there is no image in {', '.join(map(str, paths))}")
+            raise ValueError(f"there is no image in {', '.join(map(str, paths)) or 'an empty list'}")
         self.is_video = self.files[0].suffix.lower() in _VIDEOS
         if self.is_video and len(self.files) > 1:
             raise ValueError("a video is a job of its own; hand in one at a time, or images")

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from urllib.parse import quote
 
 from websockets.exceptions import ConnectionClosed
 
 from .both import Both
-from .connection import Retries, Server, ended
+from .connection import Lost, Retries, Server, ended, unreachable
 from .errors import CloudPoseError, SessionError
 from .results import PoseEvent, Watched
 
@@ -26,27 +27,33 @@ class Watch(Both[Watched]):
         self._stream = stream
         self._query = query
         self._patience = patience
+        self._greeted = False
 
     async def _items(self) -> AsyncGenerator[Watched, None]:
         retries = Retries(self._patience)
-        greeted = False
+        self._greeted = False
+        watched = False
         while True:
             try:
                 async with aclosing(self._connection()) as frames:
                     async for frame in frames:
-                        greeted = True
+                        watched = True
                         retries.worked()
                         yield frame
             except SessionError as error:
                 # Over, if it was there before.
-                if error.code == "no_stream" and greeted:
+                if error.code == "no_stream" and watched:
                     return
                 raise
             except CloudPoseError as error:
+                if not self._greeted and isinstance(error, Lost):
+                    # A wrong address is told at once.
+                    raise unreachable(self._server.url, error) from None
                 await asyncio.sleep(retries.wait(error))
 
     async def _connection(self) -> AsyncGenerator[Watched, None]:
-        socket = await self._server.open(f"/v1/streams/{self._stream}/watch", self._query)
+        socket = await self._server.open(f"/v1/streams/{quote(self._stream, safe='')}/watch", self._query)
+        self._greeted = True
         error: SessionError | None = None
         why = "the server closed the connection"
         try:
