@@ -173,9 +173,8 @@ pub(crate) struct Doctor {
     /// You want to serve over TLS
     #[arg(long)]
     pub(crate) tls: bool,
-    /// The NATS server that you want to use, or several, separated by commas
-    #[arg(long, env = "CLOUDPOSE_NATS", hide_env_values = true, value_name = "URL")]
-    pub(crate) nats: Option<String>,
+    #[command(flatten)]
+    pub(crate) nats: cloudpose_bus::nats::Config,
     /// A camera that you want fetched; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) camera: Vec<Uri>,

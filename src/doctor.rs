@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use axum::http::Uri;
+use cloudpose_bus::nats::{Config, log_in};
 use cloudpose_kernels::{Isa, Kernels, bf16};
 
 use crate::cli::Doctor;
@@ -63,7 +64,7 @@ fn finding(weight: Weight, of: &'static str, says: impl Into<String>) -> Finding
 /// # Errors
 /// If something is bad.
 #[expect(clippy::print_stdout, reason = "it answers on the command line")]
-pub(crate) fn run(asked: &Doctor) -> Result<()> {
+pub(crate) async fn run(asked: &Doctor) -> Result<()> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let limit = [read("/sys/fs/cgroup/memory.max"), read("/sys/fs/cgroup/memory/memory.limit_in_bytes")];
     let findings = [
@@ -77,7 +78,7 @@ pub(crate) fn run(asked: &Doctor) -> Result<()> {
         gpu(&gpus(Path::new("/proc/driver/nvidia/gpus")), library("libcuda.so.1", &library_folders())),
         port(asked.listen),
         webcam(asked.listen, asked.tls),
-        asked.nats.as_deref().map_or_else(|| nats(USUAL_NATS, Asked::No), |url| nats(url, Asked::Yes)),
+        if asked.nats.servers.is_empty() { nats(USUAL_NATS, Asked::No) } else { nats_for(&asked.nats).await },
         ffmpeg(
             env::var_os("PATH")
                 .is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("ffmpeg").is_file())),
@@ -276,6 +277,18 @@ fn camera(url: &Uri) -> Finding {
 enum Asked {
     Yes,
     No,
+}
+
+/// The server that a role would use, which has to let it in.
+async fn nats_for(config: &Config) -> Finding {
+    let found = nats(&config.servers.join(","), Asked::Yes);
+    if found.weight != Weight::Good {
+        return found;
+    }
+    match log_in(config).await {
+        Ok(()) => Finding { says: format!("{}, which lets us in", found.says), ..found },
+        Err(error) => Finding { weight: Weight::Bad, says: error.to_string(), ..found },
+    }
 }
 
 fn nats(urls: &str, asked: Asked) -> Finding {

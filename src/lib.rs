@@ -78,7 +78,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(command) => block_on(jobs::run(&command)),
         Command::Keys(command) => keys::run(&command),
         Command::Health(command) => health::run(&command),
-        Command::Doctor(command) => doctor::run(&command),
+        Command::Doctor(command) => block_on(doctor::run(&command)),
         Command::Completions(command) => manual::completions(&command),
         Command::Man(command) => manual::man(&command),
         Command::Bench(Bench::Worker { store, model, threads, batch, numbers, image }) => {

@@ -94,7 +94,7 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
         (Config { nkey: None, ..role("x", &worker) }, "nor without one"),
     ] {
         let answer = Bus::nats(&config, Capacity::default()).await;
-        assert!(matches!(answer, Err(ConnectError::Unreachable { .. })), "{why}: {answer:?}");
+        assert!(matches!(answer, Err(ConnectError::Refused { .. })), "{why}: {answer:?}");
     }
     let unknown = Config { ca: None, ..role("worker.nk", &worker) };
     let answer = Bus::nats(&unknown, Capacity::default()).await;

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 
 import pytest
 from broker import connected
 from exchange import JPEG, SAMPLE, send
-from processes import REPOSITORY, Processes
+from processes import CLOUDPOSE, REPOSITORY, Processes
 
 PATIENCE = 60
 PASSWORDS = {name: f"of-{name}" for name in ("gateway", "worker", "listener")}
@@ -68,6 +69,16 @@ def test_events_reach_mqtt_as_they_are(broker, quality):
     finally:
         listener.kill()
         listener.wait()
+
+
+@pytest.mark.parametrize(
+    "user, says", [("gateway:of-gateway", "ok    NATS .*, which lets us in"), ("gateway:guessed", "bad   NATS .* does not let us in")]
+)
+def test_doctor_says_whether_nats_lets_us_in(broker, user, says):
+    url = broker[0].nats.replace("listener:of-listener", user)
+    told = subprocess.run([CLOUDPOSE, "doctor", "--listen", "127.0.0.1:0", "--nats", url], capture_output=True, text=True)
+    assert re.search(says, told.stdout) and user not in told.stdout + told.stderr
+    assert (told.returncode == 0) == says.startswith("ok")
 
 
 def test_mqtt_lets_nobody_hear_more_than_events(broker):

@@ -162,7 +162,15 @@ pub enum ConnectError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// No server answers, or none lets us in.
+    /// A server answers, and does not let us in.
+    #[error("NATS at {servers} does not let us in (user and password in --nats, --nats-nkey, --nats-credentials)")]
+    Refused {
+        /// Host and port of each.
+        servers: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
+    /// No server answers.
     #[error("cannot connect to NATS at {servers} (is nats-server running there?)")]
     Unreachable {
         /// Host and port of each.
@@ -180,7 +188,8 @@ pub enum ConnectError {
     },
     /// The server has no JetStream, or does not let us make streams.
     #[error(
-        "cannot set up the work queues on NATS (they need nats-server 2.12 or newer with JetStream: -js)"
+        "cannot set up the work queues on NATS (they need nats-server 2.12 or newer with JetStream, -js, and a user who \
+         may do it; `cloudpose serve` does what all roles do, and needs one who may do everything)"
     )]
     Lanes(#[source] async_nats::Error),
 }
@@ -194,18 +203,67 @@ pub(super) struct Link {
     pub(super) epoch: u64,
 }
 
+/// Whether a server lets us in: connects once, and leaves again.
+///
+/// # Errors
+/// Whatever a process with these settings could not connect for.
+pub async fn log_in(config: &Config) -> Result<(), ConnectError> {
+    let servers = servers(config)?;
+    let options = introduce(ConnectOptions::new().name("cloudpose"), config, &servers).await?;
+    options.connect(&servers[..]).await.map(drop).map_err(|error| unconnected(&servers, error))
+}
+
 pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
-    let parse = |url: &String| {
-        url.parse::<ServerAddr>().map_err(|source| ConnectError::Address { url: url.clone(), source })
-    };
-    let servers: Vec<ServerAddr> = config.servers.iter().map(parse).collect::<Result<_, _>>()?;
-    let names: Vec<String> = servers.iter().map(|s| format!("{}:{}", s.host(), s.port())).collect();
-    let names = names.join(", ");
+    let servers = servers(config)?;
+    let names = names(&servers);
     let (link, mut is_up) = watch::channel(Link::default());
-    let mut options = options(link, names.clone());
+    let mut options = introduce(options(link, names.clone()), config, &servers).await?;
     if let Some(role) = config.role {
         options = options.custom_inbox_prefix(role.inbox());
     }
+    let mut told = false;
+    let patience = tokio::time::Instant::now() + FIRST_CONNECTION;
+    let client = loop {
+        match options.clone().connect(&servers[..]).await {
+            Ok(client) => break client,
+            // Waiting does not help where it is TLS.
+            Err(error)
+                if error.kind() == async_nats::ConnectErrorKind::Io
+                    && !is_tls(&error)
+                    && tokio::time::Instant::now() < patience =>
+            {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(servers = names, %error, "waiting for NATS");
+                }
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+            Err(error) => return Err(unconnected(&servers, error)),
+        }
+    };
+    // The event comes a moment after the connection; it always comes.
+    is_up.wait_for(|link| link.up).await.ok();
+    Ok((client, is_up))
+}
+
+fn servers(config: &Config) -> Result<Vec<ServerAddr>, ConnectError> {
+    let parse = |url: &String| {
+        url.parse::<ServerAddr>().map_err(|source| ConnectError::Address { url: url.clone(), source })
+    };
+    config.servers.iter().map(parse).collect()
+}
+
+/// Host and port of each.
+fn names(servers: &[ServerAddr]) -> String {
+    let names: Vec<String> = servers.iter().map(|s| format!("{}:{}", s.host(), s.port())).collect();
+    names.join(", ")
+}
+
+/// Who we are, and whom we trust.
+async fn introduce(
+    mut options: ConnectOptions,
+    config: &Config,
+    servers: &[ServerAddr],
+) -> Result<ConnectOptions, ConnectError> {
     if let Some(path) = &config.credentials {
         let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(unusable)?;
@@ -222,30 +280,18 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     if let Some(ca) = &config.ca {
         options = options.add_root_certificates(ca.clone());
     }
-    let mut told = false;
-    let patience = tokio::time::Instant::now() + FIRST_CONNECTION;
-    let client = loop {
-        match options.clone().connect(&servers[..]).await {
-            Ok(client) => break client,
-            // Waiting does not help here.
-            Err(source) if is_tls(&source) => {
-                return Err(ConnectError::Tls { servers: names, source });
-            }
-            Err(error)
-                if error.kind() == async_nats::ConnectErrorKind::Io
-                    && tokio::time::Instant::now() < patience =>
-            {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::warn!(servers = names, %error, "waiting for NATS");
-                }
-                tokio::time::sleep(LONGEST_PAUSE).await;
-            }
-            Err(source) => return Err(ConnectError::Unreachable { servers: names, source }),
-        }
-    };
-    // The event comes a moment after the connection; it always comes.
-    is_up.wait_for(|link| link.up).await.ok();
-    Ok((client, is_up))
+    Ok(options)
+}
+
+fn unconnected(servers: &[ServerAddr], source: async_nats::ConnectError) -> ConnectError {
+    use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+
+    let servers = names(servers);
+    match source.kind() {
+        _ if is_tls(&source) => ConnectError::Tls { servers, source },
+        Authentication | AuthorizationViolation => ConnectError::Refused { servers, source },
+        _ => ConnectError::Unreachable { servers, source },
+    }
 }
 
 /// What is wrong with TLS comes as an I/O error that says so by its kind alone.

@@ -42,7 +42,7 @@ class Person:
     keypoints: tuple[Keypoint, ...]
     """All of the skeleton's, in its order."""
     track_id: int | None = None
-    """Stays with a person of a stream from the third frame on that shows them; always `None` in single images."""
+    """Stays with a person of a stream, from the fourth or fifth frame on that shows them; always `None` in single images."""
     coarse: bool = False
     """True if they were seen from afar only: more people were there than the server looks at closely."""
 
