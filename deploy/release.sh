@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a release has, below target/release-files: for each target an archive with the binary, its manual and the
-# shells' completions; what the binary is made of (CycloneDX); checksums of all.
+# shells' completions; the clients for Python (a wheel) and for browsers (npm); what the binary is made of (CycloneDX);
+# checksums of all.
 #
 #   deploy/release.sh VERSION [TARGET...]      e.g. deploy/release.sh 0.1.0 x86_64-unknown-linux-gnu
 #
@@ -9,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 version=$1
 shift
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -20,6 +21,8 @@ need() { # need COMMAND HOW-TO-GET-IT: said before minutes of building
 }
 
 need cargo-cyclonedx "cargo install --locked cargo-cyclonedx"
+need pip3 "apt-get install python3-pip"
+need npm "apt-get install npm"
 for target in "$@"; do
     machine=${target%%-*}
     [ "$target" = "$host" ] || need "$machine-linux-gnu-gcc" "apt-get install gcc-${machine/_/-}-linux-gnu"
@@ -72,6 +75,9 @@ for target in "$@"; do
     rm -r "$folder"
     echo "$name: at least $(static_enough "$binary")"
 done
+
+pip3 wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$out" ./clients/python
+npm pack --silent --pack-destination "$out" ./clients/js
 
 cargo cyclonedx --manifest-path Cargo.toml --format json --no-build-deps --override-filename cloudpose-sbom 2>/dev/null
 # Of where it was built nothing is said.
