@@ -96,12 +96,10 @@ const FOREIGN: &str = "A page of a site asks that is not allowed here.";
 )]
 struct Api;
 
-/// OpenAPI 3.1, as JSON, with what else is answered on the same port, and with the keys that each call asks for if
-/// anybody asks.
+/// OpenAPI 3.1, as JSON, with what else is answered on the same port, and the keys that each call asks for or, unless `keys`
+/// are needed here, takes.
 pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
     let mut api = Api::openapi().merge_from(ops);
-    // Where a call says nothing else, anybody may make it.
-    api.security = Some(Vec::new());
     tell_of_all(&mut api);
     if let Some(components) = &mut api.components {
         components.schemas.values_mut().for_each(only_describe);
@@ -110,11 +108,10 @@ pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
             list_problems(problem);
         }
     }
-    if keys {
-        ask_for_keys(&mut api);
-    }
+    ask_for_keys(&mut api, keys);
     callbacks::add(&mut api);
     examples::add(&mut api);
+    add_versions(&mut api);
     api.to_json().expect("a description made of strings is JSON")
 }
 
@@ -181,6 +178,32 @@ fn tell_of_all(api: &mut openapi::OpenApi) {
     }
 }
 
+/// Calls of the Open Inference Protocol may name a model's version, of which each has one.
+fn add_versions(api: &mut openapi::OpenApi) {
+    const MODEL: &str = "/v2/models/{model}";
+    let version = openapi::path::ParameterBuilder::new()
+        .name("version")
+        .parameter_in(openapi::path::ParameterIn::Path)
+        .required(openapi::Required::True)
+        .description(Some("`1`: each model has one version."))
+        .schema(Some(
+            openapi::ObjectBuilder::new().schema_type(openapi::Type::String).enum_values(Some(["1"])),
+        ))
+        .build();
+    let of_models = api.paths.paths.iter().filter_map(|(path, item)| Some((path.strip_prefix(MODEL)?, item)));
+    let of_versions: Vec<_> = of_models
+        .map(|(call, item)| {
+            let mut item = item.clone();
+            for (_, operation) in operations(&mut item) {
+                operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_of_version"));
+                operation.parameters.get_or_insert_default().insert(1, version.clone().into());
+            }
+            (format!("{MODEL}/versions/{{version}}{call}"), item)
+        })
+        .collect();
+    api.paths.paths.extend(of_versions);
+}
+
 fn operations(item: &mut openapi::PathItem) -> impl Iterator<Item = (Method, &mut openapi::path::Operation)> {
     let each = [
         (Method::GET, &mut item.get),
@@ -199,7 +222,8 @@ fn problem_content() -> Content {
     Content::new(Some(Ref::from_schema_name("Problem")))
 }
 
-fn ask_for_keys(api: &mut openapi::OpenApi) {
+/// `needed`: without a key there is no answer. Otherwise calls may have one, as on another server they have to.
+fn ask_for_keys(api: &mut openapi::OpenApi, needed: bool) {
     const KEY: &str = "key";
     const TICKET: &str = "ticket";
     let bearer = Http::builder()
@@ -210,6 +234,8 @@ fn ask_for_keys(api: &mut openapi::OpenApi) {
     let components = api.components.get_or_insert_default();
     components.add_security_scheme(KEY, SecurityScheme::Http(bearer.build()));
     components.add_security_scheme(TICKET, SecurityScheme::ApiKey(ApiKey::Query(ticket)));
+    // Where a call says nothing else, anybody may make it.
+    api.security = Some(Vec::new());
     for (path, item) in &mut api.paths.paths {
         let scopes = match Need::of(path) {
             Need::Nothing => continue,
@@ -221,6 +247,9 @@ fn ask_for_keys(api: &mut openapi::OpenApi) {
             let mut ways = vec![SecurityRequirement::new(KEY, scopes.clone())];
             if for_media && path != "/v1/streams" {
                 ways.push(SecurityRequirement::new(TICKET, scopes.clone()));
+            }
+            if !needed {
+                ways.insert(0, SecurityRequirement::default());
             }
             operation.security = Some(ways);
             let lacks = "The key lacks the scope.";

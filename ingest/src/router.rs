@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     auth, docs,
-    doors::{cameras, classify, http, images, jobs, legacy, oip, roboflow, tickets, watch, ws},
+    doors::{cameras, classify, http, images, jobs, legacy, oip, readable, roboflow, tickets, watch, ws},
     pages,
     shared::Shared,
 };
@@ -69,7 +69,7 @@ pub(crate) fn new(shared: Arc<Shared>, ops: Router) -> Router {
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), auth::guard))
         // `body` has its own limits, which answer with a problem.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn(oip::readable))
+        .layer(middleware::from_fn(readable))
         .with_state(shared);
     SECURITY.into_iter().fold(router, |router, (name, value)| {
         router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))

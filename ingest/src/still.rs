@@ -66,7 +66,7 @@ impl Refusal {
     }
 
     /// Says what to do where the image was not done within `deadline`.
-    fn told(self, deadline: Duration) -> Self {
+    pub(crate) fn told(self, deadline: Duration) -> Self {
         match self.reason {
             DropReason::Expired | DropReason::BusLost | DropReason::Superseded | DropReason::Late => {
                 let detail = format!(

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import httpx
 import numpy as np
 from cloudpose import Client
 from conftest import OTHERS
@@ -33,3 +34,8 @@ def test_results_are_those_of_the_native_call(server, sample):
 
 def test_key_in_the_header(locked, sample):
     assert len(told(locked.http, sample, locked.keys["photo"])["points"]) == 3
+
+
+def test_key_where_the_sdk_puts_it_unless_told_otherwise(locked):
+    response = httpx.post(f"{locked.http}/infer/keypoints_detection?api_key={locked.keys['photo']}", json={})
+    assert response.status_code == 401 and 'api_key_transport="header"' in response.json()["message"]

@@ -163,7 +163,9 @@ pub enum ConnectError {
         source: std::io::Error,
     },
     /// A server answers, and does not let us in.
-    #[error("NATS at {servers} does not let us in (user and password in --nats, --nats-nkey, --nats-credentials)")]
+    #[error(
+        "NATS at {servers} does not let us in (user and password in --nats, --nats-nkey, --nats-credentials)"
+    )]
     Refused {
         /// Host and port of each.
         servers: String,

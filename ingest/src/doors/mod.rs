@@ -27,6 +27,7 @@ pub(crate) mod jobs;
 pub(crate) mod legacy;
 pub(crate) mod oip;
 mod problem;
+mod readable;
 pub(crate) mod roboflow;
 pub(crate) mod tickets;
 pub(crate) mod watch;
@@ -39,6 +40,7 @@ pub(crate) use batch::{MOST_IMAGES, Received, Terms, body_limit, find_model, rec
 pub(crate) use brief::brief;
 pub(crate) use few::Few;
 pub(crate) use problem::Problem;
+pub(crate) use readable::readable;
 
 /// The trace that a request belongs to, if it says so, and says it once.
 fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {

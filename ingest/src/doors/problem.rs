@@ -1,5 +1,7 @@
 //! Errors of the HTTP calls: RFC 9457 problem details with stable types.
 
+use std::time::Duration;
+
 use axum::{
     extract::rejection::QueryRejection,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -125,6 +127,25 @@ impl Problem {
 
     pub(crate) fn too_many_connections() -> Self {
         Self::crowded("your address has as many connections as one may have; use those, or close some")
+    }
+
+    pub(crate) fn no_room_for_jobs() -> Self {
+        Self::store_full("there is no room for jobs now; delete jobs that are fetched, or come again later")
+    }
+
+    /// What no client makes a server say by itself, for the description: a problem for each such status.
+    pub(crate) fn of_servers_in_trouble() -> [Self; 5] {
+        let refused = |reason| {
+            let refusal = Refusal { reason, detail: String::new() };
+            Self::from(refusal.told(Duration::from_secs(5)))
+        };
+        [
+            Self::too_many_connections(),
+            refused(DropReason::InferFailed),
+            refused(DropReason::BusDown),
+            refused(DropReason::Expired),
+            Self::no_room_for_jobs(),
+        ]
     }
 
     pub(crate) fn tls_wanted() -> Self {

@@ -1,16 +1,20 @@
-//! Examples of bodies, as a running server has taken and answered them. `tests/contract/examples.py` writes them.
+//! Examples of bodies, as a running server has taken and answered them. `tests/contract/examples.py` writes them. What no client
+//! makes a server say is as it would say it.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::{Content, OpenApi, RefOr, Schema, path::ParameterIn};
 
-use super::operations;
+use super::{PROBLEM, operations};
+use crate::doors::{Problem, oip, roboflow};
 
 const EXAMPLES: &str = include_str!("examples.json");
 /// What stands in paths, of that name: something that many servers have.
 const IN_PATHS: [(&str, &str); 2] = [("model", "fast"), ("stream", "door")];
+/// The content type of other answers.
+const JSON: &str = "application/json";
 /// Stands for all calls.
 const ANY: &str = "*";
 
@@ -30,6 +34,7 @@ struct Call {
 pub(super) fn add(api: &mut OpenApi) {
     let calls: BTreeMap<String, Call> =
         serde_json::from_str(EXAMPLES).expect("examples.json holds calls, as a test sees");
+    let troubles = Problem::of_servers_in_trouble();
     for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             for parameter in operation.parameters.iter_mut().flatten() {
@@ -52,7 +57,28 @@ pub(super) fn add(api: &mut OpenApi) {
                     }
                 }
             }
+            for trouble in &troubles {
+                if let Some(RefOr::T(response)) =
+                    operation.responses.responses.get_mut(&trouble.status.to_string())
+                {
+                    let mut bodies = Bodies::from([(PROBLEM.to_owned(), json!(trouble))]);
+                    if let Some((member, text)) = in_words_of_others(trouble, path) {
+                        bodies.insert(JSON.to_owned(), json!({ member: text }));
+                    }
+                    put(&bodies, &mut response.content);
+                }
+            }
         }
+    }
+}
+
+/// A problem at a path that does not speak of problems: the member, and what it says.
+fn in_words_of_others(problem: &Problem, path: &str) -> Option<(&'static str, String)> {
+    match path.split('/').nth(1)? {
+        "infer" | "model" => Some(roboflow::words(problem)),
+        // The existing image service has the same member.
+        "v2" | "upload" | "status" => Some(oip::words(problem)),
+        _ => None,
     }
 }
 

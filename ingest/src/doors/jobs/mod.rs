@@ -476,9 +476,7 @@ pub(super) fn of_store(error: &Error) -> Problem {
     metrics::store_failed();
     tracing::warn!(%error, "a client's job could not be read or written");
     if error.is_full() {
-        Problem::store_full(
-            "there is no room for jobs now; delete jobs that are fetched, or come again later",
-        )
+        Problem::no_room_for_jobs()
     } else {
         Problem::store_unavailable("the store of jobs cannot be used now; try again in a moment")
     }

@@ -20,13 +20,11 @@ use axum::{
     Extension, Router,
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
-    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
 use cloudpose_wire::{Class, ModelInfo, Output, Person, SharedEvent, Task};
-use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -99,25 +97,9 @@ pub(crate) fn not_found() -> Problem {
     ))
 }
 
-/// Gives problems below `/v2` that are told before a call of the protocol is reached the member `error`, by which its
-/// clients read them.
-pub(crate) async fn readable(request: Request, next: Next) -> Response {
-    let ours = is_below(request.uri());
-    let mut response = next.run(request).await;
-    if ours && let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let told = Told { error: &problem.detail, problem: &problem };
-        let body = serde_json::to_vec(&told).expect("strings and a number are JSON");
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-        *response.body_mut() = body.into();
-    }
-    response
-}
-
-#[derive(Serialize)]
-struct Told<'a> {
-    error: &'a str,
-    #[serde(flatten)]
-    problem: &'a Problem,
+/// A problem as clients of this protocol read it: the member, and what it says.
+pub(crate) fn words(problem: &Problem) -> (&'static str, String) {
+    ("error", problem.detail.clone())
 }
 
 /// Finds what is in images (Open Inference Protocol).

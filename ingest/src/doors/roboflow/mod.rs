@@ -11,6 +11,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Request, State},
+    http::{StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -58,6 +59,21 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         self.0.respond("application/json", json!({ "message": self.0.detail }).to_string())
     }
+}
+
+/// Whether an address is one of these calls'.
+pub(crate) fn is_below(address: &Uri) -> bool {
+    ["/model/", "/infer/"].iter().any(|folder| address.path().starts_with(folder))
+}
+
+/// A problem as the SDK reads it: the member, and what it says.
+pub(crate) fn words(problem: &Problem) -> (&'static str, String) {
+    let mut text = problem.detail.clone();
+    if problem.status == StatusCode::UNAUTHORIZED {
+        // Unless told otherwise it puts keys into addresses, which logs keep.
+        text += "; the SDK does with client.configure(InferenceConfiguration(api_key_transport=\"header\"))";
+    }
+    ("message", text)
 }
 
 /// Describes the server (inference-sdk).
