@@ -3,7 +3,7 @@
 import { COCO, Live, Session, streamUrl } from "./client/cloudpose.js";
 import { isForJobs, takeDropped } from "./jobs.js";
 import { fetchWithKey, isKeyWanted, key, renewKey } from "./key.js";
-import { say, translate } from "./phrases.js";
+import { say } from "./phrases.js";
 import { save } from "./save.js";
 import { encodeStill, openCamera, openVideo, release } from "./source.js";
 import { Recent } from "./stats.js";
@@ -397,7 +397,7 @@ function refresh() {
   }
 }
 
-translate(document);
+view.translate(document);
 showExamples({});
 loadModels();
 setInterval(refresh, REFRESH_MS);

@@ -2,13 +2,7 @@
 
 import { fetchWithKey } from "./key.js";
 import { say } from "./phrases.js";
-
-const STATES = {
-  connecting: say`Connecting to the camera`,
-  live: say`The camera is live`,
-  waiting: say`The camera is away`,
-  error: say`The camera needs somebody`,
-};
+import { problemWords } from "./words.js";
 
 const element = (id) => document.getElementById(id);
 const form = element("camera-form");
@@ -25,11 +19,6 @@ export async function listCameras() {
   element("camera-area").hidden = !response.ok;
   const { cameras } = response.ok ? await response.json() : { cameras: [] };
   return new Map(cameras.map((camera) => [camera.stream, camera]));
-}
-
-/** How a camera is doing, in words. */
-export function cameraWords({ state, error }) {
-  return error ? `${STATES[state]}: ${error}` : STATES[state];
 }
 
 /** Has the server fetch a camera no more. */
@@ -57,5 +46,5 @@ export function onCameraAdded(added) {
 
 async function whyNot(response) {
   const problem = await response?.json().catch(() => null);
-  return problem?.detail ?? say`The server cannot be reached.`;
+  return problem?.detail ? problemWords(problem) : say`The server cannot be reached.`;
 }

@@ -79,7 +79,7 @@ export function batchEnd(images, from, most = MOST) {
 /**
  * Images and videos on their way to the server. `settings` are those of the requests, `fps` of videos only, if it is not empty.
  * `hooks`: `progress({images, bytes})` that are there, of `images` and `bytes` in all; `handedIn(job, {from, to, all})`; `leftOut(path, why)` of an image that the server takes in no way: `type`, or
- * what it said.
+ * its problem, if it told one.
  */
 export class HandIn {
   #images;
@@ -110,7 +110,7 @@ export class HandIn {
     this.#over.abort();
   }
 
-  /** Resolves to null once all is handed in or it was stopped, or to why it is not: `{status, detail}`. May be called again. */
+  /** Resolves to null once all is handed in or it was stopped, or to why it is not: `{status, title, detail}`. May be called again. */
   async run() {
     while (this.#ranges.length > 0) {
       const { from, to, request } = this.#ranges[0];
@@ -122,9 +122,9 @@ export class HandIn {
         this.#ranges.splice(0, 1, range(from, middle), range(middle, to));
         continue;
       }
-      if (answer.status === 413 || answer.status === 422) this.#hooks.leftOut(this.#images[from].path, answer.body?.detail);
+      if (answer.status === 413 || answer.status === 422) this.#hooks.leftOut(this.#images[from].path, answer.body);
       else if (answer.status === 202) this.#hooks.handedIn(answer.body, { from, to, all: this.#images.length });
-      else if (answer.status !== EMPTY) return { status: answer.status, detail: answer.body?.detail };
+      else if (answer.status !== EMPTY) return { status: answer.status, title: answer.body?.title, detail: answer.body?.detail };
       this.#ranges.shift();
       for (const { file } of this.#images.slice(from, to)) this.#done.bytes += file.size;
       this.#done.images += to - from;

@@ -5,7 +5,7 @@ import { HandIn, MOST, chosen, dropped, isImage, isVideo, titleOf } from "./hand
 import { fetchWithKey, isKeyWanted } from "./key.js";
 import { said, say } from "./phrases.js";
 import { save } from "./save.js";
-import { handInError, modelWords, reasonWords } from "./words.js";
+import { handInError, modelWords, problemWords, reasonWords } from "./words.js";
 
 /** How often the server is asked how far the jobs are. */
 const LOOK_MS = 1000;
@@ -112,7 +112,8 @@ function handIn() {
     },
     leftOut(path, why) {
       show("job-left-out", true);
-      const words = why === "type" ? say`the browser cannot read it` : (why ?? say`too large for the server`);
+      const refused = why?.detail ? problemWords(why) : say`too large for the server`;
+      const words = why === "type" ? say`the browser cannot read it` : refused;
       const told = element("job-left-out-list");
       if (told.childElementCount < MOST_TOLD) told.append(make("li", `${path}: ${words}`));
     },

@@ -233,6 +233,7 @@ export const PHRASES = {
     "The server cannot work right now.": "服务器暂时无法工作。",
     "The server does not let this page in.": "服务器不允许本页面访问。",
     "Nobody sends this stream now.": "现在没有人发送这个视频流。",
+    "Another session has taken this stream.": "另一个会话占用了这个视频流。",
     "The server reported an error.": "服务器报告了一个错误。",
     "The server cannot be reached.": "无法连接服务器。",
     "The server ended the session": "服务器结束了会话",
@@ -260,21 +261,210 @@ export const PHRASES = {
       "似乎有其他程序正在使用它。请关闭该程序，然后重新打开摄像头。",
     "The webcam did not start": "摄像头没有启动",
     "The browser says: {}. Open a picture or a video instead.": "浏览器提示：{}。请改为打开图片或视频。",
+    "{}: {}": "{}：{}",
+    "{} ({})": "{}（{}）",
+  },
+};
+
+/** By language: what the server says of cameras, pictures and jobs, in the same way. What it says besides stays as it is. */
+export const SERVER_PHRASES = {
+  zh: {
+    // Kinds of problems, where there is no phrase for what was wrong.
+    "The query was not understood": "查询参数无法理解",
+    "The body was not understood": "请求内容无法理解",
+    "This address is not fetched": "不能从此地址取流",
+    "No worker serves this model": "没有工作进程提供此模型",
+    "Say who you are": "请出示密钥",
+    "The key is not for this": "此密钥不能用于此操作",
+    "Pages of this site may not do this": "此网站的页面不能进行此操作",
+    "The stream has a camera already": "此视频流已有摄像机",
+    "There are as many cameras as there may be": "摄像机数量已达上限",
+    "The request took too long to arrive": "请求没有及时到达",
+    "The body took too long to arrive": "请求内容没有及时到达",
+    "The body is too large": "请求内容太大",
+    "This content type is not taken": "不接受此内容类型",
+    "The body holds no image": "请求内容中没有图片",
+    "More is used than may be": "已超出配额",
+    "One address has too many connections": "同一地址的连接太多",
+    "The idempotency key is taken": "此幂等键已被使用",
+    "There are too many jobs": "任务太多",
+    "The server keeps no jobs": "服务器不保存任务",
+    "The store of jobs cannot be used": "任务存储无法使用",
+    "The store of jobs is full": "任务存储已满",
+    "The server has no room now": "服务器暂时没有余量",
+    "The server is going away": "服务器正在停止",
+
+    // Cameras that are not taken.
+    "the address has {} bytes; at most {} are taken": "地址有 {} 字节，最多 {} 字节",
+    "say which file, like file:clip.mp4": "请写明文件，如 file:clip.mp4",
+    "this is no address ({}); write it like rtsp://user:password@host/path":
+      "这不是地址（{}）；请写成 rtsp://user:password@host/path 的形式",
+    "the address names no host; write it like rtsp://user:password@host/path":
+      "地址中没有主机；请写成 rtsp://user:password@host/path 的形式",
+    "user and password must be UTF-8": "用户名和密码必须是 UTF-8",
+    "this address cannot have a user": "此地址不能带用户名",
+    "RTSP over TLS (rtsps) is not spoken; use rtsp:// or https://": "不支持 TLS 上的 RTSP（rtsps）；请用 rtsp:// 或 https://",
+    "{} is not spoken; use rtsp://, http:// or https://": "不支持 {}；请用 rtsp://、http:// 或 https://",
+    "files are for the gateway's command line: --camera NAME=file:PATH": "文件只能在网关的命令行中指定：--camera NAME=file:PATH",
+    "its address is {}": "其地址是{}",
+    "its address is {}, and such ones are not reached for clients unless whoever runs the gateway allows their range with {}, like {} 192.168.1.0/24":
+      "其地址是{}，不会为客户端访问，除非网关的管理者用 {} 允许此网段，如 {} 192.168.1.0/24",
+    "this machine's own": "本机地址",
+    "private": "私有地址",
+    "link-local": "链路本地地址",
+    "a provider's own": "运营商内部地址",
+    "reserved": "保留地址",
+    "there is a camera for {} already; change it with PATCH, or remove it with DELETE":
+      "{} 已有摄像机；可用 PATCH 修改，或用 DELETE 移除",
+    "{} cameras are as many as there may be; remove one first": "最多 {} 台摄像机；请先移除一台",
+    "there is no camera for {}; GET /v1/cameras lists those that there are": "{} 没有摄像机；GET /v1/cameras 列出现有的",
+    "{} is from the gateway's command line, where --camera names it": "{} 来自网关命令行的 --camera",
+    "what is wanted of cameras cannot be kept now ({}); try again in a moment": "暂时无法保存摄像机的设置（{}）；请稍后再试",
+
+    // Cameras that are away, or need somebody.
+    "NATS does not answer, so another gateway may fetch it now; it is fetched again when NATS does":
+      "NATS 没有应答，可能正由其他网关取流；NATS 恢复后重新取流",
+    "NATS does not answer, so it is not known how it is doing at the gateway that fetches it":
+      "NATS 没有应答，不知道它在取流的网关上的情况",
+    "all sessions of the gateway are taken (--max-sessions)": "网关的会话已满（--max-sessions）",
+    "{} within {}": "{}（限时 {}）",
+    "its name was not looked up": "没有查到主机名",
+    "its name is not known: {}": "主机名未知（{}）",
+    "it names no host": "地址中没有主机",
+    "it has no address": "没有地址",
+    "it took no connection": "没有接受连接",
+    "it cannot be reached: {}": "无法连接（{}）",
+    "no connection within this machine: {}": "本机内部无法连接（{}）",
+    "its connection broke: {}": "连接中断（{}）",
+    "it did not speak TLS": "没有以 TLS 应答",
+    "it did not speak TLS: {}": "没有以 TLS 应答（{}）",
+    "its TLS is not to be trusted ({}); use http:// within your own network, or give it a certificate that this machine's authorities have signed":
+      "其 TLS 不可信（{}）；在自己的网络内请用 http://，或为它配置本机信任的机构签发的证书",
+    "this machine has no certificates of authorities (Debian: apt install ca-certificates)":
+      "本机没有证书颁发机构的证书（Debian：apt install ca-certificates）",
+    "it does not speak HTTP: {}": "没有以 HTTP 应答（{}）",
+    "it gives no answer that is HTTP: {}": "应答不是 HTTP（{}）",
+    "it cannot be asked: {}": "无法发出请求（{}）",
+    "it did not answer": "没有应答",
+    "it answers {}": "应答为 {}",
+    "{}: the user may not see it": "{}：此用户无权观看",
+    "it answers 403: the user may not see it": "应答为 403：此用户无权观看",
+    "it asks for user and password: http://user:password@…": "需要用户名和密码：http://user:password@…",
+    "it asks for user and password: rtsp://user:password@…": "需要用户名和密码：rtsp://user:password@…",
+    "it asks for a password in a way that is not known ({})": "索取密码的方式未知（{}）",
+    "its question for the password is damaged ({})": "索取密码的询问已损坏（{}）",
+    "user or password are not the camera's": "用户名或密码不正确",
+    "it redirects to no address": "重定向没有给出地址",
+    "it redirects to what is not HTTP": "重定向到非 HTTP 的地址",
+    "it redirects to itself": "重定向到自身",
+    "it redirects more than {} times": "重定向超过 {} 次",
+    "it redirects elsewhere ({}): name the address it redirects to": "重定向到别处（{}）：请填写重定向后的地址",
+    "it did not begin to play": "没有开始播放",
+    "it does not send over TCP": "不能经 TCP 发送",
+    "its RTSP broke off: {}": "RTSP 中断（{}）",
+    "it has ended its stream": "已结束视频流",
+    "no picture came": "没有收到图片",
+    "no picture was whole": "没有收到完整的图片",
+    "it sends {}": "发送的内容有误：{}",
+    "it sends more than {} bytes": "发送的内容超过 {} 字节",
+    "it sends what is no picture: {}": "发送的不是图片：{}",
+    "it sends without end, and no picture": "不停发送，却没有图片",
+    "a picture of more than {} bytes": "图片超过 {} 字节",
+    "{} bytes without a picture in them": "{} 字节中没有图片",
+    "its Motion JPEG has no boundary": "其 Motion JPEG 没有分隔符",
+    "what it answers is {}, no picture: look up the address of its Motion JPEG (multipart/x-mixed-replace) or of a single picture (image/jpeg)":
+      "应答为 {}，不是图片：请查明其 Motion JPEG（multipart/x-mixed-replace）或单张图片（image/jpeg）的地址",
+    "there is no video in what it sends": "发送的内容中没有视频",
+    "its video is {}, which is not decoded: choose H.264 in the camera's settings, or another stream of it":
+      "其视频为 {}，无法解码：请在摄像机设置中选择 H.264，或使用它的另一路视频流",
+    "its pictures of {}×{} are too large: at most {} pixels are taken": "画面 {}×{} 太大：最多 {} 像素",
+    "its H.264 is not decoded: {}": "其 H.264 无法解码：{}",
+    "there is no picture in the folder": "文件夹中没有图片",
+    "{}: {}": "{}：{}",
+
+    // Pictures and videos.
+    "frame {}: {}": "第 {} 帧：{}",
+    "the image is empty: send the bytes of a JPEG, PNG or WebP file": "图片为空：请发送 JPEG、PNG 或 WebP 文件的内容",
+    "this is not a JPEG, PNG or WebP image: convert it to one of these": "不是 JPEG、PNG 或 WebP 图片：请先转换",
+    "the image is {}×{} pixels, the limit is {} pixels: scale it down": "图片为 {}×{}，上限 {} 像素：请缩小",
+    "the {} image is cut off: send the whole file": "{} 图片不完整：请发送整个文件",
+    "the {} image is damaged: {}": "{} 图片已损坏（{}）",
+    "{} is not supported: save the image as an ordinary 8-bit JPEG, PNG or WebP": "不支持 {}：请另存为普通的 8 位 JPEG、PNG 或 WebP",
+    "the JPEG codec failed": "JPEG 编解码失败",
+    "there is no picture in it": "其中没有图片",
+    "its decoder gave up": "解码器中止",
+    "it builds on pictures that are not there: send a key frame": "它依赖的画面不存在：请发送关键帧",
+    "its parameter sets (SPS and PPS) have not come: send them with every key frame":
+      "没有收到参数集（SPS 和 PPS）：请随每个关键帧发送",
+    "its pictures do not come in the order in which they are shown (B-frames): encode without them":
+      "画面不按显示顺序到来（B 帧）：请不用 B 帧编码",
+    "its pictures of {}×{} pixels are too large": "画面 {}×{} 太大",
+    "its pictures of {}×{} pixels are too large: the limit is {} pixels": "画面 {}×{} 太大：上限 {} 像素",
+    "there is no room to decode another stream of {}×{} pixels: try again later, or send smaller pictures":
+      "没有余量再解码一路 {}×{} 的视频流：请稍后再试，或缩小画面",
+    "{} are not decoded": "不支持解码 {}",
+    "it is damaged, or of a kind that is not decoded: {}": "已损坏，或属于不支持解码的类型（{}）",
+
+    // Jobs.
+    "only {} frames are looked at; give a lower fps, or cut the video": "最多处理 {} 帧；请降低取帧的帧率，或剪短视频",
+    "the image is gone from the store": "图片已不在存储中",
+    "an image has more than {} bytes; scale it down or compress it more": "有图片超过 {} 字节；请缩小或提高压缩率",
+    "a video has more than {} bytes; cut it, or compress it more": "视频超过 {} 字节；请剪短或提高压缩率",
+    "you have {} jobs, and may have {}; delete those that you have fetched": "您有 {} 个任务，上限 {} 个；请删除已取回结果的任务",
+    "many jobs are being handed in; try again in a moment": "正在提交的任务很多；请稍后再试",
+    "there is no room for jobs now; delete jobs that are fetched, or come again later": "暂时没有存放任务的空间；请删除已取回结果的任务，或稍后再来",
+    "the store of jobs cannot be used now; try again in a moment": "任务存储暂时无法使用；请稍后再试",
+
+    // What is used up, and who may what.
+    "{} has as many connections as it may: {}; use those, or close some": "{}的连接数已达上限 {}；请使用现有连接，或关闭一些",
+    "{} has as many sessions as it may: {}": "{}的会话数已达上限 {}",
+    "{} has as many images being worked on as it may: {}": "{}正在处理的图片数已达上限 {}",
+    "{} may have {} bytes of jobs; delete those that you have fetched, or hand in less":
+      "{}的任务最多占用 {} 字节；请删除已取回结果的任务，或少提交一些",
+    "{} has used up its {} {}": "{}已用完配额：{} {}",
+    "{}; come again in {} s": "{}；请在 {} 秒后再来",
+    "your address": "您的地址",
+    "your tenant": "您的租户",
+    "frames a second": "帧/秒",
+    "bytes a second": "字节/秒",
+    "megapixels a second": "百万像素/秒",
+    "seconds of work a second": "处理秒数/秒",
+    "unknown model {}; use one of {}": "未知的模型 {}；可用的有 {}",
+    "no such key is known here, or no more; ask whoever runs this server for another": "密钥未知或已失效；请向服务器的管理者索取新的",
+    "the key or token has expired; ask whoever runs this server for another": "密钥或令牌已过期；请向服务器的管理者索取新的",
+    "the key or token is not for this: it lacks the scope `{}`": "此密钥或令牌不能用于此操作：缺少权限 `{}`",
+
+    // Connections.
+    "another session has taken the stream over": "另一个会话接管了此视频流",
+    "the stream has ended": "视频流已结束",
+    "nobody sends {} now; GET /v1/streams lists what is live": "现在没有人发送 {}；GET /v1/streams 列出正在发送的",
+    "no message was taken for {}": "{} 内没有接收任何消息",
+    "nothing came for {}, not even a pong": "{} 内没有收到任何数据，连 pong 也没有",
+    "a message of {} bytes; the limit is {}": "消息有 {} 字节，上限 {}",
+    "too much is being sent at once; connect again later": "同时发送的数据太多；请稍后重新连接",
+    "too much is being sent at once; try again in a moment": "同时发送的数据太多；请稍后再试",
+    "the workers cannot be reached for {}; connect again later": "已有 {} 无法联系工作进程；请稍后重新连接",
+    "the server is going away; connect again": "服务器正在停止；请重新连接",
+    "the server is shutting down; try again": "服务器正在停止；请重试",
   },
 };
 
 /** As pages are marked with it. */
-const TAGS = { en: "en", zh: "zh-CN" };
-/** What has words that people see or hear. */
-const ATTRIBUTES = ["aria-label", "alt", "title", "placeholder"];
+export const TAGS = { en: "en", zh: "zh-CN" };
 
 /** The first of the browser's languages that the page speaks. */
 export function languageOf(languages) {
   return languages.map((tag) => tag.slice(0, 2).toLowerCase()).find((code) => code in TAGS) ?? "en";
 }
 
-const language = languageOf(globalThis.navigator?.languages ?? []);
+export const language = languageOf(globalThis.navigator?.languages ?? []);
 const phrases = PHRASES[language] ?? {};
+
+/** A phrase with `values` in the place of what changes. */
+export function filled(phrase, values) {
+  let at = 0;
+  return phrase.replaceAll("{}", () => values[at++]);
+}
 
 /** A text that came from elsewhere, in the browser's language if it is in the list. */
 export function said(text) {
@@ -283,30 +473,5 @@ export function said(text) {
 
 /** A phrase in the browser's language: say`Trying again in ${seconds} s.` */
 export function say(parts, ...values) {
-  const phrase = said(parts.join("{}"));
-  return phrase.replaceAll("{}", () => values.shift());
-}
-
-/** The texts of a page, each with how to write it anew. Code is not among them. */
-function* texts(root) {
-  const walker = root.createTreeWalker(root.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode;
-    if (node.nodeType === Node.TEXT_NODE) {
-      if (!node.parentElement.closest("code, pre, script, noscript")) yield [node.data, (text) => (node.data = text)];
-      continue;
-    }
-    for (const name of ATTRIBUTES) {
-      if (node.hasAttribute(name)) yield [node.getAttribute(name), (text) => node.setAttribute(name, text)];
-    }
-  }
-}
-
-/** Has a page as it was sent say everything in the browser's language. */
-export function translate(root) {
-  root.documentElement.lang = TAGS[language];
-  for (const [text, write] of texts(root)) {
-    const phrase = text.trim();
-    if (phrase in phrases) write(text.replace(phrase, () => phrases[phrase]));
-  }
+  return filled(said(parts.join("{}")), values);
 }

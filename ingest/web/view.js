@@ -1,7 +1,7 @@
 // Everything that is written to the page. Knows no sockets and no sources.
 
 import { drawPoses } from "./client/cloudpose.js";
-import { said, say } from "./phrases.js";
+import { TAGS, language, said, say } from "./phrases.js";
 import { DROP_REASONS, foundWords, modelWords, nameWords, percent } from "./words.js";
 
 const element = (id) => document.getElementById(id);
@@ -206,4 +206,32 @@ function make(tag, text = "") {
   const node = document.createElement(tag);
   node.textContent = text;
   return node;
+}
+
+/** Attributes whose words people see or hear. */
+const ATTRIBUTES = ["aria-label", "alt", "title", "placeholder"];
+
+/** The texts of a page, each with how to write it anew. Code is not among them. */
+function* texts(root) {
+  const walker = root.createTreeWalker(root.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.nodeType === Node.TEXT_NODE) {
+      if (!node.parentElement.closest("code, pre, script, noscript")) yield [node.data, (text) => (node.data = text)];
+      continue;
+    }
+    for (const name of ATTRIBUTES) {
+      if (node.hasAttribute(name)) yield [node.getAttribute(name), (text) => node.setAttribute(name, text)];
+    }
+  }
+}
+
+/** Has a page as it was sent say everything in the browser's language. */
+export function translate(root) {
+  root.documentElement.lang = TAGS[language];
+  for (const [text, write] of texts(root)) {
+    const phrase = text.trim();
+    const words = said(phrase);
+    if (words !== phrase) write(text.replace(phrase, () => words));
+  }
 }

@@ -3,11 +3,11 @@
 // Tiles watch over WebSockets, not over <img src="….mjpeg">: of those a browser opens six to one server, and then
 // nothing else any more. Who is not seen is not watched, so that nothing is drawn for nobody.
 
-import { cameraWords, listCameras, onCameraAdded, removeCamera } from "./cameras.js";
+import { listCameras, onCameraAdded, removeCamera } from "./cameras.js";
 import { protocols } from "./client/cloudpose.js";
 import { fetchWithKey, key } from "./key.js";
 import { say } from "./phrases.js";
-import { nameWords, serverError } from "./words.js";
+import { cameraWords, nameWords, serverError } from "./words.js";
 
 /** How often the list is asked for. */
 const LIST_MS = 2000;

@@ -1,6 +1,44 @@
 // What the page says, in plain words.
 
-import { said, say } from "./phrases.js";
+import { SERVER_PHRASES, filled, language, said, say } from "./phrases.js";
+
+const escaped = (text) => text.replace(/[.*+?^$()|[\]{}\\]/g, "\\$&");
+
+/** A function that gives what stands in `list` for a text of the server, and for what changes in it; null if nothing does. */
+export function hearing(list) {
+  const known = Object.entries(list).map(([english, phrase]) => {
+    const own = english.split("{}");
+    const words = own.join("");
+    return { words, phrase, pattern: new RegExp(`^${own.map(escaped).join("([^]+?)")}$`) };
+  });
+  // The more words of its own a phrase has, the less it fits by chance.
+  known.sort((a, b) => b.words.length - a.words.length);
+  return function heard(text) {
+    for (const { pattern, words, phrase } of known) {
+      const values = pattern.exec(text)?.slice(1);
+      if (values === undefined) continue;
+      const inner = values.map(heard);
+      // One without words fits whatever has a colon.
+      if (!/\p{L}/u.test(words) && inner.at(-1) === null) continue;
+      return filled(phrase, values.map((value, at) => inner[at] ?? value));
+    }
+    return null;
+  };
+}
+
+/** What the server says, in the browser's language; null if that is English, or nobody has put it into the list. */
+export const heard = hearing(SERVER_PHRASES[language] ?? {});
+
+/** What the server says of a problem. Of what is not in the list at least the kind is told, where that is. */
+export function problemWords({ title, detail }) {
+  const words = heard(detail);
+  if (words !== null) return words;
+  const kind = heard(title ?? "");
+  return kind === null ? detail : say`${kind} (${detail})`;
+}
+
+/** A phrase, with what the server says of it, if anything. */
+const withDetail = (plain, detail) => (detail ? say`${plain} (${heard(detail) ?? detail})` : plain);
 
 /** Why a frame got no picture: the server's drop reasons, and the page's own. */
 export const DROP_REASONS = {
@@ -21,7 +59,7 @@ export const DROP_REASONS = {
 };
 
 /** Server error codes. Those that do not end the session are told as notes. */
-const SERVER_ERRORS = {
+export const SERVER_ERRORS = {
   bad_query: say`The server does not understand these settings.`,
   bad_message: say`The server did not understand a message of this page.`,
   bad_frame: say`The server could not read a picture.`,
@@ -31,19 +69,19 @@ const SERVER_ERRORS = {
   shutting_down: say`The server is restarting.`,
   unavailable: say`The server cannot work right now.`,
   unauthorized: say`The server does not let this page in.`,
+  stream_taken: say`Another session has taken this stream.`,
   no_stream: say`Nobody sends this stream now.`,
 };
 
 /** The error in plain words, with what the server says about it. */
 export function serverError(code, message) {
-  const plain = SERVER_ERRORS[code] ?? say`The server reported an error.`;
-  return message ? `${plain} (${message})` : plain;
+  return withDetail(SERVER_ERRORS[code] ?? say`The server reported an error.`, message);
 }
 
 /** Why an image of a job, or a frame of its `video`, has no result: a server's `{reason, detail}`. */
 export function reasonWords({ reason, detail }, video) {
   const plain = video && reason === "undecodable" ? say`the video cannot be decoded` : (DROP_REASONS[reason] ?? reason);
-  return detail ? `${plain} (${detail})` : plain;
+  return withDetail(plain, detail);
 }
 
 /** Why images are not handed in, by the status of the answer; 0 if there was none. */
@@ -59,9 +97,23 @@ const HAND_IN_ERRORS = {
 };
 
 /** The same in plain words, with what the server says about it. */
-export function handInError({ status, detail }) {
-  const plain = HAND_IN_ERRORS[status] ?? say`The server reported an error.`;
-  return detail && status !== 501 ? `${plain} (${detail})` : plain;
+export function handInError({ status, title, detail }) {
+  const plain = HAND_IN_ERRORS[status] ?? heard(title ?? "") ?? say`The server reported an error.`;
+  return withDetail(plain, status === 501 ? "" : detail);
+}
+
+/** The states of a camera that the server fetches. */
+export const CAMERA_STATES = {
+  connecting: say`Connecting to the camera`,
+  live: say`The camera is live`,
+  waiting: say`The camera is away`,
+  error: say`The camera needs somebody`,
+};
+
+/** How such a camera is doing. */
+export function cameraWords({ state, error }) {
+  const plain = CAMERA_STATES[state];
+  return error ? say`${plain}: ${heard(error) ?? error}` : plain;
 }
 
 /** What to tell when the webcam does not start: `{title, text}`. `error` is what getUserMedia threw,

@@ -9,9 +9,8 @@ from processes import REPOSITORY, Processes
 # Made-up requests a call, beside those of the examples and of every edge that the description has. The same in every run.
 MOST = 5
 SCOPES = "photo,stream,watch,cameras,jobs,admin"
-# Not every text is an image in base64, as the first would have it. What other people's clients send is taken though it
-# is not as described, as a confidence in words.
-UNCHECKED = ["positive_data_acceptance", "negative_data_rejection"]
+# No schema can say of bytes that they are an image, or of a text that it is an address.
+UNCHECKED = "positive_data_acceptance"
 
 
 def test_every_call_is_answered_as_the_description_says(tmp_path):
@@ -31,7 +30,7 @@ def call_everything(gateway, key, folder):
         Path(sys.executable).with_name("schemathesis"), "run", f"{gateway}/openapi.json",
         "--header", f"Authorization: Bearer {key}", "--request-timeout", "30",
         "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", MOST,
-        "--generation-deterministic", "--no-color", "--exclude-checks", ",".join(UNCHECKED),
+        "--generation-deterministic", "--no-color", "--exclude-checks", UNCHECKED,
         # These go on for ever: WebSockets, and pictures one after the other.
         "--exclude-path", "/v1/stream", "--exclude-path-regex", r"/watch$|\.mjpeg$",
         "--suppress-health-check", "all",

@@ -34,7 +34,7 @@ pub(crate) struct NewCamera {
     #[schema(value_type = String, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     stream: StreamName,
     /// `rtsp://`, `http://` or `https://`, with user and password if the camera asks for them.
-    #[schema(example = "rtsp://user:password@cam.example.com/stream1")]
+    #[schema(example = "rtsp://user:password@cam.example.com/stream1", min_length = 1)]
     url: String,
     /// The model to run, one of `GET /v1/models`; the server's if absent.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
@@ -53,6 +53,7 @@ pub(crate) struct NewCamera {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CameraChange {
     /// Another address, whole: passwords are not taken over from the one before.
+    #[schema(min_length = 1)]
     url: Option<String>,
     /// Another model.
     #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]

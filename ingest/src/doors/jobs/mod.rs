@@ -85,6 +85,7 @@ pub(crate) struct JobQuery {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ResultsQuery {
     /// Tell of images after this one; 0 if absent.
+    #[param(value_type = u64)]
     after: u32,
     /// Tell of at most so many; 100 if absent, which is the most.
     #[param(minimum = 1, maximum = 100)]

@@ -109,7 +109,7 @@ pub(crate) fn words(problem: &Problem) -> (&'static str, String) {
     post, path = "/v2/models/{model}/infer", tag = "Open Inference Protocol",
     params(
         ("model" = String, Path, description = "One of `GET /v1/models`."),
-        ("Inference-Header-Content-Length" = Option<usize>, Header, description = "How much of the body is JSON, in bytes."),
+        ("Inference-Header-Content-Length" = Option<usize>, Header, nullable = false, description = "How much of the body is JSON, in bytes."),
     ),
     request_body(description = "The input `image`: BYTES [n] of image files (base64 in JSON), or UINT8 [n, height, width, 3].",
         content((TensorRequest = "application/json"), (ImageFile = "application/octet-stream"))),

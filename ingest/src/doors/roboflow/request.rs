@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
     de::{
-        MapAccess, SeqAccess, Visitor,
+        self, MapAccess, SeqAccess, Unexpected, Visitor,
         value::{MapAccessDeserializer, SeqAccessDeserializer},
     },
 };
@@ -33,9 +33,8 @@ pub(super) struct Images {
     /// One of `GET /model/registry`.
     model_id: String,
     image: ImageOrImages,
-    /// Predictions below this confidence are left out, 0 to 1.
-    #[schema(minimum = 0, maximum = 1)]
-    confidence: Option<f32>,
+    /// Predictions below this confidence are left out.
+    confidence: Option<ConfidenceOrWord>,
     /// Key points below this confidence are left out, 0 to 1.
     keypoint_confidence: Option<f32>,
     /// At most so many predictions of an image.
@@ -50,6 +49,26 @@ pub(super) struct Images {
 enum ImageOrImages {
     One(ImageInBase64),
     Many(Vec<ImageInBase64>),
+}
+
+/// A confidence from 0 to 1, or a word for what is usual.
+#[derive(utoipa::ToSchema)]
+#[schema(as = InferenceConfidence)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `read` reads")]
+enum ConfidenceOrWord {
+    Number(f32),
+    Word(Usual),
+}
+
+/// What is usual.
+#[derive(utoipa::ToSchema)]
+#[schema(as = InferenceUsual)]
+#[serde(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes what `read` reads")]
+enum Usual {
+    Best,
+    Default,
 }
 
 /// An image.
@@ -150,8 +169,11 @@ impl Visitor<'_> for Confidence {
         Ok(Some(number as f32))
     }
 
-    fn visit_str<E>(self, _word: &str) -> Result<Option<f32>, E> {
-        Ok(None)
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Option<f32>, E> {
+        match word {
+            "best" | "default" => Ok(None),
+            _ => Err(E::invalid_value(Unexpected::Str(word), &self)),
+        }
     }
 
     fn visit_unit<E>(self) -> Result<Option<f32>, E> {
