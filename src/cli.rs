@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use axum::http::Uri;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use cloudpose_infer::{
     gpu::{DeviceChoice, Precision},
     models::onnx::config::{Channels, Kind},
@@ -104,7 +104,7 @@ pub(crate) struct Detect {
     pub(crate) json: bool,
     /// fast finds everybody at a glance, balanced and accurate look at each of them again; `cloudpose models list`
     /// shows all
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub(crate) model: ModelId,
     /// Report persons with at least this score, 0 to 1
     #[arg(long, default_value_t = 0.2, value_parser = parse_score, value_name = "SCORE")]
@@ -139,7 +139,7 @@ pub(crate) struct Eval {
     #[arg(value_name = "IMAGES")]
     pub(crate) images: PathBuf,
     /// The model to measure
-    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", default_value = PHOTO_MODEL, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub(crate) model: ModelId,
     /// Leave out persons with a lower score, 0 to 1
     #[arg(long, default_value_t = 0.05, value_parser = parse_score, value_name = "SCORE")]
@@ -337,7 +337,7 @@ Example:
     )]
     Worker {
         /// The model to run
-        #[arg(long, value_name = "MODEL")]
+        #[arg(long, value_name = "MODEL", value_hint = ValueHint::Other)]
         model: ModelId,
         /// Threads that share one inference
         #[arg(long, default_value = "1", value_name = "N")]
@@ -376,7 +376,7 @@ Example:
 #[derive(Debug, Args)]
 pub(crate) struct BenchLayers {
     /// The model to run
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub(crate) model: ModelId,
     /// How often to run it; the fastest run of each step counts
     #[arg(long, default_value = "300", value_name = "N")]
@@ -397,7 +397,7 @@ pub(crate) struct BenchLayers {
 #[derive(Debug, Args)]
 pub(crate) struct BenchBatches {
     /// The model to run
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub(crate) model: ModelId,
     /// The GPU; cpu takes the processor in its place, which is slow and only checks that it works
     #[arg(long, default_value = "cuda", value_name = "DEVICE")]
@@ -419,7 +419,7 @@ pub(crate) struct BenchFrames {
     #[arg(value_name = "JPEG")]
     pub(crate) image: Option<PathBuf>,
     /// The model to run
-    #[arg(long, default_value = STREAM_MODEL, value_name = "MODEL")]
+    #[arg(long, default_value = STREAM_MODEL, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub(crate) model: ModelId,
     /// Streams, each with two frames under way
     #[arg(long, default_value = "64", value_name = "N")]

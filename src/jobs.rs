@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::Bytes;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use cloudpose_ingest::CallbackSecret;
 use cloudpose_wire::{Draw, JobId, ModelId, Tenant};
 use futures_util::stream;
@@ -79,7 +79,7 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "HOW")]
     draw: Option<Draw>,
     /// The model to run [default: as the server has it]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::Other)]
     model: Option<ModelId>,
     /// Have this address called when the job is done
     #[arg(long, value_name = "URL")]

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use cloudpose_infer::{Detail, Job, Models, Past, Pipeline, cpu::CpuEngine};
 use cloudpose_tracks::Registry;
 use cloudpose_wire::{ModelId, Output, Person, SkeletonName, event::parse_score};
@@ -44,7 +44,7 @@ pub(crate) struct Replay {
     #[arg(value_name = "CLIP")]
     clip: PathBuf,
     /// The model to run; `cloudpose models list` shows all
-    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "MODEL")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "MODEL", value_hint = ValueHint::Other)]
     model: ModelId,
     /// Write the lines into this file [default: standard output]
     #[arg(short, long, value_name = "FILE")]

@@ -4,7 +4,7 @@
 use std::{future::Future, net::SocketAddr, pin::Pin};
 
 use anyhow::Result;
-use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, ValueHint};
 use cloudpose_bus::{Bus, nats::Role as OnNats};
 use cloudpose_infer::{StoreConfig, Worker};
 use cloudpose_ingest::{Books, Gateway, Ops, PHOTO_MODEL, Patience, STREAM_MODEL, StoreCheck};
@@ -150,7 +150,7 @@ fn fitting(max_image_bytes: usize, bus: &Bus) -> usize {
 #[derive(Debug, clap::Args)]
 struct Model {
     /// The model to have ready; others load when they are first asked for [default: fast and accurate]
-    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "MODEL")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "MODEL", value_hint = ValueHint::Other)]
     model: Option<ModelId>,
 }
 

@@ -2,6 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use clap::{
+    ValueHint,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+};
 use cloudpose_policy::quota::{BadLimits, Limits, Resource};
 use cloudpose_wire::{Draw, ModelId, event::parse_score};
 
@@ -39,9 +43,10 @@ pub struct Config {
         value_parser = at_least_1)]
     pub max_watchers: usize,
 
-    /// No picture leaves this gateway that is not drawn so: overlay, skeleton (no pixel of the scene) or
-    /// redacted (heads are covered) [default: as clients ask]
-    #[arg(long, env = "CLOUDPOSE_DRAW_ONLY", value_name = "HOW")]
+    /// No picture leaves this gateway that is not drawn so: skeleton leaves no pixel of the scene, redacted covers
+    /// heads [default: as clients ask]
+    #[arg(long, env = "CLOUDPOSE_DRAW_ONLY", value_name = "HOW",
+        value_parser = PossibleValuesParser::new(["overlay", "skeleton", "redacted"]).try_map(|how| how.parse::<Draw>()))]
     pub draw_only: Option<Draw>,
     /// Connections at once; beyond it 503.
     #[arg(long, env = "CLOUDPOSE_MAX_CONNECTIONS", value_name = "N", default_value = "4096",
@@ -123,7 +128,7 @@ pub struct Config {
     pub idle_timeout: Duration,
 
     /// The model for clients that name none [default: fast for streams, accurate for photos]
-    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME")]
+    #[arg(long, env = "CLOUDPOSE_MODEL", value_name = "NAME", value_hint = ValueHint::Other)]
     pub model: Option<ModelId>,
 
     /// Persons below this score are not reported, 0 to 1, unless the client asks otherwise.

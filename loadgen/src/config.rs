@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use cloudpose_wire::{Mode, ModelId, Want};
 
 use crate::{key::Key, range::Range, threshold::Threshold, verdict::Objective};
@@ -152,7 +152,7 @@ pub struct StreamOptions {
     #[arg(long, default_value = "live", value_parser = word::<Mode>)]
     pub mode: Mode,
     /// The model [default: the service's]
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::Other)]
     pub model: Option<ModelId>,
     /// How old a live frame may get until it is given up [default: the service's]
     #[arg(long, value_name = "TIME", value_parser = some_time)]

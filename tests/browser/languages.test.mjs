@@ -25,11 +25,11 @@ after(async () => {
   await server?.stop();
 });
 
-async function open(locale) {
+async function open(locale, { url } = server) {
   const context = await browser.newContext({ locale });
   const page = await context.newPage();
   page.setDefaultTimeout(STEP_MS);
-  await page.goto(server.url.href);
+  await page.goto(url.href);
   await page.waitForSelector("#models input");
   return page;
 }
@@ -69,6 +69,22 @@ test("whoever reads Chinese sees the whole page in it", TEST_MS, async () => {
   assert.ok(["鼻子", "左眼", "右眼", "左耳", "右耳"].includes(joint), joint);
   assert.deepEqual(await englishOf(page), []);
   await page.context().close();
+});
+
+test("whoever reads Chinese is told in it what the server says of cameras", TEST_MS, async () => {
+  const fetching = await startServer("--camera", "gone=http://127.0.0.1:9/");
+  const page = await open("zh-CN", fetching);
+  await page.click("#wall > summary");
+  await page.waitForSelector('#tiles li[data-state="waiting"]');
+  assert.match(await page.textContent("#tiles span"), /^摄像机暂时不可用：无法连接（Connection refused .*）$/);
+  await page.click("#camera-area > summary");
+  await page.fill("#camera-name", "door");
+  await page.fill("#camera-url", "rtsp://192.168.1.20/");
+  await page.click("#camera-form button");
+  await page.waitForSelector("#camera-refused:not([hidden])");
+  assert.match(await page.textContent("#camera-refused"), /^其地址是私有地址，.*--camera-allow/);
+  await page.context().close();
+  await fetching.stop();
 });
 
 test("others see it in English", TEST_MS, async () => {
