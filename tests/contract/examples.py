@@ -260,10 +260,13 @@ def refusals(call, key):
         slow = half_a_body(call.gateway, at, key)
         call.calls[f"POST {path}"]["responses"]["408"] = {"application/json": slow}
     with contextlib.ExitStack() as others:
-        for _ in range(MOST_CONNECTIONS):
+
+        def is_crowded():
+            # One may have been turned away because an earlier connection still had its place: another takes it then.
             others.enter_context(socket.create_connection(call.gateway.address.rsplit(":", 1)))
-        # It may take a moment until the others are counted.
-        until(lambda: send(call.gateway, "GET", "/health")[0] == 429)
+            return send(call.gateway, "GET", "/health")[0] == 429
+
+        until(is_crowded)
         refused(429, "GET", "/health")
 
 
