@@ -111,7 +111,7 @@ pub(crate) async fn client(Path(name): Path<String>) -> Response {
 
 /// Anything else.
 pub(crate) async fn not_found(address: Uri) -> Problem {
-    if oip::is_below(&address) { oip::not_found() } else { nothing() }
+    if oip::is_below(address.path()) { oip::not_found() } else { nothing() }
 }
 
 pub(crate) fn nothing() -> Problem {

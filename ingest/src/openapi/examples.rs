@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::{Content, OpenApi, RefOr, Schema, path::ParameterIn};
 
 use super::{PROBLEM, operations};
-use crate::doors::{Problem, oip, roboflow};
+use crate::doors::{Problem, words_of_others};
 
 const EXAMPLES: &str = include_str!("examples.json");
 /// What stands in paths, of that name: something that many servers have.
@@ -62,9 +62,7 @@ pub(super) fn add(api: &mut OpenApi) {
                     operation.responses.responses.get_mut(&trouble.status.to_string())
                 {
                     let mut bodies = Bodies::from([(PROBLEM.to_owned(), json!(trouble))]);
-                    if let Some((member, text)) = in_words_of_others(trouble, path) {
-                        bodies.insert(JSON.to_owned(), json!({ member: text }));
-                    }
+                    bodies.extend(in_other_words(trouble, path).map(|words| (JSON.to_owned(), words)));
                     put(&bodies, &mut response.content);
                 }
             }
@@ -72,14 +70,12 @@ pub(super) fn add(api: &mut OpenApi) {
     }
 }
 
-/// A problem at a path that does not speak of problems: the member, and what it says.
-fn in_words_of_others(problem: &Problem, path: &str) -> Option<(&'static str, String)> {
-    match path.split('/').nth(1)? {
-        "infer" | "model" => Some(roboflow::words(problem)),
-        // The existing image service has the same member.
-        "v2" | "upload" | "status" => Some(oip::words(problem)),
-        _ => None,
+/// As JSON that is no problem, at addresses that speak so.
+fn in_other_words(problem: &Problem, path: &str) -> Option<Value> {
+    if path == "/upload" || path.starts_with("/status/") {
+        return Some(json!({ "error": problem.detail }));
     }
+    words_of_others(problem, path).map(|(member, text)| json!({ member: text }))
 }
 
 fn put<'a>(bodies: &Bodies, contents: impl IntoIterator<Item = (&'a String, &'a mut RefOr<Content>)>) {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Path, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -85,8 +85,8 @@ impl IntoResponse for Refused {
 }
 
 /// Whether an address is one of this protocol's.
-pub(crate) fn is_below(address: &Uri) -> bool {
-    address.path().strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub(crate) fn is_below(path: &str) -> bool {
+    path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// There is nothing at an address below `/v2`.
@@ -95,11 +95,6 @@ pub(crate) fn not_found() -> Problem {
         "there is nothing here; of the protocol's extensions there are {}",
         models::EXTENSIONS.join(", ")
     ))
-}
-
-/// A problem as clients of this protocol read it: the member, and what it says.
-pub(crate) fn words(problem: &Problem) -> (&'static str, String) {
-    ("error", problem.detail.clone())
 }
 
 /// Finds what is in images (Open Inference Protocol).

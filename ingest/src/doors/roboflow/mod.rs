@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{StatusCode, Uri},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -62,18 +62,18 @@ impl IntoResponse for Refused {
 }
 
 /// Whether an address is one of these calls'.
-pub(crate) fn is_below(address: &Uri) -> bool {
-    ["/model/", "/infer/"].iter().any(|folder| address.path().starts_with(folder))
+pub(crate) fn is_below(path: &str) -> bool {
+    ["/model/", "/infer/"].iter().any(|folder| path.starts_with(folder))
 }
 
-/// A problem as the SDK reads it: the member, and what it says.
-pub(crate) fn words(problem: &Problem) -> (&'static str, String) {
+/// What is said of a problem to the SDK.
+pub(crate) fn words(problem: &Problem) -> String {
     let mut text = problem.detail.clone();
     if problem.status == StatusCode::UNAUTHORIZED {
         // Unless told otherwise it puts keys into addresses, which logs keep.
         text += "; the SDK does with client.configure(InferenceConfiguration(api_key_transport=\"header\"))";
     }
-    ("message", text)
+    text
 }
 
 /// Describes the server (inference-sdk).
