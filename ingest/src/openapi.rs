@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod examples;
+pub(crate) mod models;
 
 use std::fmt::Write as _;
 
@@ -17,11 +18,13 @@ use utoipa::{
 
 use crate::{
     auth::{Need, Scope},
-    doors::Problem,
+    doors::{Problem, member_at},
 };
 
 /// The content type of problems.
 const PROBLEM: &str = "application/problem+json";
+/// That of other answers, and of problems that clients of other people's protocols are told.
+const JSON: &str = "application/json";
 /// Why a call is forbidden that any key may make.
 const FOREIGN: &str = "A page of a site asks that is not allowed here.";
 
@@ -155,7 +158,7 @@ fn any_of(schema: &mut RefOr<Schema>) {
 
 /// What every call may answer, whatever it answers besides.
 fn tell_of_all(api: &mut openapi::OpenApi) {
-    for item in api.paths.paths.values_mut() {
+    for (path, item) in &mut api.paths.paths {
         for (method, operation) in operations(item) {
             let responses = &mut operation.responses.responses;
             // Who waits for work may hear that it failed.
@@ -163,12 +166,13 @@ fn tell_of_all(api: &mut openapi::OpenApi) {
                 "The image could not be processed.".clone_into(&mut failed.description);
                 responses.entry("500".to_owned()).or_insert_with(|| failed.into());
             }
-            let mut tell = |status: &str, description: &str| {
-                responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
+            let mut tell = |status: &str, told: Response| {
+                responses.entry(status.to_owned()).or_insert_with(|| told.into());
             };
-            tell("429", "The client's tenant or its address has too many connections.");
+            // Before a request is read nobody knows whose it is.
+            tell("429", problem("The client's tenant or its address has too many connections."));
             if method != Method::GET {
-                tell("403", FOREIGN);
+                tell("403", problem_at(path, FOREIGN));
             }
             // Whatever a call's own answers look like.
             if let Some(RefOr::T(crowded)) = responses.get_mut("429") {
@@ -214,6 +218,17 @@ fn operations(item: &mut openapi::PathItem) -> impl Iterator<Item = (Method, &mu
     each.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
+/// A problem, as the clients that make this call read it.
+fn problem_at(path: &str, description: &str) -> Response {
+    let schema = match member_at(path) {
+        None => return problem(description),
+        Some("error") => "TensorError",
+        Some(_) => "InferenceMessage",
+    };
+    let content = Content::new(Some(Ref::from_schema_name(schema)));
+    Response::builder().description(description).content(JSON, content).build()
+}
+
 fn problem(description: &str) -> Response {
     Response::builder().description(description).content(PROBLEM, problem_content()).build()
 }
@@ -256,7 +271,7 @@ fn ask_for_keys(api: &mut openapi::OpenApi, needed: bool) {
             let forbidden =
                 if method == Method::GET { lacks.to_owned() } else { format!("{lacks} {FOREIGN}") };
             for (status, description) in [("401", "No key, or one that is not good."), ("403", &forbidden)] {
-                operation.responses.responses.insert(status.to_owned(), problem(description).into());
+                operation.responses.responses.insert(status.to_owned(), problem_at(path, description).into());
             }
         }
     }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     config::{PHOTO_MODEL, STREAM_MODEL},
     doors::{Problem, oip},
+    openapi::models::Model,
     shared::Shared,
 };
 
@@ -133,7 +134,7 @@ pub(crate) struct ModelList {
     #[schema(value_type = String)]
     default_photo: ModelId,
     /// All of them.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Model>)]
     models: Vec<Arc<ModelInfo>>,
 }
 

@@ -7,6 +7,14 @@ import supervision as sv
 from inference_sdk import InferenceConfiguration, InferenceHTTPClient
 
 
+def why_not(client, photo: str, model: str) -> str:
+    try:
+        client.infer(photo, model_id=model)
+    except Exception as error:
+        return str(error)
+    raise AssertionError(model)
+
+
 def main(url: str, photo: str, key: str | None = None) -> None:
     client = InferenceHTTPClient(api_url=url, api_key=key)
     client.configure(InferenceConfiguration(api_key_transport="header", keypoint_confidence_threshold=0.0))
@@ -21,10 +29,12 @@ def main(url: str, photo: str, key: str | None = None) -> None:
     told["nobody"] = [len(one["predictions"]) for one in client.infer([photo, photo], model_id="fast")]
     client.configure(InferenceConfiguration(api_key_transport="header"))
     told["top"] = client.infer(photo, model_id="efficientnet-lite0")["top"]
-    try:
-        client.infer(photo, model_id="yolo")
-    except Exception as error:
-        told["refused"] = str(error)
+    client.configure(InferenceConfiguration(api_key_transport="header", confidence_threshold=0.1))
+    told["sure"] = len(client.infer(photo, model_id="efficientnet-lite0")["predictions"])
+    client.configure(InferenceConfiguration(api_key_transport="header", confidence_threshold=0.9))
+    unsure = client.infer(photo, model_id="efficientnet-lite0")
+    told["unsure"] = (len(unsure["predictions"]), unsure["top"])
+    told["refused"] = [why_not(client, photo, "yolo"), why_not(client, "no-such-photo.jpg", "fast")]
     print(json.dumps(told))
 
 

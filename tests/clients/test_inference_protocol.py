@@ -184,6 +184,8 @@ def test_keys(locked, sample):
     with pytest.raises(InferenceServerException) as refused:
         client.infer("fast", files(sample.read_bytes()))
     assert refused.value.status() == "401" and refused.value.message().startswith("show a key: ")
+    # KServe's client reads no words otherwise.
+    assert httpx.get(f"{locked.http}/v2/models/fast").headers["content-type"] == "application/json"
     with pytest.raises(InferenceServerException, match="no such key is known"):
         client.get_model_metadata("fast", headers={"Authorization": "Bearer cpk_of_nobody"})
     stream = {"Authorization": f"Bearer {locked.keys['stream']}"}

@@ -29,7 +29,10 @@ def test_results_are_those_of_the_native_call(server, sample):
     corners = [(p.box.x, p.box.y, p.box.x + p.box.width, p.box.y + p.box.height) for p in persons]
     assert np.median(np.abs(np.array(said["boxes"]) - corners)) < 6
     assert said["nobody"] == [0, 0] and said["top"] == "balance beam, beam"
-    assert "yolo" in said["refused"] and "fast" in said["refused"]
+    assert said["sure"] == 1 and said["unsure"] == [0, ""]
+    unknown, missing = said["refused"]
+    assert "yolo" in unknown and "fast" in unknown
+    assert "image 1 is no base64" in missing and "a path of which there is no file" in missing
 
 
 def test_key_in_the_header(locked, sample):
@@ -39,3 +42,11 @@ def test_key_in_the_header(locked, sample):
 def test_key_where_the_sdk_puts_it_unless_told_otherwise(locked):
     response = httpx.post(f"{locked.http}/infer/keypoints_detection?api_key={locked.keys['photo']}", json={})
     assert response.status_code == 401 and 'api_key_transport="header"' in response.json()["message"]
+    # Otherwise the SDK reads no words.
+    assert response.headers["content-type"] == "application/json"
+    unknown = {"Authorization": "Bearer cpk_of_nobody"}
+    said = httpx.post(f"{locked.http}/infer/keypoints_detection", json={}, headers=unknown).json()["message"]
+    assert said.startswith("no such key") and "api_key_transport" not in said
+    key = {"Authorization": f"Bearer {locked.keys['photo']}"}
+    said = httpx.post(f"{locked.http}/infer/instance_segmentation", json={}, headers=key).json()["message"]
+    assert said == "There is nothing here: see /docs for what there is"

@@ -45,7 +45,7 @@ pub struct KeypointKind {
 }
 
 /// Parts of the body by which we crop and draw.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// Drawn finer; covered where faces must not be seen.
@@ -60,7 +60,7 @@ pub enum Part {
 }
 
 /// Sides of the body, as the person sees them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// The person's left.

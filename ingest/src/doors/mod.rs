@@ -40,7 +40,7 @@ pub(crate) use batch::{MOST_IMAGES, Received, Terms, body_limit, find_model, rec
 pub(crate) use brief::brief;
 pub(crate) use few::Few;
 pub(crate) use problem::Problem;
-pub(crate) use readable::{readable, words_of_others};
+pub(crate) use readable::{member_at, readable, words_of_others};
 
 /// The trace that a request belongs to, if it says so, and says it once.
 fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {

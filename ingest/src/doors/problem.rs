@@ -26,7 +26,7 @@ pub(crate) struct Problem {
     #[schema(example = "urn:cloudpose:problem:undecodable-image")]
     kind: &'static str,
     /// The kind in words.
-    title: &'static str,
+    pub(crate) title: &'static str,
     /// The HTTP status.
     pub(crate) status: u16,
     /// What was wrong this time, and what to do.

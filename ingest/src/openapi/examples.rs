@@ -7,14 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::openapi::{Content, OpenApi, RefOr, Schema, path::ParameterIn};
 
-use super::{PROBLEM, operations};
-use crate::doors::{Problem, words_of_others};
+use super::{JSON, PROBLEM, operations};
+use crate::doors::{Problem, member_at, words_of_others};
 
 const EXAMPLES: &str = include_str!("examples.json");
 /// What stands in paths, of that name: something that many servers have.
 const IN_PATHS: [(&str, &str); 2] = [("model", "fast"), ("stream", "door")];
-/// The content type of other answers.
-const JSON: &str = "application/json";
 /// Stands for all calls.
 const ANY: &str = "*";
 
@@ -54,6 +52,7 @@ pub(super) fn add(api: &mut OpenApi) {
                 for (status, bodies) in &call.responses {
                     if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
                         put(bodies, &mut response.content);
+                        put(&of_others(bodies, path), &mut response.content);
                     }
                 }
             }
@@ -68,6 +67,14 @@ pub(super) fn add(api: &mut OpenApi) {
             }
         }
     }
+}
+
+/// A problem of all calls, at an address of other people's protocols.
+fn of_others(bodies: &Bodies, path: &str) -> Bodies {
+    let told = member_at(path).zip(bodies.get(PROBLEM));
+    told.map(|(member, problem)| (JSON.to_owned(), json!({ member: problem["detail"] })))
+        .into_iter()
+        .collect()
 }
 
 /// As JSON that is no problem, at addresses that speak so.

@@ -22,6 +22,8 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Keep {
     pub(super) keypoint_confidence: f32,
+    /// Classes below this are left out. Of persons they are already.
+    pub(super) confidence: f32,
     /// At most so many of an image.
     pub(super) most: usize,
     /// Only of these classes.
@@ -36,8 +38,13 @@ pub(crate) struct Answer {
     /// Seconds, of the whole request.
     time: f64,
     image: Size,
-    #[serde(flatten)]
-    found: Found,
+    predictions: Vec<Prediction>,
+    /// The class that is likeliest; empty if none is sure enough. Absent of persons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<String>,
+    /// That one's. Absent of persons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<f32>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -48,11 +55,11 @@ struct Size {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = InferencePredictions)]
+#[schema(as = InferencePrediction)]
 #[serde(untagged)]
-enum Found {
-    Persons { predictions: Vec<Detection> },
-    Classes { predictions: Vec<Named>, top: String, confidence: f32 },
+enum Prediction {
+    Person(Detection),
+    Class(Named),
 }
 
 /// In pixels of the image.
@@ -121,20 +128,43 @@ impl Answer {
         model: &ModelInfo,
         took: Duration,
     ) -> Result<Self, Problem> {
-        let found = match (&event.output, &model.task) {
+        let (predictions, first) = match (&event.output, &model.task) {
             (Output::Poses { persons, .. }, Task::Pose { .. }) => {
-                let wanted =
-                    keep.classes.as_ref().is_none_or(|classes| classes.iter().any(|class| class == PERSON));
-                let persons = persons.iter().filter(|_| wanted).take(keep.most);
-                Found::Persons {
-                    predictions: persons.map(|person| Detection::of(person, kind, keep)).collect(),
-                }
+                let persons = persons.iter().filter(|_| keep.wants(PERSON)).take(keep.most);
+                let found = persons.map(|person| Prediction::Person(Detection::of(person, kind, keep)));
+                (found.collect(), None)
             }
-            (Output::Classes(classes), Task::Classify { labels }) => of_classes(classes, labels, keep),
+            (Output::Classes(classes), Task::Classify { labels }) => {
+                let sure = |class: &&Class| class.score >= keep.confidence && keep.wants(&class.label);
+                let classes: Vec<&Class> = classes.iter().filter(sure).take(keep.most).collect();
+                let first =
+                    classes.first().map_or_else(Default::default, |top| (top.label.clone(), top.score));
+                (
+                    classes.into_iter().map(|class| Prediction::Class(Named::of(class, labels))).collect(),
+                    Some(first),
+                )
+            }
             _ => return Err(Problem::failed("the model was changed meanwhile; try again")),
         };
         let image = Size { width: event.width, height: event.height };
-        Ok(Self { inference_id: id(), time: took.as_secs_f64(), image, found })
+        let (top, confidence) = first.unzip();
+        Ok(Self { inference_id: id(), time: took.as_secs_f64(), image, predictions, top, confidence })
+    }
+}
+
+impl Keep {
+    fn wants(&self, class: &str) -> bool {
+        self.classes.as_ref().is_none_or(|classes| classes.iter().any(|wanted| wanted == class))
+    }
+}
+
+impl Named {
+    fn of(class: &Class, labels: &[String]) -> Self {
+        Self {
+            class: class.label.clone(),
+            class_id: labels.iter().position(|label| *label == class.label).unwrap_or(labels.len()),
+            confidence: class.score,
+        }
     }
 }
 
@@ -165,15 +195,4 @@ impl Detection {
             keypoints,
         }
     }
-}
-
-fn of_classes(classes: &[Class], labels: &[String], keep: &Keep) -> Found {
-    let named = |class: &Class| Named {
-        class: class.label.clone(),
-        class_id: labels.iter().position(|label| *label == class.label).unwrap_or(labels.len()),
-        confidence: class.score,
-    };
-    let (top, confidence) =
-        classes.first().map_or_else(Default::default, |first| (first.label.clone(), first.score));
-    Found::Classes { predictions: classes.iter().take(keep.most).map(named).collect(), top, confidence }
 }

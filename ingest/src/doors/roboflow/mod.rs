@@ -11,7 +11,6 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -25,6 +24,7 @@ use self::{
     request::{Asked, Images, Named},
 };
 use crate::{
+    auth::Denied,
     doors::{Problem, Received, Terms, find_model, http::body, receive},
     shared::Shared,
 };
@@ -66,14 +66,12 @@ pub(crate) fn is_below(path: &str) -> bool {
     ["/model/", "/infer/"].iter().any(|folder| path.starts_with(folder))
 }
 
-/// What is said of a problem to the SDK.
-pub(crate) fn words(problem: &Problem) -> String {
-    let mut text = problem.detail.clone();
-    if problem.status == StatusCode::UNAUTHORIZED {
-        // Unless told otherwise it puts keys into addresses, which logs keep.
-        text += "; the SDK does with client.configure(InferenceConfiguration(api_key_transport=\"header\"))";
+/// Why somebody is not let in, as one can change it with the SDK, which puts keys into addresses unless told otherwise.
+pub(crate) fn about_keys(why: String) -> String {
+    if why != Denied::NoKey.to_string() {
+        return why;
     }
-    text
+    why + "; the SDK does with client.configure(InferenceConfiguration(api_key_transport=\"header\"))"
 }
 
 /// Describes the server (inference-sdk).

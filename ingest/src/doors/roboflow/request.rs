@@ -208,25 +208,34 @@ pub(super) fn read(body: &[u8], largest: usize) -> Result<Asked, Problem> {
     if images.is_empty() {
         return Err(Problem::missing_image("the list has no image"));
     }
-    let images = images.into_iter().map(|image| file(image, largest)).collect::<Result<_, _>>()?;
+    let images =
+        images.into_iter().zip(1..).map(|(image, n)| file(image, n, largest)).collect::<Result<_, _>>()?;
     let keep = Keep {
+        confidence: request.confidence.unwrap_or(0.0),
         keypoint_confidence: request.keypoint_confidence.unwrap_or(0.0),
         most: request.max_detections.unwrap_or(usize::MAX),
-        classes: request.class_filter.map(|Few(classes)| classes),
+        // None are all, as at an inference server of theirs.
+        classes: request.class_filter.map(|Few(classes)| classes).filter(|classes| !classes.is_empty()),
     };
     Ok(Asked { model, images, one, confidence: request.confidence, keep })
 }
 
-fn file(Image { kind, value }: Image<'_>, largest: usize) -> Result<Bytes, Problem> {
+/// The file of image `n`.
+fn file(Image { kind, value }: Image<'_>, n: usize, largest: usize) -> Result<Bytes, Problem> {
     if kind != "base64" {
         return Err(Problem::bad_body(format!(
             "an image is of type {kind:?}; send the file, as \"base64\": addresses are not fetched for clients"
         )));
     }
-    let file = decode_base64(&value)?;
+    let file = decode_base64(&value).map_err(|problem| {
+        let why = problem.detail;
+        Problem::bad_base64(format!(
+            "image {n} is no base64 ({why}); a path of which there is no file is sent by the SDK as if it were"
+        ))
+    })?;
     if file.len() > largest {
         return Err(Problem::too_large(format!(
-            "an image has {} bytes, at most {largest} may come",
+            "image {n} has {} bytes, at most {largest} may come",
             file.len()
         )));
     }
@@ -258,6 +267,8 @@ mod tests {
         assert_eq!((many.images.len(), many.one, many.confidence), (2, false, Some(0.5)));
         assert_eq!((many.keep.keypoint_confidence, many.keep.most), (0.25, 3));
         assert_eq!(many.keep.classes.unwrap(), ["person"]);
+        let all = r#"{"model_id":"m","image":{"type":"base64","value":"b25l"},"class_filter":[]}"#;
+        assert_eq!(ask(all).unwrap().keep.classes, None);
     }
 
     #[test]
