@@ -68,6 +68,19 @@ def test_pycocotools_evaluates_them(event, nobody, tmp_path):
     assert judged.stats[0] == pytest.approx(1)
 
 
+def test_what_is_no_event_is_told_with_what_to_write(event, server_url, sample):
+    frames = list(Client(server_url).stream([sample], model="fast"))
+    for wrong in (frames, {"a": frames[0]}, frames[0], [None], iter(frames)):
+        with pytest.raises(TypeError, match=r"no event; write to_pandas\(frame.pose for frame in frames if frame.pose\)"):
+            to_pandas(wrong)
+    for wrong in ([event], event):
+        with pytest.raises(TypeError, match=r"write to_coco\({image_id: event}\)"):
+            to_coco(wrong)
+    with pytest.raises(TypeError, match=r"a Frame is no event; write to_coco\({image_id: frame.pose}\)"):
+        to_coco({1: frames[0]})
+    assert len(to_pandas(frame.pose for frame in frames if frame.pose)) == 3 * 17
+
+
 def test_pandas_has_a_row_a_keypoint(event, nobody):
     table = to_pandas([event, nobody])
     assert len(table) == 3 * 17 and set(table["person"]) == {0, 1, 2} and table["track_id"].isna().all()

@@ -8,6 +8,18 @@ import sys
 import pytest
 from conftest import OTHERS, REPOSITORY
 
+# What the pieces of docs/python.md take for given.
+GIVEN = """
+from collections.abc import Iterator
+from typing import Any
+import numpy as np
+from cloudpose import Client, Frame, draw, video
+source: list[str]
+client = Client()
+
+def drawn(frame: Frame) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return draw(frame.image, frame.pose)
+"""
 ADDRESS = "127.0.0.1:60000"
 # Which program of a document, the file that it writes, and what it says.
 PROGRAMS = [
@@ -35,3 +47,14 @@ def test_program_does_what_the_document_says(server, sample, clip, tmp_path, doc
     assert done.returncode == 0 and said in done.stdout, done.stdout + done.stderr
     if written is not None:
         assert (tmp_path / written).stat().st_size > 10_000
+
+
+def test_pieces_are_right_by_their_types(tmp_path):
+    pieces = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs/python.md").read_text(), flags=re.M | re.S)
+    # OpenCV has types of its own.
+    pieces = [piece for piece in pieces if "cv2" not in piece]
+    assert len(pieces) > 4
+    for n, piece in enumerate(pieces):
+        (tmp_path / f"piece_{n}.py").write_text(GIVEN + piece)
+    done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "."], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

@@ -27,6 +27,7 @@ def test_a_folder_of_images_is_handed_in_and_fetched(client, sample, tmp_path):
     for name in ["b.jpg", "a.jpg"]:
         (tmp_path / name).write_bytes(sample.read_bytes())
     (tmp_path / "notes.txt").write_text("no image")
+    assert client.jobs.submit(tmp_path.glob("*.jpg"), model="fast").items == 2
     job = client.jobs.submit(tmp_path, want="both", model="fast")
     told = client.jobs.wait(job, every=0.05)
     assert (told.items, told.done, told.failed, told.state) == (2, 2, 0, "done")
@@ -77,6 +78,19 @@ def test_asynchronous_programs_have_the_same(client, clip, sample, tmp_path):
             assert problem.value.status == 404
 
     asyncio.run(use())
+
+
+def test_waiting_for_a_job_ends_in_time(client, clip):
+    async def wait(job):
+        async with AsyncClient(client._server.url) as server:
+            with pytest.raises(TimeoutError, match="is not done after 0.01 s"):
+                await server.jobs.wait(job, timeout=0.01)
+
+    job = client.jobs.submit(clip, model="accurate")
+    with pytest.raises(TimeoutError, match=rf"job {job.id} is not done after 0 s: \d+ of \d+ are.*wait\(\) can be called again"):
+        client.jobs.wait(job, timeout=0)
+    asyncio.run(wait(job))
+    assert client.jobs.wait(job, timeout=240).is_done
 
 
 def test_what_fails_says_why(client, clip, sample, tmp_path):

@@ -78,6 +78,51 @@ def test_drawing_is_where_the_joints_are(client, sample):
     assert np.array_equal(draw(pixels, event, min_score=1.1), pixels)
 
 
+def test_drawing_takes_what_pose_takes(client, sample):
+    opened = Image.open(sample)
+    event = client.pose(opened, model="fast")
+    expected = draw(np.asarray(opened), event)
+    for image in (sample, str(sample), sample.read_bytes(), opened):
+        assert np.array_equal(draw(image, event), expected)
+    assert np.array_equal(draw(sample, event, order="bgr"), expected[:, :, ::-1])
+    assert np.array_equal(draw(sample, None), np.asarray(opened)), "of a frame that was dropped"
+    grey = draw(np.zeros((1072, 804), np.uint8), event)
+    assert grey.shape == (1072, 804, 3) and grey.any()
+
+
+def test_drawing_turns_files_as_the_server_does(client, sample):
+    upright = Image.open(sample)
+    lying = io.BytesIO()
+    exif = Image.Exif()
+    # To be turned by a quarter, clockwise.
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(lying, "JPEG", quality=95, exif=exif)
+    event = client.pose(lying.getvalue(), model="fast")
+    drawn = draw(lying.getvalue(), event)
+    assert (event.width, event.height) == (804, 1072) == drawn.shape[1::-1]
+    assert np.abs(drawn - draw(upright, event).astype(int)).mean() < 4
+
+
+def test_drawing_says_what_is_wrong(client, sample):
+    [frame] = client.stream([sample], model="fast")
+    with pytest.raises(TypeError, match=r"a Frame is no event; write draw\(frame.image, frame.pose\)"):
+        draw(frame.image, frame)
+    with pytest.raises(TypeError, match="a list is no image"):
+        draw([sample], frame.pose)
+    program = """
+import sys
+sys.modules[sys.argv[1]] = None
+from cloudpose import PoseEvent, draw
+said = {"stream": "s", "seq": 1, "captured_at": 0, "width": 1, "height": 1, "model": "m", "device": "d"}
+try: draw(sys.argv[2], PoseEvent.read(said))
+except Exception as error: print(type(error).__name__, error)
+"""
+    for missing, needs in [("numpy", "drawing needs NumPy"), ("PIL", "reading image files needs Pillow")]:
+        command = [sys.executable, "-c", program, missing, sample]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.stdout == f"CloudPoseError {needs}: pip install 'cloudpose[video]'\n", done.stderr
+
+
 def test_a_kept_connection_that_the_server_has_closed_is_no_failure():
     """The server closes each connection when a second request comes on it."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -148,6 +193,8 @@ def test_problems_say_what_to_do(client, sample):
         Client("http://127.0.0.1:1").models()
     with pytest.raises(ValueError, match="http://host:port"):
         Client("127.0.0.1:60000")
+    with pytest.raises(TypeError, match="a NoneType is no address.*http://host:port"):
+        Client(None)
 
 
 def test_keys(locked, sample):
@@ -159,6 +206,19 @@ def test_keys(locked, sample):
         list(Client(locked.http, key=locked.keys["photo"]).stream([sample]))
     assert (refused.value.status, refused.value.type) == (403, "urn:cloudpose:problem:forbidden")
     assert [f.persons != () for f in Client(locked.http, key=locked.keys["stream"]).stream([sample])] == [True]
+
+
+def test_keys_from_files_work_and_broken_ones_are_not_shown(locked, sample):
+    key = locked.keys["photo"]
+    assert Client(locked.http, key=f" {key}\r\n").pose(sample, model="fast").persons
+    for wrong in ["", " \n", "cpk_sec\nret", "cpk_sécret", "cpk_sec\x7fret"]:
+        for kind in (Client, AsyncClient):
+            with pytest.raises(ValueError, match="the key") as refused:
+                kind(locked.http, key=wrong)
+            assert "cpk_" not in str(refused.value)
+    with pytest.raises(ValueError, match="http://host:port") as refused:
+        Client(key)
+    assert key not in str(refused.value) and key not in repr(Client(locked.http, key=key)._server)
 
 
 def test_asynchronous_calls(server, sample):

@@ -3,8 +3,13 @@
 import asyncio
 import itertools
 import json
+import pickle
 import socket
+import ssl
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,6 +25,39 @@ from websockets.sync.server import serve
 @pytest.fixture
 def client(server):
     return Client(server.http)
+
+
+@contextmanager
+def going(session, **options):
+    """A server of ours, by its port; `session` is called with each connection."""
+    with serve(session, "127.0.0.1", 0, **options) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+
+
+def hello(socket):
+    limits = {"max_image_bytes": 1, "max_image_pixels": 1, "window": 2, "max_age_ms": 1}
+    socket.send(json.dumps({"type": "hello", "stream": "s", "limits": limits}))
+
+
+def result(socket, seq):
+    socket.send(json.dumps({"type": "result", "seq": seq, "latency_ms": 1, "overlay": False, "dropped": {}, "lost": 0}))
+
+
+def error(socket, code):
+    socket.send(json.dumps({"type": "error", "code": code, "message": "m"}))
+
+
+def answer(socket):
+    """A session of somebody who sends, without anybody in the frames."""
+    hello(socket)
+    seq = 0
+    for data in socket:
+        if data == '{"type":"end"}':
+            return
+        if isinstance(data, bytes):
+            result(socket, seq := seq + 1)
 
 
 def test_every_frame_of_a_video_comes_back_in_order(client, clip, tmp_path):
@@ -88,6 +126,106 @@ def test_what_a_source_raises_is_raised_and_leaving_early_stops_it(client, sampl
     assert closed.wait(10)
 
 
+@pytest.mark.parametrize("way_out", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_would_end_a_loop_comes_to_the_caller_too(way_out):
+    def camera():
+        yield b"a"
+        raise way_out("enough") from OSError("unplugged")
+
+    async def asynchronous():
+        for image in camera():
+            yield image
+
+    async def over(source):
+        [seen.append(frame.number) async for frame in Client(url).stream(source)]
+
+    loops = [
+        lambda: [seen.append(frame.number) for frame in Client(url).stream(camera())],
+        lambda: [seen.append(frame.number) for frame in Client(url).stream(asynchronous())],
+        lambda: asyncio.run(over(camera())),
+        lambda: asyncio.run(over(asynchronous())),
+    ]
+
+    def call(loop):
+        try:
+            loop()
+        except BaseException as raised:
+            seen.append(raised)
+
+    with going(answer) as port:
+        url = f"http://127.0.0.1:{port}"
+        for loop in loops:
+            seen = []
+            thread = threading.Thread(target=call, args=(loop,), daemon=True)
+            thread.start()
+            thread.join(20)
+            number, raised = seen
+            assert number == 1 and type(raised) is way_out
+            if way_out is not asyncio.CancelledError:
+                assert isinstance(raised.__cause__, OSError)
+
+
+def test_a_thread_streams_on_when_the_main_one_has_come_to_its_end():
+    program = """
+import sys, threading, time
+from cloudpose import Client
+begun = threading.Event()
+def camera():
+    yield b"a"
+    begun.set()
+    threading.main_thread().join()
+    time.sleep(0.2)
+    yield b"b"
+def stream():
+    client = Client(sys.argv[1])
+    print([frame.number for frame in client.stream(camera())], flush=True)
+    # Python 3.12 began no thread any more until 3.12.3.
+    if not (3, 12) <= sys.version_info < (3, 12, 3):
+        print([frame.number for frame in client.stream([b"a", b"b"])])
+threading.Thread(target=stream).start()
+begun.wait()
+"""
+    with going(answer) as port:
+        # A name, which is looked up on a thread.
+        command = [sys.executable, "-c", program, f"http://localhost:{port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert set(done.stdout.splitlines()) == {"[1, 2]"} and done.stderr == ""
+
+
+def test_ending_a_plain_loop_leaves_no_thread(client, sample):
+    before = set(threading.enumerate())
+    list(client.stream([sample]))
+    for _ in client.stream([sample, sample]):
+        break
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    assert left <= {"cloudpose-source"}
+
+
+def test_streams_and_watchers_come_by_https(tmp_path, monkeypatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key, "-out", certificate]
+    subprocess.run(made, check=True, capture_output=True)
+
+    def session(socket):
+        if not socket.request.path.startswith("/v1/streams/"):
+            return answer(socket)
+        result(socket, 7)
+        error(socket, "no_stream")
+
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    secure.load_cert_chain(certificate, key)
+    with going(session, ssl=secure) as port:
+        url = f"https://localhost:{port}"
+        with pytest.raises(ConnectionLost, match="certificate"):
+            list(Client(url).stream([b"a"]))
+        own = Client(url, ssl=ssl.create_default_context(cafile=certificate))
+        assert [frame.number for frame in own.stream([b"a"])] == [1]
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert [frame.number for frame in Client(url).stream([b"a", b"b"])] == [1, 2]
+        assert [frame.seq for frame in Client(url).watch("door")] == [7]
+
+
 def test_live_takes_the_newest_of_a_source_that_is_faster(client, sample):
     file = sample.read_bytes()
     stream = client.stream((file for _ in range(2000)), mode="live", max_age_ms=10_000)
@@ -154,6 +292,18 @@ def test_what_is_no_source_is_told_where_it_is_said(client, sample, tmp_path):
         video.write(tmp_path / "none.mp4", [None], 25)
     with pytest.raises(CloudPoseError, match="there is no folder"):
         video.write(tmp_path / "no" / "a.mp4", [pixels], 25)
+    for fps in (0, -5, float("nan")):
+        with pytest.raises(ValueError, match="more than 0 frames a second"):
+            video.write(tmp_path / "a.mp4", [pixels], fps)
+    for name in ("a.gif", "a.webm", "a", "a.txt"):
+        with pytest.raises(CloudPoseError, match="cannot hold H.264.*suffix .mp4"):
+            video.write(tmp_path / name, itertools.repeat(pixels), 25)
+    with pytest.raises(TypeError, match=r"a Frame is no picture.*frame\.picture for frame"):
+        video.write(tmp_path / "a.mp4", client.stream([sample], model="fast"), 25)
+    missing = tmp_path / "missing.mp4"
+    for ask in (video.fps, video.count, lambda path: next(video.read(path)), lambda path: list(client.stream(path))):
+        with pytest.raises(FileNotFoundError, match="No such file.*missing.mp4"):
+            ask(missing)
 
 
 def test_watching_what_another_sends(client, sample):
@@ -180,6 +330,41 @@ def test_watching_what_another_sends(client, sample):
         next(iter(Client(nobody).watch("door", reconnect_for=30)))
 
 
+def test_watchers_wait_for_a_sender_who_comes_back_after_the_server():
+    visits = itertools.count(1)
+
+    def session(socket):
+        visit = next(visits)
+        if visit != 2:
+            result(socket, visit)
+        error(socket, "shutting_down" if visit == 1 else "no_stream")
+
+    with going(session) as port:
+        watch = Client(f"http://127.0.0.1:{port}").watch("door", reconnect_for=20)
+        assert [frame.seq for frame in watch] == [1, 3] and next(visits) == 4
+
+
+def test_watchers_of_a_sender_who_does_not_come_back_are_done():
+    visits = itertools.count(1)
+
+    def session(socket):
+        if next(visits) == 1:
+            result(socket, 1)
+            error(socket, "shutting_down")
+        else:
+            error(socket, "no_stream")
+
+    with going(session) as port:
+        watch = Client(f"http://127.0.0.1:{port}").watch("door", reconnect_for=3)
+        assert [frame.seq for frame in watch] == [1] and next(visits) > 3
+
+
+def test_errors_go_from_one_process_to_another():
+    for error in (Problem(404, "urn:t", "No", "use another"), SessionError("bad_query", "m"), ConnectionLost("gone")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
 def test_events_of_streams_by_name(server, client, sample):
     events = client.events("door-*", nats=server.nats)
     seen = []
@@ -201,6 +386,10 @@ def test_events_that_cannot_come_say_why(client, tmp_path):
         nobody = f"nats://joe:secret@127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(ConnectionLost, match=r"nats://127\.0\.0\.1:\d+ cannot be reached.*call failed.*--nats"):
         next(iter(client.events(nats=nobody)))
+    for wrong in (None, "127.0.0.1:4222", "http://joe:secret@127.0.0.1:4222", "nats://a:4222,b:4222"):
+        with pytest.raises(ValueError, match="write nats://host:4222") as refused:
+            client.events(nats=wrong)
+        assert "secret" not in str(refused.value)
     users = tmp_path / "users.conf"
     users.write_text("""authorization { users: [
         { user: deaf, password: word, permissions: { subscribe: { deny: "cloudpose.>" } } }

@@ -46,9 +46,12 @@ class _Calls(ABC):
     ) -> None:
         """`url` is where the server is, `key` its API key (`cpk_…`) or a token, if it asks for one. A call that the server
         has no room or no time for is made `retries` times more, when the server says. `ssl` is for authorities of your own."""
+        if not isinstance(url, str):
+            raise TypeError(f"a {type(url).__name__} is no address of a server; write http://host:port")
+        # It is not shown, since it may be a key in the wrong place.
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is no address of a server; write http://host:port")
-        self._server = Server(url.rstrip("/"), key, ssl)
+            raise ValueError("an address of a server begins with http:// or https://; write http://host:port")
+        self._server = Server(url.rstrip("/"), None if key is None else _trimmed(key), ssl)
         self._retries = retries
         self._open(
             {
@@ -125,6 +128,16 @@ class _Calls(ABC):
     def _pauses(self) -> Iterator[float]:
         """Seconds to wait before each further attempt, if the server does not say."""
         yield from (0.5 * 2.0**n for n in range(self._retries))
+
+
+def _trimmed(key: str) -> str:
+    """A key without what is around it, such as the end of its file's line."""
+    trimmed = key.strip()
+    if not trimmed:
+        raise ValueError("the key is empty; leave it out for a server that asks for none")
+    if not (trimmed.isascii() and trimmed.isprintable()):
+        raise ValueError("the key has characters that no key has; copy it once more")
+    return trimmed
 
 
 def _asked(values: Mapping[str, object]) -> dict[str, str]:

@@ -6,9 +6,11 @@ import random
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
@@ -30,24 +32,31 @@ class Server:
     """Where the server is, and how one is let in."""
 
     url: str
-    key: str | None = None
+    # Never shown.
+    key: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext | None:
+        """Whom a WebSocket believes: the same authorities as HTTP's calls."""
+        if not self.url.startswith("https://"):
+            return None
+        return httpx.create_ssl_context() if self.tls is None else self.tls
+
     async def open(self, path: str, query: Mapping[str, object]) -> ClientConnection:
         """Opens a WebSocket. Raises a `Problem` or `Lost`."""
         asked = {name: _text(value) for name, value in query.items() if value is not None}
         scheme, host, base, _, _ = urlsplit(self.url)
-        secure = scheme == "https"
-        url = urlunsplit(("wss" if secure else "ws", host, base.rstrip("/") + path, urlencode(asked), ""))
+        url = urlunsplit(("wss" if scheme == "https" else "ws", host, base.rstrip("/") + path, urlencode(asked), ""))
         try:
             return await connect(
                 url,
                 additional_headers=self.headers,
-                ssl=self.tls if secure else None,
+                ssl=self._trusted,
                 max_size=None,
                 # Images are compressed as they are.
                 compression=None,

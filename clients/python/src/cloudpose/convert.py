@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .errors import CloudPoseError
-from .results import PoseEvent
+from .results import PoseEvent, check_event
 
 if TYPE_CHECKING:
     import pandas
@@ -74,6 +74,11 @@ def to_coco(events: Mapping[int, PoseEvent] | Mapping[str, PoseEvent] | Mapping[
 
     As in what detectors hand in, the third number of a keypoint is its score.
     """
+    if not isinstance(events, Mapping):
+        kind = type(events).__name__
+        raise TypeError(f"a {kind} does not say of which images its events are; write to_coco({{image_id: event}})")
+    for event in events.values():
+        check_event(event, "to_coco({image_id: frame.pose})")
     return [
         {
             "image_id": image_id,
@@ -100,13 +105,17 @@ def to_pandas(events: PoseEvent | Iterable[PoseEvent] | Mapping[Any, PoseEvent])
         joints = [sum(len(person.keypoints) for person in event.persons) for event in events.values()]
         table.insert(0, "name", [name for name, count in zip(events, joints, strict=True) for _ in range(count)])
         return table
-    if isinstance(events, PoseEvent):
-        events = [events]
     columns = ["stream", "seq", "captured_at", "person", "track_id", "person_score", "keypoint", "x", "y", "score"]
     rows = [
         (event.stream, event.seq, event.captured_at, n, person.track_id, person.score, k.name, k.x, k.y, k.score)
-        for event in events
+        for event in _each(events)
         for n, person in enumerate(event.persons)
         for k in person.keypoints
     ]
     return pandas.DataFrame(rows, columns=columns).astype({"track_id": "Int64"})
+
+
+def _each(events: PoseEvent | Iterable[PoseEvent]) -> Iterator[PoseEvent]:
+    for event in events if isinstance(events, Iterable) else [events]:
+        check_event(event, "to_pandas(frame.pose for frame in frames if frame.pose)")
+        yield event

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .results import COCO, Person, PoseEvent, Skeleton
+from . import images
+from .errors import CloudPoseError
+from .images import ImageLike, Order
+from .results import COCO, Person, PoseEvent, Skeleton, check_event
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,19 +19,32 @@ if TYPE_CHECKING:
 _COLOURS = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167), (0, 114, 178))
 
 
-def draw(pixels: Array, event: PoseEvent, *, min_score: float = 0.3, skeleton: Skeleton = COCO, order: str = "rgb") -> Array:
-    """A copy of the pixels ([height, width, 3], uint8) with the persons' skeletons, each in the colour of its track.
+def draw(
+    image: ImageLike,
+    event: PoseEvent | None,
+    *,
+    min_score: float = 0.3,
+    skeleton: Skeleton = COCO,
+    order: Order = "rgb",
+) -> Array:
+    """A copy of the image's pixels ([height, width, 3], uint8) with the persons' skeletons, each in the colour of its track.
 
+    `image` is what `pose()` takes; files need Pillow. Nothing is drawn if `event` is `None`, as of a frame that was dropped.
     Keypoints below `min_score` are left out. Persons of a model of your own have the limbs of its `skeleton`.
     """
-    import numpy as np
+    if event is not None:
+        check_event(event, "draw(frame.image, frame.pose)")
+    try:
+        import numpy as np
+    except ImportError:
+        raise CloudPoseError("drawing needs NumPy: pip install 'cloudpose[video]'") from None
 
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels are {pixels.dtype} of the shape {pixels.shape}; make them uint8, [height, width, 3]")
-    drawn = pixels.copy()
+    drawn = images.decode(image, order)
+    if event is None:
+        return drawn
     # Pixels of another size than those that were sent.
-    scale = np.array([pixels.shape[1] / event.width, pixels.shape[0] / event.height])
-    width = max(1.5, min(pixels.shape[:2]) / 220)
+    scale = np.array([drawn.shape[1] / event.width, drawn.shape[0] / event.height])
+    width = max(1.5, min(drawn.shape[:2]) / 220)
     for n, person in enumerate(event.persons):
         red, green, blue = _COLOURS[(n if person.track_id is None else person.track_id) % len(_COLOURS)]
         colour = np.array((red, green, blue) if order == "rgb" else (blue, green, red), np.float32)

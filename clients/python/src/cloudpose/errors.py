@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 
 class CloudPoseError(Exception):
@@ -21,6 +22,10 @@ class Problem(CloudPoseError):
         self.title = title
         self.detail = detail
         """What was wrong this time, and what to do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For pickle, as it goes between processes: else it would call the class with the message alone.
+        return type(self), (self.status, self.type, self.title, self.detail)
 
     @property
     def is_passing(self) -> bool:
@@ -45,6 +50,9 @@ class SessionError(CloudPoseError):
         self.code = code
         """One of those in docs/websocket.md, such as `bad_query`."""
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self.message)
 
 
 class BadCallback(CloudPoseError):

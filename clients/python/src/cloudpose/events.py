@@ -14,6 +14,8 @@ from .errors import CloudPoseError, ConnectionLost
 from .results import PoseEvent
 
 _DEFAULT_TENANT = "default"
+# Those of nats-py.
+_SCHEMES = ("nats://", "tls://", "ws://", "wss://")
 # Events that wait for a slow loop; more wait at nats-py.
 _WAITING = 1024
 # What nats-py does to connect at first, when a wrong address is to be told soon; and again later, for two minutes.
@@ -26,6 +28,9 @@ class Events(Both[PoseEvent]):
     two minutes."""
 
     def __init__(self, streams: str, nats: str, tenant: str, prefix: str, tls: ssl.SSLContext | None) -> None:
+        # It is not shown, since there may be a password in it.
+        if not isinstance(nats, str) or not all(server.strip().startswith(_SCHEMES) for server in nats.split(",")):
+            raise ValueError("an address of NATS begins with nats:// or tls://; write nats://host:4222")
         self._streams = streams
         self._nats = nats
         self._tenant = tenant

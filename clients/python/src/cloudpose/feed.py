@@ -33,6 +33,14 @@ class End(Exception):
     """There are no more frames."""
 
 
+class Raised(Exception):
+    """What a source raised. It may be what would end an event loop, such as `SystemExit`: it comes to the caller in here."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 class Feed:
     """One image at a time. Of a source that is read as fast as it gives (`newest`) the newest waits, and older ones are counted."""
 
@@ -40,7 +48,7 @@ class Feed:
         self.superseded = 0
         self._newest = newest
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[ImageLike | BaseException] = []
+        self._waiting: list[ImageLike | End | Raised] = []
         self._came = asyncio.Event()
         self._demand = threading.Semaphore(0)
         # Who asked may have been cancelled meanwhile: what comes is for who asks next.
@@ -60,7 +68,7 @@ class Feed:
             reading.start()
 
     async def take(self) -> ImageLike:
-        """The next image. Raises `End`, or what the source raised."""
+        """The next image. Raises `End`, or `Raised`, again and again."""
         if not self._waiting and not self._newest and not self._asked:
             self._asked = True
             if self._task is None:
@@ -71,10 +79,11 @@ class Feed:
             self._came.clear()
             await self._came.wait()
         item = self._waiting[0]
-        if isinstance(item, BaseException):
+        if isinstance(item, (End, Raised)):
             raise item
         self._asked = False
-        return self._waiting.pop(0)  # type: ignore[return-value]
+        del self._waiting[0]
+        return item
 
     def close(self) -> None:
         self._closed = True
@@ -82,8 +91,8 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
 
-    def _put(self, item: ImageLike | BaseException) -> None:
-        if self._newest and self._waiting and not isinstance(item, BaseException):
+    def _put(self, item: ImageLike | End | Raised) -> None:
+        if self._newest and self._waiting and not isinstance(item, (End, Raised)):
             self._waiting[-1] = item
             self.superseded += 1
         else:
@@ -91,7 +100,7 @@ class Feed:
         self._came.set()
 
     def _read(self, source: Iterable[ImageLike]) -> None:
-        ending: BaseException = End()
+        ending: End | Raised = End()
         images: Iterator[ImageLike] | None = None
         try:
             images = iter(source)
@@ -107,9 +116,9 @@ class Feed:
         except RuntimeError as error:
             if self._loop.is_closed():
                 return
-            ending = error
+            ending = Raised(error)
         except BaseException as error:
-            ending = error
+            ending = Raised(error)
         finally:
             if images is not None and hasattr(images, "close"):
                 images.close()
@@ -117,7 +126,7 @@ class Feed:
                 self._loop.call_soon_threadsafe(self._put, ending)
 
     async def _pump(self, source: AsyncIterable[ImageLike]) -> None:
-        ending: BaseException = End()
+        ending: End | Raised = End()
         images = aiter(source)
         try:
             while True:
@@ -126,6 +135,6 @@ class Feed:
                 self._put(await anext(images))
         except StopAsyncIteration:
             pass
-        except Exception as error:
-            ending = error
+        except BaseException as error:
+            ending = Raised(error)
         self._put(ending)

@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from .errors import CloudPoseError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -39,11 +41,6 @@ def encode(image: ImageLike, order: Order = "rgb") -> bytes:
         return Path(image).read_bytes()
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
-    if image is None:
-        raise TypeError("None is no image; OpenCV's imread gives it for a file that it cannot read")
-    if not (hasattr(image, "__array_interface__") or hasattr(image, "__array__")):
-        kind = type(image).__name__
-        raise TypeError(f"a {kind} is no image: give a path, bytes, or pixels; for many images there is stream()")
     pixels = _pixels(image, order)
     try:
         from PIL import Image
@@ -52,6 +49,26 @@ def encode(image: ImageLike, order: Order = "rgb") -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, subsampling=0)
     return file.getvalue()
+
+
+def decode(image: ImageLike, order: Order = "rgb") -> Array:
+    """The image as pixels in that order, of their own. Files are upright, as the server has them."""
+    if isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview)):
+        rgb = _pixels(_upright(encode(image)), "rgb")
+    else:
+        rgb = _pixels(image, order)
+    pixels: Array = (rgb if order == "rgb" else rgb[:, :, ::-1]).copy()
+    return pixels
+
+
+def _upright(file: bytes) -> ArrayLike:
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise CloudPoseError("reading image files needs Pillow: pip install 'cloudpose[video]'") from None
+
+    with Image.open(io.BytesIO(file)) as opened:
+        return ImageOps.exif_transpose(opened).convert("RGB")
 
 
 def media_type(file: bytes) -> str:
@@ -63,8 +80,18 @@ def media_type(file: bytes) -> str:
     return "image/jpeg"
 
 
+def is_array(image: object) -> bool:
+    """Whether NumPy can look at it."""
+    return hasattr(image, "__array_interface__") or hasattr(image, "__array__")
+
+
 def _pixels(image: ArrayLike, order: Order) -> Array:
     """As [height, width, 3], RGB."""
+    if image is None:
+        raise TypeError("None is no image; OpenCV's imread gives it for a file that it cannot read")
+    if not is_array(image):
+        kind = type(image).__name__
+        raise TypeError(f"a {kind} is no image: give a path, bytes, or pixels; for many images there is stream()")
     import numpy as np
 
     if order not in ("rgb", "bgr"):

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +120,7 @@ class Job:
 class Handing:
     """What is sent to hand a job in: images, or one video. Made anew for each attempt, for files are read as they are sent."""
 
-    def __init__(self, files: PathLike | Sequence[PathLike]) -> None:
+    def __init__(self, files: PathLike | Iterable[PathLike]) -> None:
         paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
         for path in paths:
             if not isinstance(path, (str, os.PathLike)):
@@ -169,6 +170,25 @@ def _read_lines(response: httpx.Response) -> list[JobResult]:
     return [JobResult.read(json.loads(line)) for line in response.text.splitlines()]
 
 
+class _Pauses:
+    """When to ask again how far a job is."""
+
+    def __init__(self, every: float, timeout: float | None) -> None:
+        self._every = every
+        self._timeout = timeout
+        self._began = time.monotonic()
+
+    def following(self, job: Job) -> float:
+        """Seconds. Raises `TimeoutError` when there is no time left."""
+        if self._timeout is None:
+            return self._every
+        left = self._began + self._timeout - time.monotonic()
+        if left <= 0:
+            what = f"job {job.id} is not done after {self._timeout:g} s: {job.done} of {job.items} are"
+            raise TimeoutError(f"{what}. The server goes on with it; wait() can be called again")
+        return min(self._every, left)
+
+
 class Jobs:
     """The jobs of a client."""
 
@@ -178,7 +198,7 @@ class Jobs:
 
     def submit(
         self,
-        files: PathLike | Sequence[PathLike],
+        files: PathLike | Iterable[PathLike],
         *,
         want: Want = "pose",
         model: str | None = None,
@@ -205,10 +225,11 @@ class Jobs:
         """Has a job's callback sent again."""
         return Job.read(self._call("POST", f"{_path(job)}/callback", {}).json())
 
-    def wait(self, job: Job | str, *, every: float = 0.5) -> Job:
-        """Waits until a job is done; asks each `every` seconds."""
+    def wait(self, job: Job | str, *, every: float = 0.5, timeout: float | None = None) -> Job:
+        """Waits until a job is done; asks each `every` seconds. Raises `TimeoutError` if it is not done after `timeout` seconds."""
+        pauses = _Pauses(every, timeout)
         while not (told := self.status(job)).is_done:
-            self._wait(every)
+            self._wait(pauses.following(told))
         return told
 
     def results(self, job: Job | str) -> Iterator[JobResult]:
@@ -241,7 +262,7 @@ class AsyncJobs:
 
     async def submit(
         self,
-        files: PathLike | Sequence[PathLike],
+        files: PathLike | Iterable[PathLike],
         *,
         want: Want = "pose",
         model: str | None = None,
@@ -268,10 +289,11 @@ class AsyncJobs:
         """Has a job's callback sent again."""
         return Job.read((await self._call("POST", f"{_path(job)}/callback", {})).json())
 
-    async def wait(self, job: Job | str, *, every: float = 0.5) -> Job:
-        """Waits until a job is done; asks each `every` seconds."""
+    async def wait(self, job: Job | str, *, every: float = 0.5, timeout: float | None = None) -> Job:
+        """Waits until a job is done; asks each `every` seconds. Raises `TimeoutError` if it is not done after `timeout` seconds."""
+        pauses = _Pauses(every, timeout)
         while not (told := await self.status(job)).is_done:
-            await asyncio.sleep(every)
+            await asyncio.sleep(pauses.following(told))
         return told
 
     async def results(self, job: Job | str) -> AsyncIterator[JobResult]:

@@ -131,6 +131,12 @@ class PoseEvent:
         return to_pandas([self])
 
 
+def check_event(event: object, instead: str) -> None:
+    """Raises `TypeError` if it is no event, and says what to write instead."""
+    if not isinstance(event, PoseEvent):
+        raise TypeError(f"a {type(event).__name__} is no event; write {instead}")
+
+
 def _person(said: Mapping[str, Any]) -> Person:
     box = said["box"]
     return Person(

@@ -19,7 +19,7 @@ from . import images
 from .both import Both
 from .connection import HARMLESS, Lost, Retries, Server, ended, unreachable
 from .errors import CloudPoseError, SessionError
-from .feed import End, Feed, Source
+from .feed import End, Feed, Raised, Source
 from .images import ImageLike, Order
 from .pace import Pace
 from .results import Person, PoseEvent
@@ -32,7 +32,7 @@ class Frame:
     """A frame that is done."""
 
     number: int
-    """Which one of those that were sent, from 1, over all connections."""
+    """Which one of those that were sent, from 1, over all connections: with `mode="complete"` its place in the source."""
     image: ImageLike = field(repr=False)
     """As the source gave it."""
     pose: PoseEvent | None = None
@@ -80,12 +80,18 @@ class Stream(Both[Frame]):
 
     async def _items(self) -> AsyncGenerator[Frame, None]:
         session = _Session(self, self._server, self._terms, Feed(self._source, newest=self._terms.live))
+        ending: BaseException | None = None
         try:
             async with aclosing(session.frames()) as frames:
                 async for frame in frames:
                     yield frame
+        except Raised as raised:
+            ending = raised.error
         finally:
             session.feed.close()
+        # Out here what the source raised keeps the cause that it has.
+        if ending is not None:
+            raise ending
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from .both import Both
 from .connection import Lost, Retries, Server, ended, unreachable
-from .errors import CloudPoseError, SessionError
+from .errors import CloudPoseError, ConnectionLost, SessionError
 from .results import PoseEvent, Watched
 
 
@@ -34,17 +34,25 @@ class Watch(Both[Watched]):
         self._greeted = False
         watched = False
         while True:
+            here = False
             try:
                 async with aclosing(self._connection()) as frames:
                     async for frame in frames:
-                        watched = True
+                        watched = here = True
                         retries.worked()
                         yield frame
             except SessionError as error:
-                # Over, if it was there before.
-                if error.code == "no_stream" and watched:
+                if error.code != "no_stream" or not watched:
+                    raise
+                # It was there on this connection, and is over.
+                if here:
                     return
-                raise
+                # The server may be back before who sends.
+                try:
+                    wait = retries.wait(Lost(str(error)))
+                except ConnectionLost:
+                    return
+                await asyncio.sleep(wait)
             except CloudPoseError as error:
                 if not self._greeted and isinstance(error, Lost):
                     # A wrong address is told at once.
