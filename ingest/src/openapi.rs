@@ -112,6 +112,9 @@ pub(crate) fn json(ops: openapi::OpenApi, keys: bool) -> String {
         }
     }
     ask_for_keys(&mut api, keys);
+    if !keys && let Some(words) = &mut api.info.description {
+        words.push_str("\n\nThis server asks for no key; where one stands at a call, others may.");
+    }
     callbacks::add(&mut api);
     examples::add(&mut api);
     add_versions(&mut api);
