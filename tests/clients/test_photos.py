@@ -1,6 +1,7 @@
 """Photos with the Python client, against a running server."""
 
 import asyncio
+import contextlib
 import http.server
 import io
 import json
@@ -123,50 +124,50 @@ except Exception as error: print(type(error).__name__, error)
         assert done.stdout == f"CloudPoseError {needs}: pip install 'cloudpose[video]'\n", done.stderr
 
 
-def test_a_kept_connection_that_the_server_has_closed_is_no_failure():
-    """The server closes each connection when a second request comes on it."""
-    listener = socket.create_server(("127.0.0.1", 0))
+@contextlib.contextmanager
+def server_of(serve):
+    """A server that leaves each connection to `serve`, and closes it then. Gives its address."""
 
-    def serve():
+    def work():
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
             with connection:
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"models\":[]}")
-                connection.recv(65536)
+                serve(connection)
 
-    threading.Thread(target=serve, daemon=True).start()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=work, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
-    async def asynchronous():
+
+def test_a_kept_connection_that_the_server_has_closed_is_no_failure():
+    """The server closes each connection when a second request comes on it."""
+
+    def serve(connection):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"models\":[]}")
+        connection.recv(65536)
+
+    async def asynchronous(url):
         async with AsyncClient(url) as client:
             return [await client.models() for _ in range(3)]
 
-    with Client(url) as client:
-        assert [client.models() for _ in range(3)] == [[], [], []]
-    assert asyncio.run(asynchronous()) == [[], [], []]
-    listener.close()
+    with server_of(serve) as url:
+        with Client(url) as client:
+            assert [client.models() for _ in range(3)] == [[], [], []]
+        assert asyncio.run(asynchronous(url)) == [[], [], []]
 
 
 def test_what_changes_something_is_asked_once():
     """The server reads each request, and closes the connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
     asked = []
 
-    def serve():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection:
-                asked.append(connection.recv(65536).split(b" HTTP")[0].decode())
+    def serve(connection):
+        asked.append(connection.recv(65536).split(b" HTTP")[0].decode())
 
-    threading.Thread(target=serve, daemon=True).start()
-    with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+    with server_of(serve) as url, Client(url) as client:
         changing = [
             lambda: client.cameras.add("door", "rtsp://camera"),
             lambda: client.cameras.delete("door"),
@@ -180,7 +181,6 @@ def test_what_changes_something_is_asked_once():
         with pytest.raises(ConnectionLost):
             client.cameras.list()
         assert asked[4:] == ["GET /v1/cameras"] * 2
-    listener.close()
 
 
 def test_problems_say_what_to_do(client, sample):

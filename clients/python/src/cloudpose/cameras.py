@@ -8,10 +8,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 
+from .results import Want
+
 if TYPE_CHECKING:
     import httpx
 
-Want: TypeAlias = Literal["pose", "overlay", "both"]
 CameraState: TypeAlias = Literal["connecting", "live", "waiting", "error"]
 
 

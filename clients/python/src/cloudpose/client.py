@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import httpx
 
@@ -20,13 +20,9 @@ from .events import Events
 from .feed import Source, check
 from .images import ImageLike, Order
 from .jobs import AsyncJobs, Jobs
-from .results import LiveStream, Model, PoseEvent
+from .results import Draw, LiveStream, Model, PoseEvent, Want
 from .stream import Stream, Terms
 from .watch import Watch
-
-Want: TypeAlias = Literal["pose", "overlay", "both"]
-Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
-
 
 # What a server may ask to wait before a call is made again. Seconds.
 _LONGEST_PAUSE = 30.0

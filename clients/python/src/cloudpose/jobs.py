@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
-from .results import PoseEvent
+from .results import Draw, PoseEvent, Want
 
 if TYPE_CHECKING:
     import httpx
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
-Want: TypeAlias = Literal["pose", "overlay", "both"]
-Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 # Bytes of a video that are read at once.

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import pandas
     import supervision
+
+Want: TypeAlias = Literal["pose", "overlay", "both"]
+"""What comes back of an image or frame: what was found, the annotated JPEG, or both."""
+Draw: TypeAlias = Literal["overlay", "skeleton", "redacted", "frame"]
+"""How pictures are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
