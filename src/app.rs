@@ -46,8 +46,11 @@ impl App {
         vitals::describe(config.name, config.roles);
         let Process { ops_listen, nats, .. } = &config.process;
         let capacity = Capacity::default();
-        let bus =
-            if nats.servers.is_empty() { Bus::local(capacity) } else { Bus::nats(nats, capacity).await? };
+        let bus = if nats.login.servers.is_empty() {
+            Bus::local(capacity)
+        } else {
+            Bus::nats(nats, capacity).await?
+        };
         let (ready, is_ready) = watch::channel(false);
         let books = Books::default();
         let store = Arc::new(OnceLock::new());

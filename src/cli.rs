@@ -174,7 +174,7 @@ pub(crate) struct Doctor {
     #[arg(long)]
     pub(crate) tls: bool,
     #[command(flatten)]
-    pub(crate) nats: cloudpose_bus::nats::Config,
+    pub(crate) nats: cloudpose_bus::nats::Login,
     /// A camera that you want fetched; may be given several times
     #[arg(long, value_name = "URL")]
     pub(crate) camera: Vec<Uri>,

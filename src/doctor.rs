@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use axum::http::Uri;
-use cloudpose_bus::nats::{Config, log_in};
+use cloudpose_bus::nats::{Login, log_in};
 use cloudpose_kernels::{Isa, Kernels, bf16};
 
 use crate::cli::Doctor;
@@ -280,12 +280,12 @@ enum Asked {
 }
 
 /// The server that a role would use, which has to let it in.
-async fn nats_for(config: &Config) -> Finding {
-    let found = nats(&config.servers.join(","), Asked::Yes);
+async fn nats_for(login: &Login) -> Finding {
+    let found = nats(&login.servers.join(","), Asked::Yes);
     if found.weight != Weight::Good {
         return found;
     }
-    match log_in(config).await {
+    match log_in(login).await {
         Ok(()) => Finding { says: format!("{}, which lets us in", found.says), ..found },
         Err(error) => Finding { weight: Weight::Bad, says: error.to_string(), ..found },
     }

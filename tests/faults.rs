@@ -34,7 +34,7 @@ async fn post(gateway: &Server, image: Vec<u8>) -> reqwest::Response {
 
 /// A bus as the workers of a process have it.
 async fn bus(nats: &NatsServer) -> Bus {
-    let config = Config { servers: vec![nats.url()], ..Config::default() };
+    let config = Config::at(nats.url());
     Bus::nats(&config, Capacity::default()).await.unwrap()
 }
 

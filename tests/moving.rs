@@ -82,7 +82,7 @@ async fn stream(name: String, first: String, second: String) -> Duration {
 async fn streams_of_a_gateway_that_goes_go_on_at_another() {
     let nats = NatsServer::start();
     let [mut first, second] = [(); 2].map(|()| Server::ingest(&nats.url(), &[]));
-    let config = Config { servers: vec![nats.url()], ..Config::default() };
+    let config = Config::at(nats.url());
     let bus = Bus::nats(&config, Capacity::default()).await.unwrap();
     let stop = CancellationToken::new();
     let working = tokio::spawn({

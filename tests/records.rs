@@ -42,7 +42,7 @@ fn event(stream: &str, seq: u64, at: u64) -> Event {
 }
 
 async fn bus(nats: &NatsServer) -> Bus {
-    let config = nats::Config { servers: vec![nats.url()], ..nats::Config::default() };
+    let config = nats::Config::at(nats.url());
     Bus::nats(&config, Capacity::default()).await.unwrap()
 }
 

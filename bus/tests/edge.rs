@@ -112,11 +112,10 @@ async fn an_edge_goes_on_alone_and_takes_help_when_there_is_some() {
 
     let bus = async |server: &NatsServer, turn, domain: Option<&str>| {
         let config = Config {
-            servers: vec![server.url()],
             prefix: Prefix::new("edge").unwrap(),
             domain: domain.map(|name| Domain::new(name).unwrap()),
             turn,
-            ..Config::default()
+            ..Config::at(server.url())
         };
         soon(async {
             loop {

@@ -138,7 +138,7 @@ async fn a_bus_that_comes_before_its_server_waits_for_it() {
     let mut server = NatsServer::start();
     server.kill();
     // The first attempt is refused before the server is started again, on this same thread.
-    let config = Config { servers: vec![server.url()], ..Config::default() };
+    let config = Config::at(server.url());
     let (bus, ()) = tokio::join!(Bus::nats(&config, Capacity::default()), async { server.start_again() });
     let bus = bus.unwrap();
     bus.publish(Stage::Infer, frame(Kind::Live, 1)).await.unwrap();

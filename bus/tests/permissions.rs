@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloudpose_bus::{
     BucketError, Bus, Capacity, Over,
-    nats::{Config, ConnectError, Role},
+    nats::{Config, ConnectError, Login, Role},
 };
 use cloudpose_testing::{
     NatsServer,
@@ -36,9 +36,8 @@ async fn roles_with_passwords_can_work_and_strangers_cannot() {
         ],
     );
     let role = |user, role| Config {
-        servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
         role: Some(role),
-        ..Config::default()
+        ..Config::at(format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port()))
     };
     // The gateway first: frames can wait for the first worker.
     let gateway = bus(role("gateway", Role::Gateway)).await;
@@ -79,10 +78,18 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
     let url = format!("tls://127.0.0.1:{}", server.port());
     let role = |name, key: &nkeys::KeyPair| Config {
         role: Some(if name == "gateway.nk" { Role::Gateway } else { Role::Worker }),
-        servers: vec![url.clone()],
-        nkey: Some(file(name, &format!("{}\n{}\n", key.seed().unwrap(), key.public_key()))),
-        ca: Some(certificate.clone()),
+        login: Login {
+            servers: vec![url.clone()],
+            nkey: Some(file(name, &format!("{}\n{}\n", key.seed().unwrap(), key.public_key()))),
+            ca: Some(certificate.clone()),
+            ..Login::default()
+        },
         ..Config::default()
+    };
+    let worker_but = |change: &dyn Fn(&mut Login)| {
+        let mut config = role("worker.nk", &worker);
+        change(&mut config.login);
+        config
     };
     let options = async_nats::ConnectOptions::with_nkey(listener.seed().unwrap());
     let listener = options.add_root_certificates(certificate.clone()).connect(&url).await.unwrap();
@@ -91,15 +98,15 @@ async fn roles_with_keys_can_work_over_tls_and_strangers_cannot() {
 
     for (config, why) in [
         (role("stranger.nk", &stranger), "nobody comes in with a key that the server does not know"),
-        (Config { nkey: None, ..role("x", &worker) }, "nor without one"),
+        (worker_but(&|login| login.nkey = None), "nor without one"),
     ] {
         let answer = Bus::nats(&config, Capacity::default()).await;
         assert!(matches!(answer, Err(ConnectError::Refused { .. })), "{why}: {answer:?}");
     }
-    let unknown = Config { ca: None, ..role("worker.nk", &worker) };
+    let unknown = worker_but(&|login| login.ca = None);
     let answer = Bus::nats(&unknown, Capacity::default()).await;
     assert!(matches!(answer, Err(ConnectError::Tls { .. })), "{answer:?}");
-    let empty = Config { nkey: Some(file("empty.nk", "nothing")), ..role("x", &worker) };
+    let empty = worker_but(&|login| login.nkey = Some(file("empty.nk", "nothing")));
     let answer = Bus::nats(&empty, Capacity::default()).await;
     assert!(matches!(answer, Err(ConnectError::Nkey { .. })), "{answer:?}");
 }
@@ -116,9 +123,8 @@ async fn who_records_takes_events_and_nothing_else() {
         ],
     );
     let role = |user, role| Config {
-        servers: vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())],
         role: Some(role),
-        ..Config::default()
+        ..Config::at(format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port()))
     };
     let Bus::Nats(recorder) = bus(role("recorder", Role::Recorder)).await else { unreachable!() };
     let records = recorder.records("test", 1 << 20, Duration::from_secs(10)).await.unwrap();
@@ -190,7 +196,11 @@ async fn what_a_role_does_not_need_it_may_not() {
         ],
     );
     let servers = |user| vec![format!("nats://{user}:{PASSWORD}@127.0.0.1:{}", server.port())];
-    let config = |user, role| Config { servers: servers(user), role: Some(role), ..Config::default() };
+    let config = |user, role| Config {
+        login: Login { servers: servers(user), ..Login::default() },
+        role: Some(role),
+        ..Config::default()
+    };
     let _lanes = bus(config("worker", Role::Worker)).await;
     let [gateway, worker] = [rogue(&server, "gateway").await, rogue(&server, "worker").await];
     let listener = async_nats::ConnectOptions::with_user_and_password("listener".into(), PASSWORD.into());

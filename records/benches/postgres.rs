@@ -56,7 +56,7 @@ fn event(seq: u64, at: u64) -> Event {
 async fn record(postgres: &Postgres) {
     let server = NatsServer::start();
     let connect = async || {
-        let config = nats::Config { servers: vec![server.url()], ..nats::Config::default() };
+        let config = nats::Config::at(server.url());
         Bus::nats(&config, Capacity::default()).await.unwrap()
     };
     let config = || Config {

@@ -132,11 +132,7 @@ pub async fn bus(server: &NatsServer, capacity: Capacity) -> Bus {
 
 /// The same with workers that are served first or last.
 pub async fn bus_in_turn(server: &NatsServer, capacity: Capacity, turn: Turn) -> Bus {
-    let config = nats::Config {
-        servers: vec![server.url()],
-        prefix: Prefix::new("test").unwrap(),
-        turn,
-        ..nats::Config::default()
-    };
+    let config =
+        nats::Config { prefix: Prefix::new("test").unwrap(), turn, ..nats::Config::at(server.url()) };
     Bus::nats(&config, capacity).await.unwrap()
 }

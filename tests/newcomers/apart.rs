@@ -17,7 +17,7 @@ const MIDDLE: [i32; 2] = [150, 110];
 
 /// Roles apart, and who listens to a subject.
 async fn apart(nats: &NatsServer, model: &str, subject: &'static str) -> (House, Subscriber) {
-    let config = nats::Config { servers: vec![nats.url()], ..Default::default() };
+    let config = nats::Config::at(nats.url());
     let bus = async || Bus::nats(&config, Capacity::default()).await.unwrap();
     let house = House::apart(model, [bus().await, bus().await, bus().await]).await;
     let listener = async_nats::connect(nats.url()).await.unwrap();

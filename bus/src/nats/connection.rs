@@ -27,9 +27,9 @@ const COMMAND_BUFFER: usize = 256;
 
 /// Where the NATS server is, and who we are there.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[group(id = "nats_connection")]
+#[group(id = "nats_login")]
 #[command(next_help_heading = "NATS")]
-pub struct Config {
+pub struct Login {
     /// NATS servers, comma separated: nats://host:4222, or tls://host:4222
     #[arg(
         id = "nats",
@@ -54,6 +54,16 @@ pub struct Config {
     /// File with certificates (PEM) to trust besides those of the system
     #[arg(long = "nats-ca", env = "CLOUDPOSE_NATS_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+}
+
+/// Where the NATS server is, who we are there, and what is ours on it.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(id = "nats_connection")]
+#[command(next_help_heading = "NATS")]
+pub struct Config {
+    /// Where the server is, and who we are there.
+    #[command(flatten)]
+    pub login: Login,
     /// First token of every subject: keeps deployments apart that share a NATS server
     #[arg(long = "nats-prefix", env = "CLOUDPOSE_NATS_PREFIX", value_name = "NAME", default_value_t)]
     pub prefix: Prefix,
@@ -78,6 +88,13 @@ pub struct Config {
     /// What this process does, if not everything.
     #[arg(skip)]
     pub role: Option<Role>,
+}
+
+impl Config {
+    /// A server at `url`, and all else as it is unless told otherwise.
+    pub fn at(url: String) -> Self {
+        Self { login: Login { servers: vec![url], ..Login::default() }, ..Self::default() }
+    }
 }
 
 /// What a process does, and so may do on the broker (`deploy/nats/permissions.conf`). Without one it does everything.
@@ -209,17 +226,17 @@ pub(super) struct Link {
 ///
 /// # Errors
 /// Whatever a process with these settings could not connect for.
-pub async fn log_in(config: &Config) -> Result<(), ConnectError> {
-    let servers = servers(config)?;
-    let options = introduce(ConnectOptions::new().name("cloudpose"), config, &servers).await?;
+pub async fn log_in(login: &Login) -> Result<(), ConnectError> {
+    let servers = servers(login)?;
+    let options = introduce(ConnectOptions::new().name("cloudpose"), login, &servers).await?;
     options.connect(&servers[..]).await.map(drop).map_err(|error| unconnected(&servers, error))
 }
 
 pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<Link>), ConnectError> {
-    let servers = servers(config)?;
+    let servers = servers(&config.login)?;
     let names = names(&servers);
     let (link, mut is_up) = watch::channel(Link::default());
-    let mut options = introduce(options(link, names.clone()), config, &servers).await?;
+    let mut options = introduce(options(link, names.clone()), &config.login, &servers).await?;
     if let Some(role) = config.role {
         options = options.custom_inbox_prefix(role.inbox());
     }
@@ -247,11 +264,11 @@ pub(super) async fn connect(config: &Config) -> Result<(Client, watch::Receiver<
     Ok((client, is_up))
 }
 
-fn servers(config: &Config) -> Result<Vec<ServerAddr>, ConnectError> {
+fn servers(login: &Login) -> Result<Vec<ServerAddr>, ConnectError> {
     let parse = |url: &String| {
         url.parse::<ServerAddr>().map_err(|source| ConnectError::Address { url: url.clone(), source })
     };
-    config.servers.iter().map(parse).collect()
+    login.servers.iter().map(parse).collect()
 }
 
 /// Host and port of each.
@@ -263,14 +280,14 @@ fn names(servers: &[ServerAddr]) -> String {
 /// Who we are, and whom we trust.
 async fn introduce(
     mut options: ConnectOptions,
-    config: &Config,
+    login: &Login,
     servers: &[ServerAddr],
 ) -> Result<ConnectOptions, ConnectError> {
-    if let Some(path) = &config.credentials {
+    if let Some(path) = &login.credentials {
         let unusable = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(unusable)?;
     }
-    if let Some(path) = &config.nkey {
+    if let Some(path) = &login.nkey {
         let seed = seed(path).map_err(|source| ConnectError::Nkey { path: path.clone(), source })?;
         options = options.nkey(seed);
     }
@@ -279,7 +296,7 @@ async fn introduce(
     if let Some((user, password)) = named {
         options = options.user_and_password(user.into(), password.into());
     }
-    if let Some(ca) = &config.ca {
+    if let Some(ca) = &login.ca {
         options = options.add_root_certificates(ca.clone());
     }
     Ok(options)

@@ -66,7 +66,7 @@ use self::{
     store::Place,
 };
 pub use self::{
-    connection::{Config, ConnectError, Role, Turn, log_in},
+    connection::{Config, ConnectError, Login, Role, Turn, log_in},
     records::{Batch, Recorded, Records, RecordsError},
 };
 use crate::{

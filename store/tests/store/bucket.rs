@@ -77,7 +77,7 @@ async fn documents_on_nats_are_kept_in_files_or_not_at_all() {
     let config = folder.path().join("nats.conf");
     fs::write(&config, "jetstream { max_memory_store: 1GB, max_file_store: 0 }").unwrap();
     let (s3, nats) = (S3::start(), NatsServer::with(&config, []));
-    let config = nats::Config { servers: vec![nats.url()], ..nats::Config::default() };
+    let config = nats::Config::at(nats.url());
     let bus = Bus::nats(&config, Capacity::default()).await.unwrap();
     let address = s3.address().parse().unwrap();
     let refused = Store::open_in(&s3.environment(), &address, bus.lasting_bucket("jobs")).await.unwrap_err();

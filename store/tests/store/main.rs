@@ -32,7 +32,7 @@ impl Place {
         let documents = match self {
             Self::Folder(_) | Self::Bucket(_) => None,
             Self::Apart(_, nats) => {
-                let config = nats::Config { servers: vec![nats.url()], ..nats::Config::default() };
+                let config = nats::Config::at(nats.url());
                 Bus::nats(&config, Capacity::default()).await.unwrap().lasting_bucket("jobs")
             }
         };
